@@ -1,0 +1,298 @@
+// Package agent is the function instance: its state, the admission of calls, their deadlines, one Invoke, and the
+// summary of each call. It is the only package that knows both workers and extensions, the latter as functions.
+package agent
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime"
+	"gantry/telemetry"
+)
+
+// Config is what an Agent needs. Functions may be nil.
+type Config struct {
+	Runtime *runtime.Config
+	// Workers is the number of worker processes, Queue the size of the waiting room in calls.
+	Workers, Queue int
+	// QueueWait limits the wait in the room. Zero means the function's timeout, plus what a start may take while one is
+	// under way.
+	QueueWait time.Duration
+	// LoadTimeout limits the load of user code; the initializer has its own limit.
+	LoadTimeout time.Duration
+	// Credentials are handed to the initializer.
+	Credentials fncontext.Credentials
+	// ExtensionsReady waits until the extensions that were started have registered, ended, or had their time.
+	ExtensionsReady func(ctx context.Context)
+	// Notify tells the extensions that a call begins; it must not block.
+	Notify  func(*fncontext.Invocation)
+	Metrics *telemetry.Metrics
+	Log     *zap.Logger
+	Sink    *logger.Sink
+}
+
+// Agent is the instance. Use New, then Run.
+type Agent struct {
+	cfg  *Config
+	base context.Context // the parent of every invocation's context
+	stop context.CancelCauseFunc
+
+	mu       sync.Mutex
+	state    State
+	workers  []*runtime.Worker // by slot; nil while none takes calls
+	waiting  *list.List        // of *waiter, oldest first
+	inFlight int
+	ids      map[string]struct{} // request ids in flight
+	failure  *fault.Error
+	reloads  int
+	reloaded chan struct{} // closed and replaced at each reload
+	empty    chan struct{} // closed when draining and nothing is in flight
+	phases   []Phase
+	keepers  sync.WaitGroup
+	failed   chan struct{} // closed at the first failure; see Failure
+	first    sync.Once
+	live     map[*runtime.Worker]struct{} // every worker that is not gone
+}
+
+// Phase is one step of the first worker's start, for people who ask where the time went.
+type Phase struct {
+	Name string
+	Took time.Duration
+}
+
+// Phases returns the steps of the start so far.
+func (a *Agent) Phases() []Phase {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]Phase(nil), a.phases...)
+}
+
+func (a *Agent) phase(name string, began time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.phases) < 8 {
+		a.phases = append(a.phases, Phase{Name: name, Took: time.Since(began)})
+	}
+}
+
+type waiter struct {
+	given chan *runtime.Worker // nil: look at the instance's state
+}
+
+// New returns an instance in state Init. Nothing runs before Start.
+func New(cfg *Config) *Agent {
+	a := &Agent{cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
+		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{}}
+	a.base, a.stop = context.WithCancelCause(context.Background())
+	return a
+}
+
+// Start creates the workers; it returns once the first processes run. Everything after that goes on in the background.
+func (a *Agent) Start() {
+	for slot := range a.workers {
+		w, err := a.launch()
+		a.keepers.Go(func() { a.keep(slot, w, err) })
+	}
+}
+
+// setState is the only place that changes the state; it is called with mu held.
+func (a *Agent) setState(to State) {
+	if a.state == to {
+		return
+	}
+	if err := a.state.next(to); err != nil {
+		a.cfg.Log.Error("state not changed", zap.Error(err))
+		return
+	}
+	if ce := a.cfg.Log.Check(zap.DebugLevel, "instance "+to.String()); ce != nil {
+		ce.Write(zap.Int("in_flight", a.inFlight))
+	}
+	a.state = to
+}
+
+// follow derives Init, Ready and Busy from the workers and the calls in flight; called with mu held.
+func (a *Agent) follow() {
+	if a.state > Busy {
+		return
+	}
+	for _, w := range a.workers {
+		if w != nil {
+			if a.state == Init {
+				a.setState(Ready)
+			}
+			if a.inFlight > 0 {
+				a.setState(Busy)
+			} else {
+				a.setState(Ready)
+			}
+			return
+		}
+	}
+	a.setState(Init)
+}
+
+// State returns the instance's state.
+func (a *Agent) State() State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state
+}
+
+// InFlight returns the number of calls that have a slot, Waiting that of calls in the waiting room.
+func (a *Agent) InFlight() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.inFlight
+}
+
+// Waiting returns the number of calls in the waiting room.
+func (a *Agent) Waiting() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.waiting.Len()
+}
+
+// Base is the context that every call descends from: it ends when the instance stops, never when a client leaves.
+func (a *Agent) Base() context.Context { return a.base }
+
+// Failed is closed when load or initializer failed for good; Failure tells why. A reload may mend it.
+func (a *Agent) Failed() <-chan struct{} { return a.failed }
+
+// Failure returns the stored reason, or nil.
+func (a *Agent) Failure() *fault.Error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.failure
+}
+
+// WaitReady waits until the first worker takes calls; the error says why there is none.
+func (a *Agent) WaitReady(ctx context.Context) error {
+	inv := &fncontext.Invocation{}
+	lease, err := a.admit(ctx, inv)
+	if err != nil {
+		return err
+	}
+	lease.release()
+	return nil
+}
+
+// MemoryRemark says why the memory limit is not enforced, or nil.
+func (a *Agent) MemoryRemark() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for w := range a.live {
+		if w.MemoryErr != nil {
+			return w.MemoryErr
+		}
+	}
+	return nil
+}
+
+// Signal sends sig to the group of every worker.
+func (a *Agent) Signal(sig syscall.Signal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for w := range a.live {
+		if err := w.Signal(sig); err != nil {
+			a.cfg.Log.Warn("signal not forwarded", zap.Error(err))
+		}
+	}
+}
+
+// Reload replaces every worker with a fresh one that loads the code anew. Calls in flight end undisturbed.
+func (a *Agent) Reload() {
+	a.mu.Lock()
+	a.reloads++
+	a.failure = nil
+	if a.state == Failed {
+		a.setState(Init)
+	}
+	close(a.reloaded)
+	a.reloaded = make(chan struct{})
+	var old []*runtime.Worker
+	for w := range a.live {
+		old = append(old, w)
+	}
+	for slot := range a.workers {
+		a.workers[slot] = nil
+	}
+	a.follow()
+	a.mu.Unlock()
+	a.cfg.Log.Info("reload")
+	for _, w := range old {
+		w.Retire()
+	}
+}
+
+// ErrStopped is the cause of calls that a stop cut off.
+var ErrStopped = errors.New("the instance stopped")
+
+// Drain stops admission at once and waits until no call is in flight, or ctx ends. Calls in the waiting room are refused.
+func (a *Agent) Drain(ctx context.Context) error {
+	a.mu.Lock()
+	if a.state < Draining {
+		a.setState(Draining)
+	}
+	a.refuseAll()
+	a.checkEmpty()
+	a.mu.Unlock()
+	select {
+	case <-a.empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stop ends all workers, waiting until each is gone; calls still in flight are answered with a fault. KILL comes at the
+// deadline. Drain comes first.
+func (a *Agent) Stop(deadline time.Time) {
+	a.mu.Lock()
+	if a.state < Draining {
+		a.setState(Draining)
+	}
+	a.refuseAll()
+	var live []*runtime.Worker
+	for w := range a.live {
+		live = append(live, w)
+	}
+	a.mu.Unlock()
+	a.stop(ErrStopped)
+	var stopping sync.WaitGroup
+	for _, w := range live {
+		stopping.Go(func() { w.Stop(deadline) })
+	}
+	stopping.Wait()
+	a.keepers.Wait()
+	a.mu.Lock()
+	a.setState(Stopped)
+	a.mu.Unlock()
+}
+
+// checkEmpty is called with mu held.
+func (a *Agent) checkEmpty() {
+	if a.state != Draining || a.inFlight > 0 {
+		return
+	}
+	select {
+	case <-a.empty:
+	default:
+		close(a.empty)
+	}
+}
+
+// refuseAll sends everybody in the waiting room to look at the state; called with mu held.
+func (a *Agent) refuseAll() {
+	for e := a.waiting.Front(); e != nil; e = a.waiting.Front() {
+		a.waiting.Remove(e).(*waiter).given <- nil
+	}
+}

@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	fncontext "gantry/context"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime"
+)
+
+// Summary is the execution summary of one call. It is the zero value for a call that never ran.
+type Summary struct {
+	Duration time.Duration
+	// Billed is Duration rounded up to whole milliseconds.
+	Billed time.Duration
+	// MemoryMB is the limit, MemoryUsed the peak of the worker's process tree so far, both in MB (2^20 bytes).
+	MemoryMB   int
+	MemoryUsed float64
+	// CPU is how many cores the worker's process tree kept busy on average during the call.
+	CPU float64
+	// Waited is the time in the waiting room; not part of Duration.
+	Waited time.Duration
+}
+
+// Result is the answer to one call: Body, or Fault.
+type Result struct {
+	Body []byte
+	// Text is set when the handler answered a bare string, number or truth value.
+	Text  bool
+	Fault *fault.Error
+	Summary
+	// Tail is the end of the call's log, if the invocation asked for it.
+	Tail []byte
+}
+
+// OutcomeSuccess is the outcome label of a call without a fault; the others are the fault kinds.
+const OutcomeSuccess = "success"
+
+// Outcomes is the closed list of how a call can end.
+func Outcomes() []string {
+	names := []string{OutcomeSuccess}
+	for _, k := range fault.Kinds() {
+		names = append(names, k.String())
+	}
+	return names
+}
+
+// maxHandovers bounds how often a call may find its worker gone before it was reached.
+const maxHandovers = 3
+
+// Invoke runs one call on the caller's goroutine, from admission to its summary. ctx must not end when a client leaves.
+func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte) Result {
+	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, a.cfg.Runtime.Concurrency*a.cfg.Workers > 1, inv.Tail)
+	for try := 1; ; try++ {
+		lease, err := a.admit(ctx, inv)
+		if err != nil {
+			f := fault.From(err)
+			a.cfg.Metrics.Outcome(f.Kind.String())
+			return Result{Fault: f}
+		}
+		r := lease.run(ctx, event, log, try == 1)
+		if r.Fault != nil && errors.Is(r.Fault, runtime.ErrNotSent) && try < maxHandovers {
+			continue
+		}
+		lease.close(&r, log)
+		return r
+	}
+}
+
+// run invokes the handler and returns the slot; first is set unless another worker was tried before.
+func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request, first bool) Result {
+	a, fn := l.agent, l.agent.cfg.Runtime.Function
+	began := time.Now()
+	l.inv.Deadline = began.Add(fn.Timeout)
+	meter := l.worker.Meter()
+	cpu := meter.CPU()
+	if first {
+		a.cfg.Metrics.QueueWait.Observe(l.Waited)
+		if a.cfg.Notify != nil {
+			a.cfg.Notify(l.inv)
+		}
+		log.Platform(began, startLine(l.inv))
+	}
+	answer, err := l.worker.Invoke(ctx, l.inv, event, log)
+	now := time.Now()
+	r := Result{Body: answer.Body, Text: answer.Text}
+	if err != nil {
+		r.Fault = fault.From(err)
+		if errors.Is(err, runtime.ErrNotSent) {
+			l.worker.Retire()
+			r.Fault = &fault.Error{Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Message: "no worker lived long enough to take the call", Err: err}
+		}
+		if r.Fault.Kind == fault.Timeout {
+			l.worker.Retire()
+		}
+	}
+	usage := meter.Read(now)
+	r.Summary = summarize(now.Sub(began), meter.CPU()-cpu, usage.Peak, fn.MemoryMB)
+	r.Waited = l.Waited
+	l.release()
+	return r
+}
+
+func summarize(took, cpu time.Duration, peak int64, limit int) Summary {
+	return Summary{Duration: took, Billed: time.Duration(math.Ceil(millis(took))) * time.Millisecond, MemoryMB: limit,
+		MemoryUsed: megabytes(peak), CPU: float64(cpu) / float64(max(took, 1))}
+}
+
+// close writes the end of the log, counts the call and keeps the tail.
+func (l *Lease) close(r *Result, log *logger.Request) {
+	now := time.Now()
+	outcome := OutcomeSuccess
+	log.Flush(now)
+	if f := r.Fault; f != nil {
+		outcome = f.Kind.String()
+		if len(f.Body) == 0 && f.Kind != fault.Function && f.Kind != fault.Event { // the agent's own: the worker has logged the others
+			log.Logger(now, "ERROR", []byte(f.Message), false)
+			if f.Hint != "" {
+				log.Logger(now, "WARN", []byte(f.Hint), false)
+			}
+		}
+	}
+	log.Platform(now, finishLine(l.inv, r))
+	l.agent.cfg.Metrics.Outcome(outcome)
+	l.agent.cfg.Metrics.Duration.Observe(r.Duration)
+	if l.inv.Tail {
+		r.Tail = log.Tail()
+	}
+}
+
+// startLine and finishLine are the platform's frame around a call (runtime contract 13.3). "storage used" is left out:
+// it is not measured.
+func startLine(inv *fncontext.Invocation) []byte {
+	b := make([]byte, 0, 96)
+	b = append(append(b, "Start invoke request '"...), inv.RequestID...)
+	return append(append(b, "', version: "...), inv.Function.Version...)
+}
+
+func finishLine(inv *fncontext.Invocation, r *Result) []byte {
+	b := make([]byte, 0, 256)
+	b = append(append(b, "Finish invoke request '"...), inv.RequestID...)
+	b = append(b, '\'')
+	if r.Fault != nil {
+		b = append(b, "(invoke Failed)"...)
+	}
+	b = strconv.AppendFloat(append(b, ", duration: "...), millis(r.Duration), 'f', 3, 64)
+	b = strconv.AppendInt(append(b, "ms, billing duration: "...), r.Billed.Milliseconds(), 10)
+	b = strconv.AppendFloat(append(b, "ms, memory used: "...), r.MemoryUsed, 'f', 3, 64)
+	b = strconv.AppendInt(append(b, "MB, billing memory: "...), int64(r.MemoryMB), 10)
+	b = strconv.AppendFloat(append(b, "MB, cpu used: "...), r.CPU, 'f', 3, 64)
+	return append(b, 'U')
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func megabytes(n int64) float64 { return float64(n) / (1 << 20) }

@@ -1,0 +1,224 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime"
+)
+
+// launch creates a worker and records it.
+func (a *Agent) launch() (*runtime.Worker, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.base.Err() != nil {
+		return nil, ErrStopped
+	}
+	w, err := runtime.Start(a.cfg.Runtime, a.reloads)
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout, Message: err.Error()}
+	}
+	a.live[w] = struct{}{}
+	go func() {
+		<-w.Gone()
+		a.mu.Lock()
+		delete(a.live, w)
+		a.mu.Unlock()
+	}()
+	return w, nil
+}
+
+// keep looks after one worker slot until the instance stops: bring a worker up, wait for its end, decide what follows.
+func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
+	h := &history{}
+	for {
+		reloads, reloaded := a.generation()
+		if err == nil && w.Generation != reloads {
+			err = errReloaded
+		}
+		if err == nil {
+			err = a.bring(w)
+		}
+		how := neverStarted
+		began := time.Now()
+		if err == nil {
+			how = a.serve(slot, w)
+		}
+		if a.base.Err() != nil {
+			return
+		}
+		if now, _ := a.generation(); now != reloads {
+			*h = history{}
+		} else if !a.after(h.decide(how, time.Since(began)), err, reloaded) {
+			return
+		}
+		a.cfg.Metrics.Restarts.Inc()
+		w, err = a.launch()
+	}
+}
+
+var errReloaded = errors.New("a reload came first")
+
+func (a *Agent) generation() (int, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.reloads, a.reloaded
+}
+
+// after carries a decision out: it waits, or fails the instance and waits for a reload. False when the instance stops.
+func (a *Agent) after(d decision, err error, reloaded <-chan struct{}) bool {
+	if d.fail || isStartError(err) {
+		a.fail(err)
+		select {
+		case <-reloaded:
+			return true
+		case <-a.base.Done():
+			return false
+		}
+	}
+	if err != nil {
+		a.cfg.Log.Warn("worker not ready", zap.String("reason", d.reason), zap.Error(err))
+	} else {
+		a.cfg.Log.Info("worker replaced", zap.String("reason", d.reason), zap.Duration("delay", d.delay))
+	}
+	select {
+	case <-time.After(d.delay):
+	case <-reloaded:
+	case <-a.base.Done():
+		return false
+	}
+	return true
+}
+
+// isStartError tells failures that another attempt cannot mend: no program, a wrong version.
+func isStartError(err error) bool {
+	return err != nil && fault.From(err).Type == fault.TypeStart
+}
+
+// fail stores the reason and answers everybody who waits. With other workers ready the instance goes on.
+func (a *Agent) fail(err error) {
+	f := fault.From(err)
+	a.cfg.Log.Error("the function cannot be loaded or initialised; a reload (SIGHUP) tries again", zap.String("type", f.Type), zap.Error(f))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.state != Init {
+		return
+	}
+	a.failure = f
+	a.setState(Failed)
+	a.refuseAll()
+	a.first.Do(func() { close(a.failed) })
+}
+
+// bring waits for the load, then for the extensions, then runs the initializer. On an error the worker is stopped.
+func (a *Agent) bring(w *runtime.Worker) error {
+	began := time.Now()
+	err := a.load(w)
+	if err == nil && a.cfg.ExtensionsReady != nil {
+		waited := time.Now()
+		a.cfg.ExtensionsReady(a.base)
+		a.phase("wait for extensions", waited)
+	}
+	if err == nil && a.cfg.Runtime.Function.Initializer != "" {
+		err = a.initialize(w)
+	}
+	if err == nil && !w.SetReady() {
+		<-w.Gone()
+		err = w.Death()
+	}
+	if err != nil {
+		w.Stop(time.Now().Add(time.Second))
+		return err
+	}
+	a.cfg.Metrics.InitDuration.Observe(time.Since(began))
+	return nil
+}
+
+func (a *Agent) load(w *runtime.Worker) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(a.base, a.cfg.LoadTimeout)
+	defer cancel()
+	w.LoadLog.Platform(began, fmt.Appendf(nil, "Start load request '%s', version: %s", w.LoadLog.ID(), a.cfg.Runtime.Function.Version))
+	err := w.WaitLoaded(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = startTimeout(a.cfg.LoadTimeout, "loading the code took too long: look for work or waiting at the top level of the module")
+	}
+	a.phaseEnded(w, w.LoadLog, "load", began, err)
+	return err
+}
+
+func startTimeout(limit time.Duration, hint string) *fault.Error {
+	return &fault.Error{Kind: fault.Init, Type: fault.TypeInitTimeout, Code: fault.CodeStartTimeout, Hint: hint,
+		Message: fmt.Sprintf("runtime initialization timed out after %gs", limit.Seconds())}
+}
+
+func (a *Agent) initialize(w *runtime.Worker) error {
+	fn := a.cfg.Runtime.Function
+	began := time.Now()
+	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: fn, Credentials: a.cfg.Credentials, Deadline: began.Add(fn.InitTimeout)}
+	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, false, false)
+	log.Platform(began, fmt.Appendf(nil, "Start initialize request '%s', version: %s", inv.RequestID, fn.Version))
+	err := w.Init(a.base, inv, log)
+	var f *fault.Error
+	switch {
+	case errors.Is(err, runtime.ErrNotSent):
+		<-w.Gone()
+		err = w.Death()
+	case errors.As(err, &f) && f.Kind == fault.Timeout:
+		hint := f.Hint
+		if hint == "" {
+			hint = "the initializer did not call its callback in time; raise RUNTIME_INITIALIZER_TIMEOUT if it needs longer"
+		}
+		err = startTimeout(fn.InitTimeout, hint)
+	}
+	a.phaseEnded(w, log, "initialize", began, err)
+	return err
+}
+
+// phaseEnded writes the Finish line of a phase, which ends in a full stop, unlike that of a call (runtime contract 13.3).
+func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string, began time.Time, err error) {
+	now := time.Now()
+	a.phase(phase, began)
+	log.Flush(now)
+	failed := ""
+	if err != nil {
+		failed = fmt.Sprintf("(%s Failed)", phase)
+		if f := fault.From(err); len(f.Body) == 0 && a.base.Err() == nil {
+			log.Logger(now, "ERROR", []byte(f.Message), false)
+		}
+	}
+	log.Platform(now, fmt.Appendf(nil, "Finish %s request '%s'%s, duration: %.3fms, memory used: %.3fMB.", phase, log.ID(), failed,
+		millis(now.Sub(began)), megabytes(w.Meter().Read(now).Peak)))
+}
+
+// serve offers the worker to calls until it takes no more, and says how that ended.
+func (a *Agent) serve(slot int, w *runtime.Worker) ending {
+	a.mu.Lock()
+	if w.Generation == a.reloads {
+		a.workers[slot] = w
+		a.follow()
+		a.dispatch()
+	}
+	a.mu.Unlock()
+	select {
+	case <-w.Retired():
+	case <-a.base.Done():
+	}
+	a.mu.Lock()
+	a.workers[slot] = nil
+	a.follow()
+	a.mu.Unlock()
+	if death := w.Death(); death != nil || w.State() == runtime.Gone {
+		a.cfg.Log.Error("worker ended", zap.Int("pid", w.PID()), zap.Error(death))
+		return crashed
+	}
+	return retired
+}

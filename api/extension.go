@@ -1,0 +1,93 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+	"gantry/extension"
+	"gantry/fault"
+)
+
+// extensionBodyLimit bounds the body of a registration, which is not read for meaning (page functiongraph_06_2707).
+const extensionBodyLimit = 64 << 10
+
+// ExtensionConfig is what the extension API needs.
+type ExtensionConfig struct {
+	Addr     string
+	Host     *extension.Host
+	Function *fncontext.Function
+	Log      *zap.Logger
+}
+
+// ListenExtension binds the extension API: POST /extension/register. It is for loopback only.
+func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
+	ln, err := listen("extension", "EXTENSION_API_ADDR", cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if !loopback(ln.Addr()) {
+		return nil, errors.Join(fmt.Errorf("extension listener: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT", cfg.Addr), ln.Close())
+	}
+	e := &extensionAPI{cfg}
+	return newServer("extension", ln, extensionBodyLimit, cfg.Log, e.refuse, checkOrigin(e.refuse, e.route)), nil
+}
+
+type extensionAPI struct{ *ExtensionConfig }
+
+func (e *extensionAPI) route(ctx *fasthttp.RequestCtx) {
+	switch {
+	case !bytes.Equal(ctx.Path(), []byte("/extension/register")):
+		e.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the extension API has POST /extension/register", ctx.Path())})
+	case !ctx.IsPost():
+		methodNotAllowed(ctx, e.refuse, fasthttp.MethodPost)
+	default:
+		e.register(ctx)
+	}
+}
+
+func (e *extensionAPI) register(ctx *fasthttp.RequestCtx) {
+	h := &ctx.Request.Header
+	err := e.Host.Register(extension.Registration{
+		Name:    string(h.Peek("FunctionGraph-Extension-Name")),
+		Address: string(h.Peek("FunctionGraph-Extension-Address")),
+	})
+	if err != nil {
+		e.refuse(ctx, fault.From(err))
+		return
+	}
+	e.answer(ctx, fasthttp.StatusOK, "", "")
+}
+
+func (e *extensionAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
+	e.Log.Info("extension request refused", zap.String("type", f.Type), zap.String("message", f.Message))
+	e.answer(ctx, status[f.Kind], f.Type, f.Message)
+}
+
+// registered is the answer to a registration, good or bad; errorInfo is always there.
+type registered struct {
+	FunctionName    string `json:"functionName"`
+	FunctionVersion string `json:"functionVersion"`
+	Handler         string `json:"handler"`
+	ErrorInfo       struct {
+		Type    string `json:"errorType"`
+		Message string `json:"errorMessage"`
+	} `json:"errorInfo"`
+}
+
+func (e *extensionAPI) answer(ctx *fasthttp.RequestCtx, code int, errorType, message string) {
+	r := registered{FunctionName: e.Function.Name, FunctionVersion: e.Function.Version, Handler: e.Function.HandlerString()}
+	r.ErrorInfo.Type, r.ErrorInfo.Message = errorType, message
+	body, err := json.Marshal(r)
+	if err != nil { // strings only: cannot happen
+		code = fasthttp.StatusInternalServerError
+	}
+	ctx.Response.SetStatusCode(code)
+	ctx.Response.Header.SetContentType(contentJSON)
+	ctx.Response.SetBodyRaw(body)
+}

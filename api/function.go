@@ -1,0 +1,138 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	"gantry/agent"
+	fncontext "gantry/context"
+	"gantry/fault"
+)
+
+// MaxEvent is the largest event the function listener takes, in bytes (runtime contract 18.2).
+const MaxEvent = 6 << 20
+
+// FunctionConfig is what the function listener needs.
+type FunctionConfig struct {
+	Addr     string
+	Agent    *agent.Agent
+	Function *fncontext.Function
+	// Credentials are handed out when the platform is not in front.
+	Credentials fncontext.Credentials
+	// TrustHeaders says that the platform is in front: its X-CFF-* headers are believed, and errors carry no local detail.
+	TrustHeaders bool
+	Log          *zap.Logger
+}
+
+type functionAPI struct {
+	*FunctionConfig
+}
+
+// ListenFunction binds the function listener: POST /init and POST /invoke.
+func ListenFunction(cfg *FunctionConfig) (*Server, error) {
+	ln, err := listen("function", "GANTRY_ADDR", cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
+	f := &functionAPI{cfg}
+	return newServer("function", ln, MaxEvent, cfg.Log, f.refuse, checkOrigin(f.refuse, f.route)), nil
+}
+
+func (f *functionAPI) route(ctx *fasthttp.RequestCtx) {
+	switch path := ctx.Path(); {
+	case bytes.Equal(path, []byte("/invoke")):
+		f.post(ctx, f.invoke)
+	case bytes.Equal(path, []byte("/init")):
+		f.post(ctx, f.init)
+	default:
+		f.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest,
+			Message: fmt.Sprintf("no route %.200q; an event function has POST /init and POST /invoke", path)})
+	}
+}
+
+func (f *functionAPI) post(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandler) {
+	if !ctx.IsPost() {
+		methodNotAllowed(ctx, f.refuse, fasthttp.MethodPost)
+		return
+	}
+	next(ctx)
+}
+
+// refuse answers a request that never became a call.
+func (f *functionAPI) refuse(ctx *fasthttp.RequestCtx, err *fault.Error) {
+	write(ctx, uuid.NewString(), &agent.Result{Fault: err}, !f.TrustHeaders)
+}
+
+// invoke is hops 1 and 8 of a call: copy what is needed out of ctx, run it, write the answer. The event is not copied:
+// fasthttp keeps it in place until this function returns, and nobody keeps it longer.
+func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx) {
+	inv := f.invocation(&ctx.Request.Header)
+	defer f.Agent.Forget(inv.RequestID)
+	result := f.Agent.Invoke(f.Agent.Base(), inv, ctx.Request.Body())
+	write(ctx, inv.RequestID, &result, !f.TrustHeaders)
+}
+
+// init waits for load and initializer. It may be called any number of times.
+func (f *functionAPI) init(ctx *fasthttp.RequestCtx) {
+	result := &agent.Result{}
+	if err := f.Agent.WaitReady(f.Agent.Base()); err != nil {
+		result.Fault = fault.From(err)
+	}
+	write(ctx, uuid.NewString(), result, !f.TrustHeaders)
+}
+
+// invocation builds the call from the headers and claims its request id.
+func (f *functionAPI) invocation(h *fasthttp.RequestHeader) *fncontext.Invocation {
+	inv := &fncontext.Invocation{Function: f.Function, Credentials: f.Credentials, RequestID: f.requestID(h)}
+	if v := h.Peek(headerLogType); len(v) > 0 {
+		inv.Tail = strings.EqualFold(string(v), "tail")
+	}
+	if v := h.Peek("Traceparent"); len(v) > 0 {
+		inv.Trace = fncontext.Trace{Parent: string(v), State: string(h.Peek("Tracestate"))}
+	}
+	if f.TrustHeaders {
+		f.platform(h, inv)
+	}
+	return inv
+}
+
+// requestID takes the caller's id if it is a UUID that is not in flight; else it makes one.
+func (f *functionAPI) requestID(h *fasthttp.RequestHeader) string {
+	if v := h.Peek(headerRequestID); len(v) == 36 {
+		if id, err := uuid.ParseBytes(v); err == nil && f.Agent.Claim(id.String()) {
+			return id.String()
+		}
+	}
+	for {
+		if id := uuid.NewString(); f.Agent.Claim(id) {
+			return id
+		}
+	}
+}
+
+// platform takes over what the platform in front says about this call (runtime contract 14.2).
+func (f *functionAPI) platform(h *fasthttp.RequestHeader, inv *fncontext.Invocation) {
+	value := func(name string) string {
+		v := string(h.Peek(name))
+		if v == "null" { // no agency
+			return ""
+		}
+		return v
+	}
+	if c := fncontext.NewCredentials(fncontext.Secrets{
+		AccessKey: value("X-Cff-Access-Key"), SecretKey: value("X-Cff-Secret-Key"),
+		SecurityAccessKey: value("X-Cff-Security-Access-Key"), SecuritySecretKey: value("X-Cff-Security-Secret-Key"),
+		SecurityToken: value("X-Cff-Security-Token"), AuthToken: value("X-Cff-Auth-Token"),
+	}); !c.Empty() {
+		inv.Credentials = c
+	}
+	if tag := value("X-Cff-Origin-Version-Tag"); strings.HasPrefix(tag, "!") {
+		inv.Alias = tag[1:]
+	}
+	inv.Workflow = fncontext.Workflow{ID: value("X-Cff-Workflow-Id"), RunID: value("X-Cff-Workflow-Run-Id"), StateID: value("X-Cff-Workflow-State-Id")}
+}

@@ -1,0 +1,96 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	"gantry/agent"
+	"gantry/fault"
+	"gantry/telemetry"
+)
+
+// OpsConfig is what the ops listener needs.
+type OpsConfig struct {
+	Addr    string
+	Agent   *agent.Agent
+	Metrics *telemetry.Metrics
+	Log     *zap.Logger
+}
+
+// ListenOps binds the ops listener: GET /healthz, /readyz and /metrics. It never reaches user code.
+func ListenOps(cfg *OpsConfig) (*Server, error) {
+	ln, err := listen("ops", "GANTRY_OPS_ADDR", cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
+	o := &opsAPI{cfg}
+	return newServer("ops", ln, 1, cfg.Log, o.refuse, o.route), nil
+}
+
+type opsAPI struct{ *OpsConfig }
+
+func (o *opsAPI) route(ctx *fasthttp.RequestCtx) {
+	var answer fasthttp.RequestHandler
+	switch string(ctx.Path()) {
+	case "/healthz":
+		answer = o.healthz
+	case "/readyz":
+		answer = o.readyz
+	case "/metrics":
+		answer = o.metrics
+	default:
+		o.refuse(ctx, &fault.Error{Kind: fault.NotFound, Message: "no such route; there are /healthz, /readyz and /metrics"})
+		return
+	}
+	if !ctx.IsGet() && !ctx.IsHead() {
+		methodNotAllowed(ctx, o.refuse, "GET, HEAD")
+		return
+	}
+	answer(ctx)
+}
+
+func (o *opsAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
+	o.text(ctx, status[f.Kind], f.Message)
+}
+
+func (o *opsAPI) text(ctx *fasthttp.RequestCtx, code int, text string) {
+	ctx.Response.SetStatusCode(code)
+	ctx.Response.Header.SetContentType(contentText)
+	ctx.Response.SetBodyString(text + "\n")
+}
+
+// healthz says that the agent itself works. A failed function is no reason to restart the agent: nothing would change.
+func (o *opsAPI) healthz(ctx *fasthttp.RequestCtx) { o.text(ctx, fasthttp.StatusOK, "ok") }
+
+// readyz says whether a call would be taken now, and if not, why.
+func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
+	state := o.Agent.State()
+	switch state {
+	case agent.Ready, agent.Busy:
+		o.text(ctx, fasthttp.StatusOK, state.String())
+	case agent.Failed:
+		reason := ""
+		if f := o.Agent.Failure(); f != nil {
+			reason = ": " + strings.TrimSpace(string(f.Text(false)))
+		}
+		o.text(ctx, fasthttp.StatusServiceUnavailable, state.String()+reason)
+	default:
+		o.text(ctx, fasthttp.StatusServiceUnavailable, state.String())
+	}
+}
+
+func (o *opsAPI) metrics(ctx *fasthttp.RequestCtx) {
+	ctx.Response.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+	state := o.Agent.State()
+	for _, s := range agent.States() {
+		is := 0
+		if s == state {
+			is = 1
+		}
+		fmt.Fprintf(ctx, "gantry_instance_state{state=%q} %d\n", s.String(), is)
+	}
+	o.Metrics.WritePrometheus(ctx)
+}

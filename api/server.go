@@ -1,0 +1,252 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	"gantry/fault"
+)
+
+const (
+	readTimeout  = 60 * time.Second // one whole request
+	writeTimeout = 60 * time.Second // one whole answer
+	idleTimeout  = 5 * time.Minute
+	headerLimit  = 64 << 10
+)
+
+// Server is one listener with its routes. Listen binds it, Serve blocks until Shutdown.
+type Server struct {
+	name string
+	http *fasthttp.Server
+	ln   net.Listener
+}
+
+// refuser writes the answer to a request that was no request, in the listener's own form.
+type refuser func(ctx *fasthttp.RequestCtx, f *fault.Error)
+
+// listen binds addr. Errors name the setting, so that a taken port says what to change.
+func listen(name, setting, addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err == nil {
+		return ln, nil
+	}
+	hint := ""
+	if errors.Is(err, syscall.EADDRINUSE) {
+		hint = "; the port is taken: stop its owner or choose another address with " + setting
+	}
+	return nil, fmt.Errorf("%s listener (%s=%s): %w%s", name, setting, addr, err, hint)
+}
+
+// newServer assembles the chain that every request passes, outermost first: panics become answers, unclean requests and
+// foreign hosts are refused, then route.
+func newServer(name string, ln net.Listener, bodyLimit int, log *zap.Logger, refuse refuser, route fasthttp.RequestHandler) *Server {
+	s := &Server{name: name, ln: ln}
+	checked := route
+	if loopback(ln.Addr()) {
+		checked = checkHost(refuse, checked)
+	}
+	s.http = &fasthttp.Server{
+		Handler:                      recovered(name, log, refuse, checkClean(refuse, checked)),
+		ErrorHandler:                 func(ctx *fasthttp.RequestCtx, err error) { refuse(ctx, unreadable(ctx, err, bodyLimit)) },
+		Name:                         "gantry",
+		ReadBufferSize:               headerLimit,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxRequestBodySize:           bodyLimit,
+		Logger:                       quiet{log},
+		NoDefaultContentType:         true,
+		DisablePreParseMultipartForm: true,
+		CloseOnShutdown:              true,
+	}
+	return s
+}
+
+// quiet keeps fasthttp's remarks about broken connections at debug level.
+type quiet struct{ log *zap.Logger }
+
+func (q quiet) Printf(format string, args ...any) { q.log.Debug(fmt.Sprintf(format, args...)) }
+
+// Addr returns the bound address.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// Name returns the listener's name.
+func (s *Server) Name() string { return s.name }
+
+// Serve blocks until Shutdown, or until the listener fails.
+func (s *Server) Serve() error {
+	if err := s.http.Serve(s.ln); err != nil {
+		return fmt.Errorf("%s listener: %w", s.name, err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting and waits for the connections until ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWithContext(ctx) }
+
+// Close closes the listener of a server that was never served.
+func (s *Server) Close() { _ = s.ln.Close() }
+
+func recovered(name string, log *zap.Logger, refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("panic while answering", zap.String("listener", name), zap.Any("panic", p), zap.Stack("stack"))
+				refuse(ctx, fault.From(fmt.Errorf("panic: %v", p)))
+			}
+		}()
+		next(ctx)
+	}
+}
+
+// unreadable says what was wrong with a request that could not be read.
+func unreadable(ctx *fasthttp.RequestCtx, err error, bodyLimit int) *fault.Error {
+	var tooSmall *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return tooLarge(ctx.Request.Header.ContentLength(), bodyLimit)
+	case errors.As(err, &tooSmall):
+		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("the request's headers are over the limit of %d bytes", headerLimit)}
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("the request did not arrive within %s", readTimeout)}
+	}
+	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the request is not valid HTTP", Err: err}
+}
+
+// tooLarge uses the platform's words (runtime contract 11.2, code 4140). size is unknown (negative) for chunked bodies.
+func tooLarge(size, limit int) *fault.Error {
+	shown := fmt.Sprint(size)
+	if size <= limit {
+		shown = fmt.Sprintf("over %d", limit)
+	}
+	return &fault.Error{Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeRequestSize,
+		Message: fmt.Sprintf("the size of request body is beyond maximum:%d, body size:%s", limit, shown)}
+}
+
+// checkClean refuses paths that mean something else once cleaned, and framing that two readers could read differently.
+func checkClean(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		path := ctx.URI().PathOriginal()
+		if !clean(path) {
+			refuse(ctx, invalid(fmt.Sprintf("the path %.200q is not clean: no //, no . or .. and no encoded slashes or dots", path)))
+			return
+		}
+		if framedTwice(&ctx.Request.Header) {
+			ctx.SetConnectionClose()
+			refuse(ctx, invalid("the request has both Content-Length and Transfer-Encoding, or one of them twice"))
+			return
+		}
+		next(ctx)
+	}
+}
+
+func invalid(message string) *fault.Error {
+	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: message}
+}
+
+func clean(path []byte) bool {
+	if len(path) == 0 || path[0] != '/' || bytes.Contains(path, []byte("//")) || bytes.IndexByte(path, '\\') >= 0 || bytes.IndexByte(path, 0) >= 0 {
+		return false
+	}
+	if bytes.IndexByte(path, '%') >= 0 {
+		lower := bytes.ToLower(path)
+		for _, encoded := range []string{"%2f", "%2e", "%5c", "%00"} {
+			if bytes.Contains(lower, []byte(encoded)) {
+				return false
+			}
+		}
+	}
+	if bytes.IndexByte(path, '.') < 0 {
+		return true
+	}
+	for part := range bytes.SplitSeq(path, []byte("/")) {
+		if s := string(part); s == "." || s == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// framedTwice looks at the raw header: fasthttp keeps only one of the two.
+func framedTwice(h *fasthttp.RequestHeader) bool {
+	raw := h.RawHeaders()
+	n := 0
+	for len(raw) > 0 {
+		line, rest, _ := bytes.Cut(raw, []byte("\n"))
+		raw = rest
+		if len(line) < len("content-length") || (line[0]|0x20 != 'c' && line[0]|0x20 != 't') {
+			continue
+		}
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		if name = bytes.TrimSpace(name); bytes.EqualFold(name, []byte("content-length")) || bytes.EqualFold(name, []byte("transfer-encoding")) {
+			n++
+		}
+	}
+	return n > 1
+}
+
+// checkHost is for listeners on loopback: a page in a browser must not reach them under a name of its own (DNS
+// rebinding), nor from its own origin.
+func checkHost(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if host := string(ctx.Host()); !loopbackName(host) {
+			refuse(ctx, forbidden(fmt.Sprintf("host %.200q is not a loopback name; this listener answers localhost and 127.0.0.1 only", host)))
+			return
+		}
+		next(ctx)
+	}
+}
+
+// checkOrigin refuses requests that a page of another origin makes.
+func checkOrigin(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if origin := ctx.Request.Header.Peek("Origin"); len(origin) > 0 {
+			_, authority, ok := bytes.Cut(origin, []byte("://"))
+			if !ok || !bytes.EqualFold(authority, ctx.Host()) {
+				refuse(ctx, forbidden(fmt.Sprintf("origin %.200q is foreign: pages may not call this listener", origin)))
+				return
+			}
+		}
+		next(ctx)
+	}
+}
+
+func forbidden(message string) *fault.Error {
+	return &fault.Error{Kind: fault.Forbidden, Type: fault.TypeForbidden, Code: fault.CodeBadRequest, Message: message}
+}
+
+func loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// loopbackName checks a Host header, with or without a port. No Host at all is HTTP/1.0, which no browser speaks.
+func loopbackName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(host, "]"), "["), ".")
+	if host == "" || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func methodNotAllowed(ctx *fasthttp.RequestCtx, refuse refuser, allow string) {
+	refuse(ctx, invalid(fmt.Sprintf("method %s is not allowed here; use %s", ctx.Method(), allow)))
+	ctx.Response.SetStatusCode(fasthttp.StatusMethodNotAllowed)
+	ctx.Response.Header.Set("Allow", allow)
+}

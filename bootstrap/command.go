@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// execute parses the command line and runs one command.
+func (p *program) execute(args []string) error {
+	root := p.rootCommand()
+	root.SetArgs(args)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	return root.Execute()
+}
+
+func (p *program) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use: "bootstrap", Short: "Run a FunctionGraph function and its extensions in any container",
+		Long: "Run a FunctionGraph function and its extensions in any container.\n\n" +
+			"Every flag has an environment variable, shown with it; a flag beats the environment.",
+		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return &failure{exitUsage, fmt.Errorf("%w; see bootstrap --help", err)}
+	})
+	addSettings(root.PersistentFlags())
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return p.withConfig(cmd, p.serve) }
+	root.AddCommand(
+		&cobra.Command{Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs, RunE: root.RunE},
+		p.invokeCommand(), p.healthCommand(), p.versionCommand(),
+	)
+	return root
+}
+
+func (p *program) withConfig(cmd *cobra.Command, do func(*config) error) error {
+	c, err := p.load(changedSettings(cmd.Flags()))
+	if err != nil {
+		return err
+	}
+	return do(c)
+}
+
+// addSettings makes a flag of every setting that is no secret.
+func addSettings(flags *pflag.FlagSet) {
+	flags.SortFlags = false
+	for _, s := range settings() {
+		switch {
+		case s.secret:
+		case isSwitch(s):
+			flags.Bool(s.flag, s.fallback == "true", s.usage())
+		default:
+			flags.String(s.flag, s.fallback, s.usage())
+		}
+	}
+}
+
+func (s *setting) usage() string { return fmt.Sprintf("%s [$%s]", s.help, s.env) }
+
+// isSwitch tells settings that are written without a value.
+func isSwitch(s setting) bool {
+	return s.apply(&config{}, "true") == nil && s.apply(&config{}, "maybe") != nil || s.env == "NO_COLOR"
+}
+
+// changedSettings returns the settings that were given as flags.
+func changedSettings(flags *pflag.FlagSet) map[string]string {
+	given := map[string]string{}
+	flags.Visit(func(f *pflag.Flag) {
+		for _, s := range settings() {
+			if s.flag == f.Name && s.flag != "" {
+				given[f.Name] = strings.TrimSpace(f.Value.String())
+			}
+		}
+	})
+	return given
+}

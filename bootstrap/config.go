@@ -1,0 +1,233 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	fncontext "gantry/context"
+	"gantry/runtime"
+)
+
+const (
+	platformCode = "/opt/function/code"
+	// loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
+	loadTimeout = 10 * time.Second
+)
+
+// config is everything that was set, checked. It is built by load and not changed afterwards.
+type config struct {
+	fn      fncontext.Function
+	handler string
+
+	language *runtime.Language
+	program  string
+
+	concurrency, workers, queue int
+	queueWait                   time.Duration
+	secrets                     fncontext.Secrets
+	// secretNames are the variables that held secrets.
+	secretNames []string
+	trust       bool
+
+	workerEnv, extensionEnv      []string
+	extensionDirs                string
+	extensionWait                time.Duration
+	extensionStrict              bool
+	addr, extensionAddr, opsAddr string
+	shutdownTimeout              time.Duration
+	exitOnFailure                bool
+	uid, gid                     int
+	logLevel, logFormat          string
+	noColor                      bool
+	environment                  []string
+}
+
+// facts are what the settings' defaults depend on.
+type facts struct {
+	pid int
+	cwd string
+}
+
+// load builds the configuration from a list of NAME=value and the flags that were given: a flag beats the environment,
+// which beats the default. It reads no environment itself. Errors name the setting, where its value came from, and what
+// would be right.
+func load(environ []string, flags map[string]string, f facts) (*config, error) {
+	env := map[string]string{}
+	for _, kv := range environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			env[name] = value
+		}
+	}
+	c := &config{environment: environ, trust: f.pid == 1, addr: "127.0.0.1:8000"}
+	if f.pid == 1 {
+		c.addr = ":8000"
+	}
+	c.fn.CodeRoot = defaultCodeRoot(f.cwd)
+	for _, s := range settings() {
+		value, source, err := s.value(env, flags)
+		if err != nil {
+			return nil, err
+		}
+		if value == "" && source == "" {
+			continue
+		}
+		if err := s.apply(c, value); err != nil {
+			shown := strconv.Quote(value)
+			if s.secret {
+				shown = "(secret)"
+			}
+			return nil, fmt.Errorf("%s: %s, from %s: %w", s.env, shown, source, err)
+		}
+		if s.secret {
+			c.secretNames = append(c.secretNames, s.env)
+		}
+	}
+	return c, c.resolve(env, f)
+}
+
+// value finds a setting's value and says where it came from; no source means that it is not set and has no default.
+func (s *setting) value(env, flags map[string]string) (value, source string, err error) {
+	if v, ok := flags[s.flag]; ok && s.flag != "" {
+		return v, "--" + s.flag, nil
+	}
+	if v := env[s.env]; v != "" {
+		return v, "the environment", nil
+	}
+	if file := env[s.env+"_FILE"]; s.secret && file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return "", "", fmt.Errorf("%s_FILE: %w", s.env, err)
+		}
+		return strings.TrimRight(string(b), "\r\n"), s.env + "_FILE", nil
+	}
+	if s.fallback != "" {
+		return s.fallback, "its default", nil
+	}
+	return "", "", nil
+}
+
+// resolve completes what depends on several settings, and checks that the function can be there at all.
+func (c *config) resolve(env map[string]string, f facts) error {
+	root := c.fn.CodeRoot
+	if !filepath.IsAbs(root) {
+		root = filepath.Join(f.cwd, root)
+	}
+	c.fn.CodeRoot = filepath.Clean(root)
+	if _, err := os.ReadDir(c.fn.CodeRoot); err != nil {
+		return fmt.Errorf("RUNTIME_CODE_ROOT: the code folder cannot be read: %w; mount or copy the function's code there, or set --code", err)
+	}
+	if c.fn.Name == "" {
+		c.fn.Name = filepath.Base(c.fn.CodeRoot)
+	}
+	handler, err := fncontext.ParseHandler(c.handler)
+	if err != nil {
+		return fmt.Errorf("RUNTIME_HANDLER: %w", err)
+	}
+	c.fn.Handler = handler
+	if err := c.pickLanguage(env["PATH"]); err != nil {
+		return err
+	}
+	if c.fn.Initializer != "" {
+		if parts := strings.Split(c.fn.Initializer, "."); len(parts) != 2 || parts[1] == "" {
+			c.fn.Initializer = "" // the platform's worker takes such a value for none, silently (runtime contract 9.2)
+		}
+	}
+	if c.extensionDirs == "" {
+		c.extensionDirs = filepath.Join(c.fn.CodeRoot, "extension") + ":/opt/extension"
+	}
+	return nil
+}
+
+func (c *config) pickLanguage(path string) error {
+	if c.fn.Runtime != "" {
+		language, err := runtime.LanguageByName(c.fn.Runtime)
+		if err != nil {
+			return fmt.Errorf("GANTRY_RUNTIME: %w", err)
+		}
+		c.language = language
+	} else {
+		c.language = runtime.DetectLanguage(c.fn.CodeRoot, c.fn.Handler.File)
+	}
+	if c.language == nil {
+		c.language = runtime.Languages[0] // its worker then says which file is missing, in the platform's words
+	}
+	c.fn.Runtime = c.language.Name
+	program, err := c.language.FindProgram(path)
+	c.program = program
+	return err
+}
+
+// workDir is the folder above the code, as on the platform (runtime contract 18.1).
+func (c *config) workDir() string { return filepath.Dir(c.fn.CodeRoot) }
+
+// baseEnv are the variables every child inherits.
+var baseEnv = []string{"PATH", "HOME", "HOSTNAME", "LANG", "LC_*", "TZ", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH",
+	"SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PAAS_POD_ID"}
+
+// runtimeEnv are the platform's preset variables (runtime contract 16.1).
+func (c *config) runtimeEnv() []string {
+	f := &c.fn
+	env := []string{
+		"RUNTIME_PROJECT_ID=" + f.Project, "RUNTIME_FUNC_NAME=" + f.Name, "RUNTIME_FUNC_VERSION=" + f.Version,
+		"RUNTIME_PACKAGE=" + f.Package, "RUNTIME_HANDLER=" + f.HandlerString(), "RUNTIME_USERDATA=" + f.UserDataJSON,
+		"RUNTIME_TIMEOUT=" + formatSeconds(f.Timeout), "RUNTIME_CPU=" + strconv.Itoa(f.CPUMillis), "RUNTIME_MEMORY=" + strconv.Itoa(f.MemoryMB),
+		"RUNTIME_MAX_RESP_BODY_SIZE=" + strconv.Itoa(f.MaxResponse), "RUNTIME_CODE_ROOT=" + f.CodeRoot,
+		"RUNTIME_ROOT=/home/snuser/runtime", "RUNTIME_LOG_DIR=/home/snuser/log",
+	}
+	if f.Initializer != "" {
+		env = append(env, "RUNTIME_INITIALIZER_HANDLER="+f.Initializer, "RUNTIME_INITIALIZER_TIMEOUT="+formatSeconds(f.InitTimeout))
+	}
+	return env
+}
+
+func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
+
+// workerEnvironment is the worker's whole environment.
+func (c *config) workerEnvironment() []string {
+	return append(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)), c.runtimeEnv()...)
+}
+
+// extensionEnvironment is the extensions' whole environment, but for the address of their API. User variables are
+// real variables here: an extension has no context to ask.
+func (c *config) extensionEnvironment() []string {
+	env := append(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)), c.runtimeEnv()...)
+	for name, value := range c.fn.UserData {
+		if reserved(name) || strings.ContainsAny(name+value, "\x00") || strings.ContainsRune(name, '=') || slices.Contains(baseEnv, name) {
+			continue
+		}
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+// reserved names are set by the agent, or hidden by it.
+func reserved(name string) bool {
+	return strings.HasPrefix(name, "GANTRY_") || strings.HasPrefix(name, "RUNTIME_") || name == "EXTENSION_API_ADDR"
+}
+
+// inherited picks the agent's own variables that match the patterns.
+func (c *config) inherited(patterns []string) []string {
+	var env []string
+	for _, kv := range c.environment {
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok || reserved(name) {
+			continue
+		}
+		if slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) }) {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+func matches(pattern, name string) bool {
+	if prefix, open := strings.CutSuffix(pattern, "*"); open {
+		return strings.HasPrefix(name, prefix)
+	}
+	return pattern == name
+}

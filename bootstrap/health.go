@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/valyala/fasthttp"
+)
+
+// probeTimeout is below the default time limit of container health checks.
+const probeTimeout = 2 * time.Second
+
+func (p *program) healthCommand() *cobra.Command {
+	return &cobra.Command{Use: "health", Short: "Probe /readyz of a running agent; exits with 0 or 1", Args: cobra.NoArgs,
+		Long: "Probe /readyz of a running agent, for images without curl. The address is that of GANTRY_OPS_ADDR.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(changedSettings(cmd.Flags())) }}
+}
+
+// health needs one setting only, so that it works where the function itself is not.
+func (p *program) health(flags map[string]string) error {
+	env := map[string]string{}
+	for _, kv := range p.environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			env[name] = value
+		}
+	}
+	var addr string
+	for _, s := range settings() {
+		if s.env == "GANTRY_OPS_ADDR" {
+			var err error
+			if addr, _, err = s.value(env, flags); err != nil {
+				return &failure{exitUsage, err}
+			}
+		}
+	}
+	status, body, err := fasthttp.GetTimeout(nil, "http://"+dialable(addr)+"/readyz", probeTimeout)
+	if err != nil {
+		return fmt.Errorf("%s does not answer: %w", addr, err)
+	}
+	text := strings.TrimSpace(string(body))
+	if status != fasthttp.StatusOK {
+		return fmt.Errorf("%w: %s", errNotReady, text)
+	}
+	fmt.Fprintln(p.stdout, text)
+	return nil
+}

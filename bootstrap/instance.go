@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"gantry/agent"
+	"gantry/api"
+	fncontext "gantry/context"
+	"gantry/extension"
+	"gantry/logger"
+	"gantry/process"
+	"gantry/runtime"
+	"gantry/telemetry"
+)
+
+// instance is the wiring of one function instance: what serve and invoke have in common.
+type instance struct {
+	cfg        *config
+	log        *zap.Logger
+	sink       *logger.Sink
+	metrics    *telemetry.Metrics
+	supervisor *process.Supervisor
+	agent      *agent.Agent
+	host       *extension.Host
+	extensions *api.Server
+	pid1       bool
+}
+
+// openInstance starts the worker as the very first thing, then everything around it. output receives the function's
+// lines. On an error nothing is left behind.
+func openInstance(c *config, output, stderr *os.File) (*instance, error) {
+	in := &instance{cfg: c, pid1: os.Getpid() == 1}
+	if err := process.HideEnvironment(c.secretNames); err != nil {
+		return nil, fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
+	}
+	if err := process.Protect(); err != nil {
+		return nil, fmt.Errorf("the agent cannot protect its memory: %w", err)
+	}
+	scripts, err := extension.Discover(strings.Split(c.extensionDirs, ":"))
+	if err != nil {
+		return nil, &failure{exitUsage, err}
+	}
+	json := c.logFormat == "json" || c.logFormat == "auto" && !isTerminal(stderr)
+	if in.log, err = logger.New(stderr, c.logLevel, json, !json && !c.noColor && isTerminal(stderr)); err != nil {
+		return nil, &failure{exitUsage, err}
+	}
+	in.sink = logger.NewSink(output, json)
+	in.metrics = telemetry.NewMetrics(agent.Outcomes())
+	in.supervisor = process.NewSupervisor(in.pid1)
+	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
+	in.host = extension.NewHost(&extension.Config{
+		Function: &c.fn, Wait: c.extensionWait, Strict: c.extensionStrict, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
+		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics,
+	}, scripts)
+	in.agent = agent.New(in.agentConfig())
+	in.agent.Start()
+	in.gauges()
+	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Log: in.log})
+	if err != nil {
+		in.close(time.Now().Add(time.Second))
+		return nil, &failure{exitListen, err}
+	}
+	in.host.Start(in.extensions.Addr().String())
+	return in, nil
+}
+
+func (in *instance) agentConfig() *agent.Config {
+	c := in.cfg
+	return &agent.Config{
+		Runtime: &runtime.Config{
+			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
+			Concurrency: c.concurrency, UID: c.uid, GID: c.gid,
+			Supervisor: in.supervisor, Cgroups: process.FindCgroup("/"), Sink: in.sink, Log: in.log,
+			Stray: in.metrics.Stray.Inc,
+		},
+		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
+		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Notify: in.host.Notify,
+		Metrics: in.metrics, Log: in.log, Sink: in.sink,
+	}
+}
+
+// gauges registers what others count.
+func (in *instance) gauges() {
+	m := in.metrics
+	m.Gauge("gantry_invocations_in_flight", func() float64 { return float64(in.agent.InFlight()) })
+	m.Gauge("gantry_queue_length", func() float64 { return float64(in.agent.Waiting()) })
+	m.Gauge("gantry_extensions_registered", func() float64 { return float64(in.host.Registered()) })
+	count := func(pick func(lines, splits, drops int64) int64) func() float64 {
+		return func() float64 { return float64(pick(in.sink.Counts())) }
+	}
+	m.Counter("gantry_log_lines_total", count(func(l, _, _ int64) int64 { return l }))
+	m.Counter("gantry_log_splits_total", count(func(_, s, _ int64) int64 { return s }))
+	m.Counter("gantry_log_drops_total", count(func(_, _, d int64) int64 { return d }))
+	b := readBuild()
+	m.Gauge(fmt.Sprintf("gantry_build_info{version=%q,commit=%q,go=%q}", b.Version, b.Commit, b.Go), func() float64 { return 1 })
+}
+
+// close is the end of the staged stop: workers, then extensions, then the log, the supervisor last.
+func (in *instance) close(deadline time.Time) {
+	left := time.Until(deadline)
+	in.agent.Stop(deadline.Add(-left / 4))
+	in.host.Stop(deadline.Add(-left / 16))
+	if in.extensions != nil {
+		in.extensions.Close()
+	}
+	in.sink.Close(deadline)
+	in.supervisor.Close()
+}

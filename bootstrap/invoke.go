@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"encoding/base64"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"github.com/valyala/fasthttp"
+
+	"gantry/agent"
+	"gantry/api"
+	fncontext "gantry/context"
+)
+
+type invokeOptions struct {
+	event, to      string
+	tail, timeline bool
+}
+
+func (p *program) invokeCommand() *cobra.Command {
+	var o invokeOptions
+	cmd := &cobra.Command{
+		Use: "invoke", Short: "Run one event and print the result; exits with 0 or 1", Args: cobra.NoArgs,
+		Long: "Start the function, run one event, print the result on stdout and the log on stderr.\n" +
+			"Exits with 0, or with 1 when the call failed. With --to the event goes to a running agent instead.",
+	}
+	cmd.Flags().StringVar(&o.event, "event", "", "file with the event, - for standard input; default: an empty event")
+	cmd.Flags().StringVar(&o.to, "to", "", "address of a running agent's function listener")
+	cmd.Flags().BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
+	cmd.Flags().BoolVar(&o.timeline, "timeline", false, "print where the time went")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		event, err := p.readEvent(o.event)
+		if err != nil {
+			return &failure{exitUsage, err}
+		}
+		if o.to != "" {
+			return p.invokeAt(&o, event)
+		}
+		return p.withConfig(cmd, func(c *config) error { return p.invokeHere(c, &o, event) })
+	}
+	return cmd
+}
+
+func (p *program) readEvent(name string) ([]byte, error) {
+	var r io.Reader
+	switch name {
+	case "":
+		return nil, nil
+	case "-":
+		r = p.stdin
+	default:
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r = f
+	}
+	event, err := io.ReadAll(io.LimitReader(r, api.MaxEvent+1))
+	if err == nil && len(event) > api.MaxEvent {
+		err = fmt.Errorf("the event is over the limit of %d bytes", api.MaxEvent)
+	}
+	return event, err
+}
+
+// invokeHere runs the whole instance for one call.
+func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
+	began := time.Now()
+	lines := p.stderr
+	if o.tail {
+		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer null.Close()
+		lines = null
+	}
+	if c.logFormat == "auto" {
+		c.logFormat = "text"
+	}
+	in, err := openInstance(c, lines, p.stderr)
+	if err != nil {
+		return err
+	}
+	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter to anyone
+	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: &c.fn, Credentials: fncontext.NewCredentials(c.secrets), Tail: o.tail}
+	r := in.agent.Invoke(in.agent.Base(), inv, event)
+	phases := in.agent.Phases()
+	in.close(time.Now().Add(c.shutdownTimeout))
+	if o.tail {
+		fmt.Fprint(p.stderr, string(r.Tail))
+	}
+	if o.timeline {
+		p.printTimeline(phases, &r, time.Since(began))
+	}
+	if r.Fault != nil {
+		return p.printFailure(r.Fault.Text(true))
+	}
+	_, err = p.stdout.Write(r.Body)
+	return err
+}
+
+func (p *program) printTimeline(phases []agent.Phase, r *agent.Result, total time.Duration) {
+	phases = append(phases, agent.Phase{Name: "wait for a slot", Took: r.Waited}, agent.Phase{Name: "handler", Took: r.Duration}, agent.Phase{Name: "all, with the stop", Took: total})
+	for _, ph := range phases {
+		fmt.Fprintf(p.stderr, "%10.3f ms  %s\n", float64(ph.Took.Microseconds())/1000, ph.Name)
+	}
+}
+
+func (p *program) printFailure(body []byte) error {
+	if _, err := p.stdout.Write(body); err != nil {
+		return err
+	}
+	return &failure{exitError, nil}
+}
+
+// invokeAt sends the event to a running agent.
+func (p *program) invokeAt(o *invokeOptions, event []byte) error {
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	req.SetRequestURI("http://" + dialable(strings.TrimPrefix(o.to, "http://")) + "/invoke")
+	req.Header.SetMethod(fasthttp.MethodPost)
+	req.Header.SetContentType("application/json")
+	req.Header.Set("X-Cff-Log-Type", "tail")
+	req.SetBody(event)
+	began := time.Now()
+	if err := (&fasthttp.Client{MaxResponseBodySize: 2 * api.MaxEvent, ReadBufferSize: 64 << 10}).Do(req, resp); err != nil {
+		return fmt.Errorf("no answer from %s: %w", o.to, err)
+	}
+	if tail, err := base64.StdEncoding.DecodeString(string(resp.Header.Peek("X-Cff-Function-Log"))); err == nil {
+		fmt.Fprint(p.stderr, string(tail))
+	}
+	if o.timeline {
+		fmt.Fprintf(p.stderr, "%10.3f ms  round trip; %s\n", float64(time.Since(began).Microseconds())/1000, resp.Header.Peek("X-Cff-Invoke-Summary"))
+	}
+	if resp.StatusCode() != fasthttp.StatusOK {
+		return p.printFailure(resp.Body())
+	}
+	_, err := p.stdout.Write(resp.Body())
+	return err
+}
+
+var errNotReady = errors.New("not ready")
+
+// dialable turns a listening address into one to call.
+func dialable(addr string) string {
+	if strings.HasPrefix(addr, ":") {
+		return "127.0.0.1" + addr
+	}
+	return strings.Replace(addr, "0.0.0.0:", "127.0.0.1:", 1)
+}

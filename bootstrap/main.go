@@ -1,0 +1,83 @@
+// Command bootstrap runs a FunctionGraph function and the extensions beside it, in any container. It is the only package
+// that reads the environment, parses flags and ends the process.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// Exit codes. A second signal exits with 128 plus its number.
+const (
+	exitOK       = 0
+	exitError    = 1 // something unexpected, or the call of "invoke" failed
+	exitUsage    = 2 // a setting or an argument is wrong, or a needed program is missing
+	exitListen   = 3 // an address cannot be listened on
+	exitFunction = 4 // the function cannot be loaded or initialised, with GANTRY_EXIT_ON_FAILURE or "invoke"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the program without the process: it returns the exit code.
+func run(args, environ []string, stdin io.Reader, stdout, stderr *os.File) int {
+	p := &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	if len(args) == 0 { // the way a container starts: no time for a command line library
+		return p.exit(p.bare())
+	}
+	return p.exit(p.execute(args))
+}
+
+// program is what the commands share.
+type program struct {
+	environ        []string
+	stdin          io.Reader
+	stdout, stderr *os.File
+}
+
+// failure is an error that chose its exit code.
+type failure struct {
+	code int
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func (p *program) exit(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitError
+	if f, ok := err.(*failure); ok {
+		code = f.code
+		err = f.err
+	}
+	if err != nil {
+		fmt.Fprintf(p.stderr, "bootstrap: %v\n", err)
+	}
+	return code
+}
+
+// load builds the configuration from flags and environment.
+func (p *program) load(flags map[string]string) (*config, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	c, err := load(p.environ, flags, facts{pid: os.Getpid(), cwd: cwd})
+	if err != nil {
+		return nil, &failure{exitUsage, err}
+	}
+	return c, nil
+}
+
+func (p *program) bare() error {
+	c, err := p.load(nil)
+	if err != nil {
+		return err
+	}
+	return p.serve(c)
+}

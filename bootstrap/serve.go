@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"gantry/api"
+	fncontext "gantry/context"
+)
+
+// serve runs the function until a signal ends it.
+func (p *program) serve(c *config) error {
+	for _, kv := range p.environ {
+		if len(kv) > len("RUNTIME_API_ADDR=") && kv[:len("RUNTIME_API_ADDR=")] == "RUNTIME_API_ADDR=" {
+			return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is set, so the platform wants a custom runtime; this version cannot poll one yet, only serve a container")}
+		}
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
+	defer signal.Stop(signals)
+
+	in, err := openInstance(c, p.stdout, p.stderr)
+	if err != nil {
+		return err
+	}
+	servers, err := in.listen()
+	if err != nil {
+		in.close(time.Now().Add(time.Second))
+		return &failure{exitListen, err}
+	}
+	s := &serving{instance: in, servers: append(servers, in.extensions), ended: make(chan error, 3)}
+	return s.run(signals)
+}
+
+// listen binds what callers see. The extension API is bound already.
+func (in *instance) listen() ([]*api.Server, error) {
+	c := in.cfg
+	function, err := api.ListenFunction(&api.FunctionConfig{Addr: c.addr, Agent: in.agent, Function: &c.fn,
+		Credentials: fncontext.NewCredentials(c.secrets), TrustHeaders: c.trust, Log: in.log})
+	if err != nil {
+		return nil, err
+	}
+	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Metrics: in.metrics, Log: in.log})
+	if err != nil {
+		function.Close()
+		return nil, err
+	}
+	return []*api.Server{function, ops}, nil
+}
+
+// serving is a running instance with its listeners.
+type serving struct {
+	*instance
+	servers []*api.Server
+	ended   chan error // of listeners
+}
+
+func (s *serving) run(signals <-chan os.Signal) error {
+	fields := []zap.Field{zap.String("function", s.cfg.fn.URN()), zap.String("runtime", s.cfg.program)}
+	for _, server := range s.servers {
+		fields = append(fields, zap.Stringer(server.Name(), server.Addr()))
+		go func() { s.ended <- server.Serve() }()
+	}
+	s.log.Info("listening", fields...)
+	s.remarks()
+	var failed <-chan struct{}
+	if s.cfg.exitOnFailure {
+		failed = s.agent.Failed()
+	}
+	for {
+		select {
+		case sig := <-signals:
+			if stop, err := s.signalled(sig, signals); stop {
+				return err
+			}
+		case err := <-s.ended:
+			return errors.Join(errors.New("a listener ended"), err, s.stop(signals))
+		case <-failed:
+			f := s.agent.Failure()
+			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(signals))}
+		}
+	}
+}
+
+// remarks says what a person should know about this start.
+func (s *serving) remarks() {
+	if why := s.agent.MemoryRemark(); why != nil {
+		s.log.Info("RUNTIME_MEMORY is not enforced here", zap.Int("limit_mb", s.cfg.fn.MemoryMB), zap.Error(why))
+	}
+}
+
+// signalled carries a signal out; stop is true when the program ends with err.
+func (s *serving) signalled(sig os.Signal, signals <-chan os.Signal) (stop bool, err error) {
+	switch sig {
+	case unix.SIGHUP:
+		s.agent.Reload()
+	case unix.SIGUSR1, unix.SIGUSR2:
+		s.agent.Signal(sig.(syscall.Signal))
+	default:
+		s.log.Info("stopping", zap.Stringer("signal", sig), zap.Duration("limit", s.cfg.shutdownTimeout))
+		return true, s.stop(signals)
+	}
+	return false, nil
+}
+
+// errForced is the cause of a stop that a second signal cut short.
+type errForced struct{ sig syscall.Signal }
+
+func (e errForced) Error() string { return "forced by a second signal: " + e.sig.String() }
+
+// stop is the staged stop against one absolute deadline: not ready, calls in flight, workers, extensions, log, listeners.
+// A second signal forces it.
+func (s *serving) stop(signals <-chan os.Signal) error {
+	deadline := time.Now().Add(s.cfg.shutdownTimeout)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.staged(deadline)
+	}()
+	for {
+		select {
+		case <-done:
+			return nil
+		case sig := <-signals:
+			if sig == unix.SIGTERM || sig == unix.SIGINT {
+				s.supervisor.KillAll()
+				return &failure{128 + int(sig.(syscall.Signal)), errForced{sig.(syscall.Signal)}}
+			}
+		}
+	}
+}
+
+func (s *serving) staged(deadline time.Time) {
+	// The last quarter belongs to the extensions, the quarter of a quarter before it to the worker's own end.
+	left := s.cfg.shutdownTimeout
+	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-left*5/16))
+	defer cancel()
+	if err := s.agent.Drain(ctx); err != nil {
+		s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.agent.InFlight()))
+	}
+	s.agent.Stop(deadline.Add(-left / 4))
+	answered, cancelAnswered := context.WithTimeout(context.Background(), left/16)
+	defer cancelAnswered()
+	for _, server := range s.servers[:1] { // the last answers, while extensions still run
+		if err := server.Shutdown(answered); err != nil {
+			s.log.Debug("connections left", zap.String("listener", server.Name()), zap.Error(err))
+		}
+	}
+	s.close(deadline)
+	_ = s.log.Sync() // stderr may be a terminal, which cannot be synced
+}

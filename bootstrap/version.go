@@ -1,0 +1,51 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	goruntime "runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// Set by the linker (Makefile).
+var (
+	version = "0.1.0-dev"
+	commit  = "unknown"
+)
+
+// build is what "version --json" prints.
+type build struct {
+	Version  string            `json:"version"`
+	Commit   string            `json:"commit"`
+	Go       string            `json:"go"`
+	Platform string            `json:"platform"`
+	Modules  map[string]string `json:"modules,omitempty"`
+}
+
+func readBuild() build {
+	return build{Version: version, Commit: commit, Go: goruntime.Version(), Platform: goruntime.GOOS + "/" + goruntime.GOARCH}
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "version", Short: "Print version, commit and Go version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		b := readBuild()
+		if !asJSON {
+			fmt.Fprintf(p.stdout, "bootstrap %s (%s, %s, %s)\n", b.Version, b.Commit, b.Go, b.Platform)
+			return nil
+		}
+		b.Modules = map[string]string{}
+		if info, ok := debug.ReadBuildInfo(); ok {
+			for _, m := range info.Deps {
+				b.Modules[m.Path] = m.Version
+			}
+		}
+		enc := json.NewEncoder(p.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(b)
+	}}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, with all modules")
+	return cmd
+}

@@ -1,0 +1,183 @@
+package extension
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+	"gantry/logger"
+	"gantry/telemetry"
+)
+
+const (
+	// queueSize is how many notifications wait for one extension; further ones are dropped.
+	queueSize = 1000
+	// maxDeliveries is how many notifications are under way to one extension at once.
+	maxDeliveries = 8
+	// replyTimeout ends the wait for an extension's answer.
+	replyTimeout = 2 * time.Second
+	// A refused connection is tried again: an extension may register just before it listens.
+	refusedTries = 3
+	refusedPause = 150 * time.Millisecond
+	// refusedLimit is after how many refusals in a row an extension that was not started here counts as gone.
+	refusedLimit = 3
+	// complainEvery limits how often failures of one extension are logged.
+	complainEvery = time.Minute
+)
+
+// slot is a registered extension's place and its queue.
+type slot struct {
+	name    string
+	addr    netip.AddrPort
+	host    *Host
+	client  *fasthttp.HostClient
+	url     string
+	queue   chan *notification
+	quit    chan struct{}
+	running atomic.Int32 // deliverers
+	idle    atomic.Int32 // deliverers that wait for work
+
+	failures     atomic.Int64 // since the last complaint
+	complainedAt atomic.Int64
+	reached      atomic.Bool
+	refused      atomic.Int32 // in a row
+
+	metrics *telemetry.Metrics
+	index   int
+}
+
+// notification is what all extensions are told about one call. Shared, and not changed after it was made.
+type notification struct {
+	body        []byte
+	deadline    []byte
+	traceparent string
+}
+
+func newNotification(inv *fncontext.Invocation, urn string) *notification {
+	b := make([]byte, 0, 64+len(inv.RequestID)+len(urn))
+	b = logger.AppendJSONString(append(b, `{"traceId":`...), inv.RequestID)
+	b = logger.AppendJSONString(append(b, `,"invokedFunctionUrn":`...), urn)
+	return &notification{body: append(b, '}'), traceparent: inv.Trace.Parent,
+		deadline: fasthttp.AppendUint(nil, int(inv.Deadline.UnixMilli()))}
+}
+
+func newSlot(name string, addr netip.AddrPort, h *Host) *slot {
+	return &slot{
+		name: name, addr: addr, host: h, url: "http://" + addr.String() + "/extension/invoke",
+		queue: make(chan *notification, queueSize), quit: make(chan struct{}),
+		metrics: h.cfg.Metrics, index: slotOf(addr),
+		client: &fasthttp.HostClient{Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
+			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: time.Minute},
+	}
+}
+
+// offer queues n, or drops it. It is called with the host's lock held and never blocks.
+func (s *slot) offer(n *notification) {
+	select {
+	case s.queue <- n:
+	default:
+		s.metrics.NotificationDrops[s.index].Inc()
+		return
+	}
+	if s.idle.Load() == 0 && s.running.Load() < maxDeliveries {
+		s.running.Add(1)
+		s.host.deliveries.Go(s.deliver)
+	}
+}
+
+// close ends the deliverers; what is still queued is dropped and counted.
+func (s *slot) close() {
+	close(s.quit)
+	for {
+		select {
+		case <-s.queue:
+			s.metrics.NotificationDrops[s.index].Inc()
+		default:
+			return
+		}
+	}
+}
+
+// deliver sends queued notifications, one after another, until the slot closes.
+func (s *slot) deliver() {
+	defer s.running.Add(-1)
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	for {
+		s.idle.Add(1)
+		select {
+		case <-s.quit:
+			s.idle.Add(-1)
+			return
+		case n := <-s.queue:
+			s.idle.Add(-1)
+			s.send(n, req, resp)
+		}
+	}
+}
+
+func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Response) {
+	req.SetRequestURI(s.url)
+	req.Header.SetMethod(fasthttp.MethodPost)
+	req.Header.SetContentType("application/json")
+	req.Header.SetBytesV("Gantry-Deadline", n.deadline)
+	if n.traceparent != "" {
+		req.Header.Set("Traceparent", n.traceparent)
+	}
+	req.SetBodyRaw(n.body)
+	var err error
+	for try := 1; ; try++ {
+		err = s.client.DoTimeout(req, resp, replyTimeout)
+		if !errors.Is(err, syscall.ECONNREFUSED) || s.reached.Load() || try == refusedTries || !s.pause() {
+			break
+		}
+	}
+	status := resp.StatusCode()
+	req.Reset()
+	resp.Reset()
+	s.metrics.Notifications[s.index].Inc()
+	if err == nil && status/100 == 2 {
+		s.reached.Store(true)
+		s.refused.Store(0)
+		return
+	}
+	s.metrics.NotificationFailures[s.index].Inc()
+	s.complain(status, err)
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		s.refused.Store(0)
+	} else if s.refused.Add(1) == refusedLimit {
+		go s.host.lost(s)
+	}
+}
+
+// pause waits before the next try; false if the slot closed meanwhile.
+func (s *slot) pause() bool {
+	timer := time.NewTimer(refusedPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.quit:
+		return false
+	}
+}
+
+// complain logs the first failure at once, and then one line a minute with their number.
+func (s *slot) complain(status int, err error) {
+	n := s.failures.Add(1)
+	now := time.Now().UnixNano()
+	last := s.complainedAt.Load()
+	if last != 0 && now-last < int64(complainEvery) || !s.complainedAt.CompareAndSwap(last, now) {
+		return
+	}
+	s.failures.Add(-n)
+	s.host.cfg.Log.Warn("notifications fail", zap.String("extension", s.name), zap.String("address", s.addr.String()),
+		zap.Int64("failures", n), zap.Int("status", status), zap.Error(err))
+}

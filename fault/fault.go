@@ -1,0 +1,174 @@
+// Package fault says whose fault an error is. A Kind decides what the program does, Type and Code are the stable
+// strings and numbers on the wire, and Message may be shown to the caller; Err goes only to our own log. Transport
+// statuses are not known here: package api maps kinds to them in one table.
+package fault
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Kind is the closed list of reasons. The zero value is Internal, so an unclassified error is never blamed on the user.
+type Kind uint8
+
+// Each kind answers "what must the program do differently?".
+const (
+	Internal     Kind = iota // our own defect
+	Invalid                  // the request cannot be understood
+	TooLarge                 // the request is over a limit
+	Unauthorized             // the caller is not known
+	Forbidden                // the caller is known and may not
+	NotFound                 // no such thing here
+	Conflict                 // it is taken already
+	Throttled                // no room now, try again
+	Unavailable              // the instance is going away
+	Function                 // user code answered or raised an error
+	Event                    // the worker could not parse the event
+	Timeout                  // the deadline passed
+	Crash                    // the worker process ended
+	OutOfMemory              // the worker process was killed for its memory
+	Init                     // load or initializer failed
+)
+
+var kindNames = [...]string{
+	"internal", "invalid", "too_large", "unauthorized", "forbidden", "not_found", "conflict", "throttled", "unavailable",
+	"function", "event", "timeout", "crash", "out_of_memory", "init",
+}
+
+// String returns the kind as a metric label: lower case, words joined by underscores.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "internal"
+}
+
+// Kinds lists every kind, for closed label sets.
+func Kinds() []Kind {
+	all := make([]Kind, len(kindNames))
+	for i := range all {
+		all[i] = Kind(i)
+	}
+	return all
+}
+
+// The platform's numeric codes (runtime contract 11.2). They surface as X-Func-Err-Code; 4xxx is the user's side.
+const (
+	CodeOK            = 0
+	CodeEntry         = 4001   // handler entry cannot be used, or callback(err)
+	CodeInvocation    = 4002   // user function threw, or the event is not JSON
+	CodeResultSize    = 4004   // result over the limit
+	CodeResult        = 4007   // result cannot be converted
+	CodeInitializer   = 4009   // initializer failed
+	CodeTimeout       = 4010   // invocation timed out
+	CodeRequestSize   = 4140   // request body over the limit
+	CodeExited        = 4204   // runtime process is exited
+	CodeMemory        = 4205   // runtime memory limit exceeded
+	CodeStartTimeout  = 4211   // runtime initialization timed out
+	CodeInternal      = 500    // our own defect
+	CodeBadRequest    = 400    // not an invocation at all
+	CodeMaxInstances  = 150429 // no room: the platform's "max instances reached"
+	CodeUnavailable   = 150503 // draining; the platform's table has no own number
+	codeUserSideFirst = 4000
+	codeUserSideLast  = 4999
+)
+
+// Error types that the agent itself produces. Types of user errors are the names of the user's own exceptions.
+const (
+	TypeTimeout     = "Runtime.Timeout"
+	TypeExited      = "Runtime.Exited"
+	TypeMemory      = "Runtime.OutOfMemory"
+	TypeStart       = "Runtime.StartFailed"
+	TypeInitTimeout = "Runtime.InitTimeout"
+	TypeProtocol    = "Runtime.ProtocolError"
+	TypeTooLarge    = "Request.TooLarge"
+	TypeBadRequest  = "Request.Invalid"
+	TypeForbidden   = "Request.Forbidden"
+	TypeNotFound    = "Request.NotFound"
+	TypeThrottled   = "Instance.Throttled"
+	TypeDraining    = "Instance.Draining"
+	TypeInternal    = "Gantry.Internal"
+)
+
+// Error is the one error type that crosses package borders.
+type Error struct {
+	Kind    Kind
+	Type    string
+	Code    int
+	Message string
+	// Body holds the worker's own bytes, sent to the caller unchanged (runtime contract 3.4). Empty for the agent's errors.
+	Body []byte
+	// Hint says what to do about it; Stderr holds the worker's last lines. Both are shown to local callers only.
+	Hint   string
+	Stderr []string
+	// Err is the cause, for our log only.
+	Err error
+}
+
+// Error implements error; it never contains Body, which is the user's data.
+func (e *Error) Error() string {
+	text := e.Message
+	if text == "" {
+		text = fmt.Sprintf("%s (code %d)", e.Kind, e.Code)
+	}
+	if e.Err != nil {
+		return text + ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Text is the answer's body: the worker's bytes, or the agent's error as the common JSON of the platform (runtime
+// contract 11.1, four blanks of indentation). With local set, the hint and the worker's last lines are added.
+func (e *Error) Text(local bool) []byte {
+	if len(e.Body) > 0 || e.Kind == Function || e.Kind == Event {
+		return e.Body
+	}
+	b := append([]byte(nil), "{\n    \"errorMessage\": "...)
+	b = appendString(b, e.Message)
+	b = append(b, ",\n    \"errorType\": "...)
+	b = appendString(b, e.Type)
+	if local && e.Hint != "" {
+		b = append(b, ",\n    \"hint\": "...)
+		b = appendString(b, e.Hint)
+	}
+	if local && len(e.Stderr) > 0 {
+		b = append(b, ",\n    \"stderr\": ["...)
+		for i, line := range e.Stderr {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, "\n        "...)
+			b = appendString(b, line)
+		}
+		b = append(b, "\n    ]"...)
+	}
+	return append(b, "\n}"...)
+}
+
+// UserSide reports whether the code lies on the user's side (4xxx), the meaning of X-Is-Func-Err.
+func (e *Error) UserSide() bool { return e.Code >= codeUserSideFirst && e.Code <= codeUserSideLast }
+
+// From returns err as an *Error. Anything unclassified becomes Internal, with a message that says nothing about its cause.
+func From(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Kind: Internal, Type: TypeInternal, Code: CodeInternal, Message: "internal error of the agent; its log says more", Err: err}
+}
+
+// appendString appends s as a JSON string without escaping HTML characters: these bodies are read by people.
+func appendString(dst []byte, s string) []byte {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil { // cannot happen for a string
+		return append(dst, `""`...)
+	}
+	return append(dst, bytes.TrimRight(buf.Bytes(), "\n")...)
+}

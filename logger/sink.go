@@ -1,0 +1,128 @@
+package logger
+
+import (
+	"io"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// sinkLimit bounds what waits for a slow stdout, in bytes; what does not fit is dropped and counted.
+const sinkLimit = 4 << 20
+
+// Sink writes lines to stdout. Write never blocks on the reader of stdout: one goroutine writes, lines wait in a bounded
+// buffer, and what does not fit is dropped, counted, and reported in a line of its own once there is room again.
+type Sink struct {
+	w    io.Writer
+	json bool
+
+	mu      sync.Mutex
+	pending []byte
+	spare   []byte
+	dropped int // since the last report
+	closed  bool
+	wake    chan struct{}
+	done    chan struct{}
+
+	lines, splits, drops atomic.Int64
+}
+
+// NewSink starts a sink on w. With json each line is wrapped into an object. Close must be called.
+func NewSink(w io.Writer, json bool) *Sink {
+	s := &Sink{w: w, json: json, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go s.run()
+	return s
+}
+
+// Write queues one line. Safe for concurrent use; lines of one caller keep their order.
+func (s *Sink) Write(l *Line) {
+	s.lines.Add(1)
+	if l.More {
+		s.splits.Add(1)
+	}
+	s.mu.Lock()
+	if s.closed || len(s.pending)+len(l.Text) > sinkLimit {
+		s.dropped++
+		s.mu.Unlock()
+		s.drops.Add(1)
+		return
+	}
+	if s.dropped > 0 {
+		s.reportDrops()
+	}
+	idle := len(s.pending) == 0
+	s.pending = s.append(s.pending, l)
+	s.mu.Unlock()
+	if idle {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Sink) append(dst []byte, l *Line) []byte {
+	if s.json {
+		return l.appendJSON(dst)
+	}
+	return l.appendText(dst, timeMillis)
+}
+
+// reportDrops is called with mu held.
+func (s *Sink) reportDrops() {
+	text := strconv.Itoa(s.dropped) + " log lines dropped: stdout is not read fast enough"
+	s.dropped = 0
+	s.pending = s.append(s.pending, &Line{Time: time.Now(), Source: SourcePlatform, Level: "WARN", Text: []byte(text)})
+}
+
+func (s *Sink) run() {
+	defer close(s.done)
+	for {
+		s.mu.Lock()
+		if len(s.pending) == 0 && s.dropped > 0 {
+			s.reportDrops()
+		}
+		batch, closed := s.pending, s.closed
+		s.pending = s.spare[:0]
+		s.spare = nil
+		s.mu.Unlock()
+		if len(batch) > 0 {
+			if _, err := s.w.Write(batch); err != nil {
+				s.drops.Add(1) // stdout is gone: nobody reads the log any more, and there is no better place to say so
+			}
+		} else if closed {
+			return
+		} else {
+			<-s.wake
+		}
+		s.mu.Lock()
+		if cap(batch) <= sinkLimit/4 {
+			s.spare = batch[:0]
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Close writes what is queued and stops the sink, waiting until then or until the deadline passes. Later lines are
+// dropped and counted.
+func (s *Sink) Close(deadline time.Time) {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-s.done:
+	case <-timer.C:
+	}
+}
+
+// Counts returns the lines taken, the parts that were cut from longer lines, and the lines dropped since the start.
+func (s *Sink) Counts() (lines, splits, drops int64) {
+	return s.lines.Load(), s.splits.Load(), s.drops.Load()
+}

@@ -1,0 +1,544 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	fncontext "gantry/context"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime/frame"
+)
+
+// ErrNotSent says that the worker never saw the call: the caller may give it to another one.
+var ErrNotSent = errors.New("the worker ended before the call reached it")
+
+// frames is the transport over two socket pairs, made before the worker starts: it reads calls from descriptor 3 and
+// writes answers to descriptor 4. Two, because the worker may block on writing (nothing is lost when it exits) while its
+// event loop needs a reading end that never blocks.
+type frames struct {
+	worker  *Worker
+	events  *net.UnixConn // we write
+	replies *net.UnixConn // we read
+
+	// lock serialises writers. A channel, because a waiting caller must still notice its deadline.
+	lock   chan struct{}
+	buf    []byte
+	broken bool // a write was cut off: the stream is of no use any more. Guarded by lock.
+
+	mu      sync.Mutex
+	pending map[uint32]*call
+	// abandoned names the calls that timed out: their output may still come. A worker retires at the first one, so there are
+	// never more than it had calls at once.
+	abandoned map[uint32]string
+	nextID    uint32
+	dead      *fault.Error
+
+	limit      int
+	readDone   chan struct{}
+	oneAtATime atomic.Bool
+	late       *logger.Request // output of calls that are answered already; only the reader uses it
+}
+
+// call is one frame that waits for its answer. Pooled.
+type call struct {
+	id    uint32
+	log   *logger.Request
+	hint  string // guarded by frames.mu
+	done  chan reply
+	timer *time.Timer
+}
+
+type reply struct {
+	result Result
+	err    *fault.Error
+}
+
+var callPool = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &call{done: make(chan reply, 1), timer: t}
+}}
+
+// newFrames returns the transport and the worker's ends in the order of their descriptors.
+func newFrames(limit int) (*frames, []*os.File, error) {
+	f := &frames{lock: make(chan struct{}, 1), pending: map[uint32]*call{}, abandoned: map[uint32]string{}, limit: limit, readDone: make(chan struct{})}
+	var ends []*os.File
+	for _, conn := range []**net.UnixConn{&f.events, &f.replies} {
+		ours, theirs, err := socketPair()
+		if err != nil {
+			closeAll(ends)
+			f.close()
+			return nil, nil, fmt.Errorf("socket pair for a worker: %w", err)
+		}
+		*conn, ends = ours, append(ends, theirs)
+	}
+	return f, ends, nil
+}
+
+func socketPair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "worker end")
+	ours := os.NewFile(uintptr(fds[0]), "agent end")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		_ = theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}
+
+func (f *frames) close() {
+	for _, c := range []*net.UnixConn{f.events, f.replies} {
+		if c != nil {
+			_ = c.Close()
+		}
+	}
+}
+
+// Init implements Transport.
+func (f *frames) Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
+	_, err := f.call(ctx, frame.Init, inv, nil, log)
+	return err
+}
+
+// Invoke implements Transport.
+func (f *frames) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
+	return f.call(ctx, frame.Invoke, inv, event, log)
+}
+
+// call records the pending id first, then writes the frame, then waits: for the answer, the deadline or the end of ctx.
+func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invocation, payload []byte, log *logger.Request) (Result, error) {
+	c := callPool.Get().(*call)
+	c.log, c.hint = log, ""
+	if !f.register(c) {
+		callPool.Put(c)
+		return Result{}, ErrNotSent
+	}
+	c.timer.Reset(time.Until(inv.Deadline))
+	if err := f.send(ctx, c, kind, inv, payload); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+		// A frame that was cut off was not seen: the worker is gone or going, and another one can have the call.
+		if f.take(c.id) == nil {
+			<-c.done
+		}
+		f.recycle(c)
+		return Result{}, ErrNotSent
+	}
+	var r reply
+	select {
+	case r = <-c.done:
+	case <-c.timer.C:
+		r = f.abandon(c, inv, timeoutFault)
+	case <-ctx.Done():
+		r = f.abandon(c, inv, stoppedFault)
+	}
+	f.recycle(c)
+	if r.err != nil {
+		return Result{}, r.err
+	}
+	return r.result, nil
+}
+
+func (f *frames) recycle(c *call) {
+	c.timer.Stop()
+	c.log = nil
+	callPool.Put(c)
+}
+
+func (f *frames) register(c *call) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead != nil {
+		return false
+	}
+	f.nextID++
+	if f.nextID == 0 { // 0 is the load
+		f.nextID = 1
+	}
+	c.id = f.nextID
+	f.pending[c.id] = c
+	return true
+}
+
+// abandon ends the wait for c. If the answer came at the same moment, it wins.
+func (f *frames) abandon(c *call, inv *fncontext.Invocation, why func(*fncontext.Invocation, string) *fault.Error) reply {
+	f.mu.Lock()
+	_, waiting := f.pending[c.id]
+	delete(f.pending, c.id)
+	hint := c.hint
+	if waiting {
+		f.abandoned[c.id] = inv.RequestID
+	}
+	f.mu.Unlock()
+	if !waiting {
+		return <-c.done
+	}
+	f.cancel(c.id)
+	return reply{err: why(inv, hint)}
+}
+
+func timeoutFault(inv *fncontext.Invocation, hint string) *fault.Error {
+	return &fault.Error{Kind: fault.Timeout, Type: fault.TypeTimeout, Code: fault.CodeTimeout, Hint: hint,
+		Message: fmt.Sprintf("call invoke timeout %gs: the handler's deadline passed (RUNTIME_TIMEOUT)", inv.Function.Timeout.Seconds())}
+}
+
+func stoppedFault(*fncontext.Invocation, string) *fault.Error {
+	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance stopped before the call was answered"}
+}
+
+// cancelGrace bounds the wait of a Cancel for a worker that does not read.
+const cancelGrace = 20 * time.Millisecond
+
+// cancel tells the worker that nobody waits for id any more, if it listens.
+func (f *frames) cancel(id uint32) {
+	select {
+	case f.lock <- struct{}{}:
+	default:
+		return // somebody is writing: the worker is not reading, and will not read this either
+	}
+	defer func() { <-f.lock }()
+	if f.broken {
+		return
+	}
+	f.buf = frame.AppendHeader(f.buf[:0], frame.Cancel, id, 0, 0)
+	f.write(time.Now().Add(cancelGrace), nil)
+}
+
+// send writes one call. After an error the worker cannot have seen the call.
+func (f *frames) send(ctx context.Context, c *call, kind frame.Type, inv *fncontext.Invocation, payload []byte) error {
+	select {
+	case f.lock <- struct{}{}:
+	default:
+		select {
+		case f.lock <- struct{}{}:
+		case <-time.After(time.Until(inv.Deadline)): // not c.timer: the caller waits for that one next
+			return os.ErrDeadlineExceeded
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer func() { <-f.lock }()
+	if f.broken {
+		return net.ErrClosed
+	}
+	f.buf = append(f.buf[:0], make([]byte, frame.HeaderSize)...)
+	f.buf = appendMeta(f.buf, inv)
+	frame.AppendHeader(f.buf[:0], kind, c.id, len(f.buf)-frame.HeaderSize, len(payload))
+	return f.write(inv.Deadline, payload)
+}
+
+// joinBelow is the payload size up to which one copy is cheaper than a second system call.
+const joinBelow = 32 << 10
+
+// write sends buf and payload; called with the lock held. A write that was cut off breaks the stream.
+func (f *frames) write(deadline time.Time, payload []byte) error {
+	if err := f.events.SetWriteDeadline(deadline); err != nil {
+		f.broken = true
+		return err
+	}
+	var err error
+	if len(payload) <= joinBelow {
+		f.buf = append(f.buf, payload...)
+		_, err = f.events.Write(f.buf)
+	} else {
+		parts := net.Buffers{f.buf, payload}
+		_, err = parts.WriteTo(f.events)
+	}
+	if err != nil {
+		f.broken = true
+	}
+	return err
+}
+
+// appendMeta writes what the worker needs to build the context (docs/PROTOCOL.md).
+func appendMeta(dst []byte, inv *fncontext.Invocation) []byte {
+	dst = append(dst, `{"requestId":`...)
+	dst = logger.AppendJSONString(dst, inv.RequestID)
+	dst = append(dst, `,"deadline":`...)
+	dst = appendMillis(dst, inv.Deadline)
+	member := func(name, value string) {
+		if value != "" {
+			dst = append(append(append(dst, `,"`...), name...), `":`...)
+			dst = logger.AppendJSONString(dst, value)
+		}
+	}
+	member("alias", inv.Alias)
+	member("workflowId", inv.Workflow.ID)
+	member("workflowRunId", inv.Workflow.RunID)
+	member("workflowStateId", inv.Workflow.StateID)
+	member("traceparent", inv.Trace.Parent)
+	member("tracestate", inv.Trace.State)
+	if !inv.Credentials.Empty() {
+		s := inv.Credentials.Reveal()
+		dst = append(dst, `,"credentials":{"v":1`...)
+		member("accessKey", s.AccessKey)
+		member("secretKey", s.SecretKey)
+		member("securityAccessKey", s.SecurityAccessKey)
+		member("securitySecretKey", s.SecuritySecretKey)
+		member("securityToken", s.SecurityToken)
+		member("authToken", s.AuthToken)
+		dst = append(dst, '}')
+	}
+	return append(dst, '}')
+}
+
+// Close implements Transport: Bye, if the worker still reads.
+func (f *frames) Close() error {
+	f.lock <- struct{}{}
+	defer func() { <-f.lock }()
+	if f.broken {
+		return net.ErrClosed
+	}
+	f.buf = frame.AppendHeader(f.buf[:0], frame.Bye, 0, 0, 0)
+	err := f.write(time.Now().Add(cancelGrace), nil)
+	f.broken = true
+	return err
+}
+
+// read is the worker's frame reader: it runs until the stream ends or cannot be trusted.
+func (f *frames) read() {
+	defer close(f.readDone)
+	r := frame.NewReader(f.replies, f.limit)
+	for {
+		fr, err := r.Next()
+		if err == nil {
+			err = f.handle(fr)
+		}
+		if err != nil {
+			f.readEnded(err)
+			return
+		}
+	}
+}
+
+// readEnded makes sure that the process ends too: a worker that cannot answer is of no use.
+func (f *frames) readEnded(err error) {
+	w := f.worker
+	select {
+	case <-w.proc.Exited():
+		return
+	case <-time.After(silentGrace):
+	}
+	w.cfg.Log.Error("worker killed: its answers cannot be read", zap.Int("pid", w.proc.PID), zap.Error(err))
+	if killErr := w.proc.Kill(); killErr != nil {
+		w.cfg.Log.Error("worker not killed", zap.Error(killErr))
+	}
+}
+
+// lastRead lets the answers through that an ended worker left in the socket.
+func (f *frames) lastRead() {
+	if err := f.replies.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		f.worker.cfg.Log.Debug("no read deadline", zap.Error(err))
+	}
+	<-f.readDone
+}
+
+// fail ends every call that still waits; there will be no more.
+func (f *frames) fail(death *fault.Error) {
+	f.mu.Lock()
+	f.dead = death
+	waiting := f.pending
+	f.pending = nil
+	f.mu.Unlock()
+	for _, c := range waiting {
+		c.done <- reply{err: death}
+	}
+	f.close()
+}
+
+// take removes a pending call; nil if nobody waits for the id.
+func (f *frames) take(id uint32) *call {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.pending[id]
+	delete(f.pending, id)
+	return c
+}
+
+// only returns the log of the one call in flight, or nil if there is none or more than one.
+func (f *frames) only() *logger.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.pending) != 1 {
+		return nil
+	}
+	for _, c := range f.pending {
+		return c.log
+	}
+	return nil
+}
+
+func (f *frames) handle(fr frame.Frame) error {
+	switch fr.Type {
+	case frame.Hello:
+		return f.hello(fr.Meta)
+	case frame.Log:
+		return f.log(fr)
+	case frame.Result, frame.Failure:
+		return f.answer(fr)
+	default:
+		return fmt.Errorf("a worker may not send frames of type %d", fr.Type)
+	}
+}
+
+type helloMeta struct {
+	Version        int    `json:"version"`
+	Runtime        string `json:"runtime"`
+	RuntimeVersion string `json:"runtimeVersion"`
+	Concurrency    bool   `json:"concurrency"`
+}
+
+func (f *frames) hello(meta []byte) error {
+	var h helloMeta
+	if err := json.Unmarshal(meta, &h); err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
+	lang := f.worker.cfg.Language
+	var major int
+	if _, err := fmt.Sscanf(h.RuntimeVersion, "%d", &major); err != nil || h.Version != frame.Version {
+		return fmt.Errorf("hello: protocol version %d of %q, want %d", h.Version, h.RuntimeVersion, frame.Version)
+	}
+	if major < lang.MinVersion {
+		f.worker.loadEnded(&fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout,
+			Message: fmt.Sprintf("%s is %s %s; %s %d or later is needed", f.worker.cfg.Program, lang.Title, h.RuntimeVersion, lang.Title, lang.MinVersion)})
+		return nil
+	}
+	if !h.Concurrency && f.worker.cfg.Concurrency > 1 {
+		f.oneAtATime.Store(true)
+		f.worker.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
+			zap.String("program", f.worker.cfg.Program), zap.String("version", h.RuntimeVersion))
+	}
+	return nil
+}
+
+type failureMeta struct {
+	Code  int    `json:"code"`
+	Type  string `json:"type"`
+	Event bool   `json:"event"`
+}
+
+func (f *frames) answer(fr frame.Frame) error {
+	var r reply
+	body := fr.Payload
+	if !fr.Owned {
+		body = append([]byte(nil), body...)
+	}
+	if fr.Type == frame.Result {
+		r.result = Result{Body: body, Text: len(fr.Meta) > 0}
+	} else {
+		var meta failureMeta
+		if err := json.Unmarshal(fr.Meta, &meta); err != nil {
+			return fmt.Errorf("failure: %w", err)
+		}
+		r.err = failureFault(meta, body)
+	}
+	if fr.ID == 0 {
+		if r.err != nil {
+			r.err.Kind = fault.Init
+			f.worker.loadEnded(r.err)
+		} else {
+			f.worker.loadEnded(nil)
+		}
+		return nil
+	}
+	c := f.take(fr.ID)
+	if c == nil {
+		if f.worker.cfg.Stray != nil {
+			f.worker.cfg.Stray()
+		}
+		return nil
+	}
+	c.done <- r
+	return nil
+}
+
+func failureFault(meta failureMeta, body []byte) *fault.Error {
+	kind := fault.Function
+	switch {
+	case meta.Event:
+		kind = fault.Event
+	case meta.Code == fault.CodeInitializer:
+		kind = fault.Init
+	}
+	return &fault.Error{Kind: kind, Type: meta.Type, Code: meta.Code, Body: body, Message: "the function answered an error"}
+}
+
+type logMeta struct {
+	Level     string `json:"level"`
+	Stream    string `json:"stream"`
+	RequestID string `json:"requestId"`
+	Hint      string `json:"hint"`
+	More      bool   `json:"more"`
+}
+
+func (f *frames) log(fr frame.Frame) error {
+	var meta logMeta
+	if err := json.Unmarshal(fr.Meta, &meta); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	now := time.Now()
+	log := f.logOf(fr.ID, meta)
+	if log == nil {
+		return fmt.Errorf("log: id %d is no call of this worker", fr.ID)
+	}
+	switch {
+	case meta.Stream != "":
+		log.Output(now, meta.Stream, fr.Payload, func(p logger.Part) { f.worker.remember(meta.Stream, p) })
+	case meta.Level != "":
+		log.Logger(now, meta.Level, fr.Payload, meta.More)
+	}
+	return nil
+}
+
+// logOf finds the log a frame belongs to, and takes note of a hint.
+func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
+	if id == 0 && meta.RequestID == "" {
+		return f.worker.LoadLog
+	}
+	f.mu.Lock()
+	c := f.pending[id]
+	var log *logger.Request
+	if meta.RequestID == "" {
+		meta.RequestID = f.abandoned[id]
+	}
+	if c != nil {
+		log = c.log
+		if meta.Hint != "" {
+			c.hint = meta.Hint
+		}
+	}
+	f.mu.Unlock()
+	if log != nil || meta.RequestID == "" {
+		return log
+	}
+	if f.late == nil || f.late.ID() != meta.RequestID {
+		if f.late != nil {
+			f.late.Flush(time.Now())
+		}
+		f.late = logger.NewRequest(f.worker.cfg.Sink, meta.RequestID, f.worker.cfg.Concurrency > 1, false)
+	}
+	return f.late
+}
+
+// appendMillis writes t as milliseconds since 1970 with three decimals.
+func appendMillis(dst []byte, t time.Time) []byte {
+	micros := t.UnixMicro()
+	dst = append(strconv.AppendInt(dst, micros/1000, 10), '.')
+	frac := micros % 1000
+	return append(dst, byte('0'+frac/100), byte('0'+frac/10%10), byte('0'+frac%10))
+}

@@ -1,0 +1,360 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	fncontext "gantry/context"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/process"
+)
+
+// Worker is one process with user code in it.
+type Worker struct {
+	// Generation numbers the workers of an instance; a message of an older one is never taken for a newer one's.
+	Generation int
+	// LoadLog is the log of the load phase.
+	LoadLog *logger.Request
+
+	cfg    *Config
+	proc   *process.Process
+	frames *frames
+	meter  *process.Meter
+
+	mu      sync.Mutex
+	state   State
+	busy    int
+	loaded  chan struct{} // closed once the load ended, well or badly
+	loadErr error
+	retired chan struct{} // closed when the worker takes no new calls any more
+	gone    chan struct{}
+	death   *fault.Error
+	stderr  lastLines
+
+	// MemoryErr says why the memory limit is not enforced; nil if it is.
+	MemoryErr error
+}
+
+// Start creates a worker. It returns as soon as the process runs: the load goes on by itself, WaitLoaded tells its end.
+func Start(cfg *Config, generation int) (*Worker, error) {
+	f, ends, err := newFrames(resultLimit(cfg.Function))
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(ends)
+	source, err := sourceFile(cfg.Language)
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	w := &Worker{Generation: generation, cfg: cfg, frames: f,
+		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{})}
+	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
+	args := append([]string{cfg.Language.Program}, cfg.Language.Arguments...)
+	w.proc, err = cfg.Supervisor.Start(&process.Command{
+		Name: "worker", Path: cfg.Program, Args: append(args, fmt.Sprintf("/proc/self/fd/%d", 3+len(ends))),
+		Env: cfg.Env, Dir: cfg.Dir, Files: append(ends, source), UID: cfg.UID, GID: cfg.GID, Output: w.captured,
+	})
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	w.meter = process.NewMeter(w.proc.PID)
+	f.worker = w
+	go f.read()
+	go w.supervise()
+	w.limit()
+	return w, nil
+}
+
+// limit applies the memory limit; the worker runs already, with little in it yet.
+func (w *Worker) limit() {
+	name := fmt.Sprintf("gantry-%d-%d", os.Getpid(), w.proc.PID)
+	group, err := process.NewCgroup(w.cfg.Cgroups, name, int64(w.cfg.Function.MemoryMB)<<20)
+	if limitErr := w.proc.Limit(group); err == nil {
+		err = limitErr
+	}
+	w.MemoryErr = err
+}
+
+// resultLimit is the longest payload a worker may send. Log pieces have a size of their own.
+func resultLimit(f *fncontext.Function) int { return max(f.MaxResponse, 64<<10) }
+
+var sources = struct {
+	sync.Mutex
+	files map[*Language]*os.File
+}{files: map[*Language]*os.File{}}
+
+// sourceFile puts the worker's source into memory that a child can open by descriptor: no disk is written. The file is
+// made once and shared by all workers.
+func sourceFile(l *Language) (*os.File, error) {
+	sources.Lock()
+	defer sources.Unlock()
+	if f := sources.files[l]; f != nil {
+		return f, nil
+	}
+	fd, err := unix.MemfdCreate("gantry-"+l.Name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("memory for the worker's source: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "worker source")
+	if _, err := f.Write(l.Source); err != nil {
+		return nil, fmt.Errorf("memory for the worker's source: %w", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+		return nil, fmt.Errorf("memory for the worker's source: %w", err)
+	}
+	sources.files[l] = f
+	return f, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// supervise waits for the worker's end, lets its last answers through, and closes the books.
+func (w *Worker) supervise() {
+	<-w.proc.Exited()
+	w.frames.lastRead()
+	<-w.proc.Done()
+	exit := w.proc.Exit()
+	w.mu.Lock()
+	w.death = w.deathFault(exit)
+	w.setState(Gone)
+	w.mu.Unlock()
+	w.loadEnded(w.death)
+	w.frames.fail(w.death)
+	close(w.gone)
+}
+
+// deathFault is what a call is told whose worker died under it. Called with mu held.
+func (w *Worker) deathFault(exit process.Exit) *fault.Error {
+	stderr := w.stderr.lines()
+	if exit.OutOfMemory {
+		return &fault.Error{Kind: fault.OutOfMemory, Type: fault.TypeMemory, Code: fault.CodeMemory, Stderr: stderr,
+			Message: fmt.Sprintf("runtime memory limit exceeded: the worker was killed at %d MB (RUNTIME_MEMORY)", w.cfg.Function.MemoryMB),
+			Hint:    "raise RUNTIME_MEMORY, or use less memory"}
+	}
+	hint := ""
+	switch {
+	case exit.Signal == 0:
+		hint = "the process ended by itself: process.exit(), an uncaught error or an unhandled rejection; its last lines say more"
+	case exit.Signal == unix.SIGKILL:
+		hint = "something killed the process from outside; if it was the kernel for want of memory, its log says so"
+	case exit.Signal == unix.SIGABRT:
+		hint = "the interpreter gave up, often for want of heap memory; its last lines say why"
+	}
+	return &fault.Error{Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Stderr: stderr, Hint: hint,
+		Message: "runtime process is exited: " + exit.String()}
+}
+
+// setState is the only place that changes the state; it is called with mu held. It reports whether the change was legal.
+func (w *Worker) setState(to State) bool {
+	if err := w.state.next(to); err != nil {
+		return false
+	}
+	w.cfg.Log.Debug("worker "+to.String(), zap.Int("pid", w.proc.PID), zap.Int("generation", w.Generation))
+	w.state = to
+	if to == Retiring || to == Gone {
+		select {
+		case <-w.retired:
+		default:
+			close(w.retired)
+		}
+	}
+	return true
+}
+
+// State returns where the worker is in its life.
+func (w *Worker) State() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+// Signal sends sig to the worker's group.
+func (w *Worker) Signal(sig unix.Signal) error { return w.proc.Signal(sig) }
+
+// PID returns the process id.
+func (w *Worker) PID() int { return w.proc.PID }
+
+// Meter reads what the worker's process tree uses.
+func (w *Worker) Meter() *process.Meter { return w.meter }
+
+// Retired is closed when the worker takes no new calls any more, Gone when its process has ended.
+func (w *Worker) Retired() <-chan struct{} { return w.retired }
+
+// Gone is closed when the process has ended, every call was answered and all output was read.
+func (w *Worker) Gone() <-chan struct{} { return w.gone }
+
+// Death tells how the worker ended; nil before Gone is closed.
+func (w *Worker) Death() *fault.Error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.death
+}
+
+func (w *Worker) loadEnded(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.loaded:
+	default:
+		w.loadErr = err
+		close(w.loaded)
+	}
+}
+
+// WaitLoaded waits until user code is loaded. The error is the load's own, or a *fault.Error when ctx ended first.
+func (w *Worker) WaitLoaded(ctx context.Context) error {
+	select {
+	case <-w.loaded:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.loadErr
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Init runs the initializer.
+func (w *Worker) Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
+	return w.frames.Init(ctx, inv, log)
+}
+
+// SetReady lets the worker take calls. False if it ended meanwhile.
+func (w *Worker) SetReady() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.setState(Ready)
+}
+
+// Acquire takes a slot for one call; false if the worker takes no calls or has no slot. Release must follow.
+func (w *Worker) Acquire() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state != Ready || w.busy >= w.concurrency() {
+		return false
+	}
+	w.busy++
+	return true
+}
+
+// concurrency obeys the worker: an old interpreter cannot tell calls apart.
+func (w *Worker) concurrency() int {
+	if w.frames.oneAtATime.Load() {
+		return 1
+	}
+	return w.cfg.Concurrency
+}
+
+// Busy returns how many slots are taken.
+func (w *Worker) Busy() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.busy
+}
+
+// Release returns a slot. A retiring worker ends with its last call.
+func (w *Worker) Release() {
+	w.mu.Lock()
+	w.busy--
+	last := w.state == Retiring && w.busy == 0
+	w.mu.Unlock()
+	if last {
+		go w.Stop(time.Now().Add(stopGrace))
+	}
+}
+
+// Invoke runs one call; the caller holds a slot. A call whose deadline passes retires the worker.
+func (w *Worker) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
+	return w.frames.Invoke(ctx, inv, event, log)
+}
+
+// Retire stops giving the worker new calls; it ends when the others have been answered, at the latest at their
+// deadlines. A worker that is not ready yet is stopped.
+func (w *Worker) Retire() {
+	w.mu.Lock()
+	starting := w.state == Starting
+	idle := w.setState(Retiring) && w.busy == 0
+	w.mu.Unlock()
+	if starting || idle {
+		go w.Stop(time.Now().Add(stopGrace))
+	}
+}
+
+// Stop ends the worker: Bye, TERM to its group, KILL at the deadline. It waits until the worker is gone.
+func (w *Worker) Stop(deadline time.Time) {
+	w.mu.Lock()
+	w.setState(Retiring)
+	w.mu.Unlock()
+	if err := w.frames.Close(); err != nil {
+		w.cfg.Log.Debug("worker takes no Bye", zap.Error(err))
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	if err := w.proc.Stop(ctx); err != nil {
+		w.cfg.Log.Info("worker killed: it did not end on TERM", zap.Int("pid", w.proc.PID))
+	}
+	<-w.gone
+}
+
+// captured reads what the process tree writes to its own stdout and stderr, past the worker.
+func (w *Worker) captured(stream string, r *os.File) {
+	logger.Pump(r, func(p logger.Part) {
+		now := time.Now()
+		w.remember(stream, p)
+		if log := w.frames.only(); log != nil {
+			log.Part(now, stream, p)
+			return
+		}
+		w.cfg.Sink.Write(&logger.Line{Time: now, Source: logger.SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
+	})
+}
+
+// remember keeps the last lines of stderr for the answer to a call that the worker's death cut off.
+func (w *Worker) remember(stream string, p logger.Part) {
+	if stream == "stderr" && p.Number == 0 {
+		w.stderr.add(string(p.Text[:min(len(p.Text), maxLastLine)]))
+	}
+}
+
+const (
+	maxLastLine  = 1 << 10
+	maxLastLines = 12
+)
+
+// lastLines keeps the newest lines.
+type lastLines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lastLines) add(s string) {
+	if strings.TrimSpace(s) == "" {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.text) == maxLastLines {
+		l.text = append(l.text[:0], l.text[1:]...)
+	}
+	l.text = append(l.text, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+func (l *lastLines) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.text...)
+}
