@@ -21,7 +21,7 @@ const (
 	readTimeout  = 60 * time.Second // one whole request
 	writeTimeout = 60 * time.Second // one whole answer
 	idleTimeout  = 5 * time.Minute
-	headerLimit  = 64 << 10
+	headerLimit  = 32 << 10
 )
 
 // Server is one listener with its routes. Listen binds it, Serve blocks until Shutdown.

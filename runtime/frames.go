@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	goruntime "runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -32,10 +33,17 @@ type frames struct {
 	events  *net.UnixConn // we write
 	replies *net.UnixConn // we read
 
-	// lock serialises writers. A channel, because a waiting caller must still notice its deadline.
+	// lock is the right to write. A channel, because a waiting caller must still notice its deadline.
 	lock   chan struct{}
 	buf    []byte
 	broken bool // a write was cut off: the stream is of no use any more. Guarded by lock.
+
+	// batch collects small frames for one write; the first caller to find it without a leader writes for all. Guarded by
+	// batchMu.
+	batchMu sync.Mutex
+	batch   batch
+	spare   batch
+	led     bool
 
 	mu      sync.Mutex
 	pending map[uint32]*call
@@ -60,9 +68,16 @@ type call struct {
 	timer *time.Timer
 }
 
+// batch is some frames and the calls they belong to.
+type batch struct {
+	bytes []byte
+	ids   []uint32
+}
+
 type reply struct {
 	result Result
 	err    *fault.Error
+	unsent bool
 }
 
 var callPool = sync.Pool{New: func() any {
@@ -87,10 +102,18 @@ func newFrames(limit int) (*frames, []*os.File, error) {
 	return f, ends, nil
 }
 
+// socketBuffer is asked for on both sides, in bytes.
+const socketBuffer = 1 << 20
+
 func socketPair() (*net.UnixConn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, fd := range fds { // a large frame should fit without the two sides taking turns; the kernel caps it
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer); err != nil {
+			return nil, nil, err
+		}
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "worker end")
 	ours := os.NewFile(uintptr(fds[0]), "agent end")
@@ -131,14 +154,7 @@ func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invoc
 		return Result{}, ErrNotSent
 	}
 	c.timer.Reset(time.Until(inv.Deadline))
-	if err := f.send(ctx, c, kind, inv, payload); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
-		// A frame that was cut off was not seen: the worker is gone or going, and another one can have the call.
-		if f.take(c.id) == nil {
-			<-c.done
-		}
-		f.recycle(c)
-		return Result{}, ErrNotSent
-	}
+	f.send(ctx, c, kind, inv, payload)
 	var r reply
 	select {
 	case r = <-c.done:
@@ -148,7 +164,10 @@ func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invoc
 		r = f.abandon(c, inv, stoppedFault)
 	}
 	f.recycle(c)
-	if r.err != nil {
+	switch {
+	case r.unsent:
+		return Result{}, ErrNotSent
+	case r.err != nil:
 		return Result{}, r.err
 	}
 	return r.result, nil
@@ -212,57 +231,119 @@ func (f *frames) cancel(id uint32) {
 		return // somebody is writing: the worker is not reading, and will not read this either
 	}
 	defer func() { <-f.lock }()
-	if f.broken {
-		return
-	}
 	f.buf = frame.AppendHeader(f.buf[:0], frame.Cancel, id, 0, 0)
-	f.write(time.Now().Add(cancelGrace), nil)
+	if err := f.write(time.Now().Add(cancelGrace), f.buf); err != nil {
+		f.worker.cfg.Log.Debug("worker takes no Cancel", zap.Error(err))
+	}
 }
 
-// send writes one call. After an error the worker cannot have seen the call.
-func (f *frames) send(ctx context.Context, c *call, kind frame.Type, inv *fncontext.Invocation, payload []byte) error {
-	select {
-	case f.lock <- struct{}{}:
-	default:
-		select {
-		case f.lock <- struct{}{}:
-		case <-time.After(time.Until(inv.Deadline)): // not c.timer: the caller waits for that one next
-			return os.ErrDeadlineExceeded
-		case <-ctx.Done():
-			return ctx.Err()
+// joinBelow is the event size up to which one copy is cheaper than a system call of its own.
+const joinBelow = 16 << 10
+
+// send writes one call, or lets another caller write it. A call that was not written whole is answered as unsent: the
+// worker cannot have seen it.
+func (f *frames) send(ctx context.Context, c *call, kind frame.Type, inv *fncontext.Invocation, payload []byte) {
+	if len(payload) > joinBelow {
+		f.sendAlone(ctx, c, kind, inv, payload)
+		return
+	}
+	f.batchMu.Lock()
+	f.batch.bytes = append(appendCall(f.batch.bytes, c.id, kind, inv, len(payload)), payload...)
+	f.batch.ids = append(f.batch.ids, c.id)
+	leader := !f.led
+	f.led = true
+	f.batchMu.Unlock()
+	if !leader {
+		return
+	}
+	goruntime.Gosched() // callers that are ready to run add their frames: one write, one wake-up of the worker
+	locked := f.acquire(ctx, inv)
+	f.batchMu.Lock()
+	b := f.batch
+	f.batch, f.spare, f.led = f.spare, batch{}, false
+	f.batchMu.Unlock()
+	if !locked {
+		f.unsent(b.ids, c.id)
+		return
+	}
+	err := f.write(inv.Deadline, b.bytes)
+	<-f.lock
+	if err != nil {
+		f.unsent(b.ids, 0)
+	}
+	f.batchMu.Lock()
+	f.spare = batch{bytes: b.bytes[:0], ids: b.ids[:0]}
+	f.batchMu.Unlock()
+}
+
+// sendAlone writes a large event without copying it.
+func (f *frames) sendAlone(ctx context.Context, c *call, kind frame.Type, inv *fncontext.Invocation, payload []byte) {
+	if !f.acquire(ctx, inv) {
+		return // its own deadline: the caller sees it next
+	}
+	f.buf = appendCall(f.buf[:0], c.id, kind, inv, len(payload))
+	err := f.write(inv.Deadline, f.buf, payload)
+	<-f.lock
+	if err != nil {
+		f.unsent([]uint32{c.id}, 0)
+	}
+}
+
+// unsent ends the wait of calls whose frames were not written; except, if not 0, is left to its own deadline.
+func (f *frames) unsent(ids []uint32, except uint32) {
+	for _, id := range ids {
+		if id == except {
+			continue
+		}
+		if c := f.take(id); c != nil {
+			c.done <- reply{unsent: true}
 		}
 	}
-	defer func() { <-f.lock }()
+}
+
+// acquire takes the right to write; false if the call's deadline or the end of ctx came first.
+func (f *frames) acquire(ctx context.Context, inv *fncontext.Invocation) bool {
+	select {
+	case f.lock <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(time.Until(inv.Deadline)) // not the call's own: the caller waits for that one next
+	defer timer.Stop()
+	select {
+	case f.lock <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// write writes all parts; called with the lock held. A write that was cut off breaks the stream.
+func (f *frames) write(deadline time.Time, parts ...[]byte) error {
 	if f.broken {
 		return net.ErrClosed
 	}
-	f.buf = append(f.buf[:0], make([]byte, frame.HeaderSize)...)
-	f.buf = appendMeta(f.buf, inv)
-	frame.AppendHeader(f.buf[:0], kind, c.id, len(f.buf)-frame.HeaderSize, len(payload))
-	return f.write(inv.Deadline, payload)
-}
-
-// joinBelow is the payload size up to which one copy is cheaper than a second system call.
-const joinBelow = 32 << 10
-
-// write sends buf and payload; called with the lock held. A write that was cut off breaks the stream.
-func (f *frames) write(deadline time.Time, payload []byte) error {
-	if err := f.events.SetWriteDeadline(deadline); err != nil {
-		f.broken = true
-		return err
-	}
-	var err error
-	if len(payload) <= joinBelow {
-		f.buf = append(f.buf, payload...)
-		_, err = f.events.Write(f.buf)
-	} else {
-		parts := net.Buffers{f.buf, payload}
-		_, err = parts.WriteTo(f.events)
+	err := f.events.SetWriteDeadline(deadline)
+	if err == nil && len(parts) == 1 {
+		_, err = f.events.Write(parts[0])
+	} else if err == nil {
+		buffers := net.Buffers(parts)
+		_, err = buffers.WriteTo(f.events)
 	}
 	if err != nil {
 		f.broken = true
 	}
 	return err
+}
+
+// appendCall appends header and meta of a call.
+func appendCall(dst []byte, id uint32, kind frame.Type, inv *fncontext.Invocation, payloadLen int) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, frame.HeaderSize)...)
+	dst = appendMeta(dst, inv)
+	frame.AppendHeader(dst[start:start], kind, id, len(dst)-start-frame.HeaderSize, payloadLen)
+	return dst
 }
 
 // appendMeta writes what the worker needs to build the context (docs/PROTOCOL.md).
@@ -301,11 +382,8 @@ func appendMeta(dst []byte, inv *fncontext.Invocation) []byte {
 func (f *frames) Close() error {
 	f.lock <- struct{}{}
 	defer func() { <-f.lock }()
-	if f.broken {
-		return net.ErrClosed
-	}
 	f.buf = frame.AppendHeader(f.buf[:0], frame.Bye, 0, 0, 0)
-	err := f.write(time.Now().Add(cancelGrace), nil)
+	err := f.write(time.Now().Add(cancelGrace), f.buf)
 	f.broken = true
 	return err
 }

@@ -22,7 +22,7 @@ const atLeast = (major, minor) => nodeVersion[0] > major || (nodeVersion[0] === 
 
 // ---------------------------------------------------------------------------------------------------- answers
 
-const out = Buffer.allocUnsafe(128 * 1024);
+const out = Buffer.allocUnsafe(512 * 1024); // memory that is not touched costs nothing
 let used = 0;
 let flushing = false;
 
@@ -60,7 +60,7 @@ function header(buf, at, type, id, metaLength, payloadLength) {
 
 // put appends a frame to what will be written next. meta is ASCII JSON text, payload a string or a Buffer.
 function put(type, id, meta, payload) {
-  const small = typeof payload === 'string' && payload.length < 16 * 1024;
+  const small = typeof payload === 'string' && payload.length < 160 * 1024;
   const bound = HEADER + meta.length + (small ? payload.length * 3 : 0);
   if (used + bound > out.length) flush();
   const at = used;
@@ -75,7 +75,7 @@ function put(type, id, meta, payload) {
   const bytes = typeof payload === 'string' ? Buffer.from(payload, 'utf8') : payload;
   header(out, at, type, id, meta.length, bytes.length);
   used = end;
-  if (used + bytes.length <= out.length) {
+  if (bytes.length <= LOG_PIECE && used + bytes.length <= out.length) {
     used += bytes.copy(out, used);
     return;
   }
@@ -659,7 +659,7 @@ function receive(buf, at, end) {
 function listen() {
   const net = require('net');
   const options = { fd: EVENTS, readable: true, writable: false };
-  if (atLeast(12, 10)) options.onread = { buffer: Buffer.allocUnsafe(128 * 1024), callback: feed };
+  if (atLeast(12, 10)) options.onread = { buffer: Buffer.allocUnsafe(256 * 1024), callback: feed };
   const s = new net.Socket(options);
   if (!atLeast(12, 10)) s.on('data', (chunk) => feed(chunk.length, chunk));
   s.on('end', () => process.exit(0)); // the agent is gone
