@@ -113,8 +113,8 @@ func (a *Agent) setState(to State) {
 		a.cfg.Log.Error("state not changed", zap.Error(err))
 		return
 	}
-	if ce := a.cfg.Log.Check(zap.DebugLevel, "instance "+to.String()); ce != nil {
-		ce.Write(zap.Int("in_flight", a.inFlight))
+	if ce := a.cfg.Log.Check(zap.DebugLevel, "instance state changed"); ce != nil {
+		ce.Write(zap.Stringer("state", to), zap.Int("in_flight", a.inFlight))
 	}
 	a.state = to
 }

@@ -56,8 +56,14 @@ func newServer(name string, ln net.Listener, bodyLimit int, log *zap.Logger, ref
 		checked = checkHost(refuse, checked)
 	}
 	s.http = &fasthttp.Server{
-		Handler:                      recovered(name, log, refuse, checkClean(refuse, checked)),
-		ErrorHandler:                 func(ctx *fasthttp.RequestCtx, err error) { refuse(ctx, unreadable(ctx, err, bodyLimit)) },
+		Handler: recovered(name, log, refuse, checkClean(refuse, checked)),
+		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
+			f := unreadable(ctx, err, bodyLimit)
+			if f.Kind == fault.TooLarge {
+				discard(ctx.Conn())
+			}
+			refuse(ctx, f)
+		},
 		Name:                         "gantry",
 		ReadBufferSize:               headerLimit,
 		ReadTimeout:                  readTimeout,
@@ -123,6 +129,29 @@ func unreadable(ctx *fasthttp.RequestCtx, err error, bodyLimit int) *fault.Error
 		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("the request did not arrive within %s", readTimeout)}
 	}
 	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the request is not valid HTTP", Err: err}
+}
+
+const (
+	discardLimit = 64 << 20
+	discardPause = 50 * time.Millisecond // without data: the client waits for the answer
+	discardTime  = 2 * time.Second
+)
+
+// discard reads what a client still sends of a body that is refused, within limits: closing at once would reset the
+// connection, and the client would never see why.
+func discard(conn net.Conn) {
+	end := time.Now().Add(discardTime)
+	buf := make([]byte, 64<<10)
+	for read := 0; read < discardLimit && time.Now().Before(end); {
+		if conn.SetReadDeadline(time.Now().Add(discardPause)) != nil {
+			return
+		}
+		n, err := conn.Read(buf)
+		read += n
+		if err != nil {
+			return
+		}
+	}
 }
 
 // tooLarge uses the platform's words (runtime contract 11.2, code 4140). size is unknown (negative) for chunked bodies.

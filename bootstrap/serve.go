@@ -64,7 +64,7 @@ type serving struct {
 }
 
 func (s *serving) run(signals <-chan os.Signal) error {
-	fields := []zap.Field{zap.String("function", s.cfg.fn.URN()), zap.String("runtime", s.cfg.program)}
+	fields := []zap.Field{zap.String("urn", s.cfg.fn.URN()), zap.String("runtime", s.cfg.program)}
 	for _, server := range s.servers {
 		fields = append(fields, zap.Stringer(server.Name(), server.Addr()))
 		go func() { s.ended <- server.Serve() }()

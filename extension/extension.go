@@ -75,7 +75,7 @@ func Discover(dirs []string) ([]Script, error) {
 // 8090: the agent will send requests there, so nothing is resolved and nothing else is accepted.
 func ParseAddress(s string) (netip.AddrPort, error) {
 	addr, err := netip.ParseAddrPort(s)
-	if err != nil {
+	if err != nil || addr.String() != s {
 		return netip.AddrPort{}, fmt.Errorf("address %.100q is not ip:port; write for example 127.0.0.1:%d", s, FirstPort)
 	}
 	if addr.Addr() != netip.AddrFrom4([4]byte{127, 0, 0, 1}) || addr.Port() < FirstPort || addr.Port() > LastPort {

@@ -3,6 +3,7 @@ package extension
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -64,7 +65,7 @@ func newNotification(inv *fncontext.Invocation, urn string) *notification {
 	b = logger.AppendJSONString(append(b, `{"traceId":`...), inv.RequestID)
 	b = logger.AppendJSONString(append(b, `,"invokedFunctionUrn":`...), urn)
 	return &notification{body: append(b, '}'), traceparent: inv.Trace.Parent,
-		deadline: fasthttp.AppendUint(nil, int(inv.Deadline.UnixMilli()))}
+		deadline: strconv.AppendInt(nil, inv.Deadline.UnixMilli(), 10)}
 }
 
 func newSlot(name string, addr netip.AddrPort, h *Host) *slot {

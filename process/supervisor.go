@@ -102,6 +102,7 @@ func (s *Supervisor) Start(cmd *Command) (*Process, error) {
 	defer errW.Close()
 
 	p := &Process{Name: cmd.Name, sup: s, done: make(chan struct{}), exited: make(chan struct{}), streams: []*os.File{outR, errR}}
+	p.pumps.Add(len(p.streams)) // before the process exists: it may end before its output is read
 	reply := make(chan error, 1)
 	select {
 	case s.spawn <- func() { reply <- s.fork(cmd, p, []uintptr{null.Fd(), outW.Fd(), errW.Fd()}) }:
@@ -115,7 +116,10 @@ func (s *Supervisor) Start(cmd *Command) (*Process, error) {
 		return nil, startError(cmd, err)
 	}
 	for i, stream := range []string{"stdout", "stderr"} {
-		p.pumps.Go(func() { cmd.Output(stream, p.streams[i]) })
+		go func() {
+			defer p.pumps.Done()
+			cmd.Output(stream, p.streams[i])
+		}()
 	}
 	return p, nil
 }

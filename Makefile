@@ -1,0 +1,58 @@
+# The two commands of the README: "make run" shows the main job, "make test" runs the tests.
+GO      ?= go
+VERSION ?= 0.1.0-dev
+COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+NODES    = 10 12 14 18 22 24
+
+.PHONY: run test build lint bench test-container fuzz nodes clean
+
+build: bin/bootstrap
+
+bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*') runtime/worker/nodejs/worker.js go.mod go.sum
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
+
+bin/extensions/extensionLogger: examples/extensions/logger/main.go
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./examples/extensions/logger
+
+run:
+	@.ci/need go node
+	@$(MAKE) --no-print-directory bin/bootstrap bin/extensions/extensionLogger
+	@examples/demo.sh
+
+test:
+	@.ci/need go node npm python3 gcc
+	@$(MAKE) --no-print-directory nodes
+	$(GO) vet ./...
+	$(GO) test -race ./...
+
+# Other versions of Node.js for the contract tests, from npm's "node" package.
+nodes: $(NODES:%=.cache/node/%/node_modules/node/bin/node)
+
+.cache/node/%/node_modules/node/bin/node:
+	@mkdir -p .cache/node/$*
+	@cd .cache/node/$* && echo '{"private":true}' > package.json && npm install --no-audit --no-fund --loglevel=error node@$* >/dev/null
+	@echo "Node.js $$($@ --version)"
+
+lint:
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	@marks=$$(CGO_ENABLED=0 $(GO) build -ldflags=-dumpdep -o /dev/null ./bootstrap 2>&1 | grep -c ReflectMethod); \
+	  test "$$marks" = 0 || { echo "ReflectMethod is marked $$marks times: the linker keeps every method"; exit 1; }
+
+FUZZTIME ?= 30s
+fuzz:
+	@for target in $$(grep -rho --include='*_test.go' '^func Fuzz[A-Za-z]*' . | sed 's/func //' | sort -u); do \
+	  dir=$$(dirname $$(grep -rl --include='*_test.go' "^func $$target(" . | head -1)); \
+	  echo "$$dir $$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir || exit 1; done
+
+bench: bin/bootstrap
+	@.ci/need go node wrk
+	$(GO) run ./bench
+
+test-container:
+	test/container/run.sh
+
+clean:
+	rm -rf bin

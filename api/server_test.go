@@ -1,0 +1,71 @@
+package api
+
+import (
+	"bufio"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
+
+	"gantry/fault"
+)
+
+func TestEveryKindHasAStatus(t *testing.T) {
+	for _, k := range fault.Kinds() {
+		require.NotZero(t, status[k], k)
+	}
+	require.Len(t, status, len(fault.Kinds()))
+}
+
+func TestClean(t *testing.T) {
+	for _, good := range []string{"/", "/invoke", "/a/b.c", "/a..b", "/...", "/%20", "/a/"} {
+		require.True(t, clean([]byte(good)), good)
+	}
+	for _, bad := range []string{"", "invoke", "//", "/a//b", "/.", "/..", "/a/../b", "/a/.", "/%2f", "/%2E%2e", "/a%5Cb", `/a\b`, "/a\x00", "/%00"} {
+		require.False(t, clean([]byte(bad)), bad)
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("/invoke")
+	f.Add("/a/../b")
+	f.Add("/%2e%2E/")
+	f.Fuzz(func(t *testing.T, path string) {
+		if !clean([]byte(path)) {
+			return
+		}
+		uri := fasthttp.AcquireURI()
+		defer fasthttp.ReleaseURI(uri)
+		uri.DisablePathNormalizing = true
+		uri.SetPath(path)
+		for part := range strings.SplitSeq(path[1:], "/") {
+			if part == ".." || part == "." {
+				t.Fatalf("%q passed", path)
+			}
+		}
+		if strings.Contains(path, "//") || path[0] != '/' {
+			t.Fatalf("%q passed", path)
+		}
+	})
+}
+
+func TestLoopbackName(t *testing.T) {
+	for _, good := range []string{"", "localhost", "LOCALHOST:8000", "localhost.", "127.0.0.1", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:80", "::1"} {
+		require.True(t, loopbackName(good), good)
+	}
+	for _, bad := range []string{"example.com", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "0.0.0.0", "[::]:80", "localhosts", "127.0.0.1@evil", "a b"} {
+		require.False(t, loopbackName(bad), bad)
+	}
+}
+
+func FuzzFramedTwice(f *testing.F) {
+	f.Add("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n")
+	f.Fuzz(func(t *testing.T, headers string) {
+		var h fasthttp.RequestHeader
+		_ = h.Read(newReader("POST / HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n"))
+		framedTwice(&h) // must not panic, whatever comes
+	})
+}
+
+func newReader(s string) *bufio.Reader { return bufio.NewReader(strings.NewReader(s)) }

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+)
+
+func codeFolder(t *testing.T) string {
+	t.Helper()
+	return writeFiles(t, map[string]string{"index.js": ""})
+}
+
+func loadWith(t *testing.T, env []string, flags map[string]string) (*config, error) {
+	t.Helper()
+	return load(append([]string{"PATH=" + os.Getenv("PATH")}, env...), flags, facts{pid: 100, cwd: codeFolder(t)})
+}
+
+func TestDefaults(t *testing.T) {
+	if _, err := os.Stat(platformCode); err == nil {
+		t.Skip("LOUD SKIP: " + platformCode + " exists on this machine")
+	}
+	c, err := loadWith(t, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "index.handler", c.fn.HandlerString())
+	require.Equal(t, 3*time.Second, c.fn.Timeout)
+	require.Equal(t, 128, c.fn.MemoryMB)
+	require.Equal(t, "127.0.0.1:8000", c.addr)
+	require.False(t, c.trust)
+	require.Equal(t, filepath.Base(c.fn.CodeRoot), c.fn.Name)
+	require.Equal(t, c.fn.CodeRoot+"/extension:/opt/extension", c.extensionDirs)
+	require.Equal(t, "nodejs", c.fn.Runtime)
+	pid1, err := load([]string{"PATH=" + os.Getenv("PATH")}, nil, facts{pid: 1, cwd: codeFolder(t)})
+	require.NoError(t, err)
+	require.Equal(t, ":8000", pid1.addr)
+	require.True(t, pid1.trust, "the platform is in front of a container")
+}
+
+func TestPrecedence(t *testing.T) {
+	c, err := loadWith(t, []string{"RUNTIME_TIMEOUT=7", "RUNTIME_MEMORY=256"}, map[string]string{"timeout": "1m30s"})
+	require.NoError(t, err)
+	require.Equal(t, 90*time.Second, c.fn.Timeout, "a flag beats the environment")
+	require.Equal(t, 256, c.fn.MemoryMB)
+}
+
+func TestBadSettings(t *testing.T) {
+	cases := []struct{ env, says string }{
+		{"RUNTIME_TIMEOUT=soon", `RUNTIME_TIMEOUT: "soon", from the environment: want seconds`},
+		{"RUNTIME_TIMEOUT=0", "want between 1ms and 259200s"},
+		{"RUNTIME_TIMEOUT=NaN", "want seconds"},
+		{"RUNTIME_MEMORY=lots", "want a whole number"},
+		{"RUNTIME_USERDATA=[1]", "want a JSON object"},
+		{"GANTRY_CONCURRENCY=1001", "from 1 to 1000"},
+		{"GANTRY_ADDR=8000", "want host:port"},
+		{"GANTRY_ADDR=:http", "port must be a number"},
+		{"GANTRY_LOG_LEVEL=loud", "want one of debug, info, warn, error"},
+		{"GANTRY_TRUST_PLATFORM_HEADERS=perhaps", "want true or false"},
+		{"RUNTIME_FUNC_NAME=a:b", "may not contain"},
+		{"RUNTIME_ALIAS=a,!b", "an alias may not contain"},
+		{"RUNTIME_HANDLER=../x.handler", "RUNTIME_HANDLER: handler"},
+		{"RUNTIME_HANDLER=/x.handler", "absolute"},
+		{"RUNTIME_HANDLER=nodot", "no dot"},
+		{"RUNTIME_CODE_ROOT=/no/such/folder", "the code folder cannot be read"},
+		{"GANTRY_RUNTIME=cobol", `runtime "cobol" is not one of: nodejs`},
+		{"GANTRY_SECURITY_TOKEN_FILE=/no/such/file", "GANTRY_SECURITY_TOKEN_FILE"},
+	}
+	for _, c := range cases {
+		_, err := loadWith(t, []string{c.env}, nil)
+		require.ErrorContains(t, err, c.says, c.env)
+	}
+	_, err := loadWith(t, []string{"GANTRY_SECURITY_TOKEN=a\x00b"}, nil)
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "a\\x00b", "a secret is not shown")
+}
+
+func TestInitializerThatIsNone(t *testing.T) {
+	for value, want := range map[string]string{"index.init": "index.init", "index": "", "a.b.c": "", "index.": "", "src/index.init": "src/index.init"} {
+		c, err := loadWith(t, []string{"RUNTIME_INITIALIZER_HANDLER=" + value}, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, c.fn.Initializer, value)
+	}
+}
+
+// TestSettingsTable compares the code, docs/CONFIGURATION.md and --help.
+func TestSettingsTable(t *testing.T) {
+	doc, err := os.ReadFile("../docs/CONFIGURATION.md")
+	require.NoError(t, err)
+	rows := map[string]string{}
+	for line := range strings.Lines(string(doc)) {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "`"); ok && strings.HasPrefix(line, "| `") {
+			rows[name] = line
+		}
+	}
+	flags := pflag.NewFlagSet("x", pflag.ContinueOnError)
+	addSettings(flags)
+	seen := map[string]bool{}
+	for _, s := range settings() {
+		row := rows[s.env]
+		require.NotEmpty(t, row, "docs/CONFIGURATION.md has no row for %s", s.env)
+		delete(rows, s.env)
+		require.False(t, seen[s.env] || s.flag != "" && seen[s.flag], s.env)
+		seen[s.env], seen[s.flag] = true, true
+		require.Equal(t, s.secret, s.flag == "", "%s: only secrets have no flag", s.env)
+		if s.secret {
+			continue
+		}
+		require.Contains(t, row, "`--"+s.flag+"`", s.env)
+		if s.fallback != "" {
+			require.Contains(t, row, "`"+s.fallback+"`", "%s: the default", s.env)
+		}
+		flag := flags.Lookup(s.flag)
+		require.NotNil(t, flag, s.env)
+		require.Contains(t, flag.Usage, "$"+s.env)
+		require.NotEmpty(t, s.help)
+	}
+	for name := range rows {
+		require.False(t, strings.HasPrefix(name, "GANTRY_") || strings.HasPrefix(name, "RUNTIME_"), "docs/CONFIGURATION.md explains %s, which does not exist", name)
+	}
+}
+
+func FuzzSettings(f *testing.F) {
+	f.Add("1m", "{}")
+	f.Add("-1", "{\"a\":1}")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		for _, s := range settings() {
+			c := &config{}
+			for _, v := range []string{a, b} {
+				_ = s.apply(c, v) // must not panic, and what is accepted must be in range
+			}
+			if c.fn.Timeout < 0 || c.fn.Timeout > maxDuration || c.concurrency < 0 || c.concurrency > 1000 {
+				t.Fatalf("%s accepted %q or %q", s.env, a, b)
+			}
+		}
+	})
+}
+
+func TestSecretsLeaveTheEnvironmentOfChildren(t *testing.T) {
+	c, err := loadWith(t, []string{"GANTRY_SECURITY_TOKEN=x", "GANTRY_ADDR=:1", "FOO=bar", "EXTENSION_API_ADDR=127.0.0.1:1", "RUNTIME_API_ADDR=x", `RUNTIME_USERDATA={"COLOR":"blue","GANTRY_X":"1","RUNTIME_X":"2","A=B":"3"}`}, nil)
+	require.NoError(t, err)
+	for _, env := range [][]string{c.workerEnvironment(), c.extensionEnvironment()} {
+		all := strings.Join(env, "\n")
+		require.NotContains(t, all, "GANTRY_X=")
+		require.NotContains(t, all, "GANTRY_SECURITY")
+		require.NotContains(t, all, "RUNTIME_API_ADDR")
+		require.NotContains(t, all, "EXTENSION_API_ADDR")
+		require.Contains(t, all, "RUNTIME_HANDLER=index.handler")
+	}
+	require.Contains(t, c.workerEnvironment(), "FOO=bar")
+	require.NotContains(t, c.extensionEnvironment(), "FOO=bar")
+	require.Contains(t, c.extensionEnvironment(), "COLOR=blue")
+}

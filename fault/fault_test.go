@@ -1,0 +1,50 @@
+package fault
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestText(t *testing.T) {
+	e := &Error{Kind: Crash, Type: TypeExited, Code: CodeExited, Message: `runtime process is exited: <"x">`, Hint: "do this", Stderr: []string{"a", "b\n"}, Err: errors.New("cause")}
+	require.Equal(t, "{\n    \"errorMessage\": \"runtime process is exited: <\\\"x\\\">\",\n    \"errorType\": \"Runtime.Exited\"\n}", string(e.Text(false)))
+	var local struct {
+		ErrorMessage, ErrorType, Hint string
+		Stderr                        []string
+	}
+	require.NoError(t, json.Unmarshal(e.Text(true), &local))
+	require.Equal(t, e.Stderr, local.Stderr)
+	require.Equal(t, "do this", local.Hint)
+	require.NotContains(t, string(e.Text(true)), "cause", "the cause is for our log only")
+	require.Equal(t, "worker's own", string((&Error{Kind: Init, Body: []byte("worker's own")}).Text(true)))
+	require.Empty(t, (&Error{Kind: Function}).Text(true), "an empty error body stays empty")
+}
+
+func TestFrom(t *testing.T) {
+	e := &Error{Kind: Timeout}
+	require.Same(t, e, From(fmt.Errorf("wrapped: %w", e)))
+	hidden := From(errors.New("password=1"))
+	require.Equal(t, Internal, hidden.Kind)
+	require.NotContains(t, string(hidden.Text(true)), "password")
+	require.ErrorContains(t, hidden, "password", "the log sees it")
+}
+
+func TestUserSide(t *testing.T) {
+	for code, want := range map[int]bool{0: false, 400: false, 4001: true, 4140: true, 4999: true, 5000: false, CodeMaxInstances: false} {
+		require.Equal(t, want, (&Error{Code: code}).UserSide(), code)
+	}
+}
+
+func TestKindNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, k := range Kinds() {
+		require.False(t, seen[k.String()], k)
+		seen[k.String()] = true
+	}
+	require.Equal(t, "init", Init.String())
+	require.Equal(t, "internal", Kind(200).String())
+}

@@ -1,0 +1,170 @@
+// Package gantry has no code: it holds the test of the architecture.
+package gantry
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// ranks is the layer table of docs/ARCHITECTURE.md: a package imports only lower ranks; equals never import each other.
+var ranks = map[string]int{
+	"bootstrap": 4,
+	"api":       3,
+	"agent":     2,
+	"runtime":   1, "extension": 1,
+	"context": 0, "fault": 0, "logger": 0, "process": 0, "telemetry": 0, "runtime/frame": 0,
+}
+
+// homes are the dangers with one home each: an import, or a call, and the packages that may have it.
+var homes = []struct {
+	imported, called string
+	packages         []string
+	why              string
+}{
+	{imported: "net/http", packages: []string{}, why: "fasthttp serves and calls"},
+	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "bootstrap"}, why: "only api serves; extension and the commands are clients"},
+	{imported: "os/exec", packages: []string{}, why: "only process starts children, and not with os/exec"},
+	{called: "syscall.ForkExec", packages: []string{"process"}, why: "only process starts children"},
+	{called: "unix.Kill", packages: []string{"process"}, why: "only process signals"},
+	{called: "os.Exit", packages: []string{"bootstrap"}, why: "only bootstrap ends the process"},
+	{called: "os.Getenv", packages: []string{"bootstrap"}, why: "only bootstrap reads the environment"},
+	{called: "os.Environ", packages: []string{"bootstrap"}, why: "only bootstrap reads the environment"},
+	{called: "os.LookupEnv", packages: []string{"bootstrap"}, why: "only bootstrap reads the environment"},
+}
+
+// TestLayers parses the files itself: a cached answer of the go command once passed after a forbidden import was added.
+func TestLayers(t *testing.T) {
+	seen := map[string]bool{}
+	sourceFiles(t, func(pkg, path string, file *ast.File) {
+		if _, known := ranks[pkg]; !known {
+			t.Errorf("%s: package %s has no rank", path, pkg)
+			return
+		}
+		seen[pkg] = true
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sub, ours := strings.CutPrefix(imported, "gantry/"); ours && ranks[sub] >= ranks[pkg] {
+				t.Errorf("%s: %s (rank %d) imports %s (rank %d)", path, pkg, ranks[pkg], sub, ranks[sub])
+			}
+			for _, h := range homes {
+				if imported == h.imported && !contains(h.packages, pkg) {
+					t.Errorf("%s imports %s: %s", path, imported, h.why)
+				}
+			}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok {
+				for _, h := range homes {
+					if x.Name+"."+sel.Sel.Name == h.called && !contains(h.packages, pkg) {
+						t.Errorf("%s uses %s: %s", path, h.called, h.why)
+					}
+				}
+			}
+			return true
+		})
+	})
+	for pkg := range ranks {
+		if !seen[pkg] {
+			t.Errorf("the table names %s, which does not exist", pkg)
+		}
+	}
+}
+
+// TestPackageComments: every package says what it is.
+func TestPackageComments(t *testing.T) {
+	has := map[string]bool{}
+	sourceFiles(t, func(pkg, _ string, file *ast.File) { has[pkg] = has[pkg] || file.Doc != nil })
+	for pkg, ok := range has {
+		if !ok {
+			t.Errorf("package %s has no comment", pkg)
+		}
+	}
+}
+
+// TestExportedComments: everything exported is explained.
+func TestExportedComments(t *testing.T) {
+	sourceFiles(t, func(_, path string, file *ast.File) {
+		for _, decl := range file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && d.Doc == nil && (d.Recv == nil || receiverExported(d)) {
+					t.Errorf("%s: %s has no comment", path, d.Name.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if ts, ok := spec.(*ast.TypeSpec); ok && ts.Name.IsExported() && d.Doc == nil && ts.Doc == nil {
+						t.Errorf("%s: type %s has no comment", path, ts.Name.Name)
+					}
+				}
+			}
+		}
+	})
+}
+
+func receiverExported(d *ast.FuncDecl) bool {
+	typ := d.Recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	id, ok := typ.(*ast.Ident)
+	return ok && id.IsExported()
+}
+
+// sourceFiles parses every file of the agent's packages, tests and side programs left out.
+func sourceFiles(t *testing.T, visit func(pkg, path string, file *ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch d.Name() {
+			case "examples", "bench", "test", "testdata", "docs", "bin":
+				return fs.SkipDir
+			}
+			if path != "." && strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		visit(filepath.ToSlash(filepath.Dir(path)), path, file)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func contains(all []string, s string) bool {
+	for _, a := range all {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,328 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// The test binary plays the misbehaving child, and PID 1 of a namespace of its own.
+func TestMain(m *testing.M) {
+	if role := os.Getenv("PROCESS_TEST_ROLE"); role != "" {
+		play(role)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func play(role string) {
+	switch role {
+	case "pid1":
+		pid1()
+	case "ignore-term":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("ready")
+		time.Sleep(time.Hour)
+	}
+}
+
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) read(_ string, r *os.File) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := r.Read(buf)
+		o.mu.Lock()
+		o.text.Write(buf[:n])
+		o.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func shell(o *output, script string) *Command {
+	return &Command{Name: "child", Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH")}, UID: -1, GID: -1, Output: o.read}
+}
+
+func newSupervisor(t *testing.T) *Supervisor {
+	s := NewSupervisor(false)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func wait(t *testing.T, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the child did not end")
+	}
+}
+
+func TestExitCodesAndOutput(t *testing.T) {
+	s := newSupervisor(t)
+	var all sync.WaitGroup
+	for code := range 64 {
+		all.Go(func() {
+			var o output
+			p, err := s.Start(shell(&o, fmt.Sprintf("echo out; echo err >&2; exit %d", code)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			<-p.Done()
+			if p.Exit().Code != code || p.Exit().ShellCode() != code || strings.Count(o.String(), "\n") != 2 {
+				t.Errorf("want %d: %s, %q", code, p.Exit(), o.String())
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestSignalledExit(t *testing.T) {
+	s := newSupervisor(t)
+	p, err := s.Start(shell(&output{}, "kill -9 $$"))
+	require.NoError(t, err)
+	wait(t, p.Done())
+	require.Equal(t, unix.SIGKILL, p.Exit().Signal)
+	require.Equal(t, 137, p.Exit().ShellCode())
+	require.Equal(t, "signal 9 (SIGKILL)", p.Exit().String())
+	require.NoError(t, p.Signal(unix.SIGTERM), "signalling a dead child is no error")
+}
+
+// TestDaemonHoldingStdout: a grandchild outside the group keeps stdout open; Done comes all the same.
+func TestDaemonHoldingStdout(t *testing.T) {
+	s := newSupervisor(t)
+	var o output
+	p, err := s.Start(shell(&o, "setsid sleep 30 & echo started; exit 5"))
+	require.NoError(t, err)
+	began := time.Now()
+	wait(t, p.Done())
+	require.Equal(t, 5, p.Exit().Code)
+	require.Less(t, time.Since(began), 20*time.Second)
+	require.Contains(t, o.String(), "started")
+	_ = exec.Command("pkill", "-f", "^sleep 30$").Run()
+}
+
+// TestGroupEndsWithItsLeader: what a dead worker left behind in its group does not live on.
+func TestGroupEndsWithItsLeader(t *testing.T) {
+	s := newSupervisor(t)
+	var o output
+	p, err := s.Start(shell(&o, "sleep 1000 & echo $!"))
+	require.NoError(t, err)
+	wait(t, p.Done())
+	pid := strings.TrimSpace(o.String())
+	require.Eventually(t, func() bool {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	}, 10*time.Second, time.Millisecond)
+}
+
+func TestStopEscalates(t *testing.T) {
+	s := newSupervisor(t)
+	p, err := s.Start(shell(&output{}, "trap 'exit 3' TERM; while :; do sleep 0.01; done"))
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	time.Sleep(50 * time.Millisecond) // the shell needs a moment to set its trap; without it TERM ends it just as well
+	require.NoError(t, p.Stop(ctx))
+
+	var o output
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	stubborn, err := s.Start(&Command{Name: "stubborn", Path: exe, Args: []string{exe}, Env: []string{"PROCESS_TEST_ROLE=ignore-term"}, UID: -1, GID: -1, Output: o.read})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(o.String(), "ready") }, 30*time.Second, time.Millisecond)
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, stubborn.Stop(ctx), context.DeadlineExceeded)
+	require.Equal(t, unix.SIGKILL, stubborn.Exit().Signal)
+}
+
+func TestStartErrorsExplain(t *testing.T) {
+	s := newSupervisor(t)
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), mode))
+		return path
+	}
+	elf := make([]byte, 64)
+	copy(elf, "\x7fELF\x02\x01\x01")
+	elf[16], elf[18], elf[19], elf[20], elf[52], elf[54], elf[58] = 2, 0xf3, 0, 1, 64, 56, 64 // RISC-V
+	cases := map[string]struct{ path, want string }{
+		"missing":     {filepath.Join(dir, "nothing"), "no such file"},
+		"folder":      {dir, "it is a folder"},
+		"no bit":      {file("nobit", "#!/bin/sh\n", 0o644), "execute bit"},
+		"CR LF":       {file("crlf", "#!/bin/sh\r\necho\r\n", 0o755), "CR LF"},
+		"interpreter": {file("interp", "#!/no/such/shell\n", 0o755), "does not exist"},
+		"empty":       {file("empty", "", 0o755), "it is empty"},
+		"text":        {file("text", "hello", 0o755), "neither a program nor a script"},
+		"other CPU":   {file("riscv", string(elf), 0o755), "EM_RISCV"},
+	}
+	for name, c := range cases {
+		_, err := s.Start(&Command{Name: "x", Path: c.path, Args: []string{c.path}, UID: -1, GID: -1, Output: func(_ string, r *os.File) { _, _ = io.Copy(io.Discard, r) }})
+		require.ErrorContains(t, err, c.want, name)
+	}
+	_, err := s.Start(&Command{Name: "x", Path: "/bin/sh", Args: []string{"sh"}, Dir: "/no/such/dir", UID: -1, GID: -1, Output: func(string, *os.File) {}})
+	require.ErrorContains(t, err, "working directory /no/such/dir does not exist")
+}
+
+// TestPID1 runs the supervisor as PID 1 of a namespace: 300 children each leave orphans, no exit code is lost, no zombie
+// stays.
+func TestPID1(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("LOUD SKIP: a PID namespace needs root")
+	}
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe)
+	cmd.Env = []string{"PROCESS_TEST_ROLE=pid1", "PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "lost 0, zombies 0")
+}
+
+func pid1() {
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil { // to count zombies; the namespace is private
+		fmt.Println("mount:", err)
+		os.Exit(1)
+	}
+	s := NewSupervisor(true)
+	var mu sync.Mutex
+	lost := 0
+	var orphans atomic.Int64
+	s.Orphans = func(int) { orphans.Add(1) }
+	var all sync.WaitGroup
+	for i := range 300 {
+		if i%25 == 0 {
+			all.Wait()
+		}
+		all.Go(func() {
+			want := i % 200
+			p, err := s.Start(&Command{Name: "c", Path: "/bin/sh", Args: []string{"sh", "-c", fmt.Sprintf("(setsid sleep 0.01 &) ; (setsid true &) ; exit %d", want)},
+				Env: []string{"PATH=" + os.Getenv("PATH")}, UID: -1, GID: -1, Output: func(_ string, r *os.File) { _, _ = io.Copy(io.Discard, r) }})
+			if err == nil {
+				<-p.Done()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || p.Exit().Code != want {
+				lost++
+			}
+		})
+	}
+	all.Wait()
+	zombies := 1
+	for end := time.Now().Add(20 * time.Second); zombies > 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		zombies = 0
+		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, stat := range stats {
+			if b, err := os.ReadFile(stat); err == nil && strings.Contains(string(b), ") Z ") {
+				zombies++
+			}
+		}
+	}
+	fmt.Printf("lost %d, zombies %d, orphans %d\n", lost, zombies, orphans.Load())
+	if lost > 0 || zombies > 0 || orphans.Load() < 300 {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func TestMeter(t *testing.T) {
+	s := newSupervisor(t)
+	p, err := s.Start(shell(&output{}, "sh -c 'while :; do :; done' & while :; do :; done"))
+	require.NoError(t, err)
+	m := NewMeter(p.PID)
+	var u Usage
+	require.Eventually(t, func() bool { u = m.Read(time.Now()); return u.CPU > 50*time.Millisecond && u.RSS > 100<<10 }, 30*time.Second, 5*time.Millisecond)
+	require.GreaterOrEqual(t, u.Peak, u.RSS)
+	require.GreaterOrEqual(t, m.CPU(), u.CPU)
+	require.NoError(t, p.Kill())
+	wait(t, p.Done())
+	require.GreaterOrEqual(t, m.Read(time.Now().Add(time.Second)).CPU, u.CPU, "the last reading stays")
+}
+
+// tree makes a file system of fixture files.
+func tree(t *testing.T, files map[string]string) string {
+	root := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	return root
+}
+
+func TestFindCgroup(t *testing.T) {
+	v1 := tree(t, map[string]string{"proc/self/cgroup": "5:devices:/\n4:cpu,memory:/a/b\n0::/\n", "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "1", "sys/fs/cgroup/memory/a/b/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"})
+	g := FindCgroup(v1)
+	require.Equal(t, CgroupTree{1, filepath.Join(v1, "sys/fs/cgroup/memory/a/b")}, g)
+	require.EqualValues(t, 3, g.OOMKills())
+	v2 := tree(t, map[string]string{"proc/self/cgroup": "0::/x\n", "sys/fs/cgroup/x/cgroup.procs": "", "sys/fs/cgroup/x/memory.events": "low 0\noom 2\noom_kill 1\n"})
+	g = FindCgroup(v2)
+	require.Equal(t, CgroupTree{2, filepath.Join(v2, "sys/fs/cgroup/x")}, g)
+	require.EqualValues(t, 1, g.OOMKills())
+	inside := tree(t, map[string]string{"proc/self/cgroup": "0::/docker/abc\n", "sys/fs/cgroup/memory.events": "oom_kill 0\n"})
+	require.Equal(t, filepath.Join(inside, "sys/fs/cgroup"), FindCgroup(inside).Own, "a container sees its group as the root")
+	require.Equal(t, CgroupTree{}, FindCgroup(t.TempDir()))
+	require.EqualValues(t, -1, CgroupTree{}.OOMKills())
+}
+
+// TestCgroupV2 works on fixture files: the kernel here has version 1.
+func TestCgroupV2(t *testing.T) {
+	root := tree(t, map[string]string{"cgroup.subtree_control": "cpu memory\n", "w/memory.max": "max", "w/memory.swap.max": "max", "w/cgroup.procs": "", "w/memory.events": "oom_kill 0\n"})
+	g, err := NewCgroup(CgroupTree{2, root}, "w", 64<<20)
+	require.NoError(t, err)
+	require.True(t, g.Enforced())
+	for file, want := range map[string]string{"memory.max": "67108864", "memory.swap.max": "0"} {
+		b, err := os.ReadFile(filepath.Join(root, "w", file))
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(b), want), "%s holds %s", file, b)
+	}
+	require.NoError(t, g.add(42))
+	require.False(t, g.oomKills())
+	require.NoError(t, os.WriteFile(filepath.Join(root, "w/memory.events"), []byte("oom 1\noom_kill 1\n"), 0o644))
+	require.True(t, g.oomKills())
+
+	bare := tree(t, map[string]string{"cgroup.subtree_control": "cpu\n", "gantry-agent/cgroup.procs": "", "w/memory.max": "", "w/cgroup.procs": ""})
+	_, err = NewCgroup(CgroupTree{2, bare}, "w", 1)
+	require.NoError(t, err, "the swap file may be missing")
+	b, err := os.ReadFile(filepath.Join(bare, "gantry-agent/cgroup.procs"))
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprint(os.Getpid()), string(b), "the agent moves into a leaf of its own")
+
+	view, err := NewCgroup(CgroupTree{2, filepath.Join(root, "nothing")}, "w", 1)
+	require.Error(t, err)
+	require.False(t, view.Enforced())
+	view, err = NewCgroup(CgroupTree{}, "w", 1)
+	require.ErrorContains(t, err, "no memory control group")
+	require.False(t, view.oomKills())
+	var none *Cgroup
+	require.False(t, none.Enforced() || none.oomKills())
+}
