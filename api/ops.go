@@ -12,6 +12,9 @@ import (
 	"gantry/telemetry"
 )
 
+// opsBodyLimit bounds bodies that no route reads, in bytes.
+const opsBodyLimit = 4 << 10
+
 // OpsConfig is what the ops listener needs.
 type OpsConfig struct {
 	Addr    string
@@ -27,7 +30,7 @@ func ListenOps(cfg *OpsConfig) (*Server, error) {
 		return nil, err
 	}
 	o := &opsAPI{cfg}
-	return newServer("ops", ln, 1, cfg.Log, o.refuse, o.route), nil
+	return newServer("ops", ln, opsBodyLimit, cfg.Log, o.refuse, o.route), nil
 }
 
 type opsAPI struct{ *OpsConfig }

@@ -92,7 +92,7 @@ func TestSettingsTable(t *testing.T) {
 	require.NoError(t, err)
 	rows := map[string]string{}
 	for line := range strings.Lines(string(doc)) {
-		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "`"); ok && strings.HasPrefix(line, "| `") {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "`"); ok && strings.HasPrefix(line, "| `") && rows[name] == "" {
 			rows[name] = line
 		}
 	}
