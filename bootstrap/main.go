@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,9 +52,8 @@ func (p *program) exit(err error) int {
 		return exitOK
 	}
 	code := exitError
-	if f, ok := err.(*failure); ok {
-		code = f.code
-		err = f.err
+	if f := (*failure)(nil); errors.As(err, &f) {
+		code, err = f.code, f.err
 	}
 	if err != nil {
 		fmt.Fprintf(p.stderr, "bootstrap: %v\n", err)

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -85,8 +84,3 @@ func ParseAddress(s string) (netip.AddrPort, error) {
 }
 
 func slotOf(addr netip.AddrPort) int { return int(addr.Port()) - FirstPort }
-
-// missing returns the names that are in all but not in have.
-func missing(all []string, have func(string) bool) []string {
-	return slices.DeleteFunc(slices.Clone(all), have)
-}

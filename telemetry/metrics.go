@@ -40,7 +40,8 @@ type Metrics struct {
 // NewMetrics makes the set. outcomes is the closed list of how a call can end.
 func NewMetrics(outcomes []string) *Metrics {
 	s := metrics.NewSet()
-	m := &Metrics{set: s, outcomes: map[string]*metrics.Counter{},
+	m := &Metrics{
+		set: s, outcomes: map[string]*metrics.Counter{},
 		Duration:     newHistogram("gantry_invocation_duration_seconds"),
 		InitDuration: newHistogram("gantry_init_duration_seconds"),
 		QueueWait:    newHistogram("gantry_queue_wait_seconds"),

@@ -38,7 +38,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("%s: frame %d: Owned = %v", name, i, f.Owned)
 			}
 		}
-		if _, err := r.Next(); err != io.EOF {
+		if _, err := r.Next(); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: after the last frame: %v", name, err)
 		}
 	}
