@@ -122,6 +122,11 @@ func (a *Agent) fail(err error) {
 func (a *Agent) bring(w *runtime.Worker) error {
 	began := time.Now()
 	err := a.load(w)
+	a.remark.Do(func() {
+		if why := w.MemoryErr(); why != nil {
+			a.cfg.Log.Info("RUNTIME_MEMORY is not enforced here", zap.Int("limit_mb", a.cfg.Runtime.Function.MemoryMB), zap.Error(why))
+		}
+	})
 	if err == nil && a.cfg.ExtensionsReady != nil {
 		waited := time.Now()
 		a.cfg.ExtensionsReady(a.base)

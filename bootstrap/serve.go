@@ -70,7 +70,6 @@ func (s *serving) run(signals <-chan os.Signal) error {
 		go func() { s.ended <- server.Serve() }()
 	}
 	s.log.Info("listening", fields...)
-	s.remarks()
 	var failed <-chan struct{}
 	if s.cfg.exitOnFailure {
 		failed = s.agent.Failed()
@@ -87,13 +86,6 @@ func (s *serving) run(signals <-chan os.Signal) error {
 			f := s.agent.Failure()
 			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(signals))}
 		}
-	}
-}
-
-// remarks says what a person should know about this start.
-func (s *serving) remarks() {
-	if why := s.agent.MemoryRemark(); why != nil {
-		s.log.Info("RUNTIME_MEMORY is not enforced here", zap.Int("limit_mb", s.cfg.fn.MemoryMB), zap.Error(why))
 	}
 }
 

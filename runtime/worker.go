@@ -40,8 +40,8 @@ type Worker struct {
 	death   *fault.Error
 	stderr  lastLines
 
-	// MemoryErr says why the memory limit is not enforced; nil if it is.
-	MemoryErr error
+	limited   chan struct{} // closed once the memory limit is applied, or known not to be
+	memoryErr error
 }
 
 // Start creates a worker. It returns as soon as the process runs: the load goes on by itself, WaitLoaded tells its end.
@@ -57,7 +57,7 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{Generation: generation, cfg: cfg, frames: f,
-		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{})}
+		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{})}
 	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
 	args := append([]string{cfg.Language.Program}, cfg.Language.Arguments...)
 	w.proc, err = cfg.Supervisor.Start(&process.Command{
@@ -71,19 +71,27 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 	w.meter = process.NewMeter(w.proc.PID)
 	f.worker = w
 	go f.read()
+	go w.limit()
 	go w.supervise()
-	w.limit()
 	return w, nil
 }
 
-// limit applies the memory limit; the worker runs already, with little in it yet.
+// limit applies the memory limit. The worker runs already, with little in it yet: making a control group can take longer
+// than starting a program.
 func (w *Worker) limit() {
+	defer close(w.limited)
 	name := fmt.Sprintf("gantry-%d-%d", os.Getpid(), w.proc.PID)
 	group, err := process.NewCgroup(w.cfg.Cgroups, name, int64(w.cfg.Function.MemoryMB)<<20)
 	if limitErr := w.proc.Limit(group); err == nil {
 		err = limitErr
 	}
-	w.MemoryErr = err
+	w.memoryErr = err
+}
+
+// MemoryErr says why the memory limit is not enforced; nil if it is.
+func (w *Worker) MemoryErr() error {
+	<-w.limited
+	return w.memoryErr
 }
 
 // resultLimit is the longest payload a worker may send. Log pieces have a size of their own.
@@ -126,6 +134,7 @@ func closeAll(files []*os.File) {
 // supervise waits for the worker's end, lets its last answers through, and closes the books.
 func (w *Worker) supervise() {
 	<-w.proc.Exited()
+	<-w.limited
 	w.frames.lastRead()
 	<-w.proc.Done()
 	exit := w.proc.Exit()
