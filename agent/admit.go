@@ -32,14 +32,14 @@ func (a *Agent) admit(ctx context.Context, inv *fncontext.Invocation) (*Lease, e
 			return &Lease{agent: a, worker: w, inv: inv}, nil
 		}
 	}
-	if a.waiting.Len() >= a.cfg.Queue {
+	if a.waiting.Len() >= a.room() {
 		a.mu.Unlock()
 		a.cfg.Metrics.Rejects.Inc()
 		return nil, throttled("the waiting room is full (GANTRY_QUEUE)")
 	}
 	me := &waiter{given: make(chan *runtime.Worker, 1)}
 	place := a.waiting.PushBack(me)
-	limit := a.waitLimit()
+	limit := a.waitLimit(inv)
 	a.mu.Unlock()
 
 	began := time.Now()
@@ -60,8 +60,11 @@ func (a *Agent) admit(ctx context.Context, inv *fncontext.Invocation) (*Lease, e
 	}
 	a.waiting.Remove(place)
 	a.mu.Unlock()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return nil, stopped()
+	case !inv.Deadline.IsZero():
+		return nil, runtime.TimeoutFault(inv, "the worker ended just before the call reached it, and the next one was not ready in time")
 	}
 	a.cfg.Metrics.Rejects.Inc()
 	return nil, throttled("the wait for a free worker was too long (GANTRY_QUEUE_WAIT)")
@@ -98,10 +101,21 @@ func stopped() *fault.Error {
 	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance is stopping"}
 }
 
-// waitLimit is how long a call may wait; called with mu held.
-func (a *Agent) waitLimit() time.Duration {
+// room is how many calls may wait; called with mu held. A start is waited for even when nobody else may wait.
+func (a *Agent) room() int {
+	if a.state == Init {
+		return max(a.cfg.Queue, a.cfg.Workers*a.cfg.Runtime.Concurrency)
+	}
+	return a.cfg.Queue
+}
+
+// waitLimit is how long a call may wait; called with mu held. A call that had a slot before, of a worker that ended before
+// it was reached, has its old deadline.
+func (a *Agent) waitLimit(inv *fncontext.Invocation) time.Duration {
 	fn := a.cfg.Runtime.Function
 	switch {
+	case !inv.Deadline.IsZero():
+		return time.Until(inv.Deadline)
 	case a.cfg.QueueWait > 0:
 		return a.cfg.QueueWait
 	case a.state == Init:

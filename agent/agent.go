@@ -53,13 +53,18 @@ type Agent struct {
 	inFlight int
 	ids      map[string]struct{} // request ids in flight
 	failure  *fault.Error
+	broken   map[int]struct{} // slots whose worker cannot be started
+	served   bool             // a worker was ready once
+	settled  chan struct{}    // closed while the state is not Init
 	reloads  int
 	reloaded chan struct{} // closed and replaced at each reload
 	empty    chan struct{} // closed when draining and nothing is in flight
 	phases   []Phase
 	keepers  sync.WaitGroup
 	failed   chan struct{} // closed at the first failure; see Failure
+	fatal    chan struct{} // closed when the interpreter cannot run the worker at all
 	first    sync.Once
+	deadly   sync.Once
 	remark   sync.Once                    // of what a person should know about this start
 	live     map[*runtime.Worker]struct{} // every worker that is not gone
 }
@@ -92,7 +97,8 @@ type waiter struct {
 // New returns an instance in state Init. Nothing runs before Start.
 func New(cfg *Config) *Agent {
 	a := &Agent{cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
-		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{}}
+		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{},
+		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{})}
 	a.base, a.stop = context.WithCancelCause(context.Background())
 	return a
 }
@@ -116,6 +122,12 @@ func (a *Agent) setState(to State) {
 	}
 	if ce := a.cfg.Log.Check(zap.DebugLevel, "instance state changed"); ce != nil {
 		ce.Write(zap.Stringer("state", to), zap.Int("in_flight", a.inFlight))
+	}
+	if a.state == Init {
+		close(a.settled)
+	}
+	if to == Init {
+		a.settled = make(chan struct{})
 	}
 	a.state = to
 }
@@ -175,15 +187,25 @@ func (a *Agent) Failure() *fault.Error {
 	return a.failure
 }
 
-// WaitReady waits until the first worker takes calls; the error says why there is none.
+// Fatal is closed when the interpreter cannot run the worker at all; Failure tells why. Only before the first worker was
+// ready.
+func (a *Agent) Fatal() <-chan struct{} { return a.fatal }
+
+// WaitReady waits until load and initializer ended; the error says why the function is not ready.
 func (a *Agent) WaitReady(ctx context.Context) error {
-	inv := &fncontext.Invocation{}
-	lease, err := a.admit(ctx, inv)
-	if err != nil {
-		return err
+	for {
+		a.mu.Lock()
+		state, settled, err := a.state, a.settled, a.refusal()
+		a.mu.Unlock()
+		if state != Init {
+			return err
+		}
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	lease.release()
-	return nil
 }
 
 // Signal sends sig to the group of every worker.
@@ -202,6 +224,7 @@ func (a *Agent) Reload() {
 	a.mu.Lock()
 	a.reloads++
 	a.failure = nil
+	clear(a.broken)
 	if a.state == Failed {
 		a.setState(Init)
 	}

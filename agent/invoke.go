@@ -76,7 +76,9 @@ func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []b
 func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request, first bool) Result {
 	a, fn := l.agent, l.agent.cfg.Runtime.Function
 	began := time.Now()
-	l.inv.Deadline = began.Add(fn.Timeout)
+	if first {
+		l.inv.Deadline = began.Add(fn.Timeout)
+	}
 	meter := l.worker.Meter()
 	cpu := meter.CPU()
 	if first {
@@ -133,7 +135,7 @@ func (l *Lease) close(r *Result, log *logger.Request) {
 	}
 }
 
-// startLine and finishLine are the platform's frame around a call (runtime contract 13.3). "storage used" is left out:
+// startLine and finishLine are the platform's frame around a call (docs/COMPATIBILITY.md). "storage used" is left out:
 // it is not measured.
 func startLine(inv *fncontext.Invocation) []byte {
 	b := make([]byte, 0, 96)

@@ -57,7 +57,7 @@ func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
 		}
 		if now, _ := a.generation(); now != reloads {
 			*h = history{}
-		} else if !a.after(h.decide(how, time.Since(began)), err, reloaded) {
+		} else if !a.after(slot, h, h.decide(how, time.Since(began)), err, reloaded) {
 			return
 		}
 		a.cfg.Metrics.Restarts.Inc()
@@ -74,15 +74,9 @@ func (a *Agent) generation() (int, <-chan struct{}) {
 }
 
 // after carries a decision out: it waits, or fails the instance and waits for a reload. False when the instance stops.
-func (a *Agent) after(d decision, err error, reloaded <-chan struct{}) bool {
-	if d.fail || isStartError(err) {
-		a.fail(err)
-		select {
-		case <-reloaded:
-			return true
-		case <-a.base.Done():
-			return false
-		}
+func (a *Agent) after(slot int, h *history, d decision, err error, reloaded <-chan struct{}) bool {
+	if d.fail || a.isFatal(err) {
+		return a.fail(slot, h, err, reloaded)
 	}
 	if err != nil {
 		a.cfg.Log.Warn("worker not ready", zap.String("reason", d.reason), zap.Error(err))
@@ -98,24 +92,47 @@ func (a *Agent) after(d decision, err error, reloaded <-chan struct{}) bool {
 	return true
 }
 
-// isStartError tells failures that another attempt cannot mend: no program, a wrong version.
-func isStartError(err error) bool {
-	return err != nil && fault.From(err).Type == fault.TypeStart
-}
-
-// fail stores the reason and answers everybody who waits. With other workers ready the instance goes on.
-func (a *Agent) fail(err error) {
-	f := fault.From(err)
-	a.cfg.Log.Error("the function cannot be loaded or initialised; a reload (SIGHUP) tries again", zap.String("type", f.Type), zap.Error(f))
+// isFatal tells failures that another attempt cannot mend: no program, a wrong version. Once a worker was ready they are
+// the machine's, and pass.
+func (a *Agent) isFatal(err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.state != Init {
-		return
+	return err != nil && !a.served && fault.From(err).Type == fault.TypeStart
+}
+
+// fail marks a slot as broken. With every slot broken the instance has failed: the reason is stored, and answers everybody
+// who waits, until a reload. Else the others serve, and the slot is tried again from time to time. False when the instance
+// stops.
+func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) bool {
+	f := fault.From(err)
+	a.cfg.Log.Error("the function cannot be loaded or initialised; a reload (SIGHUP) tries again",
+		zap.String("type", f.Type), zap.Error(f), zap.ByteString("answer", f.Body))
+	fatal := a.isFatal(err)
+	a.mu.Lock()
+	a.broken[slot] = struct{}{}
+	if len(a.broken) == len(a.workers) && a.state == Init {
+		a.failure = f
+		a.setState(Failed)
+		a.refuseAll()
+		a.first.Do(func() { close(a.failed) })
 	}
-	a.failure = f
-	a.setState(Failed)
-	a.refuseAll()
-	a.first.Do(func() { close(a.failed) })
+	a.mu.Unlock()
+	if fatal {
+		a.deadly.Do(func() { close(a.fatal) })
+	}
+	for {
+		select {
+		case <-reloaded:
+			return true
+		case <-a.base.Done():
+			return false
+		case <-time.After(maxBackoff):
+			if a.State() != Failed {
+				*h = history{}
+				return true
+			}
+		}
+	}
 }
 
 // bring waits for the load, then for the extensions, then runs the initializer. On an error the worker is stopped.
@@ -188,7 +205,7 @@ func (a *Agent) initialize(w *runtime.Worker) error {
 	return err
 }
 
-// phaseEnded writes the Finish line of a phase, which ends in a full stop, unlike that of a call (runtime contract 13.3).
+// phaseEnded writes the Finish line of a phase, which ends in a full stop, unlike that of a call (docs/COMPATIBILITY.md).
 func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string, began time.Time, err error) {
 	now := time.Now()
 	a.phase(phase, began)
@@ -209,6 +226,8 @@ func (a *Agent) serve(slot int, w *runtime.Worker) ending {
 	a.mu.Lock()
 	if w.Generation == a.reloads {
 		a.workers[slot] = w
+		a.served = true
+		delete(a.broken, slot)
 		a.follow()
 		a.dispatch()
 	}

@@ -15,7 +15,7 @@ const (
 )
 
 const (
-	maxAttempts   = 3 // runtime contract 9.1
+	maxAttempts   = 3 // docs/COMPATIBILITY.md
 	firstBackoff  = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
 	healthyUptime = time.Minute // after which earlier crashes are forgotten

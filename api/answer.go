@@ -13,7 +13,7 @@ import (
 	"gantry/logger"
 )
 
-// Header names in the spelling of the platform (invocation API 3.3, runtime contract 14.2).
+// Header names in the spelling of the platform (docs/COMPATIBILITY.md, docs/COMPATIBILITY.md).
 const (
 	headerRequestID = "X-Cff-Request-Id"
 	headerErrCode   = "X-Func-Err-Code"
@@ -89,7 +89,7 @@ func writeFault(ctx *fasthttp.RequestCtx, f *fault.Error, local bool) {
 	ctx.Response.SetBodyRaw(body)
 }
 
-// appendSummary writes the summary header (invocation API 3.3): duration in ms, memory in MB.
+// appendSummary writes the summary header (docs/COMPATIBILITY.md): duration in ms, memory in MB.
 func appendSummary(b []byte, s *agent.Summary) []byte {
 	b = strconv.AppendFloat(append(b, `{"duration":`...), float64(s.Duration.Microseconds())/1000, 'f', 3, 64)
 	b = strconv.AppendInt(append(b, `,"billingDuration":`...), s.Billed.Milliseconds(), 10)

@@ -14,7 +14,7 @@ import (
 	"gantry/fault"
 )
 
-// MaxEvent is the largest event the function listener takes, in bytes (runtime contract 18.2).
+// MaxEvent is the largest event the function listener takes, in bytes (docs/COMPATIBILITY.md).
 const MaxEvent = 6 << 20
 
 // FunctionConfig is what the function listener needs.
@@ -115,7 +115,7 @@ func (f *functionAPI) requestID(h *fasthttp.RequestHeader) string {
 	}
 }
 
-// platform takes over what the platform in front says about this call (runtime contract 14.2).
+// platform takes over what the platform in front says about this call (docs/COMPATIBILITY.md).
 func (f *functionAPI) platform(h *fasthttp.RequestHeader, inv *fncontext.Invocation) {
 	value := func(name string) string {
 		v := string(h.Peek(name))

@@ -30,7 +30,7 @@ func ListenOps(cfg *OpsConfig) (*Server, error) {
 		return nil, err
 	}
 	o := &opsAPI{cfg}
-	return newServer("ops", ln, opsBodyLimit, cfg.Log, o.refuse, o.route), nil
+	return newServer("ops", ln, opsBodyLimit, cfg.Log, o.refuse, checkOrigin(o.refuse, o.route)), nil
 }
 
 type opsAPI struct{ *OpsConfig }

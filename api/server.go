@@ -22,6 +22,8 @@ const (
 	writeTimeout = 60 * time.Second // one whole answer
 	idleTimeout  = 5 * time.Minute
 	headerLimit  = 32 << 10
+	// connectionLimit bounds the connections of one listener; the waiting room bounds the calls.
+	connectionLimit = 16 << 10
 )
 
 // Server is one listener with its routes. Listen binds it, Serve blocks until Shutdown.
@@ -74,6 +76,7 @@ func newServer(name string, ln net.Listener, bodyLimit int, log *zap.Logger, ref
 		NoDefaultContentType:         true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
+		Concurrency:                  connectionLimit,
 	}
 	return s
 }
@@ -154,7 +157,7 @@ func discard(conn net.Conn) {
 	}
 }
 
-// tooLarge uses the platform's words (runtime contract 11.2, code 4140). size is unknown (negative) for chunked bodies.
+// tooLarge uses the platform's words (docs/COMPATIBILITY.md). size is unknown (negative) for chunked bodies.
 func tooLarge(size, limit int) *fault.Error {
 	shown := fmt.Sprint(size)
 	if size <= limit {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,7 +15,15 @@ func (p *program) execute(args []string) error {
 	root.SetArgs(args)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	return root.Execute()
+	started := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	err := root.Execute()
+	if err != nil && !started { // the command line itself is wrong
+		if f := (*failure)(nil); !errors.As(err, &f) {
+			err = &failure{exitUsage, fmt.Errorf("%w; see bootstrap --help", err)}
+		}
+	}
+	return err
 }
 
 func (p *program) rootCommand() *cobra.Command {

@@ -134,12 +134,19 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	}
 	if c.fn.Initializer != "" {
 		if parts := strings.Split(c.fn.Initializer, "."); len(parts) != 2 || parts[1] == "" {
-			c.fn.Initializer = "" // the platform's worker takes such a value for none, silently (runtime contract 9.2)
+			c.fn.Initializer = "" // the platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md)
 		}
 	}
 	if c.extensionDirs == "" {
 		c.extensionDirs = filepath.Join(c.fn.CodeRoot, "extension") + ":/opt/extension"
 	}
+	dirs := strings.Split(c.extensionDirs, ":")
+	for i, dir := range dirs {
+		if !filepath.IsAbs(dir) {
+			dirs[i] = filepath.Join(f.cwd, dir)
+		}
+	}
+	c.extensionDirs = strings.Join(dirs, ":")
 	return nil
 }
 
@@ -162,14 +169,14 @@ func (c *config) pickLanguage(path string) error {
 	return err
 }
 
-// workDir is the folder above the code, as on the platform (runtime contract 18.1).
+// workDir is the folder above the code, as on the platform (docs/COMPATIBILITY.md).
 func (c *config) workDir() string { return filepath.Dir(c.fn.CodeRoot) }
 
 // baseEnv are the variables every child inherits.
 var baseEnv = []string{"PATH", "HOME", "HOSTNAME", "LANG", "LC_*", "TZ", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH",
 	"SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PAAS_POD_ID"}
 
-// runtimeEnv are the platform's preset variables (runtime contract 16.1).
+// runtimeEnv are the platform's preset variables (docs/COMPATIBILITY.md).
 func (c *config) runtimeEnv() []string {
 	f := &c.fn
 	env := []string{
@@ -178,6 +185,9 @@ func (c *config) runtimeEnv() []string {
 		"RUNTIME_TIMEOUT=" + formatSeconds(f.Timeout), "RUNTIME_CPU=" + strconv.Itoa(f.CPUMillis), "RUNTIME_MEMORY=" + strconv.Itoa(f.MemoryMB),
 		"RUNTIME_MAX_RESP_BODY_SIZE=" + strconv.Itoa(f.MaxResponse), "RUNTIME_CODE_ROOT=" + f.CodeRoot,
 		"RUNTIME_ROOT=/home/snuser/runtime", "RUNTIME_LOG_DIR=/home/snuser/log",
+	}
+	if len(f.Aliases) > 0 {
+		env = append(env, "RUNTIME_ALIAS="+strings.Join(f.Aliases, ","))
 	}
 	if f.Initializer != "" {
 		env = append(env, "RUNTIME_INITIALIZER_HANDLER="+f.Initializer, "RUNTIME_INITIALIZER_TIMEOUT="+formatSeconds(f.InitTimeout))

@@ -71,11 +71,13 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 
 func (in *instance) agentConfig() *agent.Config {
 	c := in.cfg
+	cgroups := process.FindCgroup("/")
+	cgroups.Delegate()
 	return &agent.Config{
 		Runtime: &runtime.Config{
 			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
 			Concurrency: c.concurrency, UID: c.uid, GID: c.gid,
-			Supervisor: in.supervisor, Cgroups: process.FindCgroup("/"), Sink: in.sink, Log: in.log,
+			Supervisor: in.supervisor, Cgroups: cgroups, Sink: in.sink, Log: in.log,
 			Stray: in.metrics.Stray.Inc,
 		},
 		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),

@@ -15,7 +15,7 @@ const (
 	exitError    = 1 // something unexpected, or the call of "invoke" failed
 	exitUsage    = 2 // a setting or an argument is wrong, or a needed program is missing
 	exitListen   = 3 // an address cannot be listened on
-	exitFunction = 4 // the function cannot be loaded or initialised, with GANTRY_EXIT_ON_FAILURE or "invoke"
+	exitFunction = 4 // the function cannot be loaded or initialised, with GANTRY_EXIT_ON_FAILURE
 )
 
 func main() {

@@ -23,6 +23,10 @@ func (p *program) serve(c *config) error {
 			return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is set, so the platform wants a custom runtime; this version cannot poll one yet, only serve a container")}
 		}
 	}
+	// A closed stdout must not end the agent. Notify, not Ignore: children would inherit that.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, unix.SIGPIPE)
+	defer signal.Stop(broken)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
 	defer signal.Stop(signals)
@@ -82,6 +86,8 @@ func (s *serving) run(signals <-chan os.Signal) error {
 			}
 		case err := <-s.ended:
 			return errors.Join(errors.New("a listener ended"), err, s.stop(signals))
+		case <-s.agent.Fatal():
+			return &failure{exitUsage, errors.Join(s.agent.Failure(), s.stop(signals))}
 		case <-failed:
 			f := s.agent.Failure()
 			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(signals))}

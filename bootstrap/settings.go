@@ -91,7 +91,7 @@ func word(field func(*config) *string) func(*config, string) error {
 	}
 }
 
-const maxDuration = 259200 * time.Second // runtime contract 18.2
+const maxDuration = 259200 * time.Second // docs/COMPATIBILITY.md
 
 // seconds takes a number of seconds, as the platform writes it, or a Go duration.
 func seconds(field func(*config) *time.Duration) func(*config, string) error {

@@ -14,6 +14,12 @@ type Secrets struct {
 	SecurityToken, AuthToken             string
 }
 
+// Format implements fmt.Formatter: secrets do not print.
+func (s Secrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalJSON implements json.Marshaler.
+func (s Secrets) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
 // Credentials wraps Secrets in a closure (fmt follows pointers in unexported fields, never functions), so that printing any struct that holds them shows "[redacted]", whichever
 // verb, encoder or logger is used. The zero value holds none.
 type Credentials struct{ reveal func() Secrets }

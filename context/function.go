@@ -31,7 +31,7 @@ type Function struct {
 	CodeRoot string
 }
 
-// URN returns the eight-field name of the served version (invocation API 1.4).
+// URN returns the eight-field name of the served version (docs/COMPATIBILITY.md).
 func (f *Function) URN() string {
 	return strings.Join([]string{"urn:fss", f.Region, f.Project, "function", f.Package, f.Name, f.Version}, ":")
 }
@@ -39,7 +39,7 @@ func (f *Function) URN() string {
 // HandlerString returns the handler as it was configured.
 func (f *Function) HandlerString() string { return f.Handler.String() }
 
-// Handler is a handler string, split at its last dot (runtime contract 2).
+// Handler is a handler string, split at its last dot (docs/COMPATIBILITY.md).
 type Handler struct {
 	// File is the path below the code root without its extension, Symbol the exported name.
 	File, Symbol string

@@ -25,5 +25,5 @@ type Trace struct{ Parent, State string }
 // Workflow holds the ids of a function flow; all empty outside one.
 type Workflow struct{ ID, RunID, StateID string }
 
-// Remaining returns the time until the deadline at now. It may be negative, as on the platform (runtime contract 3.5).
+// Remaining returns the time until the deadline at now. It may be negative, as on the platform (docs/COMPATIBILITY.md).
 func (c *Invocation) Remaining(now time.Time) time.Duration { return c.Deadline.Sub(now) }

@@ -19,8 +19,6 @@ import (
 // Config is what a Host needs.
 type Config struct {
 	Function *fncontext.Function
-	// Dirs are searched for extensions, see Discover.
-	Dirs []string
 	// Wait is how long initializer and first call wait for those that were started here.
 	Wait time.Duration
 	// Strict refuses names that were not started here.
@@ -271,5 +269,13 @@ func (h *Host) Stop(deadline time.Time) {
 		})
 	}
 	ending.Wait()
-	h.deliveries.Wait()
+	delivered := make(chan struct{})
+	go func() {
+		h.deliveries.Wait()
+		close(delivered)
+	}()
+	select { // one that never answers holds its delivery for replyTimeout, which may be longer than we have
+	case <-delivered:
+	case <-ctx.Done():
+	}
 }

@@ -140,7 +140,10 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 			break
 		}
 	}
-	status := resp.StatusCode()
+	status := 0
+	if err == nil {
+		status = resp.StatusCode()
+	}
 	req.Reset()
 	resp.Reset()
 	s.metrics.Notifications[s.index].Inc()

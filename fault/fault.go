@@ -54,7 +54,7 @@ func Kinds() []Kind {
 	return all
 }
 
-// The platform's numeric codes (runtime contract 11.2). They surface as X-Func-Err-Code; 4xxx is the user's side.
+// The platform's numeric codes (docs/COMPATIBILITY.md). They surface as X-Func-Err-Code; 4xxx is the user's side.
 const (
 	CodeOK            = 0
 	CodeEntry         = 4001   // handler entry cannot be used, or callback(err)
@@ -98,7 +98,7 @@ type Error struct {
 	Type    string
 	Code    int
 	Message string
-	// Body holds the worker's own bytes, sent to the caller unchanged (runtime contract 3.4). Empty for the agent's errors.
+	// Body holds the worker's own bytes, sent to the caller unchanged (docs/COMPATIBILITY.md). Empty for the agent's errors.
 	Body []byte
 	// Hint says what to do about it; Stderr holds the worker's last lines. Both are shown to local callers only.
 	Hint   string
@@ -122,8 +122,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Text is the answer's body: the worker's bytes, or the agent's error as the common JSON of the platform (runtime
-// contract 11.1, four blanks of indentation). With local set, the hint and the worker's last lines are added.
+// Text is the answer's body: the worker's bytes, or the agent's error as the common JSON of the platform,
+// indented by four blanks. With local set, the hint and the worker's last lines are added.
 func (e *Error) Text(local bool) []byte {
 	if len(e.Body) > 0 || e.Kind == Function || e.Kind == Event {
 		return e.Body

@@ -1,6 +1,9 @@
 package logger
 
-import "bytes"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // MaxLine is the longest text that leaves in one piece, in bytes. A longer line leaves in joinable parts.
 const MaxLine = 64 << 10
@@ -29,6 +32,7 @@ func (a *Assembler) Write(p []byte, emit func(Part)) {
 			a.emit(p[:nl], true, emit)
 			p = p[nl+1:]
 		case len(p) > room:
+			room = boundary(p, room)
 			a.emit(p[:room], false, emit)
 			p = p[room:]
 		default:
@@ -36,6 +40,17 @@ func (a *Assembler) Write(p []byte, emit func(Part)) {
 			return
 		}
 	}
+}
+
+// boundary moves a cut back to the start of a UTF-8 character, so that every part is readable by itself. Bytes that are no
+// UTF-8 are cut where they are.
+func boundary(p []byte, cut int) int {
+	for i := cut; i > 0 && i > cut-utf8.UTFMax; i-- {
+		if utf8.RuneStart(p[i]) {
+			return i
+		}
+	}
+	return cut
 }
 
 // Flush hands over a last line that had no line ending.

@@ -40,15 +40,16 @@ func TestAssembler(t *testing.T) {
 		pieces []string
 		want   []part
 	}{
-		"lines":             {[]string{"a\nb\n"}, []part{{"a", 0, true}, {"b", 0, true}}},
-		"pieces":            {[]string{"a", "b", "\nc"}, []part{{"ab", 0, true}, {"c", 0, true}}},
-		"empty lines":       {[]string{"\n\n"}, []part{{"", 0, true}, {"", 0, true}}},
-		"CR LF":             {[]string{"a\r\n"}, []part{{"a", 0, true}}},
-		"exactly the limit": {[]string{long + "\n"}, []part{{long, 0, true}}},
-		"over the limit":    {[]string{long + "yz\nnext\n"}, []part{{long, 0, false}, {"yz", 1, true}, {"next", 0, true}}},
-		"over, in pieces":   {[]string{long[:10], long[10:], "y", "\n"}, []part{{long, 0, false}, {"y", 1, true}}},
-		"three parts":       {[]string{long, long, "z"}, []part{{long, 0, false}, {long, 1, false}, {"z", 2, true}}},
-		"nothing":           {nil, nil},
+		"lines":                  {[]string{"a\nb\n"}, []part{{"a", 0, true}, {"b", 0, true}}},
+		"pieces":                 {[]string{"a", "b", "\nc"}, []part{{"ab", 0, true}, {"c", 0, true}}},
+		"empty lines":            {[]string{"\n\n"}, []part{{"", 0, true}, {"", 0, true}}},
+		"CR LF":                  {[]string{"a\r\n"}, []part{{"a", 0, true}}},
+		"exactly the limit":      {[]string{long + "\n"}, []part{{long, 0, true}}},
+		"over the limit":         {[]string{long + "yz\nnext\n"}, []part{{long, 0, false}, {"yz", 1, true}, {"next", 0, true}}},
+		"over, in pieces":        {[]string{long[:10], long[10:], "y", "\n"}, []part{{long, 0, false}, {"y", 1, true}}},
+		"cut between characters": {[]string{strings.Repeat("x", MaxLine-1) + "€uro\n"}, []part{{strings.Repeat("x", MaxLine-1), 0, false}, {"€uro", 1, true}}},
+		"three parts":            {[]string{long, long, "z"}, []part{{long, 0, false}, {long, 1, false}, {"z", 2, true}}},
+		"nothing":                {nil, nil},
 	}
 	for name, c := range cases {
 		got := assemble(c.pieces...)
@@ -235,9 +236,9 @@ func TestRequestLog(t *testing.T) {
 	r.Output(now, "stdout", []byte("lf\nrest"), nil)
 	r.Logger(now, "INFO", []byte("one\ntwo"), false)
 	r.Logger(now, "INFO", []byte("piece"), true)
-	r.Logger(now, "INFO", []byte("end"), false)
+	r.Logger(now, "INFO", []byte(" and end"), false)
 	r.Flush(now)
-	require.Equal(t, "2026-03-17T10:13:22Z Start invoke request 'id', version: latest\nerror line\nhalf\n2026-03-17T10:13:22Z id INFO one\ntwo\n2026-03-17T10:13:22Z id INFO [part 0] piece\n2026-03-17T10:13:22Z id INFO [part 1 last] end\nrest\n", string(r.Tail()))
+	require.Equal(t, "2026-03-17T10:13:22Z Start invoke request 'id', version: latest\nerror line\nhalf\n2026-03-17T10:13:22Z id INFO one\ntwo\n2026-03-17T10:13:22Z id INFO piece and end\nrest\n", string(r.Tail()))
 	require.Nil(t, NewRequest(s, "x", false, false).Tail())
 	s.Close(time.Now().Add(time.Minute))
 	require.Equal(t, strings.ReplaceAll(string(r.Tail()), "22Z", "22.000Z"), buf.String())

@@ -6,7 +6,7 @@ import (
 )
 
 // TailSize is how much of a call's log is kept for the caller, in bytes (the v1 body); HeaderTailSize is the share that
-// fits the header (invocation API 3.3).
+// fits the header (docs/COMPATIBILITY.md).
 const (
 	TailSize       = 4 << 10
 	HeaderTailSize = 2000
@@ -22,6 +22,7 @@ type Request struct {
 	mu       sync.Mutex
 	tail     *Tail
 	scratch  []byte
+	message  []byte // of the logger, not complete yet
 	piece    int
 	out, err Assembler
 }
@@ -46,14 +47,26 @@ func (r *Request) Platform(now time.Time, text []byte) {
 }
 
 // Logger writes one message of the context's logger, or a piece of one: more says that another piece follows. A message
-// may span lines and stays together.
+// may span lines and stays together; above MaxLine it leaves in parts.
 func (r *Request) Logger(now time.Time, level string, text []byte, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.write(&Line{Time: now, RequestID: r.id, Source: SourceFunction, Level: level, Text: text, Part: r.piece, More: more})
-	if r.piece++; !more {
-		r.piece = 0
+	if len(r.message) > 0 || more {
+		r.message = append(r.message, text...)
+		text = r.message
 	}
+	for len(text) > MaxLine {
+		cut := boundary(text, MaxLine)
+		r.write(&Line{Time: now, RequestID: r.id, Source: SourceFunction, Level: level, Text: text[:cut], Part: r.piece, More: true})
+		r.piece++
+		text = text[cut:]
+	}
+	if more {
+		r.message = append(r.message[:0], text...)
+		return
+	}
+	r.write(&Line{Time: now, RequestID: r.id, Source: SourceFunction, Level: level, Text: text, Part: r.piece})
+	r.piece, r.message = 0, r.message[:0]
 }
 
 // Output takes a piece of plain output; stream is stdout or stderr.

@@ -1,6 +1,7 @@
 package logger
 
 import (
+	"bytes"
 	"io"
 	"strconv"
 	"sync"
@@ -88,8 +89,8 @@ func (s *Sink) run() {
 		s.spare = nil
 		s.mu.Unlock()
 		if len(batch) > 0 {
-			if _, err := s.w.Write(batch); err != nil {
-				s.drops.Add(1) // stdout is gone: nobody reads the log any more, and there is no better place to say so
+			if n, err := s.w.Write(batch); err != nil { // stdout is gone: count what is lost
+				s.drops.Add(int64(bytes.Count(batch[n:], []byte("\n"))))
 			}
 		} else if closed {
 			return

@@ -17,6 +17,8 @@ type CgroupTree struct {
 	Version int
 	// Own is the folder of the agent's memory control group.
 	Own string
+	// denied says why no group can be made below Own; see Delegate.
+	denied error
 }
 
 // FindCgroup looks the agent's memory control group up below root ("/" outside tests), for both versions.
@@ -96,12 +98,10 @@ func NewCgroup(tree CgroupTree, name string, limit int64) (*Cgroup, error) {
 	if tree.Version == 0 {
 		return view, errors.New("no memory control group was found")
 	}
-	dir := filepath.Join(tree.Own, name)
-	if tree.Version == 2 {
-		if err := delegate(tree.Own); err != nil {
-			return view, err
-		}
+	if tree.denied != nil {
+		return view, tree.denied
 	}
+	dir := filepath.Join(tree.Own, name)
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return view, fmt.Errorf("no control group can be made: %w", err)
 	}
@@ -123,8 +123,15 @@ func NewCgroup(tree CgroupTree, name string, limit int64) (*Cgroup, error) {
 	return g, nil
 }
 
-// delegate lets the children of a version 2 group have memory limits. A group with processes in it may not, so the
-// agent moves itself into a leaf first, as a container's init has to.
+// Delegate lets the children of a version 2 group have memory limits. A group with processes in it may not, so the agent
+// moves itself into a leaf, as a container's init has to: it must be alone in its group, so this comes before the first
+// child. What stands against it is remembered, and told by NewCgroup.
+func (t *CgroupTree) Delegate() {
+	if t.Version == 2 {
+		t.denied = delegate(t.Own)
+	}
+}
+
 func delegate(own string) error {
 	const controller = "memory"
 	have, err := os.ReadFile(filepath.Join(own, "cgroup.subtree_control"))

@@ -282,11 +282,11 @@ func tree(t *testing.T, files map[string]string) string {
 func TestFindCgroup(t *testing.T) {
 	v1 := tree(t, map[string]string{"proc/self/cgroup": "5:devices:/\n4:cpu,memory:/a/b\n0::/\n", "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "1", "sys/fs/cgroup/memory/a/b/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"})
 	g := FindCgroup(v1)
-	require.Equal(t, CgroupTree{1, filepath.Join(v1, "sys/fs/cgroup/memory/a/b")}, g)
+	require.Equal(t, CgroupTree{Version: 1, Own: filepath.Join(v1, "sys/fs/cgroup/memory/a/b")}, g)
 	require.EqualValues(t, 3, g.OOMKills())
 	v2 := tree(t, map[string]string{"proc/self/cgroup": "0::/x\n", "sys/fs/cgroup/x/cgroup.procs": "", "sys/fs/cgroup/x/memory.events": "low 0\noom 2\noom_kill 1\n"})
 	g = FindCgroup(v2)
-	require.Equal(t, CgroupTree{2, filepath.Join(v2, "sys/fs/cgroup/x")}, g)
+	require.Equal(t, CgroupTree{Version: 2, Own: filepath.Join(v2, "sys/fs/cgroup/x")}, g)
 	require.EqualValues(t, 1, g.OOMKills())
 	inside := tree(t, map[string]string{"proc/self/cgroup": "0::/docker/abc\n", "sys/fs/cgroup/memory.events": "oom_kill 0\n"})
 	require.Equal(t, filepath.Join(inside, "sys/fs/cgroup"), FindCgroup(inside).Own, "a container sees its group as the root")
@@ -297,7 +297,7 @@ func TestFindCgroup(t *testing.T) {
 // TestCgroupV2 works on fixture files: the kernel here has version 1.
 func TestCgroupV2(t *testing.T) {
 	root := tree(t, map[string]string{"cgroup.subtree_control": "cpu memory\n", "w/memory.max": "max", "w/memory.swap.max": "max", "w/cgroup.procs": "", "w/memory.events": "oom_kill 0\n"})
-	g, err := NewCgroup(CgroupTree{2, root}, "w", 64<<20)
+	g, err := NewCgroup(CgroupTree{Version: 2, Own: root}, "w", 64<<20)
 	require.NoError(t, err)
 	require.True(t, g.Enforced())
 	for file, want := range map[string]string{"memory.max": "67108864", "memory.swap.max": "0"} {
@@ -311,13 +311,17 @@ func TestCgroupV2(t *testing.T) {
 	require.True(t, g.oomKills())
 
 	bare := tree(t, map[string]string{"cgroup.subtree_control": "cpu\n", "gantry-agent/cgroup.procs": "", "w/memory.max": "", "w/cgroup.procs": ""})
-	_, err = NewCgroup(CgroupTree{2, bare}, "w", 1)
+	bareTree := CgroupTree{Version: 2, Own: bare}
+	bareTree.Delegate()
+	_, err = NewCgroup(bareTree, "w", 1)
 	require.NoError(t, err, "the swap file may be missing")
 	b, err := os.ReadFile(filepath.Join(bare, "gantry-agent/cgroup.procs"))
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint(os.Getpid()), string(b), "the agent moves into a leaf of its own")
 
-	view, err := NewCgroup(CgroupTree{2, filepath.Join(root, "nothing")}, "w", 1)
+	nothing := CgroupTree{Version: 2, Own: filepath.Join(root, "nothing")}
+	nothing.Delegate()
+	view, err := NewCgroup(nothing, "w", 1)
 	require.Error(t, err)
 	require.False(t, view.Enforced())
 	view, err = NewCgroup(CgroupTree{}, "w", 1)

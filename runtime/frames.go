@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	goruntime "runtime"
@@ -55,6 +56,7 @@ type frames struct {
 
 	limit      int
 	readDone   chan struct{}
+	hailed     bool // Hello came; only the reader uses it
 	oneAtATime atomic.Bool
 	late       *logger.Request // output of calls that are answered already; only the reader uses it
 }
@@ -72,6 +74,17 @@ type call struct {
 type batch struct {
 	bytes []byte
 	ids   []uint32
+	ends  []int // where each frame ends in bytes
+}
+
+// unwritten returns the ids of the frames that are not whole in the first n bytes.
+func (b *batch) unwritten(n int) []uint32 {
+	for i, end := range b.ends {
+		if end > n {
+			return b.ids[i:]
+		}
+	}
+	return nil
 }
 
 type reply struct {
@@ -149,6 +162,10 @@ func (f *frames) Invoke(ctx context.Context, inv *fncontext.Invocation, event []
 func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invocation, payload []byte, log *logger.Request) (Result, error) {
 	c := callPool.Get().(*call)
 	c.log, c.hint = log, ""
+	if metaTooLong(inv) {
+		callPool.Put(c)
+		return Result{}, &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the call's credentials, ids and trace headers are too long together"}
+	}
 	if !f.register(c) {
 		callPool.Put(c)
 		return Result{}, ErrNotSent
@@ -159,7 +176,7 @@ func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invoc
 	select {
 	case r = <-c.done:
 	case <-c.timer.C:
-		r = f.abandon(c, inv, timeoutFault)
+		r = f.abandon(c, inv, TimeoutFault)
 	case <-ctx.Done():
 		r = f.abandon(c, inv, stoppedFault)
 	}
@@ -211,7 +228,8 @@ func (f *frames) abandon(c *call, inv *fncontext.Invocation, why func(*fncontext
 	return reply{err: why(inv, hint)}
 }
 
-func timeoutFault(inv *fncontext.Invocation, hint string) *fault.Error {
+// TimeoutFault is the answer to a call whose deadline passed; it names the limit.
+func TimeoutFault(inv *fncontext.Invocation, hint string) *fault.Error {
 	return &fault.Error{Kind: fault.Timeout, Type: fault.TypeTimeout, Code: fault.CodeTimeout, Hint: hint,
 		Message: fmt.Sprintf("call invoke timeout %gs: the handler's deadline passed (RUNTIME_TIMEOUT)", inv.Function.Timeout.Seconds())}
 }
@@ -232,7 +250,7 @@ func (f *frames) cancel(id uint32) {
 	}
 	defer func() { <-f.lock }()
 	f.buf = frame.AppendHeader(f.buf[:0], frame.Cancel, id, 0, 0)
-	if err := f.write(time.Now().Add(cancelGrace), f.buf); err != nil {
+	if _, err := f.write(time.Now().Add(cancelGrace), f.buf); err != nil {
 		f.worker.cfg.Log.Debug("worker takes no Cancel", zap.Error(err))
 	}
 }
@@ -250,6 +268,7 @@ func (f *frames) send(ctx context.Context, c *call, kind frame.Type, inv *fncont
 	f.batchMu.Lock()
 	f.batch.bytes = append(appendCall(f.batch.bytes, c.id, kind, inv, len(payload)), payload...)
 	f.batch.ids = append(f.batch.ids, c.id)
+	f.batch.ends = append(f.batch.ends, len(f.batch.bytes))
 	leader := !f.led
 	f.led = true
 	f.batchMu.Unlock()
@@ -266,13 +285,13 @@ func (f *frames) send(ctx context.Context, c *call, kind frame.Type, inv *fncont
 		f.unsent(b.ids, c.id)
 		return
 	}
-	err := f.write(inv.Deadline, b.bytes)
+	n, err := f.write(inv.Deadline, b.bytes)
 	<-f.lock
 	if err != nil {
-		f.unsent(b.ids, 0)
+		f.unsent(b.unwritten(n), f.timedOut(err, c.id))
 	}
 	f.batchMu.Lock()
-	f.spare = batch{bytes: b.bytes[:0], ids: b.ids[:0]}
+	f.spare = batch{bytes: b.bytes[:0], ids: b.ids[:0], ends: b.ends[:0]}
 	f.batchMu.Unlock()
 }
 
@@ -282,11 +301,19 @@ func (f *frames) sendAlone(ctx context.Context, c *call, kind frame.Type, inv *f
 		return // its own deadline: the caller sees it next
 	}
 	f.buf = appendCall(f.buf[:0], c.id, kind, inv, len(payload))
-	err := f.write(inv.Deadline, f.buf, payload)
+	_, err := f.write(inv.Deadline, f.buf, payload)
 	<-f.lock
 	if err != nil {
-		f.unsent([]uint32{c.id}, 0)
+		f.unsent([]uint32{c.id}, f.timedOut(err, c.id))
 	}
+}
+
+// timedOut returns the id of a call whose own deadline ended its write, which its caller sees next; else 0.
+func (f *frames) timedOut(err error, id uint32) uint32 {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return id
+	}
+	return 0
 }
 
 // unsent ends the wait of calls whose frames were not written; except, if not 0, is left to its own deadline.
@@ -319,22 +346,25 @@ func (f *frames) acquire(ctx context.Context, inv *fncontext.Invocation) bool {
 	return false
 }
 
-// write writes all parts; called with the lock held. A write that was cut off breaks the stream.
-func (f *frames) write(deadline time.Time, parts ...[]byte) error {
+// write writes all parts and returns the number of bytes; called with the lock held. A write that was cut off breaks the
+// stream.
+func (f *frames) write(deadline time.Time, parts ...[]byte) (int, error) {
 	if f.broken {
-		return net.ErrClosed
+		return 0, net.ErrClosed
 	}
-	err := f.events.SetWriteDeadline(deadline)
+	n, err := 0, f.events.SetWriteDeadline(deadline)
 	if err == nil && len(parts) == 1 {
-		_, err = f.events.Write(parts[0])
+		n, err = f.events.Write(parts[0])
 	} else if err == nil {
 		buffers := net.Buffers(parts)
-		_, err = buffers.WriteTo(f.events)
+		var written int64
+		written, err = buffers.WriteTo(f.events)
+		n = int(written)
 	}
 	if err != nil {
 		f.broken = true
 	}
-	return err
+	return n, err
 }
 
 // appendCall appends header and meta of a call.
@@ -378,12 +408,22 @@ func appendMeta(dst []byte, inv *fncontext.Invocation) []byte {
 	return append(dst, '}')
 }
 
+// metaTooLong tells calls whose headers would not fit into a frame's meta. A byte can take six when it is escaped.
+func metaTooLong(inv *fncontext.Invocation) bool {
+	n := len(inv.Alias) + len(inv.Workflow.ID) + len(inv.Workflow.RunID) + len(inv.Workflow.StateID) + len(inv.Trace.Parent) + len(inv.Trace.State)
+	if !inv.Credentials.Empty() {
+		s := inv.Credentials.Reveal()
+		n += len(s.AccessKey) + len(s.SecretKey) + len(s.SecurityAccessKey) + len(s.SecuritySecretKey) + len(s.SecurityToken) + len(s.AuthToken)
+	}
+	return n > 8<<10 && len(appendMeta(nil, inv)) > frame.MaxMeta
+}
+
 // Close implements Transport: Bye, if the worker still reads.
 func (f *frames) Close() error {
 	f.lock <- struct{}{}
 	defer func() { <-f.lock }()
 	f.buf = frame.AppendHeader(f.buf[:0], frame.Bye, 0, 0, 0)
-	err := f.write(time.Now().Add(cancelGrace), f.buf)
+	_, err := f.write(time.Now().Add(cancelGrace), f.buf)
 	f.broken = true
 	return err
 }
@@ -407,14 +447,28 @@ func (f *frames) read() {
 // readEnded makes sure that the process ends too: a worker that cannot answer is of no use.
 func (f *frames) readEnded(err error) {
 	w := f.worker
+	grace := time.Duration(0)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		grace = silentGrace // it may be ending anyway
+	}
 	select {
 	case <-w.proc.Exited():
 		return
-	case <-time.After(silentGrace):
+	case <-time.After(grace):
 	}
+	w.distrust(err)
 	w.cfg.Log.Error("worker killed: its answers cannot be read", zap.Int("pid", w.proc.PID), zap.Error(err))
 	if killErr := w.proc.Kill(); killErr != nil {
 		w.cfg.Log.Error("worker not killed", zap.Error(killErr))
+	}
+}
+
+// flushLogs writes unfinished last lines once there will be no more.
+func (f *frames) flushLogs() {
+	now := time.Now()
+	f.worker.LoadLog.Flush(now)
+	if f.late != nil {
+		f.late.Flush(now)
 	}
 }
 
@@ -492,10 +546,10 @@ func (f *frames) hello(meta []byte) error {
 		return fmt.Errorf("hello: protocol version %d of %q, want %d", h.Version, h.RuntimeVersion, frame.Version)
 	}
 	if major < lang.MinVersion {
-		f.worker.loadEnded(&fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout,
-			Message: fmt.Sprintf("%s is %s %s; %s %d or later is needed", f.worker.cfg.Program, lang.Title, h.RuntimeVersion, lang.Title, lang.MinVersion)})
+		f.worker.loadEnded(lang.tooOld(f.worker.cfg.Program, h.RuntimeVersion))
 		return nil
 	}
+	f.hailed = true
 	if !h.Concurrency && f.worker.cfg.Concurrency > 1 {
 		f.oneAtATime.Store(true)
 		f.worker.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
@@ -517,7 +571,11 @@ func (f *frames) answer(fr frame.Frame) error {
 		body = append([]byte(nil), body...)
 	}
 	if fr.Type == frame.Result {
-		r.result = Result{Body: body, Text: len(fr.Meta) > 0}
+		text, err := isText(fr.Meta)
+		if err != nil {
+			return err
+		}
+		r.result = Result{Body: body, Text: text}
 	} else {
 		var meta failureMeta
 		if err := json.Unmarshal(fr.Meta, &meta); err != nil {
@@ -526,6 +584,9 @@ func (f *frames) answer(fr frame.Frame) error {
 		r.err = failureFault(meta, body)
 	}
 	if fr.ID == 0 {
+		if !f.hailed {
+			return errors.New("an answer before Hello")
+		}
 		if r.err != nil {
 			r.err.Kind = fault.Init
 			f.worker.loadEnded(r.err)
@@ -543,6 +604,23 @@ func (f *frames) answer(fr frame.Frame) error {
 	}
 	c.done <- r
 	return nil
+}
+
+// isText reads the meta of a Result: nothing, or {"text":true}.
+func isText(meta []byte) (bool, error) {
+	if len(meta) == 0 {
+		return false, nil
+	}
+	if string(meta) == `{"text":true}` {
+		return true, nil
+	}
+	var m struct {
+		Text bool `json:"text"`
+	}
+	if err := json.Unmarshal(meta, &m); err != nil {
+		return false, fmt.Errorf("result: %w", err)
+	}
+	return m.Text, nil
 }
 
 func failureFault(meta failureMeta, body []byte) *fault.Error {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"gantry/fault"
 )
 
 //go:embed worker/nodejs/worker.js
@@ -18,8 +20,6 @@ type Language struct {
 	Name string
 	// Title is what people call it.
 	Title string
-	// DefaultHandler is used when none is configured (runtime contract 1.2).
-	DefaultHandler string
 	// Extensions are the file extensions by which a code folder is recognised, the handler's first.
 	Extensions []string
 	// Program is looked up in PATH, then below Platform, a pattern of the platform's own interpreter paths (14.3).
@@ -29,15 +29,13 @@ type Language struct {
 	Arguments []string
 	// MinVersion is the oldest major version that can run Source.
 	MinVersion int
-	// Memory says that the interpreter's own minimum should be mentioned when the limit is below it, in MB.
-	Memory int
 }
 
 // Languages is the table.
 var Languages = []*Language{{
-	Name: "nodejs", Title: "Node.js", DefaultHandler: "index.handler", Extensions: []string{".js", ".mjs", ".cjs"},
+	Name: "nodejs", Title: "Node.js", Extensions: []string{".js", ".mjs", ".cjs"},
 	Program: "node", Platform: "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
-	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main"}, MinVersion: 10, Memory: 64,
+	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main"}, MinVersion: 10,
 }}
 
 // LanguageByName returns the row with that name.
@@ -88,6 +86,12 @@ func (l *Language) FindProgram(path string) (string, error) {
 		return "", fmt.Errorf("%s was not found: neither %q in PATH (%s) nor %s; install %s %d or later, or put it into PATH", l.Title, l.Program, path, l.Platform, l.Title, l.MinVersion)
 	}
 	return best, nil
+}
+
+// tooOld is the start-up error for an interpreter that cannot run the worker.
+func (l *Language) tooOld(program, version string) *fault.Error {
+	return &fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout,
+		Message: fmt.Sprintf("%s is %s %s; %s %d or later is needed: install it, or put it first in PATH", program, l.Title, version, l.Title, l.MinVersion)}
 }
 
 func executable(file string) bool {

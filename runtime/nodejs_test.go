@@ -166,7 +166,7 @@ func (f *fixture) logHas(text string) {
 	require.Eventually(f.t, func() bool { return strings.Contains(f.out.String(), text) }, 10*time.Second, time.Millisecond, "log lacks %q:\n%s", text, f.out)
 }
 
-// TestNodeResults holds section 3.3 of the runtime contract: what a handler answers, and the bytes of it.
+// TestNodeResults: what a handler answers, and the bytes of it.
 func TestNodeResults(t *testing.T) {
 	cases := []struct{ name, handler, event, want string }{
 		{"object", "async (e, c) => ({a: 1, b: [true, null]})", "{}", `{"a":1,"b":[true,null]}`},
@@ -225,7 +225,7 @@ func itoa(i int) string {
 	return string(b)
 }
 
-// TestNodeErrors holds sections 3.2 and 3.4: codes, types and exact bodies.
+// TestNodeErrors: codes, types and exact bodies.
 func TestNodeErrors(t *testing.T) {
 	cases := []struct {
 		name, handler, event string
@@ -313,7 +313,7 @@ func TestNodeCircularResult(t *testing.T) {
 	require.Contains(t, string(e.Body), "function result is invalid, error: Converting circular structure to JSON")
 }
 
-// TestNodeLoadFailures holds the load rows of section 3.4.
+// TestNodeLoadFailures: what stands in the way of a load, and the words for it.
 func TestNodeLoadFailures(t *testing.T) {
 	cases := []struct {
 		name             string
@@ -374,7 +374,7 @@ func TestNodeModules(t *testing.T) {
 	}
 }
 
-// TestNodeContext holds section 10 and 3.5: methods, properties, types.
+// TestNodeContext: methods, properties, types.
 func TestNodeContext(t *testing.T) {
 	source := `exports.handler = async (e, c) => ({
   methods: [c.getRequestID(), c.getAccessKey(), c.getSecretKey(), c.getSecurityAccessKey(), c.getSecuritySecretKey(), c.getSecurityToken(), c.getToken(),

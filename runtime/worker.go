@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -39,6 +40,8 @@ type Worker struct {
 	gone    chan struct{}
 	death   *fault.Error
 	stderr  lastLines
+	// untrusted is why the worker's answers could not be read any more; nil if they could.
+	untrusted error
 
 	limited   chan struct{} // closed once the memory limit is applied, or known not to be
 	memoryErr error
@@ -110,7 +113,11 @@ func sourceFile(l *Language) (*os.File, error) {
 	if f := sources.files[l]; f != nil {
 		return f, nil
 	}
-	fd, err := unix.MemfdCreate("gantry-"+l.Name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate("gantry-"+l.Name, flags|unix.MFD_NOEXEC_SEAL) // some kernels are told to insist on it
+	if errors.Is(err, unix.EINVAL) {                                          // and older ones do not know it
+		fd, err = unix.MemfdCreate("gantry-"+l.Name, flags)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("memory for the worker's source: %w", err)
 	}
@@ -137,7 +144,13 @@ func (w *Worker) supervise() {
 	<-w.limited
 	w.frames.lastRead()
 	<-w.proc.Done()
+	w.frames.flushLogs()
 	exit := w.proc.Exit()
+	if !w.frames.hailed {
+		if err := w.tooOld(); err != nil {
+			w.loadEnded(err)
+		}
+	}
 	w.mu.Lock()
 	w.death = w.deathFault(exit)
 	w.setState(Gone)
@@ -147,9 +160,62 @@ func (w *Worker) supervise() {
 	close(w.gone)
 }
 
+// tooOld explains a worker that ended before it said Hello: an interpreter that is too old cannot even read the source.
+// nil if that is not the reason.
+func (w *Worker) tooOld() error {
+	lang := w.cfg.Language
+	var out strings.Builder
+	var mu sync.Mutex
+	p, err := w.cfg.Supervisor.Start(&process.Command{
+		Name: "version", Path: w.cfg.Program, Args: []string{lang.Program, "--version"}, Env: w.cfg.Env, Dir: w.cfg.Dir, UID: w.cfg.UID, GID: w.cfg.GID,
+		Output: func(_ string, r *os.File) {
+			logger.Pump(r, func(p logger.Part) {
+				mu.Lock()
+				defer mu.Unlock()
+				if out.Len() < maxLastLine {
+					out.Write(p.Text)
+				}
+			})
+		},
+	})
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		if err := p.Kill(); err != nil {
+			w.cfg.Log.Debug("version not killed", zap.Error(err))
+		}
+		<-p.Done()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	var major int
+	if _, err := fmt.Sscanf(out.String(), "v%d", &major); err != nil || major >= lang.MinVersion {
+		return nil
+	}
+	return lang.tooOld(w.cfg.Program, strings.TrimPrefix(strings.TrimSpace(out.String()), "v"))
+}
+
+// distrust ends a worker whose answers cannot be read any more.
+func (w *Worker) distrust(err error) {
+	w.mu.Lock()
+	w.untrusted = err
+	w.setState(Retiring)
+	w.mu.Unlock()
+}
+
 // deathFault is what a call is told whose worker died under it. Called with mu held.
 func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	stderr := w.stderr.lines()
+	if w.untrusted != nil {
+		return &fault.Error{Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited, Stderr: stderr,
+			Message: "runtime process is exited: its answers could not be read: " + w.untrusted.Error(),
+			Hint:    "user code wrote to descriptor 4, which belongs to the agent"}
+	}
 	if exit.OutOfMemory {
 		return &fault.Error{Kind: fault.OutOfMemory, Type: fault.TypeMemory, Code: fault.CodeMemory, Stderr: stderr,
 			Message: fmt.Sprintf("runtime memory limit exceeded: the worker was killed at %d MB (RUNTIME_MEMORY)", w.cfg.Function.MemoryMB),
