@@ -2,11 +2,11 @@ package agent
 
 import (
 	"context"
+	"gantry/fault"
+	"gantry/runtime"
 	"time"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/runtime"
 )
 
 // Lease is one call's right to run: a slot of a worker. Done must be called once.

@@ -6,6 +6,10 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime"
+	"gantry/telemetry"
 	"sync"
 	"syscall"
 	"time"
@@ -13,10 +17,6 @@ import (
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
-	"gantry/runtime"
-	"gantry/telemetry"
 )
 
 // Config is what an Agent needs. Functions may be nil.
@@ -96,9 +96,11 @@ type waiter struct {
 
 // New returns an instance in state Init. Nothing runs before Start.
 func New(cfg *Config) *Agent {
-	a := &Agent{cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
+	a := &Agent{
+		cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
 		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{},
-		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{})}
+		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{}),
+	}
 	a.base, a.stop = context.WithCancelCause(context.Background())
 	return a
 }

@@ -2,6 +2,11 @@ package agent
 
 import (
 	"context"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/process"
+	"gantry/runtime"
+	"gantry/telemetry"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,11 +21,6 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
-	"gantry/process"
-	"gantry/runtime"
-	"gantry/telemetry"
 )
 
 func TestStateTable(t *testing.T) {
@@ -74,12 +74,18 @@ func newAgent(t *testing.T, source string, change func(*Config)) *harness {
 	lang := runtime.Languages[0]
 	program, err := lang.FindProgram(os.Getenv("PATH"))
 	require.NoError(t, err)
-	fn := &fncontext.Function{Name: "f", Version: "latest", CodeRoot: root, MemoryMB: 1024, Timeout: 30 * time.Second, InitTimeout: 5 * time.Second, MaxResponse: 1 << 20,
-		Handler: fncontext.Handler{File: "index", Symbol: "handler"}}
+	fn := &fncontext.Function{
+		Name: "f", Version: "latest", CodeRoot: root, MemoryMB: 1024, Timeout: 30 * time.Second, InitTimeout: 5 * time.Second, MaxResponse: 1 << 20,
+		Handler: fncontext.Handler{File: "index", Symbol: "handler"},
+	}
 	sink := logger.NewSink(io.Discard, false)
-	cfg := &Config{Workers: 1, Queue: 10, LoadTimeout: 20 * time.Second, Metrics: telemetry.NewMetrics(Outcomes()), Log: zaptest.NewLogger(t), Sink: sink,
-		Runtime: &runtime.Config{Language: lang, Program: program, Function: fn, Concurrency: 1, UID: -1, GID: -1, Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
-			Env: []string{"PATH=" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + root}}}
+	cfg := &Config{
+		Workers: 1, Queue: 10, LoadTimeout: 20 * time.Second, Metrics: telemetry.NewMetrics(Outcomes()), Log: zaptest.NewLogger(t), Sink: sink,
+		Runtime: &runtime.Config{
+			Language: lang, Program: program, Function: fn, Concurrency: 1, UID: -1, GID: -1, Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
+			Env: []string{"PATH=" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + root},
+		},
+	}
 	if change != nil {
 		change(cfg)
 	}

@@ -3,14 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime"
 	"math"
 	"strconv"
 	"time"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
-	"gantry/runtime"
 )
 
 // Summary is the execution summary of one call. It is the zero value for a call that never ran.
@@ -109,8 +109,10 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request, firs
 }
 
 func summarize(took, cpu time.Duration, peak int64, limit int) Summary {
-	return Summary{Duration: took, Billed: time.Duration(math.Ceil(millis(took))) * time.Millisecond, MemoryMB: limit,
-		MemoryUsed: megabytes(peak), CPU: float64(cpu) / float64(max(took, 1))}
+	return Summary{
+		Duration: took, Billed: time.Duration(math.Ceil(millis(took))) * time.Millisecond, MemoryMB: limit,
+		MemoryUsed: megabytes(peak), CPU: float64(cpu) / float64(max(took, 1)),
+	}
 }
 
 // close writes the end of the log, counts the call and keeps the tail.

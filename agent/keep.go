@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime"
 	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
-	"gantry/runtime"
 )
 
 // launch creates a worker and records it.
@@ -178,8 +178,10 @@ func (a *Agent) load(w *runtime.Worker) error {
 }
 
 func startTimeout(limit time.Duration, hint string) *fault.Error {
-	return &fault.Error{Kind: fault.Init, Type: fault.TypeInitTimeout, Code: fault.CodeStartTimeout, Hint: hint,
-		Message: fmt.Sprintf("runtime initialization timed out after %gs", limit.Seconds())}
+	return &fault.Error{
+		Kind: fault.Init, Type: fault.TypeInitTimeout, Code: fault.CodeStartTimeout, Hint: hint,
+		Message: fmt.Sprintf("runtime initialization timed out after %gs", limit.Seconds()),
+	}
 }
 
 func (a *Agent) initialize(w *runtime.Worker) error {

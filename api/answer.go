@@ -4,13 +4,12 @@ package api
 
 import (
 	"encoding/base64"
-	"strconv"
-
-	"github.com/valyala/fasthttp"
-
 	"gantry/agent"
 	"gantry/fault"
 	"gantry/logger"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
 )
 
 // Header names in the spelling of the platform (docs/COMPATIBILITY.md, docs/COMPATIBILITY.md).

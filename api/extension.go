@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/extension"
+	"gantry/fault"
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
-	"gantry/extension"
-	"gantry/fault"
 )
 
 // extensionBodyLimit bounds the body of a registration, which is not read for meaning (page functiongraph_06_2707).

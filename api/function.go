@@ -3,15 +3,15 @@ package api
 import (
 	"bytes"
 	"fmt"
+	"gantry/agent"
+	"gantry/fault"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 
-	"gantry/agent"
 	fncontext "gantry/context"
-	"gantry/fault"
 )
 
 // MaxEvent is the largest event the function listener takes, in bytes (docs/COMPATIBILITY.md).
@@ -50,8 +50,10 @@ func (f *functionAPI) route(ctx *fasthttp.RequestCtx) {
 	case bytes.Equal(path, []byte("/init")):
 		f.post(ctx, f.init)
 	default:
-		f.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest,
-			Message: fmt.Sprintf("no route %.200q; an event function has POST /init and POST /invoke", path)})
+		f.refuse(ctx, &fault.Error{
+			Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest,
+			Message: fmt.Sprintf("no route %.200q; an event function has POST /init and POST /invoke", path),
+		})
 	}
 }
 

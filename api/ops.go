@@ -2,14 +2,13 @@ package api
 
 import (
 	"fmt"
+	"gantry/agent"
+	"gantry/fault"
+	"gantry/telemetry"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
-
-	"gantry/agent"
-	"gantry/fault"
-	"gantry/telemetry"
 )
 
 // opsBodyLimit bounds bodies that no route reads, in bytes.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/fault"
 	"net"
 	"net/netip"
 	"strings"
@@ -13,8 +14,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
-
-	"gantry/fault"
 )
 
 const (
@@ -163,8 +162,10 @@ func tooLarge(size, limit int) *fault.Error {
 	if size <= limit {
 		shown = fmt.Sprintf("over %d", limit)
 	}
-	return &fault.Error{Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeRequestSize,
-		Message: fmt.Sprintf("the size of request body is beyond maximum:%d, body size:%s", limit, shown)}
+	return &fault.Error{
+		Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeRequestSize,
+		Message: fmt.Sprintf("the size of request body is beyond maximum:%d, body size:%s", limit, shown),
+	}
 }
 
 // checkClean refuses paths that mean something else once cleaned, and framing that two readers could read differently.

@@ -2,13 +2,12 @@ package api
 
 import (
 	"bufio"
+	"gantry/fault"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
-
-	"gantry/fault"
 )
 
 func TestEveryKindHasAStatus(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"gantry/runtime"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	fncontext "gantry/context"
-	"gantry/runtime"
 )
 
 const (
@@ -173,8 +173,10 @@ func (c *config) pickLanguage(path string) error {
 func (c *config) workDir() string { return filepath.Dir(c.fn.CodeRoot) }
 
 // baseEnv are the variables every child inherits.
-var baseEnv = []string{"PATH", "HOME", "HOSTNAME", "LANG", "LC_*", "TZ", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH",
-	"SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PAAS_POD_ID"}
+var baseEnv = []string{
+	"PATH", "HOME", "HOSTNAME", "LANG", "LC_*", "TZ", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH",
+	"SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PAAS_POD_ID",
+}
 
 // runtimeEnv are the platform's preset variables (docs/COMPATIBILITY.md).
 func (c *config) runtimeEnv() []string {

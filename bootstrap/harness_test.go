@@ -97,8 +97,10 @@ func prepare(t *testing.T, dir string, env ...string) *running {
 	require.NoError(t, err)
 	r := &running{t: t, dir: dir, stdout: &recorder{}, stderr: &recorder{}, ended: make(chan struct{})}
 	r.cmd = exec.Command(exe, "serve")
-	r.cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + dir, "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0",
-		"EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_LOG_FORMAT=text", "RUNTIME_MEMORY=512"}, env...)
+	r.cmd.Env = append([]string{
+		asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + dir, "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0",
+		"EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_LOG_FORMAT=text", "RUNTIME_MEMORY=512",
+	}, env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.stderr
 	return r
 }

@@ -13,9 +13,11 @@ import (
 const probeTimeout = 2 * time.Second
 
 func (p *program) healthCommand() *cobra.Command {
-	return &cobra.Command{Use: "health", Short: "Probe /readyz of a running agent; exits with 0 or 1", Args: cobra.NoArgs,
+	return &cobra.Command{
+		Use: "health", Short: "Probe /readyz of a running agent; exits with 0 or 1", Args: cobra.NoArgs,
 		Long: "Probe /readyz of a running agent, for images without curl. The address is that of GANTRY_OPS_ADDR.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(changedSettings(cmd.Flags())) }}
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(changedSettings(cmd.Flags())) },
+	}
 }
 
 // health needs one setting only, so that it works where the function itself is not.

@@ -2,20 +2,20 @@ package main
 
 import (
 	"fmt"
+	"gantry/agent"
+	"gantry/api"
+	"gantry/extension"
+	"gantry/logger"
+	"gantry/process"
+	"gantry/runtime"
+	"gantry/telemetry"
 	"os"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
-	"gantry/agent"
-	"gantry/api"
 	fncontext "gantry/context"
-	"gantry/extension"
-	"gantry/logger"
-	"gantry/process"
-	"gantry/runtime"
-	"gantry/telemetry"
 )
 
 // instance is the wiring of one function instance: what serve and invoke have in common.

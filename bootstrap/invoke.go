@@ -1,21 +1,20 @@
 package main
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"gantry/agent"
+	"gantry/api"
 	"io"
 	"os"
 	"strings"
 	"time"
 
-	"encoding/base64"
-
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
 
-	"gantry/agent"
-	"gantry/api"
 	fncontext "gantry/context"
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/api"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,7 +13,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"gantry/api"
 	fncontext "gantry/context"
 )
 
@@ -47,8 +47,10 @@ func (p *program) serve(c *config) error {
 // listen binds what callers see. The extension API is bound already.
 func (in *instance) listen() ([]*api.Server, error) {
 	c := in.cfg
-	function, err := api.ListenFunction(&api.FunctionConfig{Addr: c.addr, Agent: in.agent, Function: &c.fn,
-		Credentials: fncontext.NewCredentials(c.secrets), TrustHeaders: c.trust, Log: in.log})
+	function, err := api.ListenFunction(&api.FunctionConfig{
+		Addr: c.addr, Agent: in.agent, Function: &c.fn,
+		Credentials: fncontext.NewCredentials(c.secrets), TrustHeaders: c.trust, Log: in.log,
+	})
 	if err != nil {
 		return nil, err
 	}

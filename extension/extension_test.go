@@ -3,6 +3,10 @@ package extension
 import (
 	"errors"
 	"fmt"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/process"
+	"gantry/telemetry"
 	"io"
 	"net"
 	"net/http"
@@ -18,10 +22,6 @@ import (
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
-	"gantry/process"
-	"gantry/telemetry"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -30,8 +30,10 @@ func TestParseAddress(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, good, addr.String())
 	}
-	for _, bad := range []string{"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:8080", "127.0.0.1:8091", "127.0.0.2:8081", "0.0.0.0:8081", "[::1]:8081", "[::ffff:127.0.0.1]:8081",
-		"localhost:8081", "http://127.0.0.1:8081", "127.0.0.1:8081/x", "127.0.0.1:08081", "127.0.0.1:+8081", "a@127.0.0.1:8081", "127.1:8081", "2130706433:8081"} {
+	for _, bad := range []string{
+		"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:8080", "127.0.0.1:8091", "127.0.0.2:8081", "0.0.0.0:8081", "[::1]:8081", "[::ffff:127.0.0.1]:8081",
+		"localhost:8081", "http://127.0.0.1:8081", "127.0.0.1:8081/x", "127.0.0.1:08081", "127.0.0.1:+8081", "a@127.0.0.1:8081", "127.1:8081", "2130706433:8081",
+	} {
 		_, err := ParseAddress(bad)
 		require.Error(t, err, bad)
 	}
@@ -76,8 +78,12 @@ func TestDiscover(t *testing.T) {
 	write(b, "extensionZ.sh", 0o755)
 	found, err := Discover([]string{a, filepath.Join(a, "nowhere"), b})
 	require.NoError(t, err)
-	require.Equal(t, []Script{{"extensionA", filepath.Join(a, "extensionA"), true}, {"extension_b.sh", filepath.Join(a, "extension_b.sh"), true},
-		{"extension_c.sh", filepath.Join(a, "extension_c.sh"), false}, {"extensionZ.sh", filepath.Join(b, "extensionZ.sh"), true}}, found)
+	require.Equal(t, []Script{
+		{"extensionA", filepath.Join(a, "extensionA"), true},
+		{"extension_b.sh", filepath.Join(a, "extension_b.sh"), true},
+		{"extension_c.sh", filepath.Join(a, "extension_c.sh"), false},
+		{"extensionZ.sh", filepath.Join(b, "extensionZ.sh"), true},
+	}, found)
 	write(b, "extensionA", 0o755)
 	_, err = Discover([]string{a, b})
 	require.ErrorContains(t, err, "two extensions are called extensionA")
@@ -94,8 +100,10 @@ var supervisor = process.NewSupervisor(false)
 
 func newHost(t testing.TB, scripts []Script, change func(*Config)) *Host {
 	sink := logger.NewSink(io.Discard, false)
-	cfg := &Config{Function: &fncontext.Function{Name: "f", Version: "latest", Region: "r", Project: "p", Package: "default"}, Wait: 5 * time.Second, UID: -1, GID: -1,
-		Supervisor: supervisor, Sink: sink, Log: zap.NewNop(), Metrics: telemetry.NewMetrics(nil), Env: []string{"PATH=" + os.Getenv("PATH")}}
+	cfg := &Config{
+		Function: &fncontext.Function{Name: "f", Version: "latest", Region: "r", Project: "p", Package: "default"}, Wait: 5 * time.Second, UID: -1, GID: -1,
+		Supervisor: supervisor, Sink: sink, Log: zap.NewNop(), Metrics: telemetry.NewMetrics(nil), Env: []string{"PATH=" + os.Getenv("PATH")},
+	}
 	if change != nil {
 		change(cfg)
 	}

@@ -2,6 +2,9 @@ package extension
 
 import (
 	"context"
+	"gantry/logger"
+	"gantry/process"
+	"gantry/telemetry"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,9 +14,6 @@ import (
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
-	"gantry/logger"
-	"gantry/process"
-	"gantry/telemetry"
 )
 
 // Config is what a Host needs.
@@ -59,8 +59,10 @@ type extension struct {
 
 // NewHost returns a host that will start these scripts; from now on WaitReady waits for them.
 func NewHost(cfg *Config, scripts []Script) *Host {
-	h := &Host{cfg: cfg, urn: cfg.Function.URN(), scripts: scripts, byName: map[string]*extension{},
-		pending: map[string]struct{}{}, settled: make(chan struct{}), waitEnd: time.Now().Add(cfg.Wait)}
+	h := &Host{
+		cfg: cfg, urn: cfg.Function.URN(), scripts: scripts, byName: map[string]*extension{},
+		pending: map[string]struct{}{}, settled: make(chan struct{}), waitEnd: time.Now().Add(cfg.Wait),
+	}
 	for _, s := range scripts {
 		h.pending[s.Name] = struct{}{}
 		h.byName[s.Name] = &extension{name: s.Name}

@@ -2,9 +2,8 @@ package extension
 
 import (
 	"fmt"
-	"strings"
-
 	"gantry/fault"
+	"strings"
 )
 
 // Error types of a refused registration, as they appear in errorInfo.errorType. The platform documents none.

@@ -2,6 +2,8 @@ package extension
 
 import (
 	"errors"
+	"gantry/logger"
+	"gantry/telemetry"
 	"net/netip"
 	"strconv"
 	"sync/atomic"
@@ -12,8 +14,6 @@ import (
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
-	"gantry/logger"
-	"gantry/telemetry"
 )
 
 const (
@@ -64,8 +64,10 @@ func newNotification(inv *fncontext.Invocation, urn string) *notification {
 	b := make([]byte, 0, 64+len(inv.RequestID)+len(urn))
 	b = logger.AppendJSONString(append(b, `{"traceId":`...), inv.RequestID)
 	b = logger.AppendJSONString(append(b, `,"invokedFunctionUrn":`...), urn)
-	return &notification{body: append(b, '}'), traceparent: inv.Trace.Parent,
-		deadline: strconv.AppendInt(nil, inv.Deadline.UnixMilli(), 10)}
+	return &notification{
+		body: append(b, '}'), traceparent: inv.Trace.Parent,
+		deadline: strconv.AppendInt(nil, inv.Deadline.UnixMilli(), 10),
+	}
 }
 
 func newSlot(name string, addr netip.AddrPort, h *Host) *slot {
@@ -73,8 +75,10 @@ func newSlot(name string, addr netip.AddrPort, h *Host) *slot {
 		name: name, addr: addr, host: h, url: "http://" + addr.String() + "/extension/invoke",
 		queue: make(chan *notification, queueSize), quit: make(chan struct{}),
 		metrics: h.cfg.Metrics, index: slotOf(addr),
-		client: &fasthttp.HostClient{Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
-			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: time.Minute},
+		client: &fasthttp.HostClient{
+			Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
+			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: time.Minute,
+		},
 	}
 }
 

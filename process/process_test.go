@@ -224,8 +224,10 @@ func pid1() {
 		}
 		all.Go(func() {
 			want := i % 200
-			p, err := s.Start(&Command{Name: "c", Path: "/bin/sh", Args: []string{"sh", "-c", fmt.Sprintf("(setsid sleep 0.01 &) ; (setsid true &) ; exit %d", want)},
-				Env: []string{"PATH=" + os.Getenv("PATH")}, UID: -1, GID: -1, Output: func(_ string, r *os.File) { _, _ = io.Copy(io.Discard, r) }})
+			p, err := s.Start(&Command{
+				Name: "c", Path: "/bin/sh", Args: []string{"sh", "-c", fmt.Sprintf("(setsid sleep 0.01 &) ; (setsid true &) ; exit %d", want)},
+				Env: []string{"PATH=" + os.Getenv("PATH")}, UID: -1, GID: -1, Output: func(_ string, r *os.File) { _, _ = io.Copy(io.Discard, r) },
+			})
 			if err == nil {
 				<-p.Done()
 			}

@@ -39,8 +39,10 @@ type Supervisor struct {
 // NewSupervisor starts the supervisor. With reapOrphans set (the agent is PID 1) it also reaps children that are not its
 // own; it only ever peeks at those it started, so no exit code is lost. Close must be called.
 func NewSupervisor(reapOrphans bool) *Supervisor {
-	s := &Supervisor{children: map[int]*Process{}, reap: reapOrphans,
-		spawn: make(chan func()), chld: make(chan os.Signal, 1), stop: make(chan struct{})}
+	s := &Supervisor{
+		children: map[int]*Process{}, reap: reapOrphans,
+		spawn: make(chan func()), chld: make(chan os.Signal, 1), stop: make(chan struct{}),
+	}
 	go s.spawner()
 	signal.Notify(s.chld, unix.SIGCHLD)
 	s.wg.Go(s.watch)
@@ -129,8 +131,10 @@ func (s *Supervisor) fork(cmd *Command, p *Process, fds []uintptr) error {
 	for _, f := range cmd.Files {
 		fds = append(fds, f.Fd())
 	}
-	attr := &syscall.ProcAttr{Dir: cmd.Dir, Env: cmd.Env, Files: fds,
-		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	attr := &syscall.ProcAttr{
+		Dir: cmd.Dir, Env: cmd.Env, Files: fds,
+		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
+	}
 	if cmd.UID >= 0 || cmd.GID >= 0 {
 		attr.Sys.Credential = credential(cmd.UID, cmd.GID)
 	}

@@ -3,12 +3,11 @@ package runtime
 import (
 	_ "embed"
 	"fmt"
+	"gantry/fault"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"gantry/fault"
 )
 
 //go:embed worker/nodejs/worker.js
@@ -90,8 +89,10 @@ func (l *Language) FindProgram(path string) (string, error) {
 
 // tooOld is the start-up error for an interpreter that cannot run the worker.
 func (l *Language) tooOld(program, version string) *fault.Error {
-	return &fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout,
-		Message: fmt.Sprintf("%s is %s %s; %s %d or later is needed: install it, or put it first in PATH", program, l.Title, version, l.Title, l.MinVersion)}
+	return &fault.Error{
+		Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout,
+		Message: fmt.Sprintf("%s is %s %s; %s %d or later is needed: install it, or put it first in PATH", program, l.Title, version, l.Title, l.MinVersion),
+	}
 }
 
 func executable(file string) bool {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/process"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,9 +19,6 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
-	"gantry/process"
 )
 
 // supervisor is shared by all tests of this package, as there is one per process.
@@ -109,11 +109,16 @@ func startWorker(t *testing.T, files map[string]string, opts ...option) *fixture
 	require.NoError(t, err)
 	out := &lines{}
 	sink := logger.NewSink(out, false)
-	cfg := &Config{Language: lang, Concurrency: 1, UID: -1, GID: -1, Dir: filepath.Dir(root), Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
-		Function: &fncontext.Function{Name: "hello", Version: "latest", Package: "default", Project: "p", CodeRoot: root, MemoryMB: 1024,
-			Timeout: 20 * time.Second, InitTimeout: 20 * time.Second, MaxResponse: 6291456, Handler: fncontext.Handler{File: "index", Symbol: "handler"}},
-		Env: []string{"PATH=" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + root, "RUNTIME_HANDLER=index.handler", "RUNTIME_FUNC_NAME=hello", "RUNTIME_PACKAGE=default",
-			"RUNTIME_PROJECT_ID=p", "RUNTIME_FUNC_VERSION=latest", "RUNTIME_MEMORY=128", "RUNTIME_CPU=300", "RUNTIME_TIMEOUT=20", `RUNTIME_USERDATA={"k":"v"}`, "RUNTIME_MAX_RESP_BODY_SIZE=6291456"},
+	cfg := &Config{
+		Language: lang, Concurrency: 1, UID: -1, GID: -1, Dir: filepath.Dir(root), Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
+		Function: &fncontext.Function{
+			Name: "hello", Version: "latest", Package: "default", Project: "p", CodeRoot: root, MemoryMB: 1024,
+			Timeout: 20 * time.Second, InitTimeout: 20 * time.Second, MaxResponse: 6291456, Handler: fncontext.Handler{File: "index", Symbol: "handler"},
+		},
+		Env: []string{
+			"PATH=" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + root, "RUNTIME_HANDLER=index.handler", "RUNTIME_FUNC_NAME=hello", "RUNTIME_PACKAGE=default",
+			"RUNTIME_PROJECT_ID=p", "RUNTIME_FUNC_VERSION=latest", "RUNTIME_MEMORY=128", "RUNTIME_CPU=300", "RUNTIME_TIMEOUT=20", `RUNTIME_USERDATA={"k":"v"}`, "RUNTIME_MAX_RESP_BODY_SIZE=6291456",
+		},
 	}
 	cfg.Program = nodes(t)["path"]
 	for _, o := range opts {
@@ -232,25 +237,39 @@ func TestNodeErrors(t *testing.T) {
 		code                 int
 		body                 string
 	}{
-		{"callback(Error)", "(e, c, cb) => cb(new RangeError('too far'))", "{}", 4001,
-			"{\n    \"errorMessage\": \"function entry exception, error: too far\",\n    \"errorType\": \"RangeError\"\n}"},
-		{"callback(Error) with a type", "(e, c, cb) => cb(Object.assign(new Error('x'), {type: 'Mine'}))", "{}", 4001,
-			"{\n    \"errorMessage\": \"function entry exception, error: x\",\n    \"errorType\": \"Mine\"\n}"},
+		{
+			"callback(Error)", "(e, c, cb) => cb(new RangeError('too far'))", "{}", 4001,
+			"{\n    \"errorMessage\": \"function entry exception, error: too far\",\n    \"errorType\": \"RangeError\"\n}",
+		},
+		{
+			"callback(Error) with a type", "(e, c, cb) => cb(Object.assign(new Error('x'), {type: 'Mine'}))", "{}", 4001,
+			"{\n    \"errorMessage\": \"function entry exception, error: x\",\n    \"errorType\": \"Mine\"\n}",
+		},
 		{"callback(text)", "(e, c, cb) => cb('plain text')", "{}", 4001, "plain text"},
 		{"callback(object)", "(e, c, cb) => cb({a: 1, message: 'm'})", "{}", 4001, `{"a":1,"message":"function entry exception, error: m"}`},
 		{"callback(object) without message", "(e, c, cb) => cb({a: 1})", "{}", 4001, `{"a":1,"message":"function entry exception, error: undefined"}`},
 		{"callback()", "(e, c, cb) => cb()", "{}", 4001, `{"message":"function entry exception, error: undefined"}`},
 		{"callback(undefined, x)", "(e, c, cb) => cb(undefined, 5)", "{}", 4001, `{"message":"function entry exception, error: undefined"}`},
-		{"throw", "(e, c, cb) => { throw new TypeError('bad thing') }", "{}", 4002,
-			"{\n    \"errorMessage\": \"function invocation exception, error: bad thing\",\n    \"errorType\": \"TypeError\",\n    \"stackTrace\": [\n        \"at HERE\"\n    ]\n}"},
-		{"rejection with text", "async (e, c) => { throw 'words' }", "{}", 4002,
-			"{\n    \"errorMessage\": \"function invocation exception, error: words\",\n    \"errorType\": \"UserFunctionError\",\n    \"stackTrace\": []\n}"},
-		{"rejection with undefined", "(e, c) => Promise.reject()", "{}", 4002,
-			"{\n    \"errorMessage\": \"function invocation exception, error: undefined\",\n    \"errorType\": \"UserFunctionError\",\n    \"stackTrace\": []\n}"},
-		{"paths are shortened", "(e, c, cb) => cb(new Error('in ' + __dirname + '/x'))", "{}", 4001,
-			"{\n    \"errorMessage\": \"function entry exception, error: in ./x\",\n    \"errorType\": \"Error\"\n}"},
-		{"bigint inside", "async (e, c) => ({n: BigInt(1)})", "{}", 4007,
-			"{\n    \"errorMessage\": \"function result is invalid, error: Do not know how to serialize a BigInt\",\n    \"errorType\": \"TypeError\"\n}"},
+		{
+			"throw", "(e, c, cb) => { throw new TypeError('bad thing') }", "{}", 4002,
+			"{\n    \"errorMessage\": \"function invocation exception, error: bad thing\",\n    \"errorType\": \"TypeError\",\n    \"stackTrace\": [\n        \"at HERE\"\n    ]\n}",
+		},
+		{
+			"rejection with text", "async (e, c) => { throw 'words' }", "{}", 4002,
+			"{\n    \"errorMessage\": \"function invocation exception, error: words\",\n    \"errorType\": \"UserFunctionError\",\n    \"stackTrace\": []\n}",
+		},
+		{
+			"rejection with undefined", "(e, c) => Promise.reject()", "{}", 4002,
+			"{\n    \"errorMessage\": \"function invocation exception, error: undefined\",\n    \"errorType\": \"UserFunctionError\",\n    \"stackTrace\": []\n}",
+		},
+		{
+			"paths are shortened", "(e, c, cb) => cb(new Error('in ' + __dirname + '/x'))", "{}", 4001,
+			"{\n    \"errorMessage\": \"function entry exception, error: in ./x\",\n    \"errorType\": \"Error\"\n}",
+		},
+		{
+			"bigint inside", "async (e, c) => ({n: BigInt(1)})", "{}", 4007,
+			"{\n    \"errorMessage\": \"function result is invalid, error: Do not know how to serialize a BigInt\",\n    \"errorType\": \"TypeError\"\n}",
+		},
 		{"too large", "async (e, c) => 'x'.repeat(6291457)", "{}", 4004, "response body size 6291457 exceeds the limit of 6291456"},
 		{"too large in bytes only", "async (e, c) => 'ü'.repeat(3145729)", "{}", 4004, "response body size 6291458 exceeds the limit of 6291456"},
 	}
@@ -449,8 +468,10 @@ func TestNodeLogging(t *testing.T) {
 	require.NoError(t, err)
 	f.logHas("cb")
 	log := f.out.String()
-	for _, want := range []string{inv.RequestID + " INFO i 1 x\n", inv.RequestID + " WARN w\n", inv.RequestID + " ERROR e { a: 1 }\n", " DEBUG shown\n", " DEBUG still\n", " ERROR last\n",
-		"\nplain 1\n", "\nto stderr\n", "\npartial\n", "\nbytes\n", "no newline"} {
+	for _, want := range []string{
+		inv.RequestID + " INFO i 1 x\n", inv.RequestID + " WARN w\n", inv.RequestID + " ERROR e { a: 1 }\n", " DEBUG shown\n", " DEBUG still\n", " ERROR last\n",
+		"\nplain 1\n", "\nto stderr\n", "\npartial\n", "\nbytes\n", "no newline",
+	} {
 		require.Contains(t, log, want)
 	}
 	for _, no := range []string{"hidden", "gone", "s3cr3t"} {

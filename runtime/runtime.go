@@ -4,13 +4,13 @@ package runtime
 
 import (
 	"context"
+	"gantry/logger"
+	"gantry/process"
 	"time"
 
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
-	"gantry/logger"
-	"gantry/process"
 )
 
 // Transport carries calls to a worker. Implementations are safe for concurrent use. Errors are *fault.Error, or ErrNotSent.

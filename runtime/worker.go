@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/process"
 	"os"
 	"strings"
 	"sync"
@@ -14,9 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
-	"gantry/process"
 )
 
 // Worker is one process with user code in it.
@@ -59,8 +59,10 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 		f.close()
 		return nil, err
 	}
-	w := &Worker{Generation: generation, cfg: cfg, frames: f,
-		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{})}
+	w := &Worker{
+		Generation: generation, cfg: cfg, frames: f,
+		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{}),
+	}
 	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
 	args := append([]string{cfg.Language.Program}, cfg.Language.Arguments...)
 	w.proc, err = cfg.Supervisor.Start(&process.Command{
@@ -212,14 +214,18 @@ func (w *Worker) distrust(err error) {
 func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	stderr := w.stderr.lines()
 	if w.untrusted != nil {
-		return &fault.Error{Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited, Stderr: stderr,
+		return &fault.Error{
+			Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited, Stderr: stderr,
 			Message: "runtime process is exited: its answers could not be read: " + w.untrusted.Error(),
-			Hint:    "user code wrote to descriptor 4, which belongs to the agent"}
+			Hint:    "user code wrote to descriptor 4, which belongs to the agent",
+		}
 	}
 	if exit.OutOfMemory {
-		return &fault.Error{Kind: fault.OutOfMemory, Type: fault.TypeMemory, Code: fault.CodeMemory, Stderr: stderr,
+		return &fault.Error{
+			Kind: fault.OutOfMemory, Type: fault.TypeMemory, Code: fault.CodeMemory, Stderr: stderr,
 			Message: fmt.Sprintf("runtime memory limit exceeded: the worker was killed at %d MB (RUNTIME_MEMORY)", w.cfg.Function.MemoryMB),
-			Hint:    "raise RUNTIME_MEMORY, or use less memory"}
+			Hint:    "raise RUNTIME_MEMORY, or use less memory",
+		}
 	}
 	hint := ""
 	switch {
@@ -230,8 +236,10 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	case exit.Signal == unix.SIGABRT:
 		hint = "the interpreter gave up, often for want of heap memory; its last lines say why"
 	}
-	return &fault.Error{Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Stderr: stderr, Hint: hint,
-		Message: "runtime process is exited: " + exit.String()}
+	return &fault.Error{
+		Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Stderr: stderr, Hint: hint,
+		Message: "runtime process is exited: " + exit.String(),
+	}
 }
 
 // setState is the only place that changes the state; it is called with mu held. It reports whether the change was legal.

@@ -14,8 +14,14 @@ import (
 
 func TestRoundTrip(t *testing.T) {
 	type pair struct{ meta, payload string }
-	cases := []pair{{"", ""}, {`{"a":1}`, ""}, {"", "x"}, {`{"requestId":"r"}`, strings.Repeat("y", ownedFrom)},
-		{strings.Repeat("m", MaxMeta), strings.Repeat("z", ownedFrom-1)}, {"m", strings.Repeat("q", 300_000)}}
+	cases := []pair{
+		{"", ""},
+		{`{"a":1}`, ""},
+		{"", "x"},
+		{`{"requestId":"r"}`, strings.Repeat("y", ownedFrom)},
+		{strings.Repeat("m", MaxMeta), strings.Repeat("z", ownedFrom-1)},
+		{"m", strings.Repeat("q", 300_000)},
+	}
 	var wire []byte
 	for i, c := range cases {
 		wire = Append(wire, Type(1+i%8), uint32(i), []byte(c.meta), []byte(c.payload))

@@ -1,0 +1,115 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"gantry/logger"
+	"gantry/runtime/frame"
+	"strconv"
+	"time"
+
+	fncontext "gantry/context"
+)
+
+// The meta of frames, as docs/PROTOCOL.md describes it: what the agent writes, and what it reads.
+
+// appendCall appends header and meta of a call.
+func appendCall(dst []byte, id uint32, kind frame.Type, inv *fncontext.Invocation, payloadLen int) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, frame.HeaderSize)...)
+	dst = appendMeta(dst, inv)
+	frame.AppendHeader(dst[start:start], kind, id, len(dst)-start-frame.HeaderSize, payloadLen)
+	return dst
+}
+
+// appendMeta writes what the worker needs to build the context (docs/PROTOCOL.md).
+func appendMeta(dst []byte, inv *fncontext.Invocation) []byte {
+	dst = append(dst, `{"requestId":`...)
+	dst = logger.AppendJSONString(dst, inv.RequestID)
+	dst = append(dst, `,"deadline":`...)
+	dst = appendMillis(dst, inv.Deadline)
+	member := func(name, value string) {
+		if value == "" {
+			return
+		}
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), name...), `":`...)
+		dst = logger.AppendJSONString(dst, value)
+	}
+	member("alias", inv.Alias)
+	member("workflowId", inv.Workflow.ID)
+	member("workflowRunId", inv.Workflow.RunID)
+	member("workflowStateId", inv.Workflow.StateID)
+	member("traceparent", inv.Trace.Parent)
+	member("tracestate", inv.Trace.State)
+	if !inv.Credentials.Empty() {
+		s := inv.Credentials.Reveal()
+		dst = append(dst, `,"credentials":{`...)
+		member("accessKey", s.AccessKey)
+		member("secretKey", s.SecretKey)
+		member("securityAccessKey", s.SecurityAccessKey)
+		member("securitySecretKey", s.SecuritySecretKey)
+		member("securityToken", s.SecurityToken)
+		member("authToken", s.AuthToken)
+		dst = append(dst, '}')
+	}
+	return append(dst, '}')
+}
+
+// metaTooLong tells calls whose headers would not fit into a frame's meta. A byte can take six when it is escaped.
+func metaTooLong(inv *fncontext.Invocation) bool {
+	n := len(inv.Alias) + len(inv.Workflow.ID) + len(inv.Workflow.RunID) + len(inv.Workflow.StateID) + len(inv.Trace.Parent) + len(inv.Trace.State)
+	if !inv.Credentials.Empty() {
+		s := inv.Credentials.Reveal()
+		n += len(s.AccessKey) + len(s.SecretKey) + len(s.SecurityAccessKey) + len(s.SecuritySecretKey) + len(s.SecurityToken) + len(s.AuthToken)
+	}
+	return n > 8<<10 && len(appendMeta(nil, inv)) > frame.MaxMeta
+}
+
+// appendMillis writes t as milliseconds since 1970 with three decimals.
+func appendMillis(dst []byte, t time.Time) []byte {
+	micros := t.UnixMicro()
+	dst = append(strconv.AppendInt(dst, micros/1000, 10), '.')
+	frac := micros % 1000
+	return append(dst, byte('0'+frac/100), byte('0'+frac/10%10), byte('0'+frac%10))
+}
+
+type helloMeta struct {
+	Version        int    `json:"version"`
+	Runtime        string `json:"runtime"`
+	RuntimeVersion string `json:"runtimeVersion"`
+	Concurrency    bool   `json:"concurrency"`
+}
+
+type failureMeta struct {
+	Code  int    `json:"code"`
+	Type  string `json:"type"`
+	Event bool   `json:"event"`
+}
+
+// isText reads the meta of a Result: nothing, or {"text":true}.
+func isText(meta []byte) (bool, error) {
+	if len(meta) == 0 {
+		return false, nil
+	}
+	if string(meta) == `{"text":true}` {
+		return true, nil
+	}
+	var m struct {
+		Text bool `json:"text"`
+	}
+	if err := json.Unmarshal(meta, &m); err != nil {
+		return false, fmt.Errorf("result: %w", err)
+	}
+	return m.Text, nil
+}
+
+type logMeta struct {
+	Level     string `json:"level"`
+	Stream    string `json:"stream"`
+	RequestID string `json:"requestId"`
+	Hint      string `json:"hint"`
+	More      bool   `json:"more"`
+}

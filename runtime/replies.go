@@ -1,0 +1,204 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime/frame"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// read is the worker's frame reader: it runs until the stream ends or cannot be trusted.
+func (f *frames) read() {
+	defer close(f.readDone)
+	r := frame.NewReader(f.replies, f.limit)
+	for {
+		fr, err := r.Next()
+		if err == nil {
+			err = f.handle(fr)
+		}
+		if err != nil {
+			f.readEnded(err)
+			return
+		}
+	}
+}
+
+// readEnded makes sure that the process ends too: a worker that cannot answer is of no use.
+func (f *frames) readEnded(err error) {
+	w := f.worker
+	grace := time.Duration(0)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		grace = silentGrace // it may be ending anyway
+	}
+	select {
+	case <-w.proc.Exited():
+		return
+	case <-time.After(grace):
+	}
+	w.distrust(err)
+	w.cfg.Log.Error("worker killed: its answers cannot be read", zap.Int("pid", w.proc.PID), zap.Error(err))
+	if killErr := w.proc.Kill(); killErr != nil {
+		w.cfg.Log.Error("worker not killed", zap.Error(killErr))
+	}
+}
+
+// flushLogs writes unfinished last lines once there will be no more.
+func (f *frames) flushLogs() {
+	now := time.Now()
+	f.worker.LoadLog.Flush(now)
+	if f.late != nil {
+		f.late.Flush(now)
+	}
+}
+
+// lastRead lets the answers through that an ended worker left in the socket.
+func (f *frames) lastRead() {
+	if err := f.replies.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		f.worker.cfg.Log.Debug("no read deadline", zap.Error(err))
+	}
+	<-f.readDone
+}
+
+func (f *frames) handle(fr frame.Frame) error {
+	switch fr.Type {
+	case frame.Hello:
+		return f.hello(fr.Meta)
+	case frame.Log:
+		return f.log(fr)
+	case frame.Result, frame.Failure:
+		return f.answer(fr)
+	default:
+		return fmt.Errorf("a worker may not send frames of type %d", fr.Type)
+	}
+}
+
+func (f *frames) hello(meta []byte) error {
+	var h helloMeta
+	if err := json.Unmarshal(meta, &h); err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
+	lang := f.worker.cfg.Language
+	var major int
+	if _, err := fmt.Sscanf(h.RuntimeVersion, "%d", &major); err != nil || h.Version != frame.Version {
+		return fmt.Errorf("hello: protocol version %d of %q, want %d", h.Version, h.RuntimeVersion, frame.Version)
+	}
+	if major < lang.MinVersion {
+		f.worker.loadEnded(lang.tooOld(f.worker.cfg.Program, h.RuntimeVersion))
+		return nil
+	}
+	f.hailed = true
+	if !h.Concurrency && f.worker.cfg.Concurrency > 1 {
+		f.oneAtATime.Store(true)
+		f.worker.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
+			zap.String("program", f.worker.cfg.Program), zap.String("version", h.RuntimeVersion))
+	}
+	return nil
+}
+
+func (f *frames) answer(fr frame.Frame) error {
+	var r reply
+	body := fr.Payload
+	if !fr.Owned {
+		body = append([]byte(nil), body...)
+	}
+	if fr.Type == frame.Result {
+		text, err := isText(fr.Meta)
+		if err != nil {
+			return err
+		}
+		r.result = Result{Body: body, Text: text}
+	} else {
+		var meta failureMeta
+		if err := json.Unmarshal(fr.Meta, &meta); err != nil {
+			return fmt.Errorf("failure: %w", err)
+		}
+		r.err = failureFault(meta, body)
+	}
+	if fr.ID == 0 {
+		if !f.hailed {
+			return errors.New("an answer before Hello")
+		}
+		if r.err != nil {
+			r.err.Kind = fault.Init
+			f.worker.loadEnded(r.err)
+		} else {
+			f.worker.loadEnded(nil)
+		}
+		return nil
+	}
+	c := f.take(fr.ID)
+	if c == nil {
+		if f.worker.cfg.Stray != nil {
+			f.worker.cfg.Stray()
+		}
+		return nil
+	}
+	c.done <- r
+	return nil
+}
+
+func failureFault(meta failureMeta, body []byte) *fault.Error {
+	kind := fault.Function
+	switch {
+	case meta.Event:
+		kind = fault.Event
+	case meta.Code == fault.CodeInitializer:
+		kind = fault.Init
+	}
+	return &fault.Error{Kind: kind, Type: meta.Type, Code: meta.Code, Body: body, Message: "the function answered an error"}
+}
+
+func (f *frames) log(fr frame.Frame) error {
+	var meta logMeta
+	if err := json.Unmarshal(fr.Meta, &meta); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	now := time.Now()
+	log := f.logOf(fr.ID, meta)
+	if log == nil {
+		return fmt.Errorf("log: id %d is no call of this worker", fr.ID)
+	}
+	switch {
+	case meta.Stream != "":
+		log.Output(now, meta.Stream, fr.Payload, func(p logger.Part) { f.worker.remember(meta.Stream, p) })
+	case meta.Level != "":
+		log.Logger(now, meta.Level, fr.Payload, meta.More)
+	}
+	return nil
+}
+
+// logOf finds the log a frame belongs to, and takes note of a hint.
+func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
+	if id == 0 && meta.RequestID == "" {
+		return f.worker.LoadLog
+	}
+	f.mu.Lock()
+	c := f.pending[id]
+	var log *logger.Request
+	if meta.RequestID == "" {
+		meta.RequestID = f.abandoned[id]
+	}
+	if c != nil {
+		log = c.log
+		if meta.Hint != "" {
+			c.hint = meta.Hint
+		}
+	}
+	f.mu.Unlock()
+	if log != nil || meta.RequestID == "" {
+		return log
+	}
+	if f.late == nil || f.late.ID() != meta.RequestID {
+		if f.late != nil {
+			f.late.Flush(time.Now())
+		}
+		f.late = logger.NewRequest(f.worker.cfg.Sink, meta.RequestID, f.worker.cfg.Concurrency > 1, false)
+	}
+	return f.late
+}

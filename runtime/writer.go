@@ -1,0 +1,176 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"gantry/runtime/frame"
+	"net"
+	"os"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	fncontext "gantry/context"
+)
+
+// writer writes calls to a worker. Callers write themselves; small frames of callers that come together leave in one
+// write (docs/adr/0007).
+type writer struct {
+	conn *net.UnixConn
+	// unsent is told which calls the worker cannot have seen; except, if not 0, is left to its own deadline.
+	unsent func(ids []uint32, except uint32)
+
+	// lock is the right to write. A channel, because a waiting caller must still notice its deadline.
+	lock   chan struct{}
+	buf    []byte
+	broken bool // a write was cut off: the stream is of no use any more. Guarded by lock.
+
+	// The first caller to find the batch without a leader writes it for all. Guarded by mu.
+	mu    sync.Mutex
+	batch batch
+	spare batch
+	led   bool
+}
+
+// batch is some frames and the calls they belong to.
+type batch struct {
+	bytes []byte
+	ids   []uint32
+	ends  []int // where each frame ends in bytes
+}
+
+// unwritten returns the ids of the frames that are not whole in the first n bytes.
+func (b *batch) unwritten(n int) []uint32 {
+	for i, end := range b.ends {
+		if end > n {
+			return b.ids[i:]
+		}
+	}
+	return nil
+}
+
+// cancelGrace bounds the wait of a Cancel for a worker that does not read.
+const cancelGrace = 20 * time.Millisecond
+
+// cancel tells the worker that nobody waits for id any more, if it listens.
+func (w *writer) cancel(id uint32) error {
+	select {
+	case w.lock <- struct{}{}:
+	default:
+		return nil // somebody is writing: the worker is not reading, and will not read this either
+	}
+	defer func() { <-w.lock }()
+	w.buf = frame.AppendHeader(w.buf[:0], frame.Cancel, id, 0, 0)
+	_, err := w.write(time.Now().Add(cancelGrace), w.buf)
+	return err
+}
+
+// bye tells the worker that no more calls will come; nothing is written afterwards.
+func (w *writer) bye() error {
+	w.lock <- struct{}{}
+	defer func() { <-w.lock }()
+	w.buf = frame.AppendHeader(w.buf[:0], frame.Bye, 0, 0, 0)
+	_, err := w.write(time.Now().Add(cancelGrace), w.buf)
+	w.broken = true
+	return err
+}
+
+// joinBelow is the event size up to which one copy is cheaper than a system call of its own.
+const joinBelow = 16 << 10
+
+// send writes one call, or lets another caller write it. A call that was not written whole is answered as unsent: the
+// worker cannot have seen it.
+func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Invocation, payload []byte) {
+	if len(payload) > joinBelow {
+		w.sendAlone(ctx, id, kind, inv, payload)
+		return
+	}
+	w.mu.Lock()
+	w.batch.bytes = append(appendCall(w.batch.bytes, id, kind, inv, len(payload)), payload...)
+	w.batch.ids = append(w.batch.ids, id)
+	w.batch.ends = append(w.batch.ends, len(w.batch.bytes))
+	leader := !w.led
+	w.led = true
+	w.mu.Unlock()
+	if !leader {
+		return
+	}
+	goruntime.Gosched() // callers that are ready to run add their frames: one write, one wake-up of the worker
+	locked := w.acquire(ctx, inv)
+	w.mu.Lock()
+	b := w.batch
+	w.batch, w.spare, w.led = w.spare, batch{}, false
+	w.mu.Unlock()
+	if !locked {
+		w.unsent(b.ids, id)
+		return
+	}
+	n, err := w.write(inv.Deadline, b.bytes)
+	<-w.lock
+	if err != nil {
+		w.unsent(b.unwritten(n), timedOut(err, id))
+	}
+	w.mu.Lock()
+	w.spare = batch{bytes: b.bytes[:0], ids: b.ids[:0], ends: b.ends[:0]}
+	w.mu.Unlock()
+}
+
+// sendAlone writes a large event without copying it.
+func (w *writer) sendAlone(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Invocation, payload []byte) {
+	if !w.acquire(ctx, inv) {
+		return // its own deadline: the caller sees it next
+	}
+	w.buf = appendCall(w.buf[:0], id, kind, inv, len(payload))
+	_, err := w.write(inv.Deadline, w.buf, payload)
+	<-w.lock
+	if err != nil {
+		w.unsent([]uint32{id}, timedOut(err, id))
+	}
+}
+
+// timedOut returns the id of a call whose own deadline ended its write, which its caller sees next; else 0.
+func timedOut(err error, id uint32) uint32 {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return id
+	}
+	return 0
+}
+
+// acquire takes the right to write; false if the call's deadline or the end of ctx came first.
+func (w *writer) acquire(ctx context.Context, inv *fncontext.Invocation) bool {
+	select {
+	case w.lock <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(time.Until(inv.Deadline)) // not the call's own: the caller waits for that one next
+	defer timer.Stop()
+	select {
+	case w.lock <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// write writes all parts and returns the number of bytes; called with the lock held. A write that was cut off breaks the
+// stream.
+func (w *writer) write(deadline time.Time, parts ...[]byte) (int, error) {
+	if w.broken {
+		return 0, net.ErrClosed
+	}
+	n, err := 0, w.conn.SetWriteDeadline(deadline)
+	if err == nil && len(parts) == 1 {
+		n, err = w.conn.Write(parts[0])
+	} else if err == nil {
+		buffers := net.Buffers(parts)
+		var written int64
+		written, err = buffers.WriteTo(w.conn)
+		n = int(written)
+	}
+	if err != nil {
+		w.broken = true
+	}
+	return n, err
+}
