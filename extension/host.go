@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,6 +42,7 @@ type Host struct {
 	mu       sync.Mutex
 	byName   map[string]*extension
 	slots    [Slots]*slot
+	taken    atomic.Int32 // slots
 	stopping bool
 	// pending are the names that were started and have neither registered nor ended; settled is closed when none is left.
 	pending map[string]struct{}
@@ -81,11 +83,14 @@ func (h *Host) Start(apiAddr string) {
 	starting.Wait()
 }
 
+// yielding is the nice value of extensions: when the processor is short, the function comes first.
+const yielding = 10
+
 func (h *Host) start(s Script, apiAddr string) {
 	cmd := &process.Command{
 		Name: s.Name, Path: s.Path, Args: []string{s.Path}, Dir: filepath.Dir(s.Path),
 		Env: append([]string{"EXTENSION_API_ADDR=" + apiAddr, "EXTENSION_ROOT=" + filepath.Dir(filepath.Dir(s.Path))}, h.cfg.Env...),
-		UID: h.cfg.UID, GID: h.cfg.GID, Output: func(stream string, r *os.File) { h.output(s.Name, stream, r) },
+		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, Output: func(stream string, r *os.File) { h.output(s.Name, stream, r) },
 	}
 	if !s.Executable {
 		h.cfg.Log.Warn("extension lacks the execute bit: /bin/sh runs it", zap.String("extension", s.Name))
@@ -172,6 +177,7 @@ func (h *Host) Registered() int {
 func (h *Host) occupy(e *extension, addr netip.AddrPort) {
 	e.slot = newSlot(e.name, addr, h)
 	h.slots[slotOf(addr)] = e.slot
+	h.taken.Add(1)
 	h.cfg.Log.Info("extension registered", zap.String("extension", e.name), zap.String("address", addr.String()))
 	h.settled1(e.name)
 }
@@ -179,6 +185,7 @@ func (h *Host) occupy(e *extension, addr netip.AddrPort) {
 // vacate frees the slot of e; called with mu held.
 func (h *Host) vacate(e *extension) {
 	h.slots[slotOf(e.slot.addr)] = nil
+	h.taken.Add(-1)
 	e.slot.close()
 	e.slot = nil
 }
@@ -230,19 +237,20 @@ func (h *Host) giveUp() {
 }
 
 // Notify tells all registered extensions that a call begins. It never blocks: what does not fit a queue is dropped and
-// counted.
+// counted. The queues are filled beside the caller, who has a call to hand over; inv must not change any more.
 func (h *Host) Notify(inv *fncontext.Invocation) {
-	var n *notification
+	if h.taken.Load() > 0 {
+		go h.offer(newNotification(inv, h.urn))
+	}
+}
+
+func (h *Host) offer(n *notification) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.slots {
-		if s == nil {
-			continue
+		if s != nil {
+			s.offer(n)
 		}
-		if n == nil {
-			n = newNotification(inv, h.urn)
-		}
-		s.offer(n)
 	}
 }
 

@@ -79,6 +79,8 @@ type Command struct {
 	Files []*os.File
 	// UID and GID are the child's identity, -1 to keep the agent's.
 	UID, GID int
+	// Nice is added to the priority value of the child's group: above 0 it yields to the others.
+	Nice int
 	// Output reads one of the child's streams (stdout, stderr) until it ends. It runs in a goroutine of its own and must
 	// keep reading.
 	Output func(stream string, r *os.File)
@@ -147,6 +149,9 @@ func (s *Supervisor) fork(cmd *Command, p *Process, fds []uintptr) error {
 	}
 	p.PID = pid
 	s.children[pid] = p
+	if cmd.Nice != 0 {
+		_ = unix.Setpriority(unix.PRIO_PGRP, pid, cmd.Nice) // a wish: the child runs as well without
+	}
 	return nil
 }
 

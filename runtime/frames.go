@@ -134,12 +134,13 @@ func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invoc
 		callPool.Put(c)
 		return Result{}, &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the call's credentials, ids and trace headers are too long together"}
 	}
-	if !f.register(c) {
+	company, ok := f.register(c)
+	if !ok {
 		callPool.Put(c)
 		return Result{}, ErrNotSent
 	}
 	c.timer.Reset(time.Until(inv.Deadline))
-	f.events.send(ctx, c.id, kind, inv, payload)
+	f.events.send(ctx, c.id, kind, inv, payload, company)
 	var r reply
 	select {
 	case r = <-c.done:
@@ -164,11 +165,12 @@ func (f *frames) recycle(c *call) {
 	callPool.Put(c)
 }
 
-func (f *frames) register(c *call) bool {
+// register records the pending call; company tells whether there are others. Not ok when the worker has ended.
+func (f *frames) register(c *call) (company, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dead != nil {
-		return false
+		return false, false
 	}
 	f.nextID++
 	if f.nextID == 0 { // 0 is the load
@@ -176,7 +178,7 @@ func (f *frames) register(c *call) bool {
 	}
 	c.id = f.nextID
 	f.pending[c.id] = c
-	return true
+	return len(f.pending) > 1, true
 }
 
 // abandon ends the wait for c. If the answer came at the same moment, it wins.

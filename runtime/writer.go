@@ -80,7 +80,8 @@ const joinBelow = 16 << 10
 
 // send writes one call, or lets another caller write it. A call that was not written whole is answered as unsent: the
 // worker cannot have seen it.
-func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Invocation, payload []byte) {
+// company says that other calls are in flight, so that it is worth looking whether one is coming.
+func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Invocation, payload []byte, company bool) {
 	if len(payload) > joinBelow {
 		w.sendAlone(ctx, id, kind, inv, payload)
 		return
@@ -95,7 +96,9 @@ func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fnco
 	if !leader {
 		return
 	}
-	goruntime.Gosched() // callers that are ready to run add their frames: one write, one wake-up of the worker
+	if company {
+		goruntime.Gosched() // callers that are ready to run add their frames: one write, one wake-up of the worker
+	}
 	locked := w.acquire(ctx, inv)
 	w.mu.Lock()
 	b := w.batch
