@@ -224,6 +224,10 @@ func (a *Agent) Signal(sig syscall.Signal) {
 // Reload replaces every worker with a fresh one that loads the code anew. Calls in flight end undisturbed.
 func (a *Agent) Reload() {
 	a.mu.Lock()
+	if a.state >= Draining {
+		a.mu.Unlock()
+		return
+	}
 	a.reloads++
 	a.failure = nil
 	clear(a.broken)

@@ -39,13 +39,18 @@ type config struct {
 	extensionWait                time.Duration
 	extensionStrict              bool
 	addr, extensionAddr, opsAddr string
-	shutdownTimeout              time.Duration
-	exitOnFailure                bool
-	uid, gid                     int
-	logLevel, logFormat          string
-	noColor                      bool
-	environment                  []string
+	// extensionAddrSet tells an address that somebody chose.
+	extensionAddrSet    bool
+	shutdownTimeout     time.Duration
+	exitOnFailure       bool
+	uid, gid            int
+	logLevel, logFormat string
+	noColor             bool
+	environment         []string
 }
+
+// defaultSource is where a value came from that nobody set.
+const defaultSource = "its default"
 
 // facts are what the settings' defaults depend on.
 type facts struct {
@@ -83,6 +88,9 @@ func load(environ []string, flags map[string]string, f facts) (*config, error) {
 			}
 			return nil, fmt.Errorf("%s: %s, from %s: %w", s.env, shown, source, err)
 		}
+		if s.env == "EXTENSION_API_ADDR" {
+			c.extensionAddrSet = source != defaultSource
+		}
 		if s.secret {
 			c.secretNames = append(c.secretNames, s.env)
 		}
@@ -106,7 +114,7 @@ func (s *setting) value(env, flags map[string]string) (value, source string, err
 		return strings.TrimRight(string(b), "\r\n"), s.env + "_FILE", nil
 	}
 	if s.fallback != "" {
-		return s.fallback, "its default", nil
+		return s.fallback, defaultSource, nil
 	}
 	return "", "", nil
 }

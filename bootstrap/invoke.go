@@ -81,6 +81,9 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 		defer null.Close()
 		lines = null
 	}
+	if !c.extensionAddrSet { // a running agent has the usual port
+		c.extensionAddr = "127.0.0.1:0"
+	}
 	if c.logFormat == "auto" {
 		c.logFormat = "text"
 	}

@@ -135,13 +135,13 @@ func (p *Process) Stop(ctx context.Context) error {
 func (p *Process) Limit(g *Cgroup) error {
 	p.sup.mu.Lock()
 	defer p.sup.mu.Unlock()
-	p.cgroup = g
 	select {
-	case <-p.exited:
+	case <-p.exited: // nobody removes it with the process any more
 		go g.remove()
 		return nil
 	default:
 	}
+	p.cgroup = g
 	return g.add(p.PID)
 }
 
