@@ -45,6 +45,7 @@ type config struct {
 	exitOnFailure       bool
 	uid, gid            int
 	logLevel, logFormat string
+	remarks             []string // what a person should know about these settings
 	noColor             bool
 	environment         []string
 }
@@ -142,7 +143,9 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	}
 	if c.fn.Initializer != "" {
 		if parts := strings.Split(c.fn.Initializer, "."); len(parts) != 2 || parts[1] == "" {
-			c.fn.Initializer = "" // the platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md)
+			// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
+			c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_INITIALIZER_HANDLER=%s means no initializer, as on the platform: write file.function, with exactly one dot", c.fn.Initializer))
+			c.fn.Initializer = ""
 		}
 	}
 	if c.extensionDirs == "" {

@@ -76,6 +76,9 @@ func (s *serving) run(signals <-chan os.Signal) error {
 		go func() { s.ended <- server.Serve() }()
 	}
 	s.log.Info("listening", fields...)
+	for _, remark := range s.cfg.remarks {
+		s.log.Warn(remark)
+	}
 	var failed <-chan struct{}
 	if s.cfg.exitOnFailure {
 		failed = s.agent.Failed()
