@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"gantry/fault"
+	"net"
 	"strings"
 	"testing"
 
@@ -68,3 +69,22 @@ func FuzzFramedTwice(f *testing.F) {
 }
 
 func newReader(s string) *bufio.Reader { return bufio.NewReader(strings.NewReader(s)) }
+
+func FuzzLoopbackName(f *testing.F) {
+	for _, s := range []string{"localhost:80", "127.0.0.1", "[::1]:1", "evil.example", "127.0.0.1.evil.example:80", "[::ffff:127.0.0.1]"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		if !loopbackName(host) || host == "" {
+			return
+		}
+		name := host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			name = h
+		}
+		name = strings.ToLower(strings.Trim(name, "[]."))
+		if ip := net.ParseIP(name); name != "localhost" && name != "" && (ip == nil || !ip.IsLoopback()) && !strings.Contains(name, "%") {
+			t.Fatalf("%q passed", host)
+		}
+	})
+}

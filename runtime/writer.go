@@ -67,7 +67,11 @@ func (w *writer) cancel(id uint32) error {
 
 // bye tells the worker that no more calls will come; nothing is written afterwards.
 func (w *writer) bye() error {
-	w.lock <- struct{}{}
+	select {
+	case w.lock <- struct{}{}:
+	default:
+		return nil // as with cancel; TERM follows anyway
+	}
 	defer func() { <-w.lock }()
 	w.buf = frame.AppendHeader(w.buf[:0], frame.Bye, 0, 0, 0)
 	_, err := w.write(time.Now().Add(cancelGrace), w.buf)
