@@ -43,9 +43,8 @@ lint:
 
 FUZZTIME ?= 30s
 fuzz:
-	@for target in $$(grep -rho --include='*_test.go' '^func Fuzz[A-Za-z]*' . | sed 's/func //' | sort -u); do \
-	  dir=$$(dirname $$(grep -rl --include='*_test.go' "^func $$target(" . | head -1)); \
-	  echo "$$dir $$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir || exit 1; done
+	@find . -name '*_test.go' -not -path './.*/*' | xargs grep -o '^func Fuzz[A-Za-z]*' | sed 's/:func / /' | sort | while read -r file target; do \
+	  echo "$$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; done
 
 bench: bin/bootstrap
 	@.ci/need go node wrk
