@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"gantry/fault"
+	"gantry/logger"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	fncontext "gantry/context"
-	"gantry/fault"
-	"gantry/logger"
 )
 
 // TestProtocolPage runs the Python worker that docs/PROTOCOL.md shows, with the agent's real transport.

@@ -1,0 +1,57 @@
+# Builds with BuildKit or buildah:
+#
+#   docker build -t gantry .                           the Node.js image below
+#   docker build --target binary -t gantry-binary .    only the binary, to copy into an image of your own
+#
+# The base images are arguments, so that a mirror or a local image can take their place. For a Go module proxy near you
+# add --build-arg GOPROXY=…, for the time of the build --label org.opencontainers.image.created=….
+ARG GO_IMAGE=golang:1.26
+ARG NODE_IMAGE=node:20-bookworm-slim
+ARG VERSION=0.1.0-dev
+ARG COMMIT=unknown
+ARG SOURCE=
+
+# The binary is cross-compiled where the build runs: no emulation for a foreign platform.
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
+ARG GOPROXY
+WORKDIR /src
+# Modules change less often than code: a layer of their own.
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG TARGETOS TARGETARCH VERSION COMMIT
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
+      -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /bootstrap ./bootstrap
+
+# For other images: COPY --from=gantry-binary /bootstrap /bootstrap
+FROM scratch AS binary
+COPY --from=build /bootstrap /bootstrap
+
+FROM ${NODE_IMAGE} AS nodejs
+# The platform starts containers as 1003:1003. Written by hand, because useradd and adduser differ from base to base.
+# The home is the only folder that is writable there.
+RUN { grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } \
+ && { grep -q '^[^:]*:[^:]*:1003:' /etc/passwd || echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' >> /etc/passwd; } \
+ && mkdir -p /opt/function/code
+COPY --from=binary /bootstrap /bootstrap
+
+ARG NODE_IMAGE VERSION COMMIT SOURCE
+LABEL org.opencontainers.image.title="Gantry" \
+      org.opencontainers.image.description="Runs a FunctionGraph function for Node.js, and the extensions beside it, in any container" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$COMMIT" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="$NODE_IMAGE"
+
+# Metrics are for a scraper outside the container; elsewhere the default is the loopback address.
+ENV GANTRY_OPS_ADDR=:8092
+EXPOSE 8000
+USER 1003:1003
+# The function's code belongs into /opt/function/code: mount it there, or COPY it in an image built on this one.
+WORKDIR /opt/function
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/bootstrap", "health"]
+ENTRYPOINT ["/bootstrap"]
+# Nothing of the base image's command may be left: it would become an argument.
+CMD []

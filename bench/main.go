@@ -1,0 +1,171 @@
+// Command bench holds the agent against plain servers and prints ratios.
+//
+//	go run ./bench [-rounds N] [-only throughput,extensions,start] [-bootstrap FILE]
+//
+// How to read the table. Every line compares two servers that were alive at the same time and were measured one right
+// after the other, in shuffled order, once per round. "base" and "gantry" are the medians over all rounds; min, median
+// and max are those of the rounds' own ratios gantry/base, so that a machine that drifts drifts for both. Only ratios of
+// one run mean anything; the base column of another day is another machine. The verdict compares the median with the
+// target. A MISS is a figure, not a failure: the program exits with 1 only when something went wrong, such as an answer
+// that is not 200 or a notification that was neither sent nor counted as dropped. A line without a target is there to
+// explain the others. Lines that are no ratios say their unit. Where others (programs or virtual machines) use more than a
+// few per cent of the machine, latencies and rates say little; CPU time per call suffers least.
+//
+// The sections:
+//
+//   - throughput: a plain Node http server and the agent, around the same handler, both pinned to CPU 0, wrk on CPU 1.
+//   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
+//     second, measured from the moment each call was due, then a closed loop that floods the extensions' queues.
+//   - start: from exec to the first answer, or to the end of the process.
+//
+// Everything measured runs with PATH as its whole environment and its output in /dev/null.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	b := &bench{}
+	only := flag.String("only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; default: all")
+	flag.IntVar(&b.rounds, "rounds", 7, "rounds of throughput and extensions")
+	flag.StringVar(&b.bootstrap, "bootstrap", "", "measure this binary instead of building one")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	err := b.run(ctx, *only)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// section is one part of the benchmark; it appends its rows to the table.
+type section struct {
+	name string
+	run  func(*bench, context.Context) error
+}
+
+func sections() []section {
+	return []section{{"throughput", (*bench).throughput}, {"extensions", (*bench).extensions}, {"start", (*bench).start}}
+}
+
+func sectionNames() []string {
+	var names []string
+	for _, s := range sections() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// bench is one run.
+type bench struct {
+	rounds                            int
+	root, work                        string // the module, a temporary folder
+	node, bootstrap, extension, empty string // programs
+	running                           []*server
+	table                             table
+}
+
+// run measures the chosen sections and prints the table, also when a later one failed.
+func (b *bench) run(ctx context.Context, only string) (err error) {
+	chosen, err := choose(only)
+	if err != nil {
+		return err
+	}
+	if b.work, err = os.MkdirTemp("", "gantry-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.stopAll(), os.RemoveAll(b.work)) }()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	defer func() { b.table.print(os.Stdout) }()
+	for _, s := range chosen {
+		before := readMachine()
+		if err := errors.Join(s.run(b, ctx), b.stopAll()); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		b.table.add(&row{section: s.name, figure: "% of the machine used by others", values: []float64{readMachine().others(before)}, format: "%.0f"})
+	}
+	return nil
+}
+
+func choose(only string) ([]section, error) {
+	if only == "" {
+		return sections(), nil
+	}
+	var chosen []section
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.Index(sectionNames(), strings.TrimSpace(name))
+		if i < 0 {
+			return nil, fmt.Errorf("no section %q; there are %s", name, strings.Join(sectionNames(), ", "))
+		}
+		chosen = append(chosen, sections()[i])
+	}
+	return chosen, nil
+}
+
+// prepare finds the programs and builds those of ours.
+func (b *bench) prepare(ctx context.Context) error {
+	for _, tool := range []string{"node", "wrk", "taskset", "go"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return err
+		}
+	}
+	b.node, _ = exec.LookPath("node") // found above
+	module, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil || !filepath.IsAbs(string(module)) || strings.HasPrefix(string(module), os.DevNull) {
+		return errors.Join(errors.New("run this inside the module"), err)
+	}
+	b.root = filepath.Dir(strings.TrimSpace(string(module)))
+	if b.bootstrap == "" {
+		if b.bootstrap, err = b.build(ctx, "bootstrap"); err != nil {
+			return err
+		}
+	}
+	if b.extension, err = b.build(ctx, "bench/extension"); err != nil {
+		return err
+	}
+	b.empty, err = b.build(ctx, "bench/testdata/empty")
+	return err
+}
+
+// build compiles a program of this module as it is released.
+func (b *bench) build(ctx context.Context, dir string) (string, error) {
+	out := filepath.Join(b.work, filepath.Base(dir))
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "./"+dir)
+	cmd.Dir, cmd.Env = b.root, append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build ./%s: %w\n%s", dir, err, text)
+	}
+	return out, nil
+}
+
+func (b *bench) testdata(name string) string { return filepath.Join(b.root, "bench", "testdata", name) }
+
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "# "+format+"\n", args...) }
+
+// pause waits for d; the error is that of an interruption.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,3 @@
+'use strict';
+
+exports.handler = async (event, context) => ({ statusCode: 200, body: event.name });

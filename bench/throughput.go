@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// load is what wrk does for one run.
+type load struct {
+	connections, size int
+}
+
+var (
+	alone = load{1, 1}
+	few   = load{16, 1}
+	many  = load{64, 1}
+	large = load{16, 100 << 10}
+)
+
+// runTime is the length of one wrk run.
+const runTime = time.Second
+
+// result is one run of wrk against one server.
+type result struct {
+	calls     int
+	perSecond float64
+	p50, p99  float64 // µs
+	own, tree float64 // processor time per call, µs
+}
+
+// throughput compares the agent with the plain server, each of them as in a container with one CPU.
+func (b *bench) throughput(ctx context.Context) error {
+	if runtime.NumCPU() < 2 {
+		return errors.New("two CPUs are needed, one for the servers and one for the load")
+	}
+	addr, ops := freeAddr(), freeAddr()
+	args, env := b.plain(addr)
+	base, err := b.up(ctx, "plain", addr, "", pinned(pinServer, args), env)
+	if err != nil {
+		return err
+	}
+	addr = freeAddr()
+	args, env = b.agent(addr, ops, b.work)
+	ours, err := b.up(ctx, "agent", addr, ops, pinned(pinServer, args), env)
+	if err != nil {
+		return err
+	}
+	servers := []*server{base, ours}
+	for _, s := range servers {
+		if err := b.warm(ctx, s); err != nil {
+			return err
+		}
+	}
+	results := map[load][2][]result{}
+	for n := range b.rounds {
+		progress("throughput, round %d of %d", n+1, b.rounds)
+		if err := b.round(ctx, servers, results); err != nil {
+			return err
+		}
+	}
+	return b.throughputRows(ours, results)
+}
+
+// warm lets a server compile its hot paths, and checks a large answer byte by byte.
+func (b *bench) warm(ctx context.Context, s *server) error {
+	if err := s.answers(ctx, large.size); err != nil {
+		return err
+	}
+	for _, l := range []load{few, large} {
+		if _, err := b.wrk(ctx, s, l, pinLoad); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// round runs all loads in shuffled order; the two servers follow each other, in shuffled order too.
+func (b *bench) round(ctx context.Context, servers []*server, results map[load][2][]result) error {
+	loads := []load{alone, few, many, large}
+	rand.Shuffle(len(loads), func(i, k int) { loads[i], loads[k] = loads[k], loads[i] })
+	for _, l := range loads {
+		pair := results[l]
+		for _, i := range rand.Perm(len(servers)) {
+			r, err := b.wrk(ctx, servers[i], l, pinLoad)
+			if err != nil {
+				return err
+			}
+			pair[i] = append(pair[i], r)
+		}
+		results[l] = pair
+	}
+	return nil
+}
+
+func (b *bench) throughputRows(ours *server, results map[load][2][]result) error {
+	add := func(figure string, l load, pick func(result) float64, t target) {
+		pair := results[l]
+		b.table.add(compare("throughput", figure, column(pair[0], pick), column(pair[1], pick), t))
+	}
+	rate := func(r result) float64 { return r.perSecond }
+	tree := func(r result) float64 { return r.tree }
+	add("calls/s, 16 connections", few, rate, atLeast(0.95))
+	add("calls/s, 64 connections", many, rate, atLeast(1.2))
+	add("calls/s, 100 KB, 16 connections", large, rate, atLeast(0.95))
+	add("median µs, 1 connection", alone, func(r result) float64 { return r.p50 }, atMost(1.7))
+	add("CPU µs per call, 16 connections", few, tree, atMost(1.25))
+	add("… of it the agent's own", few, func(r result) float64 { return r.own }, target{})
+	add("CPU µs per call, 1 connection", alone, tree, target{})
+	add("CPU µs per call, 64 connections", many, tree, target{})
+	add("CPU µs per call, 100 KB", large, tree, target{})
+	add("p99 µs, 16 connections", few, func(r result) float64 { return r.p99 }, target{})
+	rss, err := ours.residentMB()
+	b.table.add(&row{section: "throughput", figure: "MB resident, agent after load", values: []float64{rss}})
+	return err
+}
+
+func column(results []result, pick func(result) float64) []float64 {
+	var samples []float64
+	for _, r := range results {
+		samples = append(samples, pick(r))
+	}
+	return samples
+}
+
+// wrk runs one load; cpu is where wrk is pinned to, empty for anywhere. An answer that is not 2xx is an error.
+func (b *bench) wrk(ctx context.Context, s *server, l load, cpu string) (result, error) {
+	args := []string{
+		"wrk", "-t1", "-c" + strconv.Itoa(l.connections), "-d" + strconv.Itoa(int(runTime/time.Second)), "--timeout", "5",
+		"-s", b.testdata("invoke.lua"), "http://" + s.addr + "/invoke", "--", strconv.Itoa(l.size),
+	}
+	if cpu != "" {
+		args = pinned(cpu, args)
+	}
+	ownBefore, treeBefore, err := s.cpu()
+	if err != nil {
+		return result{}, s.problem(err)
+	}
+	out, err := output(ctx, clean(args, nil))
+	if err != nil {
+		return result{}, err
+	}
+	own, tree, err := s.cpu()
+	if err != nil {
+		return result{}, s.problem(err)
+	}
+	var r result
+	var micros float64
+	var bad, broken int
+	_, line, _ := strings.Cut(out, "\nresult ")
+	if _, err := fmt.Sscan(line, &r.calls, &micros, &r.p50, &r.p99, &bad, &broken); err != nil {
+		return result{}, fmt.Errorf("wrk: %w\n%s", err, out)
+	}
+	if bad+broken > 0 || r.calls == 0 {
+		return result{}, s.problem(fmt.Errorf("%d calls, %d answers that are not 2xx, %d broken connections", r.calls, bad, broken))
+	}
+	r.perSecond = float64(r.calls) / micros * 1e6
+	r.own = float64((own - ownBefore).Microseconds()) / float64(r.calls)
+	r.tree = float64((tree - treeBefore).Microseconds()) / float64(r.calls)
+	return r, nil
+}
+
+// output runs a command to its end, or until ctx ends.
+func output(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	var text strings.Builder
+	cmd.Stdout, cmd.Stderr = &text, &text
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
+	if err := cmd.Wait(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", cmd, err, text.String())
+	}
+	return text.String(), nil
+}

@@ -1,0 +1,511 @@
+#!/bin/bash
+# The container tests: builds the Dockerfile with buildah and runs the image with runc, the way "docker run" would (see
+# docker_run.py). No registry and no container engine is needed; the base images are made here, once, and kept in the cache.
+# One line per check; the last line counts them.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+here=$repo/test/container
+cache=${GANTRY_CACHE:-$repo/.cache}/container
+suite=bookworm
+version=0.0.0-container-test
+commit=0123abc
+group=gantry-test-$$ # the control group above those of the containers
+
+# The limits are for a slow and busy machine; every wait ends as soon as its condition holds.
+patience=60      # seconds for anything that has to happen at all
+stop_limit=9000  # ms: the default deadline of a stop is 8 s, the rest is runc's own end
+
+passed=0 failed=0 counted=no work='' current='' rootfs=''
+
+# ---- bookkeeping -----------------------------------------------------------------------------------------------------
+
+say() { printf '%s\n' "$*"; }
+die() { say "error: $*" >&2; exit 1; }
+
+# check TEXT COMMAND...: one line; a failed check also shows what was seen last.
+check() {
+  local text=$1
+  shift
+  if "$@"; then
+    passed=$((passed + 1))
+    say "ok      $text"
+    return
+  fi
+  failed=$((failed + 1))
+  say "FAILED  $text"
+  say "        wanted: $*"
+  [ -z "$current" ] || tail -n 25 "$work/$current/log" 2>/dev/null | cut -c 1-400 | sed 's/^/        log: /'
+}
+
+equal() { [ "$1" = "$2" ]; }
+contains() { [[ $1 == *"$2"* ]]; }
+lacks() { [[ $1 != *"$2"* ]]; }
+at_least() { [ "$1" -ge "$2" ]; }
+at_most() { [ "$1" -le "$2" ]; }
+
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# wait_for COMMAND...: until it succeeds; fails when the patience is over.
+wait_for() {
+  local until=$((SECONDS + patience))
+  until "$@"; do
+    [ "$SECONDS" -lt "$until" ] || return 1
+    sleep 0.05
+  done
+}
+
+summary() {
+  counted=yes
+  say "$passed passed, $failed failed"
+}
+
+# sweep FOLDER: removes what the run with this work folder has made.
+sweep() {
+  local id
+  for id in $(runc --root "$1/runc" list --quiet 2>/dev/null); do runc --root "$1/runc" delete --force "$id"; done
+  wait
+  # runc removes a container's own control group, not the one above it.
+  find /sys/fs/cgroup -depth -type d -path "*/$(cat "$1/group")*" -exec rmdir {} + 2>/dev/null
+  b rm --all >/dev/null 2>&1
+  b rmi --force localhost/gantry localhost/gantry-binary localhost/gantry-readme localhost/node:20-bookworm-slim >/dev/null 2>&1
+  b rmi --prune >/dev/null 2>&1
+  rm -rf "$1"
+}
+
+# cleanup runs at every end: of the run, of a failed command, or by a signal.
+cleanup() {
+  local status=$?
+  trap - EXIT
+  set +e
+  exec 1>&3 2>&4 # a signal may have come while a function's output was redirected
+  [ -z "$work" ] || sweep "$work"
+  if [ $counted = no ]; then
+    failed=$((failed + 1))
+    summary
+    [ "$status" != 0 ] || status=1
+  fi
+  exit "$status"
+}
+
+# ---- tools and images ------------------------------------------------------------------------------------------------
+
+# need TOOL=PACKAGE...: installs the packages of the tools (or files) that are missing.
+need() {
+  local entry missing=()
+  for entry; do command -v "${entry%=*}" >/dev/null || [ -e "${entry%=*}" ] || missing+=("${entry#*=}"); done
+  [ ${#missing[@]} = 0 ] && return
+  command -v apt-get >/dev/null || die "missing: ${missing[*]}"
+  say "installing ${missing[*]}"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1 ||
+    { tail "$work/apt.log"; die "apt-get install ${missing[*]}"; }
+}
+
+# b is buildah with a storage of its own: the images of the machine are not touched.
+b() { TMPDIR=$work buildah --root "$cache/storage" --runroot "$work/runroot" --storage-driver vfs "$@"; }
+
+# forget PREFIX: removes images of earlier versions.
+forget() {
+  local name
+  for name in $(b images --format '{{.Name}}:{{.Tag}}' | grep "^$1:"); do b rmi --force "$name" >/dev/null; done
+}
+
+# base_image stands for NODE_IMAGE: Debian with Node.js and, like the real one, a command of its own.
+base_image() {
+  local node node_version=debian container root include=--include=nodejs
+  if node=$(node -p process.execPath 2>/dev/null); then node_version=$("$node" --version) include=; fi
+  base=localhost/gantry-test-base:$suite-node-$node_version
+  ! b inspect --type image "$base" >/dev/null 2>&1 || return 0
+  say "making $base, once"
+  forget localhost/gantry-test-base
+  container=$(b from scratch)
+  root=$(b mount "$container")
+  # shellcheck disable=SC2086 # no option when empty
+  debootstrap --variant=minbase $include "$suite" "$root" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log"; die "debootstrap"; }
+  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,locale,man}
+  [ -n "$include" ] || install -m 755 "$node" "$root/usr/local/bin/node"
+  chroot "$root" node --version >/dev/null || die "$node does not run on Debian $suite"
+  b config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd node "$container"
+  b commit --quiet --format docker "$container" "$base" >/dev/null
+}
+
+# go_image stands for GO_IMAGE: the base with this machine's Go, the modules of go.sum, and everything but Gantry itself
+# compiled, so that a run compiles what changed only.
+go_image() {
+  local container root
+  command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+  command -v go >/dev/null || die "Go is missing"
+  golang=localhost/gantry-test-go:$({ go version; echo "$base"; cat "$repo/go.mod" "$repo/go.sum"; } | sha256sum | cut -c 1-16)
+  ! b inspect --type image "$golang" >/dev/null 2>&1 || return 0
+  say "making $golang, once for a go.sum"
+  forget localhost/gantry-test-go
+  container=$(b from "$base")
+  root=$(b mount "$container")
+  mkdir -p "$root/usr/local/go"
+  tar -C "$(go env GOROOT)" --exclude=./test --exclude=./api --exclude=./doc -cf - . | tar -C "$root/usr/local/go" -xf -
+  GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" GOMODCACHE=$root/go/pkg/mod go -C "$repo" mod download
+  b config --env GOPATH=/go --env PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    --env GOTOOLCHAIN=local --env GOPROXY=off --env GOSUMDB=off "$container"
+  b run --isolation chroot --volume "$repo:/src:ro" --workingdir /src "$container" -- \
+    env CGO_ENABLED=0 go build -buildvcs=false -trimpath -o /dev/null ./bootstrap
+  b commit --quiet --format docker "$container" "$golang" >/dev/null
+  b rm "$container" >/dev/null
+}
+
+# build TAG OPTIONS...: "docker build -t TAG OPTIONS...".
+build() {
+  b build --isolation chroot --format docker --layers=false --tag "localhost/$1" "${@:2}" >"$work/build.log" 2>&1 ||
+    { cat "$work/build.log"; die "the build of $1"; }
+}
+
+# build_gantry TAG OPTIONS...: the Dockerfile itself, with the local base images.
+build_gantry() {
+  build "$@" --build-arg GO_IMAGE="$golang" --build-arg NODE_IMAGE="$base" --build-arg VERSION=$version --build-arg COMMIT=$commit "$repo"
+}
+
+# use TAG: containers run this image from now on.
+use() {
+  rootfs=$(b mount "$(b from "localhost/$1")")
+  b inspect --type image "localhost/$1" >"$work/image.json"
+}
+
+# image FORMAT: a part of the image's configuration.
+image() { b inspect --type image --format "{{with .Docker.Config}}$1{{end}}" localhost/gantry; }
+
+label() { image "{{index .Labels \"org.opencontainers.image.$1\"}}"; }
+
+# ---- one container at a time -----------------------------------------------------------------------------------------
+
+r() { runc --root "$work/runc" "$@"; }
+
+# launch NAME docker run ...: starts it and waits until the agent answers, or has ended. It becomes the current container.
+launch() {
+  local dir=$work/$1
+  current=$1
+  shift
+  mkdir "$dir"
+  python3 "$here/docker_run.py" "$dir" "$rootfs" "$work/image.json" "$current" "/$group/$current" "$@" || return 1
+  (
+    code=0
+    r run --bundle "$dir" --pid-file "$dir/pid" "$current" </dev/null >"$dir/log" 2>&1 || code=$?
+    echo "$code" >"$dir/exit.new"
+    mv "$dir/exit.new" "$dir/exit"
+  ) 9>&- & # a container that outlives a killed run must not keep the lock
+  wait_for answers_or_ended && [ ! -e "$dir/exit" ]
+}
+
+# start NAME OPTIONS...: a container of the test function, restricted as on the platform.
+start() {
+  local name=$1
+  shift
+  launch "$name" docker run --rm --read-only -v "$here/functions/probe:/opt/function/code:ro" "$@" gantry
+}
+
+ended() { [ -e "$work/$current/exit" ]; }
+answers_or_ended() { ended || [ "$(ops healthz)" = ok ]; }
+
+# finish removes the current container, whatever it is doing.
+finish() {
+  r delete --force "$current" 2>/dev/null || true
+  wait_for ended
+}
+
+# outside COMMAND...: with the current container's network and nothing else of it. There, 127.0.0.2 reaches only those who
+# listen on every address, as a published port needs.
+outside() { nsenter --net="/proc/$(cat "$work/$current/pid" 2>/dev/null || echo none)/ns/net" "$@" 2>/dev/null; }
+
+# inside COMMAND...: as a process of the current container, with its user and environment: "docker exec".
+inside() { r exec "$current" "$@"; }
+
+# ops PATH [ADDRESS]: GET from the ops listener.
+ops() { outside curl -sS --noproxy '*' -m 5 "http://${2:-127.0.0.1}:8092/$1" || true; }
+
+metric() { ops metrics | sed -n "s/^$1 //p"; }
+
+# call EVENT [FILE [PORT]]: POST /invoke; sets status, code (the platform's error code) and body.
+call() {
+  local file=${2:-$work/$current/answer}
+  status=$(outside curl -sS --noproxy '*' -m 120 -o "$file.body" -D "$file.headers" -w '%{http_code}' -d "$1" "http://127.0.0.2:${3:-8000}/invoke") || status=none
+  body=$(cat "$file.body" 2>/dev/null || true)
+  code=$(sed -n 's/^x-func-err-code: *\([0-9]*\).*/\1/Ip' "$file.headers" 2>/dev/null || true)
+  echo "$status" >"$file.status"
+}
+
+# answered STATUS TEXT: the last call's.
+answered() { [ "$status" = "$1" ] && contains "$body" "$2"; }
+
+# signal_and_wait: the image's stop signal; sets took (ms) and exit_code.
+signal_and_wait() {
+  local began
+  began=$(now_ms)
+  r kill "$current" "$(image '{{.StopSignal}}')"
+  wait_for ended || true
+  took=$(($(now_ms) - began))
+  exit_code=$(cat "$work/$current/exit" 2>/dev/null || echo none)
+}
+
+# ---- the checks ------------------------------------------------------------------------------------------------------
+
+test_image() {
+  current=
+  check "image: user 1003:1003" equal "$(image '{{.User}}')" 1003:1003
+  check "image: vector entrypoint, nothing left of the base image's command" equal "$(image '{{.Entrypoint}} {{.Cmd}}')" "[/bootstrap] []"
+  check "image: port 8000 exposed" equal "$(image '{{.ExposedPorts}}')" "map[8000/tcp:{}]"
+  check "image: stops by SIGTERM" equal "$(image '{{.StopSignal}}')" SIGTERM
+  check "image: HEALTHCHECK by the binary itself" equal "$(image '{{.Healthcheck.Test}}')" "[CMD /bootstrap health]"
+  check "image: label version" equal "$(label version)" $version
+  check "image: label revision" equal "$(label revision)" $commit
+  check "image: label base.name" equal "$(label base.name)" "$base"
+  local name
+  for name in title description licenses; do check "image: label $name" [ -n "$(label $name)" ]; done
+  check "image: the user has a name and a home that is writable on the platform" grep -q '^[^:]*:x:1003:1003:[^:]*:/tmp:' "$rootfs/etc/passwd"
+
+  local container root
+  container=$(b from localhost/gantry-binary)
+  root=$(b mount "$container")
+  check "binary stage: holds the binary only" equal "$(find "$root" -mindepth 1)" "$root/bootstrap"
+  check "binary stage: runs with nothing around it" contains "$(chroot "$root" /bootstrap version 2>&1)" "bootstrap $version ($commit,"
+  b rm "$container" >/dev/null
+}
+
+test_platform() {
+  start platform -u 1003:1003 --tmpfs /tmp -e RUNTIME_MEMORY=64
+  call '{"name":"container"}'
+  check "platform: POST /invoke answers" answered 200 '"hello":"container"'
+  call '{"do":"identity"}'
+  check "platform: the agent is PID 1" contains "$body" '"agent":"/bootstrap"'
+  check "platform: the agent is 1003:1003" equal "$(inside sed -n 's/^[UG]id:\t//p' /proc/1/status | tr '\t\n' '  ')" "1003 1003 1003 1003 1003 1003 1003 1003 "
+  check "platform: the function is 1003:1003, in no other group" contains "$body" '"uid":1003,"gid":1003,"groups":[1003],'
+  check "platform: working directory and home" contains "$body" '"cwd":"/opt/function","home":"/tmp"'
+  call '{"do":"write","paths":["/opt/function/x","/x","/tmp/x"]}'
+  check "platform: the root is read-only, /tmp is not" answered 200 '"/opt/function/x":"EROFS","/x":"EROFS","/tmp/x":"written"'
+  check "platform: metrics can be read from outside the container" contains "$(ops metrics 127.0.0.2)" gantry_build_info
+  check "platform: one line says that RUNTIME_MEMORY is not enforced" equal "$(grep -c 'RUNTIME_MEMORY is not enforced' "$work/$current/log")" 1
+  signal_and_wait
+  check "platform: stops with exit code 0 ($took ms)" equal "$exit_code" 0
+  check "platform: an idle container stops at once ($took ms)" at_most "$took" 3000
+  finish
+}
+
+# Nothing may need a folder to write in.
+test_no_tmp() {
+  local whole=$rootfs
+  rootfs=$work/rootfs-without-tmp
+  cp -al "$whole" "$rootfs" # links: the same files, other folders
+  rm -rf "${rootfs:?}/tmp" "${rootfs:?}/var/tmp"
+  start no-tmp
+  rootfs=$whole
+  call '{"do":"write","paths":["/tmp/x"]}'
+  check "no /tmp, read-only root: answers all the same" answered 200 '"/tmp/x":"ENOENT"'
+  finish
+}
+
+test_memory() {
+  start memory -m 96m -e RUNTIME_TIMEOUT=60
+  call '{"do":"eat","mb":1000}'
+  check "container limit: out of memory is 502" equal "$status" 502
+  check "container limit: X-Func-Err-Code is 4205" equal "$code" 4205
+  call '{"name":"again"}'
+  check "container limit: the next call works" answered 200 '"hello":"again"'
+  call '{"do":"exit","code":7}'
+  check "container limit: an exit is not taken for it" equal "$status $code" "502 4204"
+  finish
+}
+
+# With a control group that it may write to, the agent limits the worker itself.
+test_memory_enforced() {
+  start enforced -u 0:0 -v /sys/fs/cgroup:/sys/fs/cgroup:rw -e RUNTIME_MEMORY=128 -e RUNTIME_TIMEOUT=60
+  call '{"do":"eat","mb":40}'
+  check "RUNTIME_MEMORY: below the limit" answered 200 '"mb":40'
+  call '{"do":"eat","mb":1000}'
+  check "RUNTIME_MEMORY: out of memory is 502 with 4205" equal "$status $code" "502 4205"
+  call '{"name":"again"}'
+  check "RUNTIME_MEMORY: the next call works" answered 200 '"hello":"again"'
+  check "RUNTIME_MEMORY: enforced, so no line about it" lacks "$(cat "$work/$current/log")" "is not enforced"
+  signal_and_wait
+  check "RUNTIME_MEMORY: no control group is left behind" equal "$(find /sys/fs/cgroup -type d -path "*/$group/*" -name 'gantry-*')" ""
+  finish
+}
+
+zombies() { inside sh -c 'cat /proc/[0-9]*/stat 2>/dev/null' | sed 's/.*) //' | grep -c '^Z' || true; }
+no_zombies() { [ "$(zombies)" = 0 ]; }
+reaped() { [ "$(metric gantry_orphans_reaped_total)" -ge "$1" ]; }
+
+# Orphans by the thousand, from the function and from beside it, while workers end by themselves.
+test_orphans() {
+  start orphans -e RUNTIME_TIMEOUT=60
+  local lost=0 before helper
+  before=$(metric gantry_orphans_reaped_total)
+  # shellcheck disable=SC2016 # for the shell inside
+  inside sh -c 'i=0; while [ $i -lt 1000 ]; do (sleep 0.0$((i % 10)) &); i=$((i + 1)); done' >/dev/null 2>&1 &
+  helper=$!
+  for _ in 1 2 3 4 5; do
+    call '{"do":"orphans","count":200}'
+    answered 200 '"left":200' || lost=$((lost + 1))
+    call "{\"do\":\"exit\",\"code\":7}"
+    answered 502 'exit code 7' || lost=$((lost + 1))
+  done
+  check "orphans: five times 200 left behind, and five exit codes seen" equal "$lost" 0
+  check "orphans: a process beside the function keeps its exit code, too" wait "$helper"
+  wait_for reaped $((before + 2000)) || true
+  check "orphans: 2000 are reaped and counted ($(metric gantry_orphans_reaped_total))" reaped $((before + 2000))
+  wait_for no_zombies || true
+  check "orphans: no zombie is left" no_zombies
+  finish
+}
+
+# health: the image's HEALTHCHECK command, run as Docker runs it; sets its exit code.
+health() {
+  local words
+  read -ra words <<<"$(image '{{range .Healthcheck.Test}}{{.}} {{end}}')"
+  health_code=0
+  inside "${words[@]:1}" >"$work/$current/health" 2>&1 || health_code=$?
+}
+
+healthy() { health && [ $health_code = 0 ]; }
+state_is() { contains "$(ops readyz)" "$1"; }
+
+test_health() {
+  start healthy
+  wait_for healthy || true
+  check "health: 0 when ready" equal "$health_code" 0
+  finish
+  launch broken docker run --rm --read-only -v "$here/functions/broken:/opt/function/code:ro" gantry
+  health
+  check "health: 1 before the function is ready" equal "$health_code" 1
+  wait_for state_is failed || true
+  health
+  check "health: 1 when the function cannot be loaded" equal "$health_code" 1
+  check "health: says why" contains "$(cat "$work/$current/health")" "this function cannot be loaded"
+  call '{}'
+  check "health: such a container still answers with the reason" answered 502 "this function cannot be loaded"
+  signal_and_wait
+  check "health: and stops with exit code 0" equal "$exit_code" 0
+  finish
+}
+
+in_flight() { [ "$(metric gantry_invocations_in_flight)" = "$1" ]; }
+
+# hang: a call that never ends, in the background.
+hang() {
+  call '{"do":"hang"}' "$work/$current/hanging" &
+  wait_for in_flight 1
+}
+
+test_stop() {
+  start stop-in-flight -e RUNTIME_TIMEOUT=600
+  hang
+  signal_and_wait
+  check "stop: within the deadline with a call that never ends ($took ms)" at_most "$took" $stop_limit
+  check "stop: exit code 0 then" equal "$exit_code" 0
+  wait_for [ -s "$work/$current/hanging.status" ] || true
+  check "stop: that call gets an answer" contains "502 503 504" "$(cat "$work/$current/hanging.status")"
+  finish
+
+  start stop-extension -e RUNTIME_TIMEOUT=600 -v "$here/extensions/stubborn:/opt/extension:ro"
+  call '{}'
+  check "stop: the stubborn extension is registered" in_extensions 1
+  hang
+  signal_and_wait
+  check "stop: it was asked to end first" contains "$(cat "$work/$current/log")" "TERM ignored"
+  check "stop: within the deadline with an extension that ignores TERM and a call that never ends ($took ms)" at_most "$took" $stop_limit
+  check "stop: exit code 0 then" equal "$exit_code" 0
+  finish
+
+  start stop-twice -e RUNTIME_TIMEOUT=600
+  hang
+  r kill "$current" TERM
+  wait_for state_is draining || true
+  signal_and_wait
+  check "stop: a second signal forces it ($took ms)" at_most "$took" 2000
+  check "stop: exit code 143 then" equal "$exit_code" 143
+  finish
+}
+
+in_extensions() { [ "$(metric gantry_extensions_registered)" = "$1" ]; }
+
+# test_secrets USER: the function looks for a token of the agent's wherever the kernel could show it.
+test_secrets() {
+  local user=$1
+  start "secrets-${user%:*}" -u "$user" -e GANTRY_SECURITY_TOKEN=token-"of-$group" -e OPEN=open-"of-$group" -e RUNTIME_TIMEOUT=60
+  call "{\"do\":\"secrets\",\"halves\":[\"open-\",\"of-$group\"]}"
+  check "secrets as $user: the search finds a variable that is not hidden" answered 200 '"/proc/self/environ":"FOUND"'
+  call "{\"do\":\"secrets\",\"halves\":[\"token-\",\"of-$group\"]}"
+  check "secrets as $user: the context hands the token out" answered 200 '"context":"FOUND"'
+  check "secrets as $user: it is nowhere else" lacks "${body/\"context\":\"FOUND\"/}" FOUND
+  check "secrets as $user: the agent's environment is closed" contains "$body" '"/proc/1/environ":"EACCES"'
+  check "secrets as $user: the agent's memory is closed" contains "$body" '"/proc/1/mem":"EACCES"'
+  check "secrets as $user: it is not logged" lacks "$(cat "$work/$current/log")" "token-of-"
+  finish
+}
+
+# test_readme runs the README's own line, word for word.
+test_readme() {
+  local line words=() port
+  line=$(sed -n 's/^ *\(docker run .*\)/\1/p' "$repo/README.md" | head -n 1)
+  mapfile -t words < <(PWD=$repo python3 -c 'import os, shlex, sys; print("\n".join(shlex.split(os.path.expandvars(sys.argv[1]))))' "$line")
+  check "README: docker run starts" launch readme "${words[@]}"
+  port=$(cut -d ' ' -f 2 "$work/$current/ports" | head -n 1)
+  call '{"name":"README"}' "$work/$current/answer" "${port:-none}"
+  check "README: POST /invoke at the published port answers" answered 200 "Hello, README"
+  finish
+}
+
+# test_readme_image builds the Dockerfile that the README gives for an image of one's own.
+test_readme_image() {
+  sed -n '/^    FROM /,/^    ENTRYPOINT/s/^    //p' "$repo/README.md" >"$work/Dockerfile.readme"
+  b tag "$base" localhost/node:20-bookworm-slim # in place of the real one, which nobody can fetch here
+  build gantry-readme --pull=false --file "$work/Dockerfile.readme" "$repo/examples/nodejs/hello"
+  use gantry-readme
+  check "README: an image of one's own starts" launch readme-image docker run --rm --read-only gantry
+  call '{"name":"image"}'
+  check "README: POST /invoke answers there, too" answered 200 "Hello, image"
+  signal_and_wait
+  check "README: that image stops with exit code 0" equal "$exit_code" 0
+  finish
+  use gantry
+}
+
+# ---- the run ---------------------------------------------------------------------------------------------------------
+
+[ "$(id -u)" = 0 ] || die "the container tests need root: sudo $0"
+mkdir -p "$cache"
+exec 9>"$cache/lock" # two runs would share the storage
+flock -n 9 || { say "waiting for another run"; flock 9; }
+exec 3>&1 4>&2
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+work=$(mktemp -d "$cache/run.XXXXXX")
+echo "$group" >"$work/group"
+need buildah=buildah runc=runc debootstrap=debootstrap /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring \
+  python3=python3 curl=curl nsenter=util-linux
+for left in "$cache"/run.*; do [ "$left" = "$work" ] || sweep "$left" || true; done # of a run that was killed
+
+base_image
+go_image
+say "building the image"
+build_gantry gantry-binary --target binary
+build_gantry gantry
+use gantry
+
+# scenario NAME ARGS...: a command that fails where none should counts as a failed check.
+scenario() {
+  "$@" || check "$*: ended early" false
+}
+
+scenario test_image
+scenario test_readme
+scenario test_readme_image
+scenario test_platform
+scenario test_no_tmp
+scenario test_memory
+scenario test_memory_enforced
+scenario test_orphans
+scenario test_health
+scenario test_stop
+scenario test_secrets 1003:1003
+scenario test_secrets 0:0
+
+summary
+[ $failed = 0 ]
