@@ -288,24 +288,22 @@ func TestEnvironmentOfTheWorker(t *testing.T) {
 	require.NotContains(t, closed.invoke("{}").body, `"greeting"`)
 }
 
-// TestNeighboursOfALoop: one call blocks the event loop for ever; the others are answered, each at its own deadline, and
-// the next call works.
+// TestNeighboursOfALoop: one call blocks the event loop for ever; the others keep their deadlines, and the next call works.
 func TestNeighboursOfALoop(t *testing.T) {
 	t.Parallel()
-	r := chaosAgent(t, "GANTRY_CONCURRENCY=64", "RUNTIME_TIMEOUT=3")
+	r := chaosAgent(t, "GANTRY_CONCURRENCY=64", "RUNTIME_TIMEOUT=10")
 	require.Equal(t, 200, r.invoke("{}").status)
 	var wg sync.WaitGroup
 	answers := make([]answer, 64)
 	for i := range 63 {
-		wg.Go(func() { answers[i] = r.try(`{"do":"sleep","ms":` + itoa(100+i) + `}`) })
+		wg.Go(func() { answers[i] = r.try(`{"do":"sleep","ms":60000}`) })
 	}
 	r.waitMetric("gantry_invocations_in_flight", "63")
 	wg.Go(func() { answers[63] = r.try(`{"do":"loop"}`) })
 	wg.Wait()
 	for i, a := range answers {
-		require.Contains(t, []int{200, 504}, a.status, "call %d: %s", i, a.body)
+		require.Equal(t, 504, a.status, "call %d: %s", i, a.body)
 	}
-	require.Equal(t, 504, answers[63].status)
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
