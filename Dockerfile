@@ -22,6 +22,9 @@ COPY . .
 ARG TARGETOS TARGETARCH VERSION COMMIT
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
       -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /bootstrap ./bootstrap
+# Whoever may run a file but not read it gets a process that is closed to others of the same user from its first
+# instruction on. The health check needs that: it carries the container's environment, with its secrets.
+RUN chmod 0711 /bootstrap
 
 # For other images: COPY --from=gantry-binary /bootstrap /bootstrap
 FROM scratch AS binary
@@ -44,8 +47,9 @@ LABEL org.opencontainers.image.title="Gantry" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="$NODE_IMAGE"
 
-# Metrics are for a scraper outside the container; elsewhere the default is the loopback address.
-ENV GANTRY_OPS_ADDR=:8092
+# A published port must reach the agent also when it is not PID 1 (docker run --init), and metrics are for a scraper outside
+# the container; elsewhere the defaults are loopback addresses.
+ENV GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092
 EXPOSE 8000
 USER 1003:1003
 # The function's code belongs into /opt/function/code: mount it there, or COPY it in an image built on this one.

@@ -31,15 +31,21 @@ func (b *bench) extensions(ctx context.Context) error {
 		return err
 	}
 	var pair [2]*server
-	for i, dir := range []string{b.work, folder} {
+	for i, dir := range []string{none, folder} {
 		addr, ops := freeAddr(), freeAddr()
 		args, env := b.agent(addr, ops, dir)
 		if pair[i], err = b.up(ctx, "agent", addr, ops, args, env); err != nil {
 			return err
 		}
 	}
-	if m, err := pair[1].metrics(); err != nil || m["gantry_extensions_registered"] != slots {
-		return errors.Join(err, pair[1].problem(fmt.Errorf("%g extensions registered, want %d", m["gantry_extensions_registered"], slots)))
+	for i, want := range []float64{0, slots} {
+		m, err := pair[i].metrics()
+		if err != nil {
+			return err
+		}
+		if n := m["gantry_extensions_registered"]; n != want {
+			return pair[i].problem(fmt.Errorf("%g extensions registered, want %g", n, want))
+		}
 	}
 	if err := b.openLoops(ctx, pair); err != nil {
 		return err

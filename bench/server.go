@@ -42,6 +42,9 @@ func (b *bench) plain(addr string) (args, env []string) {
 	return []string{b.node, b.testdata("plain.js"), port}, nil
 }
 
+// none is a folder without extensions: there is no such folder.
+const none = "/nonexistent"
+
 // agent is the command of the agent; extensions is the folder it looks for extensions in.
 func (b *bench) agent(addr, ops, extensions string) (args, env []string) {
 	return []string{b.bootstrap, "serve"}, []string{

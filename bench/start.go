@@ -74,7 +74,7 @@ func (b *bench) startPlain(ctx context.Context) (float64, error) {
 // startAgent starts the agent as a container does, without an argument, and adds its memory after the answer to rss.
 func (b *bench) startAgent(ctx context.Context, rss *[]float64) (float64, error) {
 	addr, ops := freeAddr(), freeAddr()
-	args, env := b.agent(addr, ops, b.work)
+	args, env := b.agent(addr, ops, none)
 	began := time.Now()
 	s, err := b.up(ctx, "agent", addr, ops, args[:1], env)
 	if err != nil {

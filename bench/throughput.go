@@ -47,7 +47,7 @@ func (b *bench) throughput(ctx context.Context) error {
 		return err
 	}
 	addr = freeAddr()
-	args, env = b.agent(addr, ops, b.work)
+	args, env = b.agent(addr, ops, none)
 	ours, err := b.up(ctx, "agent", addr, ops, pinned(pinServer, args), env)
 	if err != nil {
 		return err

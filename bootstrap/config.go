@@ -212,13 +212,21 @@ func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Second
 
 // workerEnvironment is the worker's whole environment.
 func (c *config) workerEnvironment() []string {
-	return append(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)), c.runtimeEnv()...)
+	return c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)), c.runtimeEnv()...))
+}
+
+// withHome gives children of another identity a home they can use: the agent's own is not theirs.
+func (c *config) withHome(env []string) []string {
+	if c.uid < 0 {
+		return env
+	}
+	return append(slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }), "HOME=/tmp")
 }
 
 // extensionEnvironment is the extensions' whole environment, but for the address of their API. User variables are
 // real variables here: an extension has no context to ask.
 func (c *config) extensionEnvironment() []string {
-	env := append(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)), c.runtimeEnv()...)
+	env := c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)), c.runtimeEnv()...))
 	for name, value := range c.fn.UserData {
 		if reserved(name) || strings.ContainsAny(name+value, "\x00") || strings.ContainsRune(name, '=') || slices.Contains(baseEnv, name) {
 			continue

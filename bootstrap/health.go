@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
+
+	"gantry/process"
 )
 
 // probeTimeout is below the default time limit of container health checks.
@@ -20,8 +23,23 @@ func (p *program) healthCommand() *cobra.Command {
 	}
 }
 
+// conceal closes this process to other processes of its user, whatever its environment holds.
+func (p *program) conceal() error {
+	var names []string
+	for _, s := range settings() {
+		if s.secret {
+			names = append(names, s.env)
+		}
+	}
+	return errors.Join(process.HideEnvironment(names), process.Protect())
+}
+
 // health needs one setting only, so that it works where the function itself is not.
 func (p *program) health(flags map[string]string) error {
+	// A health check carries the environment of its container, beside the function and as the same user.
+	if err := p.conceal(); err != nil {
+		return err
+	}
 	env := map[string]string{}
 	for _, kv := range p.environ {
 		if name, value, ok := strings.Cut(kv, "="); ok {

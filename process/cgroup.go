@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // CgroupTree is where the agent's own control group lies. Version is 1 or 2; 0 means that there is none to be found.
@@ -88,7 +90,8 @@ func keyed(path, key string) int64 {
 type Cgroup struct {
 	tree  CgroupTree
 	own   bool
-	kills int64
+	kills int64 // that the child has outlived
+	seen  int64 // at the last settle
 }
 
 // NewCgroup makes a group called name with a memory limit in bytes. The error says why the limit is not enforced; the
@@ -179,12 +182,39 @@ func (g *Cgroup) oomKills() bool {
 	return g != nil && g.kills >= 0 && g.tree.OOMKills() > g.kills
 }
 
-// remove deletes the group; its last processes may need a moment to leave it.
+func (g *Cgroup) killAll() {
+	pids, err := os.ReadFile(filepath.Join(g.tree.Own, "cgroup.procs"))
+	if err != nil {
+		return
+	}
+	for pid := range strings.FieldsSeq(string(pids)) {
+		if n, err := strconv.Atoi(pid); err == nil && n > 1 {
+			_ = unix.Kill(n, unix.SIGKILL) // ESRCH: it was faster
+		}
+	}
+}
+
+// settle forgets kills that the child has outlived by a whole period: a helper of the child's was killed, and what ends
+// the child later has another cause.
+func (g *Cgroup) settle() {
+	if g == nil || g.kills < 0 {
+		return
+	}
+	now := g.tree.OOMKills()
+	if now == g.seen {
+		g.kills = now
+	}
+	g.seen = now
+}
+
+// remove deletes the group, and ends what is still in it: a daemon that left its worker's process group does not outlive
+// the worker. Its last processes may need a moment to leave.
 func (g *Cgroup) remove() {
 	if !g.Enforced() {
 		return
 	}
 	for range 50 {
+		g.killAll()
 		if err := os.Remove(g.tree.Own); err == nil || errors.Is(err, fs.ErrNotExist) {
 			return
 		}

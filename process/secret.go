@@ -12,7 +12,7 @@ import (
 // HideEnvironment overwrites, in the memory that /proc shows, the values of these environment variables. It must run
 // before Protect; without names it does nothing.
 func HideEnvironment(names []string) error {
-	if len(names) == 0 {
+	if len(names) == 0 || protected() {
 		return nil
 	}
 	stat, err := os.ReadFile("/proc/self/stat")
@@ -43,6 +43,15 @@ func HideEnvironment(names []string) error {
 		offset += int64(len(kv)) + 1
 	}
 	return nil
+}
+
+// protected reports whether the kernel has made the process non-dumpable before its first instruction, which it does when
+// the user may run the program's file but not read it (mode 0711, as in the image). Nothing was ever visible then, and
+// /proc/self/mem is closed to the process itself.
+func protected() bool {
+	const dumpable = 1
+	state, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	return err == nil && state != dumpable
 }
 
 // Protect makes the agent non-dumpable: no other process may read its memory or environment, nor attach to it.

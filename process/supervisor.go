@@ -18,6 +18,9 @@ import (
 // the child "running" for its whole life.
 const drainDelay = 200 * time.Millisecond
 
+// killGrace bounds the wait of an exit that waits for nobody.
+const killGrace = 300 * time.Millisecond
+
 // sweepEvery is the fallback for a SIGCHLD that was merged with another one.
 const sweepEvery = time.Second
 
@@ -177,10 +180,22 @@ func (s *Supervisor) watch() {
 		select {
 		case <-s.chld:
 		case <-tick.C:
+			s.settle()
 		case <-s.stop:
 			return
 		}
 		s.sweep()
+	}
+}
+
+// settle is called once a period, before the sweep that collects who has ended in it.
+func (s *Supervisor) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pid, p := range s.children {
+		if peek(unix.P_PID, pid) != pid {
+			p.cgroup.settle()
+		}
 	}
 }
 
@@ -216,11 +231,21 @@ func (s *Supervisor) Close() {
 	s.wg.Wait()
 }
 
-// KillAll ends every child's group at once, for an exit that waits for nobody.
+// KillAll ends every child's group at once, for an exit that waits for nobody; killGrace lets their control groups go.
 func (s *Supervisor) KillAll() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for pid := range s.children {
+	var killed []*Process
+	for pid, p := range s.children {
 		_ = unix.Kill(-pid, unix.SIGKILL)
+		killed = append(killed, p)
+	}
+	s.mu.Unlock()
+	late := time.After(killGrace)
+	for _, p := range killed {
+		select {
+		case <-p.done:
+		case <-late:
+			return
+		}
 	}
 }

@@ -221,12 +221,18 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 		}
 	}
 	if exit.OutOfMemory {
-		return &fault.Error{
+		f := &fault.Error{
 			Kind: fault.OutOfMemory, Type: fault.TypeMemory, Code: fault.CodeMemory, Stderr: stderr,
 			Message: fmt.Sprintf("runtime memory limit exceeded: the worker was killed at %d MB (RUNTIME_MEMORY)", w.cfg.Function.MemoryMB),
 			Hint:    "raise RUNTIME_MEMORY, or use less memory",
 		}
+		if w.memoryErr != nil { // RUNTIME_MEMORY is not enforced here: another limit was reached
+			f.Message = "runtime memory limit exceeded: the worker was killed at the memory limit of its container"
+			f.Hint = "raise the container's limit (docker run --memory), or use less memory"
+		}
+		return f
 	}
+
 	hint := ""
 	switch {
 	case exit.Signal == 0:

@@ -424,6 +424,17 @@ test_stop() {
 
 in_extensions() { [ "$(metric gantry_extensions_registered)" = "$1" ]; }
 
+# health_is_discreet USER: a health check has the container's environment; the function watches for it.
+health_is_discreet() {
+  local watcher
+  call "{\"do\":\"watch\",\"ms\":3000,\"halves\":[\"token-\",\"of-$group\"]}" &
+  watcher=$!
+  wait_for in_flight 1
+  for _ in 1 2 3 4 5; do health; done
+  wait $watcher
+  check "secrets as $1: health checks do not show it either" contains "$(cat "$work/$current/answer.body")" '{"seen":{"rounds":'
+}
+
 # test_secrets USER: the function looks for a token of the agent's wherever the kernel could show it.
 test_secrets() {
   local user=$1
@@ -435,6 +446,7 @@ test_secrets() {
   check "secrets as $user: it is nowhere else" lacks "${body/\"context\":\"FOUND\"/}" FOUND
   check "secrets as $user: the agent's environment is closed" contains "$body" '"/proc/1/environ":"EACCES"'
   check "secrets as $user: the agent's memory is closed" contains "$body" '"/proc/1/mem":"EACCES"'
+  [ "$user" = 0:0 ] || health_is_discreet "$user" # root can watch root's processes start: SECURITY.md
   check "secrets as $user: it is not logged" lacks "$(cat "$work/$current/log")" "token-of-"
   finish
 }

@@ -29,6 +29,22 @@ const actions = {
     return { left: event.count };
   },
 
+  // watch looks into the environment of every process that comes and goes, for event.ms.
+  watch: (event) => {
+    const needle = Buffer.from(event.halves.join(''));
+    const until = Date.now() + event.ms;
+    const seen = {};
+    for (let rounds = 1; Date.now() < until; rounds++) {
+      for (const pid of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+        if (attempt(() => (fs.readFileSync(`/proc/${pid}/environ`).includes(needle) ? 'FOUND' : 'not there')) === 'FOUND') {
+          seen[pid] = attempt(() => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+        }
+      }
+      seen.rounds = rounds;
+    }
+    return { seen };
+  },
+
   // secrets looks for the halves of a text, joined, wherever the kernel shows what another process holds.
   secrets: (event, context) => {
     const needle = Buffer.from(event.halves.join(''));
