@@ -175,7 +175,7 @@ func TestLoadFailureAndReload(t *testing.T) {
 		require.Equal(t, "4001", a.header.Get("X-Func-Err-Code"))
 		require.Contains(t, a.body, "Unexpected token ';' (./index.js:1)")
 	}
-	require.Equal(t, 3, strings.Count(r.stdout.String(), "Start load request"), "three attempts, and no more")
+	require.Eventually(t, func() bool { return strings.Count(r.stdout.String(), "Finish load request") == 3 }, patience, time.Millisecond, "three attempts, and no more")
 	a := r.ready()
 	require.Equal(t, 503, a.status)
 	require.Contains(t, a.body, "Unexpected token")
@@ -208,6 +208,7 @@ func TestInitializer(t *testing.T) {
 	require.Equal(t, 200, r.request("POST", r.url+"/init", "{}").status)
 	require.Equal(t, 200, r.request("POST", r.url+"/init", "{}").status)
 	require.Equal(t, "1", r.invoke("{}").body)
+	r.stdout.waitFor(t, "Start invoke")
 	log := r.stdout.String()
 	require.Regexp(t, `(?s)Start load request .*Finish load request '[^']+', duration: [\d.]+ms, memory used: [\d.]+MB\.\n.*Start initialize request .*in init\n.*Finish initialize request '[^']+', duration: [\d.]+ms, memory used: [\d.]+MB\.\n.*Start invoke`, log)
 
@@ -338,7 +339,7 @@ func TestGarbageFromTheWorker(t *testing.T) {
 	r := chaosAgent(t, "RUNTIME_TIMEOUT=30")
 	a := r.invoke(`{"do":"garbage"}`)
 	require.Equal(t, 502, a.status, a.body)
-	require.Contains(t, r.stderr.String(), "answers cannot be read")
+	r.stderr.waitFor(t, "answers cannot be read")
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
@@ -467,7 +468,7 @@ func TestExitOnFailure(t *testing.T) {
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": "throw new Error('broken')"}), "GANTRY_EXIT_ON_FAILURE=true")
 	r.launch()
 	require.Equal(t, exitFunction, r.wait())
-	require.Contains(t, r.stderr.String(), "broken")
+	r.stderr.waitFor(t, "broken")
 }
 
 func TestTakenPorts(t *testing.T) {
@@ -480,13 +481,13 @@ func TestTakenPorts(t *testing.T) {
 		r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), name+"="+taken)
 		r.launch()
 		require.Equal(t, exitListen, r.wait())
-		require.Contains(t, r.stderr.String(), name+"="+taken)
-		require.Contains(t, r.stderr.String(), "the port is taken")
+		r.stderr.waitFor(t, name+"="+taken)
+		r.stderr.waitFor(t, "the port is taken")
 	}
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), "EXTENSION_API_ADDR=0.0.0.0:0")
 	r.launch()
 	require.Equal(t, exitListen, r.wait())
-	require.Contains(t, r.stderr.String(), "no loopback address")
+	r.stderr.waitFor(t, "no loopback address")
 }
 
 func TestPlatformCodeInterpreterMissing(t *testing.T) {
@@ -494,7 +495,7 @@ func TestPlatformCodeInterpreterMissing(t *testing.T) {
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": ""}), "PATH=/nowhere")
 	r.launch()
 	require.Equal(t, exitUsage, r.wait())
-	require.Contains(t, r.stderr.String(), "Node.js was not found")
+	r.stderr.waitFor(t, "Node.js was not found")
 }
 
 // TestConcurrentCalls hammers one agent, with clients that leave early among them.

@@ -57,7 +57,7 @@ func TestInterpreterTooOld(t *testing.T) {
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": ""}), "PATH="+bin)
 	r.launch()
 	require.Equal(t, exitUsage, r.wait())
-	require.Contains(t, r.stderr.String(), "is Node.js 8.17.0; Node.js 10 or later is needed")
+	r.stderr.waitFor(t, "is Node.js 8.17.0; Node.js 10 or later is needed")
 }
 
 func TestInitNeedsNoSlot(t *testing.T) {
@@ -90,7 +90,7 @@ func TestLinesWithoutAnEnd(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := os.Stat(flag); return err == nil }, patience, time.Millisecond)
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, 0, r.wait())
-	require.Contains(t, r.stdout.String(), "after the answer, without an end")
+	r.stdout.waitFor(t, "after the answer, without an end")
 }
 
 // TestSlowWorkerKeepsDeadlines: a worker that does not read for longer than the deadline; no call outlives its own.
