@@ -153,6 +153,7 @@ func TestMisbehavingExtensions(t *testing.T) {
 			require.Equal(t, 200, r.invoke("{}").status)
 		}
 		r.waitMetric(`gantry_notification_failures_total{slot="8083"}`, "3")
+		r.stderr.waitFor(t, "notifications fail")
 		require.Equal(t, 1, strings.Count(r.stderr.String(), "notifications fail"), "logged once a minute")
 	})
 	t.Run("floods stdout", func(t *testing.T) {
