@@ -41,8 +41,9 @@ func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
 	h := &history{}
 	for {
 		reloads, reloaded := a.generation()
-		if err == nil && w.Generation != reloads {
-			err = errReloaded
+		if err == nil && w.Generation != reloads { // a reload came first, and has retired it
+			w, err = a.launch()
+			continue
 		}
 		if err == nil {
 			err = a.bring(w)
@@ -64,8 +65,6 @@ func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
 		w, err = a.launch()
 	}
 }
-
-var errReloaded = errors.New("a reload came first")
 
 func (a *Agent) generation() (int, <-chan struct{}) {
 	a.mu.Lock()

@@ -143,12 +143,14 @@ func TestGroupEndsWithItsLeader(t *testing.T) {
 
 func TestStopEscalates(t *testing.T) {
 	s := newSupervisor(t)
-	p, err := s.Start(shell(&output{}, "trap 'exit 3' TERM; while :; do sleep 0.01; done"))
+	var trapped output
+	p, err := s.Start(shell(&trapped, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done"))
 	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(trapped.String(), "ready") }, 30*time.Second, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	time.Sleep(50 * time.Millisecond) // the shell needs a moment to set its trap; without it TERM ends it just as well
 	require.NoError(t, p.Stop(ctx))
+	require.Equal(t, 3, p.Exit().Code)
 
 	var o output
 	exe, err := os.Executable()
