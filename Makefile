@@ -46,7 +46,7 @@ fuzz:
 	@find . -name '*_test.go' -not -path './.*/*' | xargs grep -o '^func Fuzz[A-Za-z]*' | sed 's/:func / /' | sort | while read -r file target; do \
 	  echo "$$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; done
 
-bench: bin/bootstrap
+bench:
 	@.ci/need go node wrk
 	$(GO) run ./bench
 

@@ -12,6 +12,9 @@ import (
 // sinkLimit bounds what waits for a slow stdout, in bytes; what does not fit is dropped and counted.
 const sinkLimit = 4 << 20
 
+// gather is how long the first line waits for company: one write for many lines, also when each call has its own.
+const gather = time.Millisecond
+
 // Sink writes lines to stdout. Write never blocks on the reader of stdout: one goroutine writes, lines wait in a bounded
 // buffer, and what does not fit is dropped, counted, and reported in a line of its own once there is room again.
 type Sink struct {
@@ -96,6 +99,7 @@ func (s *Sink) run() {
 			return
 		} else {
 			<-s.wake
+			time.Sleep(gather)
 		}
 		s.mu.Lock()
 		if cap(batch) <= sinkLimit/4 {

@@ -134,15 +134,16 @@ func (p *Process) Stop(ctx context.Context) error {
 // takes longer than starting a program, and a fresh program has nothing to count yet.
 func (p *Process) Limit(g *Cgroup) error {
 	p.sup.mu.Lock()
-	defer p.sup.mu.Unlock()
 	select {
 	case <-p.exited: // nobody removes it with the process any more
+		p.sup.mu.Unlock()
 		go g.remove()
 		return nil
 	default:
 	}
 	p.cgroup = g
-	return g.add(p.PID)
+	p.sup.mu.Unlock()
+	return g.add(p.PID) // not under the lock: the kernel may take its time
 }
 
 // Kill ends the group at once. Done tells when it is gone.

@@ -90,12 +90,20 @@ func (w *Worker) limit() {
 	if limitErr := w.proc.Limit(group); err == nil {
 		err = limitErr
 	}
+	w.mu.Lock()
 	w.memoryErr = err
+	w.mu.Unlock()
 }
 
 // MemoryErr says why the memory limit is not enforced; nil if it is.
 func (w *Worker) MemoryErr() error {
-	<-w.limited
+	select {
+	case <-w.limited:
+	case <-time.After(stopGrace):
+		return errors.New("the kernel has not applied it in time")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.memoryErr
 }
 
@@ -143,7 +151,6 @@ func closeAll(files []*os.File) {
 // supervise waits for the worker's end, lets its last answers through, and closes the books.
 func (w *Worker) supervise() {
 	<-w.proc.Exited()
-	<-w.limited
 	w.frames.lastRead()
 	<-w.proc.Done()
 	w.frames.flushLogs()

@@ -677,5 +677,5 @@ process.execArgv = [];
 process.on('exit', flush);
 replaceStream('stdout', 1);
 replaceStream('stderr', 2);
-listen();
 load();
+listen(); // last: when the code is loaded the agent may already hand over the first call
