@@ -3,13 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"gantry/process"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
-
-	"gantry/process"
 )
 
 // probeTimeout is below the default time limit of container health checks.
