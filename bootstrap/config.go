@@ -63,12 +63,7 @@ type facts struct {
 // which beats the default. It reads no environment itself. Errors name the setting, where its value came from, and what
 // would be right.
 func load(environ []string, flags map[string]string, f facts) (*config, error) {
-	env := map[string]string{}
-	for _, kv := range environ {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			env[name] = value
-		}
-	}
+	env := variables(environ)
 	c := &config{environment: environ, trust: f.pid == 1, addr: "127.0.0.1:8000"}
 	if f.pid == 1 {
 		c.addr = ":8000"
@@ -97,6 +92,17 @@ func load(environ []string, flags map[string]string, f facts) (*config, error) {
 		}
 	}
 	return c, c.resolve(env, f)
+}
+
+// variables turns a list of NAME=value into a map.
+func variables(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			env[name] = value
+		}
+	}
+	return env
 }
 
 // value finds a setting's value and says where it came from; no source means that it is not set and has no default.

@@ -39,12 +39,7 @@ func (p *program) health(flags map[string]string) error {
 	if err := p.conceal(); err != nil {
 		return err
 	}
-	env := map[string]string{}
-	for _, kv := range p.environ {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			env[name] = value
-		}
-	}
+	env := variables(p.environ)
 	var addr string
 	for _, s := range settings() {
 		if s.env == "GANTRY_OPS_ADDR" {

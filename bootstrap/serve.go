@@ -18,10 +18,8 @@ import (
 
 // serve runs the function until a signal ends it.
 func (p *program) serve(c *config) error {
-	for _, kv := range p.environ {
-		if len(kv) > len("RUNTIME_API_ADDR=") && kv[:len("RUNTIME_API_ADDR=")] == "RUNTIME_API_ADDR=" {
-			return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is set, so the platform wants a custom runtime; this version cannot poll one yet, only serve a container")}
-		}
+	if variables(p.environ)["RUNTIME_API_ADDR"] != "" {
+		return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is set, so the platform wants a custom runtime; this version cannot poll one yet, only serve a container")}
 	}
 	// A closed stdout must not end the agent. Notify, not Ignore: children would inherit that.
 	broken := make(chan os.Signal, 1)

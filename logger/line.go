@@ -75,7 +75,7 @@ func (l *Line) appendJSON(dst []byte) []byte {
 	if l.Stream != "" {
 		dst = append(append(append(dst, `,"stream":"`...), l.Stream...), '"')
 	}
-	dst = appendJSONBytes(append(dst, `,"message":`...), l.Text)
+	dst = appendJSON(append(dst, `,"message":`...), l.Text)
 	if l.Part > 0 || l.More {
 		dst = strconv.AppendInt(append(dst, `,"part":`...), int64(l.Part), 10)
 		dst = strconv.AppendBool(append(dst, `,"last":`...), !l.More)
@@ -97,8 +97,6 @@ func (l *Line) jsonLevel() string {
 
 // AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD.
 func AppendJSONString(dst []byte, s string) []byte { return appendJSON(dst, s) }
-
-func appendJSONBytes(dst, s []byte) []byte { return appendJSON(dst, s) }
 
 const hexDigits = "0123456789abcdef"
 
