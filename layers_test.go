@@ -18,7 +18,7 @@ var ranks = map[string]int{
 	"bootstrap": 4,
 	"api":       3,
 	"agent":     2,
-	"runtime":   1, "extension": 1,
+	"runtime":   1, "extension": 1, "auth": 1,
 	"context": 0, "fault": 0, "logger": 0, "process": 0, "telemetry": 0, "runtime/frame": 0,
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"gantry/fault"
@@ -18,7 +19,7 @@ type Summary struct {
 	Duration time.Duration
 	// Billed is Duration rounded up to whole milliseconds.
 	Billed time.Duration
-	// MemoryMB is the limit, MemoryUsed the peak of the worker's process tree so far, both in MB (2^20 bytes).
+	// MemoryMB is the limit, or what the caller asked for, MemoryUsed the peak of the worker's process tree so far, both in MB (2^20 bytes).
 	MemoryMB   int
 	MemoryUsed float64
 	// CPU is how many cores the worker's process tree kept busy on average during the call.
@@ -102,7 +103,7 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request, firs
 		}
 	}
 	usage := meter.Read(now)
-	r.Summary = summarize(now.Sub(began), meter.CPU()-cpu, usage.Peak, fn.MemoryMB)
+	r.Summary = summarize(now.Sub(began), meter.CPU()-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, fn.MemoryMB))
 	r.Waited = l.Waited
 	l.release()
 	return r

@@ -12,7 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Header names in the spelling of the platform (docs/COMPATIBILITY.md, docs/COMPATIBILITY.md).
+// Header names in the spelling of the platform (docs/COMPATIBILITY.md).
 const (
 	headerRequestID = "X-Cff-Request-Id"
 	headerErrCode   = "X-Func-Err-Code"
@@ -26,8 +26,9 @@ const (
 // retryAfter is sent with 429 and 503, in seconds.
 const retryAfter = "1"
 
-// status is the one table from kinds of faults to HTTP statuses of the function listener.
-var status = map[fault.Kind]int{
+// functionStatus is the table from kinds of faults to HTTP statuses of the function listener; a v1 body of the platform
+// API has the same numbers as its status.
+var functionStatus = map[fault.Kind]int{
 	fault.Internal:     fasthttp.StatusInternalServerError,
 	fault.Invalid:      fasthttp.StatusBadRequest,
 	fault.TooLarge:     fasthttp.StatusRequestEntityTooLarge,
@@ -43,6 +44,34 @@ var status = map[fault.Kind]int{
 	fault.Crash:        fasthttp.StatusBadGateway,
 	fault.OutOfMemory:  fasthttp.StatusBadGateway,
 	fault.Init:         fasthttp.StatusBadGateway,
+}
+
+// apiAnswer is how the platform API answers a kind of fault: refused with a status and the platform's general code, or, as
+// an outcome of the function, with 200.
+type apiAnswer struct {
+	refused bool
+	status  int
+	code    string
+}
+
+// apiAnswers is the table for the platform API (pages ErrorCode and functiongraph_06_0125).
+var apiAnswers = map[fault.Kind]apiAnswer{
+	fault.Internal:     {true, fasthttp.StatusInternalServerError, "FSS.0500"},
+	fault.Invalid:      {true, fasthttp.StatusBadRequest, "FSS.0400"},
+	fault.TooLarge:     {true, fasthttp.StatusRequestEntityTooLarge, "FSS.0413"},
+	fault.Unauthorized: {true, fasthttp.StatusUnauthorized, "FSS.0401"},
+	fault.Forbidden:    {true, fasthttp.StatusForbidden, "FSS.0403"},
+	fault.NotFound:     {true, fasthttp.StatusNotFound, "FSS.0404"},
+	fault.Conflict:     {true, fasthttp.StatusConflict, "FSS.0409"},
+	fault.Throttled:    {true, fasthttp.StatusTooManyRequests, "FSS.0429"},
+	fault.Unavailable:  {true, fasthttp.StatusServiceUnavailable, "FSS.0503"},
+	fault.Event:        {true, fasthttp.StatusNotAcceptable, "FSS.0406"},
+	fault.Function:     {status: fasthttp.StatusOK},
+	// As an outcome of the function 200; refused with it is only the gateway's own time limit.
+	fault.Timeout:     {status: fasthttp.StatusGatewayTimeout, code: "FSS.0504"},
+	fault.Crash:       {status: fasthttp.StatusOK},
+	fault.OutOfMemory: {status: fasthttp.StatusOK},
+	fault.Init:        {status: fasthttp.StatusOK},
 }
 
 const (
@@ -66,6 +95,11 @@ func write(ctx *fasthttp.RequestCtx, id string, r *agent.Result, local bool) {
 		code, userSide = f.Code, f.UserSide()
 		writeFault(ctx, f, local)
 	}
+	writeOutcome(h, code, userSide, r)
+}
+
+// writeOutcome sets the headers that tell how a call ended, on either listener.
+func writeOutcome(h *fasthttp.ResponseHeader, code int, userSide bool, r *agent.Result) {
 	h.Set(headerErrCode, strconv.Itoa(code))
 	h.Set(headerIsErr, strconv.FormatBool(userSide))
 	h.SetBytesV(headerSummary, appendSummary(make([]byte, 0, 128), &r.Summary))
@@ -77,7 +111,7 @@ func write(ctx *fasthttp.RequestCtx, id string, r *agent.Result, local bool) {
 
 func writeFault(ctx *fasthttp.RequestCtx, f *fault.Error, local bool) {
 	body := f.Text(local)
-	ctx.Response.SetStatusCode(status[f.Kind])
+	ctx.Response.SetStatusCode(functionStatus[f.Kind])
 	ctx.Response.Header.SetContentType(contentText)
 	if len(body) > 0 && body[0] == '{' {
 		ctx.Response.Header.SetContentType(contentJSON)

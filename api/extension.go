@@ -66,7 +66,7 @@ func (e *extensionAPI) register(ctx *fasthttp.RequestCtx) {
 
 func (e *extensionAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
 	e.Log.Info("extension request refused", zap.String("type", f.Type), zap.String("message", f.Message))
-	e.answer(ctx, status[f.Kind], f.Type, f.Message)
+	e.answer(ctx, functionStatus[f.Kind], f.Type, f.Message)
 }
 
 // registered is the answer to a registration, good or bad; errorInfo is always there.

@@ -90,17 +90,22 @@ func (f *functionAPI) init(ctx *fasthttp.RequestCtx) {
 
 // invocation builds the call from the headers and claims its request id.
 func (f *functionAPI) invocation(h *fasthttp.RequestHeader) *fncontext.Invocation {
-	inv := &fncontext.Invocation{Function: f.Function, Credentials: f.Credentials, RequestID: f.requestID(h)}
+	inv := &fncontext.Invocation{Function: f.Function, Credentials: f.Credentials, RequestID: f.requestID(h), Trace: traceOf(h)}
 	if v := h.Peek(headerLogType); len(v) > 0 {
 		inv.Tail = strings.EqualFold(string(v), "tail")
-	}
-	if v := h.Peek("Traceparent"); len(v) > 0 {
-		inv.Trace = fncontext.Trace{Parent: string(v), State: string(h.Peek("Tracestate"))}
 	}
 	if f.TrustHeaders {
 		f.platform(h, inv)
 	}
 	return inv
+}
+
+// traceOf passes the caller's trace context on, from either listener.
+func traceOf(h *fasthttp.RequestHeader) fncontext.Trace {
+	if v := h.Peek("Traceparent"); len(v) > 0 {
+		return fncontext.Trace{Parent: string(v), State: string(h.Peek("Tracestate"))}
+	}
+	return fncontext.Trace{}
 }
 
 // requestID takes the caller's id if it is a UUID that is not in flight; else it makes one.

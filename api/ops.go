@@ -55,7 +55,7 @@ func (o *opsAPI) route(ctx *fasthttp.RequestCtx) {
 }
 
 func (o *opsAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
-	o.text(ctx, status[f.Kind], f.Message)
+	o.text(ctx, functionStatus[f.Kind], f.Message)
 }
 
 func (o *opsAPI) text(ctx *fasthttp.RequestCtx, code int, text string) {

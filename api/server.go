@@ -48,16 +48,20 @@ func listen(name, setting, addr string) (net.Listener, error) {
 	return nil, fmt.Errorf("%s listener (%s=%s): %w%s", name, setting, addr, err, hint)
 }
 
-// newServer assembles the chain that every request passes, outermost first: panics become answers, unclean requests and
-// foreign hosts are refused, then route.
+// newServer assembles the chain that every request passes, outermost first: panics become answers, unclean requests and,
+// on loopback, foreign hosts are refused, then route.
 func newServer(name string, ln net.Listener, bodyLimit int, log *zap.Logger, refuse refuser, route fasthttp.RequestHandler) *Server {
-	s := &Server{name: name, ln: ln}
-	checked := route
 	if loopback(ln.Addr()) {
-		checked = checkHost(refuse, checked)
+		route = checkHost(refuse, route)
 	}
+	return newProxiedServer(name, ln, bodyLimit, log, refuse, route)
+}
+
+// newProxiedServer is newServer for a listener behind a proxy, which passes its own host on.
+func newProxiedServer(name string, ln net.Listener, bodyLimit int, log *zap.Logger, refuse refuser, route fasthttp.RequestHandler) *Server {
+	s := &Server{name: name, ln: ln}
 	s.http = &fasthttp.Server{
-		Handler: recovered(name, log, refuse, checkClean(refuse, checked)),
+		Handler: recovered(name, log, refuse, checkClean(refuse, route)),
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
 			f := unreadable(ctx, err, bodyLimit)
 			if f.Kind == fault.TooLarge {

@@ -13,9 +13,9 @@ import (
 
 func TestEveryKindHasAStatus(t *testing.T) {
 	for _, k := range fault.Kinds() {
-		require.NotZero(t, status[k], k)
+		require.NotZero(t, functionStatus[k], k)
 	}
-	require.Len(t, status, len(fault.Kinds()))
+	require.Len(t, functionStatus, len(fault.Kinds()))
 }
 
 func TestClean(t *testing.T) {

@@ -41,6 +41,7 @@ type config struct {
 	addr, extensionAddr, opsAddr string
 	// extensionAddrSet tells an address that somebody chose.
 	extensionAddrSet    bool
+	api                 apiConfig
 	shutdownTimeout     time.Duration
 	exitOnFailure       bool
 	uid, gid            int
@@ -164,7 +165,7 @@ func (c *config) resolve(env map[string]string, f facts) error {
 		}
 	}
 	c.extensionDirs = strings.Join(dirs, ":")
-	return nil
+	return c.api.resolve()
 }
 
 func (c *config) pickLanguage(path string) error {

@@ -7,6 +7,7 @@ import (
 	"gantry/api"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -33,43 +34,59 @@ func (p *program) serve(c *config) error {
 	if err != nil {
 		return err
 	}
-	servers, err := in.listen()
-	if err != nil {
+	s := &serving{instance: in}
+	if err := s.listen(); err != nil {
+		for _, server := range append(s.callers, s.others...) {
+			server.Close()
+		}
 		in.close(time.Now().Add(time.Second))
+		if f := (*failure)(nil); errors.As(err, &f) {
+			return f
+		}
 		return &failure{exitListen, err}
 	}
-	s := &serving{instance: in, servers: append(servers, in.extensions), ended: make(chan error, 3)}
 	return s.run(signals)
 }
 
 // listen binds what callers see. The extension API is bound already.
-func (in *instance) listen() ([]*api.Server, error) {
-	c := in.cfg
+func (s *serving) listen() error {
+	in, c := s.instance, s.cfg
 	function, err := api.ListenFunction(&api.FunctionConfig{
 		Addr: c.addr, Agent: in.agent, Function: &c.fn,
 		Credentials: fncontext.NewCredentials(c.secrets), TrustHeaders: c.trust, Log: in.log,
 	})
 	if err != nil {
-		return nil, err
+		return err
+	}
+	s.callers = append(s.callers, function)
+	platform, err := in.listenPlatform()
+	if err != nil {
+		return err
+	}
+	if platform != nil {
+		s.callers = append(s.callers, platform)
 	}
 	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Metrics: in.metrics, Log: in.log})
 	if err != nil {
-		function.Close()
-		return nil, err
+		return err
 	}
-	return []*api.Server{function, ops}, nil
+	s.others = append(s.others, ops)
+	return nil
 }
 
 // serving is a running instance with its listeners.
 type serving struct {
 	*instance
-	servers []*api.Server
+	callers []*api.Server // those whose callers wait for the function
+	others  []*api.Server
 	ended   chan error // of listeners
 }
 
 func (s *serving) run(signals <-chan os.Signal) error {
 	fields := []zap.Field{zap.String("urn", s.cfg.fn.URN()), zap.String("runtime", s.cfg.program)}
-	for _, server := range s.servers {
+	servers := append(append(slices.Clone(s.callers), s.others...), s.extensions)
+	s.ended = make(chan error, len(servers))
+	for _, server := range servers {
 		fields = append(fields, zap.Stringer(server.Name(), server.Addr()))
 		go func() { s.ended <- server.Serve() }()
 	}
@@ -150,7 +167,7 @@ func (s *serving) staged(deadline time.Time) {
 	s.agent.Stop(deadline.Add(-left / 4))
 	answered, cancelAnswered := context.WithTimeout(context.Background(), left/16)
 	defer cancelAnswered()
-	for _, server := range s.servers[:1] { // the last answers, while extensions still run
+	for _, server := range s.callers { // the last answers, while extensions still run
 		if err := server.Shutdown(answered); err != nil {
 			s.log.Debug("connections left", zap.String("listener", server.Name()), zap.Error(err))
 		}

@@ -56,6 +56,13 @@ func settings() []setting {
 		{env: "GANTRY_ADDR", flag: "addr", help: "function listener; default: 127.0.0.1:8000, as PID 1 :8000", apply: address(func(c *config) *string { return &c.addr })},
 		{env: "EXTENSION_API_ADDR", flag: "extension-addr", fallback: "127.0.0.1:8091", help: "extension API, loopback only", apply: address(func(c *config) *string { return &c.extensionAddr })},
 		{env: "GANTRY_OPS_ADDR", flag: "ops-addr", fallback: "127.0.0.1:8092", help: "ops listener: /healthz, /readyz, /metrics", apply: address(func(c *config) *string { return &c.opsAddr })},
+		{env: "GANTRY_API_ADDR", flag: "api-addr", help: "platform API: host:port, on for 127.0.0.1:8079, or off; default: off, but on when GANTRY_API_USERS_FILE or GANTRY_API_AUTH=none asks for it", apply: apiAddress},
+		{env: "GANTRY_API_AUTH", flag: "api-auth", fallback: "required", help: "required, or none: anybody may call, which is for loopback only", apply: oneOf(func(c *config) *string { return &c.api.auth }, "required", "none")},
+		{env: "GANTRY_API_USERS_FILE", flag: "api-users-file", help: "JSON file of the users of the platform API", apply: text(func(c *config) *string { return &c.api.usersFile })},
+		{env: "GANTRY_API_TLS_CERT", flag: "api-tls-cert", help: "file with the certificate chain of the platform API, PEM", apply: text(func(c *config) *string { return &c.api.cert })},
+		{env: "GANTRY_API_TLS_KEY", flag: "api-tls-key", help: "file with its private key, PEM", apply: text(func(c *config) *string { return &c.api.key })},
+		{env: "GANTRY_API_BEHIND_PROXY", flag: "api-behind-proxy", fallback: "false", help: "a proxy in front of the platform API ends TLS; its X-Forwarded-For is believed", apply: truth(func(c *config) *bool { return &c.api.behindProxy })},
+		{env: "GANTRY_API_GATEWAY_TIMEOUT", flag: "api-gateway-timeout", help: "answer 504 after this time while the function goes on, as the platform's gateway does after 90; default: never", apply: seconds(func(c *config) *time.Duration { return &c.api.gatewayTimeout })},
 		{env: "GANTRY_SHUTDOWN_TIMEOUT", flag: "shutdown-timeout", fallback: "8", help: "one deadline for the whole stop", apply: seconds(func(c *config) *time.Duration { return &c.shutdownTimeout })},
 		{env: "GANTRY_EXIT_ON_FAILURE", flag: "exit-on-failure", fallback: "false", help: "exit instead of answering with the reason when the function cannot be loaded or initialised", apply: truth(func(c *config) *bool { return &c.exitOnFailure })},
 		{env: "GANTRY_UID", flag: "uid", fallback: "-1", help: "user id of workers and extensions when started as root, -1 for unchanged", apply: number(-1, 1<<31-2, func(c *config) *int { return &c.uid })},
@@ -200,6 +207,22 @@ func address(field func(*config) *string) func(*config, string) error {
 		*field(c) = v
 		return nil
 	}
+}
+
+// apiAddress is address, or the words on and off.
+func apiAddress(c *config, v string) error {
+	switch v {
+	case "on":
+		c.api.addr = defaultAPIAddr
+		return nil
+	case "off":
+		c.api.off = true
+		return nil
+	}
+	if err := address(func(c *config) *string { return &c.api.addr })(c, v); err != nil {
+		return problem(err.Error() + ", or on, or off")
+	}
+	return nil
 }
 
 // defaultCodeRoot is where the platform puts code, else where the user stands.

@@ -14,6 +14,9 @@ type Invocation struct {
 	// Alias is the alias the call was addressed to, without its "!"; empty if none.
 	Alias    string
 	Workflow Workflow
+	// MemoryMB is the memory size that the caller asked for and the summary reports; zero means the function's own. The
+	// limit in force is always the function's.
+	MemoryMB int
 	// Tail asks for the last lines of the call's log in the answer.
 	Tail  bool
 	Async bool

@@ -75,6 +75,19 @@ const (
 	codeUserSideLast  = 4999
 )
 
+// Codes of the platform's own API (pages ErrorCode and the gateway's error table; docs/COMPATIBILITY.md). Package api has
+// the general one of each kind; these say more.
+const (
+	APIMemory         = "FSS.1007"   // X-Cff-Instance-Memory is not in the platform's list
+	APINoFunction     = "FSS.1051"   // no such function here
+	APINoVersion      = "FSS.1052"   // the function has no such version
+	APINoAlias        = "FSS.1053"   // the function has no such alias
+	APIURN            = "FSS.1309"   // the function URN cannot be read
+	APINoRoute        = "APIGW.0101" // no such API
+	APIGatewayTimeout = "APIGW.0201" // the answer did not come in the gateway's time
+	APIAuthentication = "APIGW.0301" // who is calling cannot be told
+)
+
 // Error types that the agent itself produces. Types of user errors are the names of the user's own exceptions.
 const (
 	TypeTimeout     = "Runtime.Timeout"
@@ -87,6 +100,7 @@ const (
 	TypeBadRequest  = "Request.Invalid"
 	TypeForbidden   = "Request.Forbidden"
 	TypeNotFound    = "Request.NotFound"
+	TypeUnknown     = "Request.Unauthorized"
 	TypeThrottled   = "Instance.Throttled"
 	TypeDraining    = "Instance.Draining"
 	TypeInternal    = "Gantry.Internal"
@@ -98,6 +112,8 @@ type Error struct {
 	Type    string
 	Code    int
 	Message string
+	// APICode is the code on the platform's API, like FSS.1051. Empty means the general code of the kind.
+	APICode string
 	// Body holds the worker's own bytes, sent to the caller unchanged (docs/COMPATIBILITY.md). Empty for the agent's errors.
 	Body []byte
 	// Hint says what to do about it; Stderr holds the worker's last lines. Both are shown to local callers only.

@@ -23,6 +23,7 @@ type Metrics struct {
 	set *metrics.Set
 
 	outcomes map[string]*metrics.Counter
+	api      map[string]*metrics.Counter
 
 	Duration     *Histogram
 	InitDuration *Histogram
@@ -41,7 +42,7 @@ type Metrics struct {
 func NewMetrics(outcomes []string) *Metrics {
 	s := metrics.NewSet()
 	m := &Metrics{
-		set: s, outcomes: map[string]*metrics.Counter{},
+		set: s, outcomes: map[string]*metrics.Counter{}, api: map[string]*metrics.Counter{},
 		Duration:     newHistogram("gantry_invocation_duration_seconds"),
 		InitDuration: newHistogram("gantry_init_duration_seconds"),
 		QueueWait:    newHistogram("gantry_queue_wait_seconds"),
@@ -52,6 +53,7 @@ func NewMetrics(outcomes []string) *Metrics {
 	}
 	for _, o := range outcomes {
 		m.outcomes[o] = s.NewCounter(fmt.Sprintf("gantry_invocations_total{outcome=%q}", o))
+		m.api[o] = s.NewCounter(fmt.Sprintf("gantry_api_requests_total{outcome=%q}", o))
 	}
 	for i := range Slots {
 		slot := strconv.Itoa(firstPort + i)
@@ -65,6 +67,13 @@ func NewMetrics(outcomes []string) *Metrics {
 // Outcome counts one ended call; an outcome outside the closed list is counted nowhere.
 func (m *Metrics) Outcome(name string) {
 	if c := m.outcomes[name]; c != nil {
+		c.Inc()
+	}
+}
+
+// API counts one request of the platform API by the same list: success is any answer that is no refusal.
+func (m *Metrics) API(outcome string) {
+	if c := m.api[outcome]; c != nil {
 		c.Inc()
 	}
 }

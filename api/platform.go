@@ -1,0 +1,302 @@
+package api
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"gantry/agent"
+	"gantry/auth"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/telemetry"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	fncontext "gantry/context"
+)
+
+// PlatformConfig is what the platform API needs.
+type PlatformConfig struct {
+	Addr     string
+	Agent    *agent.Agent
+	Function *fncontext.Function
+	// Credentials are handed to the function; those of callers never are.
+	Credentials fncontext.Credentials
+	Gate        *auth.Gate
+	// Local says that the address must be one of loopback: what else guards the listener relies on it.
+	Local bool
+	// Cert and Key are files in PEM; both or none. They are read again when they change.
+	Cert, Key string
+	// BehindProxy says that a proxy ends TLS: hosts are not checked, and X-Forwarded-For tells the peer.
+	BehindProxy bool
+	// GatewayTimeout ends the wait of a caller as the platform's gateway does, not the call; zero means never.
+	GatewayTimeout time.Duration
+	Metrics        *telemetry.Metrics
+	Log            *zap.Logger
+}
+
+// ListenPlatform binds the platform API: the invocation of the function and the part of IAM that SDKs need for it.
+func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
+	ln, err := listen("platform", "GANTRY_API_ADDR", cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Local && !loopback(ln.Addr()) {
+		return nil, errors.Join(fmt.Errorf("platform listener: %s leads to %s, which is no loopback address; write 127.0.0.1:PORT", cfg.Addr, ln.Addr()), ln.Close())
+	}
+	p := &platformAPI{PlatformConfig: cfg, local: loopback(ln.Addr()) && !cfg.BehindProxy}
+	// Whoever guesses keys must not fill the log.
+	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
+	}))
+	if cfg.Cert != "" {
+		certificate, err := openCertificate(cfg.Cert, cfg.Key, cfg.Log)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("platform listener: %w", err), ln.Close())
+		}
+		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get})
+	}
+	refuse := func(ctx *fasthttp.RequestCtx, f *fault.Error) { p.refuse(&exchange{ctx: ctx, id: uuid.NewString()}, f) }
+	build := newServer
+	if cfg.BehindProxy {
+		build = newProxiedServer
+	}
+	return build("platform", ln, MaxEvent, cfg.Log, refuse, checkOrigin(refuse, p.serve)), nil
+}
+
+type platformAPI struct {
+	*PlatformConfig
+	// local callers see hints and the worker's last lines.
+	local bool
+}
+
+// exchange is one request on its way through the platform API.
+type exchange struct {
+	ctx    *fasthttp.RequestCtx
+	id     string
+	caller *auth.Caller
+	// urn is set on routes of the function.
+	urn fncontext.URN
+}
+
+// route is one row of the table of routes. docs/openapi.json is held against it by a test.
+type route struct {
+	method, pattern string
+	// action is what the caller must be allowed to do; empty for routes that only need a caller.
+	action auth.Action
+	// open routes need no credentials.
+	open bool
+	// limit is the largest body in bytes.
+	limit int
+	serve func(*platformAPI, *exchange)
+}
+
+const functionPath = "/v2/{project_id}/fgs/functions/{function_urn}"
+
+// identityBodyLimit bounds the bodies of the IAM routes.
+const identityBodyLimit = 64 << 10
+
+func routes() []route {
+	return []route{
+		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations", action: auth.Invoke, limit: MaxEvent, serve: (*platformAPI).invoke},
+		{method: fasthttp.MethodPost, pattern: "/v3/auth/tokens", open: true, limit: identityBodyLimit, serve: (*platformAPI).createToken},
+		{method: fasthttp.MethodGet, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
+		{method: fasthttp.MethodHead, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
+		{method: fasthttp.MethodGet, pattern: "/v3/projects", limit: identityBodyLimit, serve: (*platformAPI).listProjects},
+	}
+}
+
+// table is routes, taken apart once.
+var table = func() (parsed []parsedRoute) {
+	for _, r := range routes() {
+		parsed = append(parsed, parsedRoute{route: r, segments: strings.Split(r.pattern[1:], "/")})
+	}
+	return parsed
+}()
+
+type parsedRoute struct {
+	route
+	segments []string
+}
+
+// match compares a path with the pattern and returns what stands in the places of its names, not decoded.
+func (r *parsedRoute) match(path []byte) (params [2][]byte, ok bool) {
+	rest, n := path, 0
+	for _, want := range r.segments {
+		if len(rest) == 0 || rest[0] != '/' {
+			return params, false
+		}
+		segment := rest[1:]
+		if end := bytes.IndexByte(segment, '/'); end >= 0 {
+			segment = segment[:end]
+		}
+		rest = rest[1+len(segment):]
+		switch {
+		case want[0] == '{' && len(segment) > 0:
+			params[n] = segment
+			n++
+		case want != string(segment):
+			return params, false
+		}
+	}
+	return params, len(rest) == 0
+}
+
+// serve finds the route, lets the caller in, finds the function, and checks what the caller may do, in this order.
+func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
+	x := &exchange{ctx: ctx, id: uuid.NewString()}
+	var allow []string
+	for i := range table {
+		r := &table[i]
+		params, ok := r.match(ctx.URI().PathOriginal())
+		if !ok {
+			continue
+		}
+		if r.method != string(ctx.Method()) {
+			allow = append(allow, r.method)
+			continue
+		}
+		if err := p.admit(x, r, params); err != nil {
+			p.refuse(x, fault.From(err))
+			return
+		}
+		r.serve(p, x)
+		return
+	}
+	f := &fault.Error{
+		Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, APICode: fault.APINoRoute,
+		Message: fmt.Sprintf("The API does not exist or has not been published in the environment: no route %.200q", ctx.URI().PathOriginal()),
+	}
+	if len(allow) > 0 {
+		f.Message = fmt.Sprintf("method %.20s is not allowed here; use %s", ctx.Method(), strings.Join(allow, ", "))
+	}
+	p.refuse(x, f)
+	if len(allow) > 0 {
+		ctx.Response.SetStatusCode(fasthttp.StatusMethodNotAllowed)
+		ctx.Response.Header.Set("Allow", strings.Join(allow, ", "))
+	}
+}
+
+func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) error {
+	if n := len(x.ctx.Request.Body()); n > r.limit {
+		return tooLarge(n, r.limit)
+	}
+	if r.open {
+		return nil
+	}
+	var err error
+	if x.caller, err = p.Gate.Check(p.request(x.ctx)); err != nil {
+		return err
+	}
+	if r.action == "" {
+		return nil
+	}
+	project, err := unescape("project_id", params[0])
+	if err != nil {
+		return err
+	}
+	if err := p.Gate.Authorize(x.caller, r.action, project); err != nil {
+		return err
+	}
+	name, err := unescape("function_urn", params[1])
+	if err != nil {
+		return err
+	}
+	x.urn, err = fncontext.ParseURN(name)
+	if err != nil {
+		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, APICode: fault.APIURN, Message: err.Error()}
+	}
+	return p.find(x.urn, project)
+}
+
+func unescape(name string, raw []byte) (string, error) {
+	s, err := url.PathUnescape(string(raw))
+	if err != nil {
+		return "", invalid(fmt.Sprintf("%s %.200q is not percent-encoded rightly", name, raw))
+	}
+	return s, nil
+}
+
+// request is what the gate sees of a request.
+func (p *platformAPI) request(ctx *fasthttp.RequestCtx) *auth.Request {
+	return &auth.Request{
+		Method: string(ctx.Method()), Path: ctx.URI().PathOriginal(), Query: ctx.URI().QueryString(), Body: ctx.Request.Body(),
+		Values: ctx.Request.Header.PeekAll, Peer: p.peer(ctx),
+	}
+}
+
+// peer is the address of the caller; behind a proxy the last one that the proxy added.
+func (p *platformAPI) peer(ctx *fasthttp.RequestCtx) netip.Addr {
+	if p.BehindProxy {
+		if lines := ctx.Request.Header.PeekAll("X-Forwarded-For"); len(lines) > 0 {
+			last := lines[len(lines)-1]
+			last = bytes.TrimSpace(last[bytes.LastIndexByte(last, ',')+1:])
+			if addr, err := netip.ParseAddr(string(last)); err == nil {
+				return addr
+			}
+		}
+	}
+	addr, _ := netip.AddrFromSlice(ctx.RemoteIP()) // the zero address is one peer too
+	return addr
+}
+
+// find says whether u is the function that is served here: one name, one version, also under "latest", and its aliases.
+func (p *platformAPI) find(u fncontext.URN, project string) error {
+	fn := p.Function
+	is := func(field, value string) bool { return field == "" || field == value }
+	switch {
+	case project != fn.Project, !is(u.Region, fn.Region), !is(u.Project, fn.Project), !is(u.Package, fn.Package), u.Name != fn.Name:
+		return p.missing(fault.APINoFunction, "Not found the function")
+	case u.Alias != "" && !slices.Contains(fn.Aliases, u.Alias):
+		return p.missing(fault.APINoAlias, fmt.Sprintf("Not found the alias %q", u.Alias))
+	case u.Alias == "" && u.Version != fn.Version && u.Version != fncontext.Latest:
+		return p.missing(fault.APINoVersion, fmt.Sprintf("Not found the version %q", u.Version))
+	}
+	return nil
+}
+
+func (p *platformAPI) missing(code, message string) error {
+	return &fault.Error{
+		Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, APICode: code,
+		Message: message + ": here is project " + p.Function.Project + ", " + p.Function.URN(),
+	}
+}
+
+// refuse answers with the platform's error body and X-Request-Id.
+func (p *platformAPI) refuse(x *exchange, f *fault.Error) {
+	a := apiAnswers[f.Kind]
+	if f.APICode != "" {
+		a.code = f.APICode
+	}
+	p.Metrics.API(f.Kind.String())
+	if f.Kind == fault.Internal {
+		p.Log.Error("platform API request failed", zap.String("request_id", x.id), zap.Error(f))
+	} else if ce := p.Log.Check(zap.InfoLevel, "platform API request refused"); ce != nil {
+		ce.Write(zap.String("request_id", x.id), zap.String("code", a.code), zap.Stringer("peer", p.peer(x.ctx)))
+	}
+	p.respond(x, a.status, appendError(nil, a.code, f.Message))
+	if f.Kind == fault.Throttled || f.Kind == fault.Unavailable {
+		x.ctx.Response.Header.Set("Retry-After", retryAfter)
+	}
+}
+
+func (p *platformAPI) respond(x *exchange, status int, body []byte) {
+	x.ctx.Response.SetStatusCode(status)
+	x.ctx.Response.Header.Set(headerGatewayID, x.id)
+	x.ctx.Response.Header.SetContentType(contentJSON)
+	x.ctx.Response.SetBodyRaw(body)
+}
+
+func appendError(b []byte, code, message string) []byte {
+	b = logger.AppendJSONString(append(b, `{"error_code":`...), code)
+	return append(logger.AppendJSONString(append(b, `,"error_msg":`...), message), '}')
+}

@@ -1,0 +1,197 @@
+// Package auth says who may call the platform API: users with passwords, tokens and access keys from one file, and the
+// verification of signed requests. It serves nothing and starts nothing.
+package auth
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"gantry/fault"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Action is what a user may be allowed to do; its text is the word in the users file.
+type Action string
+
+// The platform's actions (docs/COMPATIBILITY.md): FunctionGraph:function:invoke and FunctionGraph:function:invokeAsync.
+const (
+	Invoke      Action = "invoke"
+	InvokeAsync Action = "invokeAsync"
+)
+
+// Actions is the closed list.
+func Actions() []Action { return []Action{Invoke, InvokeAsync} }
+
+// Config is what a Gate needs.
+type Config struct {
+	// UsersFile is the file of users. Empty means that everybody may do everything; the listener must be on loopback then.
+	UsersFile string
+	// ProjectID and Project are id and name of the one project here; the name is the region's, as on the platform.
+	ProjectID, Project string
+	// Secure is set when nobody between caller and agent can change a body: TLS, or a loopback listener.
+	Secure bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	Log *zap.Logger
+}
+
+// Gate decides who may call. Its methods are safe for concurrent use. Errors are *fault.Error with the platform's codes.
+type Gate struct {
+	cfg       *Config
+	directory atomic.Pointer[directory]
+	checking  sync.Mutex
+	checked   atomic.Int64 // unix nanoseconds of the last look at the file
+	keys      *lockout     // by access key and peer
+	names     *lockout     // by user name and peer
+}
+
+// Caller is somebody who was let in.
+type Caller struct {
+	user *user
+	// token is nil for a signed request.
+	token *Token
+}
+
+// Name returns the user's name, for the log.
+func (c *Caller) Name() string { return c.user.Name }
+
+// Open reads the users file. An error says what is wrong with it, never what a secret in it is.
+func Open(cfg *Config) (*Gate, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	g := &Gate{cfg: cfg, keys: newLockout(cfg.Now), names: newLockout(cfg.Now)}
+	if cfg.UsersFile == "" {
+		g.directory.Store(openToAll())
+		return g, nil
+	}
+	d, err := readDirectory(cfg.UsersFile)
+	if err != nil {
+		return nil, err
+	}
+	g.adopt(d)
+	return g, nil
+}
+
+// openToAll is the directory of a gate that asks nobody. Its tokens are signed all the same, with a secret of this process.
+func openToAll() *directory {
+	d := &directory{Domain: defaultDomain, open: true}
+	d.setSecret(rand.Text() + rand.Text())
+	return d
+}
+
+func (g *Gate) adopt(d *directory) {
+	g.directory.Store(d)
+	for _, remark := range d.remarks {
+		g.cfg.Log.Warn(remark, zap.String("file", g.cfg.UsersFile))
+	}
+}
+
+// fileInterval is how long a change of the users file may go unnoticed.
+const fileInterval = time.Second
+
+// users returns the directory in force. It looks at the file at most once a second, on the goroutine of whoever asks; a
+// file that cannot be used leaves the old users in force, and says so in the log once per change.
+func (g *Gate) users() *directory {
+	d := g.directory.Load()
+	now := g.cfg.Now().UnixNano()
+	if since := now - g.checked.Load(); d.open || since >= 0 && since < int64(fileInterval) || !g.checking.TryLock() {
+		return d
+	}
+	defer g.checking.Unlock()
+	g.checked.Store(now)
+	id := identify(g.cfg.UsersFile)
+	if id == d.id || id == d.refused {
+		return d
+	}
+	fresh, err := readDirectory(g.cfg.UsersFile)
+	if err != nil {
+		old := *d
+		old.refused = id
+		g.directory.Store(&old)
+		g.cfg.Log.Error("the users file changed and cannot be used: the users from before it stay in force", zap.Error(err))
+		return &old
+	}
+	g.adopt(fresh)
+	g.cfg.Log.Info("users file read again", zap.Int("users", len(fresh.Users)))
+	return fresh
+}
+
+// Request is what the gate needs to know of a request. The slices are not kept.
+type Request struct {
+	Method string
+	// Path and Query are as they came, not decoded.
+	Path, Query, Body []byte
+	// Values returns the values of a header, trimmed; the name is in lower case. The result is valid until the next call.
+	Values func(name string) [][]byte
+	// Peer is where the request comes from.
+	Peer netip.Addr
+}
+
+const (
+	headerAuthorization = "authorization"
+	headerToken         = "x-auth-token"
+	headerDate          = "x-sdk-date"
+	headerContentHash   = "x-sdk-content-sha256"
+	headerSecurityToken = "x-security-token"
+	headerHost          = "host"
+)
+
+// Check lets a caller in, by token or by signature; a token goes before a signature.
+func (g *Gate) Check(r *Request) (*Caller, error) {
+	d := g.users()
+	if d.open {
+		return &Caller{user: anonymous}, nil
+	}
+	tokens := r.Values(headerToken)
+	if len(tokens) > 1 {
+		return nil, unauthorized("X-Auth-Token is there more than once")
+	}
+	if len(tokens) == 1 && len(tokens[0]) > 0 {
+		token, u, err := g.parse(d, string(tokens[0]))
+		if err != nil {
+			return nil, err
+		}
+		return &Caller{user: u, token: token}, nil
+	}
+	lines := r.Values(headerAuthorization)
+	switch len(lines) {
+	case 0:
+		return nil, unauthorized("no credentials: send X-Auth-Token with a token of POST /v3/auth/tokens, or sign the request with AK/SK (" + algorithm + ")")
+	case 1:
+		return g.verify(d, r, bytes.Clone(lines[0]))
+	}
+	return nil, unauthorized("Authorization is there more than once")
+}
+
+// Authorize says whether the caller may do action on project, which the path names.
+func (g *Gate) Authorize(c *Caller, action Action, project string) error {
+	if c.token != nil && c.token.scope != scopeProject {
+		return forbidden("the token has no project scope; ask for one with \"scope\": {\"project\": {\"name\": " + fmt.Sprintf("%q", g.cfg.Project) + "}}")
+	}
+	if c.token != nil && c.token.project != project {
+		return forbidden("the token is for another project than the path")
+	}
+	if !c.user.may(action) {
+		return forbidden(fmt.Sprintf("user %q may not do FunctionGraph:function:%s", c.user.Name, action))
+	}
+	return nil
+}
+
+// unauthorized begins with the words of the platform's gateway (its error table, code 0301).
+func unauthorized(detail string) *fault.Error {
+	return &fault.Error{
+		Kind: fault.Unauthorized, Type: fault.TypeUnknown, Code: fault.CodeBadRequest, APICode: fault.APIAuthentication,
+		Message: "Incorrect IAM authentication information: " + strings.ToValidUTF8(detail, "?"),
+	}
+}
+
+func forbidden(detail string) *fault.Error {
+	return &fault.Error{Kind: fault.Forbidden, Type: fault.TypeForbidden, Code: fault.CodeBadRequest, Message: "Forbidden: " + detail}
+}

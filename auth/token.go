@@ -1,0 +1,229 @@
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"gantry/fault"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+const (
+	// TokenLife is how long a token is good (docs/COMPATIBILITY.md).
+	TokenLife = 24 * time.Hour
+	// tokenPrefix is the version of the tokens' form.
+	tokenPrefix = "gantry1."
+	maxToken    = 2048
+)
+
+// scope is what a token is for.
+type scope string
+
+const (
+	scopeNone    scope = ""
+	scopeProject scope = "project"
+	scopeDomain  scope = "domain"
+)
+
+// claims are the signed contents of a token.
+type claims struct {
+	User       string `json:"u"`
+	Generation int    `json:"g"`
+	// Password is the user's fingerprint: a changed password revokes.
+	Password string `json:"p"`
+	Scope    scope  `json:"s"`
+	Project  string `json:"r,omitempty"`
+	Issued   int64  `json:"i"` // unix microseconds
+	Nonce    string `json:"n"`
+}
+
+// Named is a thing of IAM with an id and a name.
+type Named struct{ ID, Name string }
+
+// Token is what a valid token says.
+type Token struct {
+	User, Domain       Named
+	IssuedAt, ExpireAt time.Time
+	Actions            []Action
+	scope              scope
+	project            string
+	projectName        string
+}
+
+// Project returns the project of a project's token.
+func (t *Token) Project() (Named, bool) {
+	return Named{t.project, t.projectName}, t.scope == scopeProject
+}
+
+// OfDomain reports whether the token is for the whole domain.
+func (t *Token) OfDomain() bool { return t.scope == scopeDomain }
+
+// Login asks for a token. Names and ids are alternatives; empty means not given.
+type Login struct {
+	User, Domain Named
+	Password     string
+	// Project and ForDomain are the scope; the project wins if both are given, and without any the token is for no project.
+	Project, ForDomain Named
+	Peer               netip.Addr
+}
+
+// Login checks the password and issues a token.
+func (g *Gate) Login(l *Login) (text string, token *Token, err error) {
+	d := g.users()
+	u, err := g.checkPassword(d, l)
+	if err != nil {
+		return "", nil, err
+	}
+	c := claims{User: u.Name, Generation: u.Generation, Password: u.fingerprint, Issued: g.cfg.Now().UnixMicro(), Nonce: rand.Text()}
+	switch {
+	case l.Project != Named{}:
+		if !l.Project.is(Named{g.cfg.ProjectID, g.cfg.Project}) {
+			return "", nil, notFound(fmt.Sprintf("the project %.100q does not exist here; there is %q with id %s", l.Project.Name+l.Project.ID, g.cfg.Project, g.cfg.ProjectID))
+		}
+		c.Scope, c.Project = scopeProject, g.cfg.ProjectID
+	case l.ForDomain != Named{}:
+		if !l.ForDomain.is(d.named()) {
+			return "", nil, notFound(fmt.Sprintf("the domain %.100q does not exist here", l.ForDomain.Name+l.ForDomain.ID))
+		}
+		c.Scope = scopeDomain
+	}
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return "", nil, err
+	}
+	head := tokenPrefix + base64.RawURLEncoding.EncodeToString(payload)
+	return head + "." + base64.RawURLEncoding.EncodeToString(d.sign(head)), g.token(d, u, &c), nil
+}
+
+// is compares by what was given; both must fit if both were.
+func (n Named) is(other Named) bool {
+	return (n.ID == "" || n.ID == other.ID) && (n.Name == "" || n.Name == other.Name)
+}
+
+func (d *directory) named() Named { return Named{idOf("domain", d.Domain), d.Domain} }
+
+func (d *directory) userNamed(u *user) Named { return Named{idOf("user", d.Domain, u.Name), u.Name} }
+
+// checkPassword finds the user. An unknown one takes as long, is locked as fast, and gets the same answer as a wrong
+// password.
+func (g *Gate) checkPassword(d *directory, l *Login) (*user, error) {
+	if d.open {
+		return &user{Name: l.User.Name + l.User.ID, Actions: Actions()}, nil
+	}
+	u := d.find(l.User)
+	known := u != nil && u.Password != "" && (l.Domain == Named{} || l.Domain.is(d.named()))
+	if !known {
+		u = &user{password: sha256.Sum256([]byte(rand.Text()))}
+	}
+	name := l.User.Name + "\n" + l.User.ID
+	if known {
+		name = u.Name
+	}
+	if g.names.locked(name, l.Peer) {
+		return nil, unauthorized("too many wrong passwords: this user is locked for this peer for " + lockTime.String())
+	}
+	got := sha256.Sum256([]byte(l.Password))
+	if subtle.ConstantTimeCompare(got[:], u.password[:]) == 0 || !known {
+		g.names.failed(name, l.Peer)
+		return nil, unauthorized("The username or password is wrong.")
+	}
+	g.names.succeeded(name, l.Peer)
+	return u, nil
+}
+
+// find looks a user up by name, else by id.
+func (d *directory) find(n Named) *user {
+	if n.Name != "" {
+		if u := d.byName[n.Name]; u != nil && n.is(d.userNamed(u)) {
+			return u
+		}
+		return nil
+	}
+	for _, u := range d.Users {
+		if n.ID != "" && d.userNamed(u).ID == n.ID {
+			return u
+		}
+	}
+	return nil
+}
+
+func (d *directory) sign(head string) []byte {
+	mac := hmac.New(sha256.New, d.tokenKey)
+	_, _ = mac.Write([]byte(head)) // never fails
+	return mac.Sum(nil)
+}
+
+// Inspect returns what a token says, if it is valid.
+func (g *Gate) Inspect(text string) (*Token, error) {
+	token, _, err := g.parse(g.users(), text)
+	return token, err
+}
+
+var errToken = unauthorized("decrypt token fail")
+
+// parse checks a token. Nothing in it is looked at before its signature was found right.
+func (g *Gate) parse(d *directory, text string) (*Token, *user, error) {
+	head, signature, ok := cutLast(text)
+	if !ok || len(text) > maxToken || !strings.HasPrefix(head, tokenPrefix) {
+		return nil, nil, errToken
+	}
+	mac, err := base64.RawURLEncoding.Strict().DecodeString(signature)
+	if err != nil || !hmac.Equal(mac, d.sign(head)) {
+		return nil, nil, errToken
+	}
+	var c claims
+	payload, err := base64.RawURLEncoding.Strict().DecodeString(head[len(tokenPrefix):])
+	if err != nil || json.Unmarshal(payload, &c) != nil {
+		return nil, nil, errToken
+	}
+	u := d.byName[c.User]
+	if d.open {
+		u = &user{Name: c.User, Actions: Actions()}
+	}
+	token := (*Token)(nil)
+	if u != nil {
+		token = g.token(d, u, &c)
+	}
+	now := g.cfg.Now()
+	switch {
+	case u == nil || u.Generation != c.Generation || u.fingerprint != c.Password:
+		return nil, nil, unauthorized("the token was revoked")
+	case !now.Before(token.ExpireAt):
+		return nil, nil, unauthorized("the token has expired")
+	case token.IssuedAt.Sub(now) > dateWindow:
+		return nil, nil, unauthorized("the token comes from the future: the clock here went back")
+	}
+	return token, u, nil
+}
+
+func cutLast(s string) (head, tail string, ok bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+func (g *Gate) token(d *directory, u *user, c *claims) *Token {
+	issued := time.UnixMicro(c.Issued).UTC()
+	return &Token{
+		User: d.userNamed(u), Domain: d.named(), IssuedAt: issued, ExpireAt: issued.Add(TokenLife), Actions: u.Actions,
+		scope: c.Scope, project: c.Project, projectName: g.cfg.Project,
+	}
+}
+
+// Token returns what the caller's token says; nil for a signed request.
+func (c *Caller) Token() *Token { return c.token }
+
+// Domain returns the domain of all users.
+func (g *Gate) Domain() Named { return g.users().named() }
+
+func notFound(message string) *fault.Error {
+	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: message}
+}
