@@ -5,11 +5,11 @@ COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test build lint bench test-container fuzz nodes clean
+.PHONY: run test build lint bench test-container test-sdk fuzz nodes clean
 
 build: bin/bootstrap
 
-bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*') runtime/worker/nodejs/worker.js go.mod go.sum
+bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*') runtime/worker/nodejs/worker.js go.mod go.sum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
 
 bin/extensions/extensionLogger: examples/extensions/logger/main.go
@@ -52,6 +52,12 @@ bench:
 
 test-container:
 	test/container/run.sh
+
+# The platform's official SDKs against the platform API. They are large, so they have modules of their own.
+test-sdk: build
+	@.ci/need go node npm
+	cd test/sdk && $(GO) vet ./... && $(GO) test -count=1 ./...
+	cd test/sdk-node && npm ci --no-audit --no-fund --loglevel=error >/dev/null && node --test
 
 clean:
 	rm -rf bin

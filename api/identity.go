@@ -181,28 +181,42 @@ func (p *platformAPI) base(x *exchange) string {
 	return scheme + "://" + string(x.ctx.Host())
 }
 
-type projectJSON struct {
-	ID          string            `json:"id"`
-	Name        string            `json:"name"`
-	DomainID    string            `json:"domain_id"`
-	ParentID    string            `json:"parent_id"`
-	IsDomain    bool              `json:"is_domain"`
-	Enabled     bool              `json:"enabled"`
-	Description string            `json:"description"`
-	Links       map[string]string `json:"links"`
+type (
+	domainJSON struct {
+		ID          string            `json:"id"`
+		Name        string            `json:"name"`
+		Enabled     bool              `json:"enabled"`
+		Description string            `json:"description"`
+		Links       map[string]string `json:"links"`
+	}
+	projectJSON struct {
+		domainJSON
+		DomainID string `json:"domain_id"`
+		ParentID string `json:"parent_id"`
+		IsDomain bool   `json:"is_domain"`
+	}
+)
+
+// listDomains is GET /v3/auth/domains: the one domain. SDK clients of global services ask for it.
+func (p *platformAPI) listDomains(x *exchange) {
+	domain, self := p.Gate.Domain(), p.base(x)+"/v3/auth/domains"
+	p.writeList(x, "domains", self, []domainJSON{{ID: domain.ID, Name: domain.Name, Enabled: true, Links: map[string]string{"self": p.base(x) + "/v3/domains/" + domain.ID}}})
 }
 
 // listProjects is GET /v3/projects: the one project, if its name, which is the region's, is the one asked for.
 func (p *platformAPI) listProjects(x *exchange) {
-	domain, projects := p.Gate.Domain().ID, []projectJSON{}
-	self := p.base(x) + "/v3/projects"
+	domain, self, projects := p.Gate.Domain().ID, p.base(x)+"/v3/projects", []projectJSON{}
 	if name := x.ctx.QueryArgs().Peek("name"); len(name) == 0 || string(name) == p.Function.Region {
 		projects = append(projects, projectJSON{
-			ID: p.Function.Project, Name: p.Function.Region, DomainID: domain, ParentID: domain, Enabled: true,
-			Links: map[string]string{"self": self + "/" + p.Function.Project},
+			domainJSON: domainJSON{ID: p.Function.Project, Name: p.Function.Region, Enabled: true, Links: map[string]string{"self": self + "/" + p.Function.Project}},
+			DomainID:   domain, ParentID: domain,
 		})
 	}
-	p.respondJSON(x, fasthttp.StatusOK, map[string]any{"projects": projects, "links": map[string]any{"self": self, "next": nil, "previous": nil}})
+	p.writeList(x, "projects", self, projects)
+}
+
+func (p *platformAPI) writeList(x *exchange, name, self string, rows any) {
+	p.respondJSON(x, fasthttp.StatusOK, map[string]any{name: rows, "links": map[string]any{"self": self, "next": nil, "previous": nil}})
 }
 
 func (p *platformAPI) respondJSON(x *exchange, status int, value any) {

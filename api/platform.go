@@ -111,6 +111,7 @@ func routes() []route {
 		{method: fasthttp.MethodPost, pattern: "/v3/auth/tokens", open: true, limit: identityBodyLimit, serve: (*platformAPI).createToken},
 		{method: fasthttp.MethodGet, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
 		{method: fasthttp.MethodHead, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
+		{method: fasthttp.MethodGet, pattern: "/v3/auth/domains", limit: identityBodyLimit, serve: (*platformAPI).listDomains},
 		{method: fasthttp.MethodGet, pattern: "/v3/projects", limit: identityBodyLimit, serve: (*platformAPI).listProjects},
 	}
 }

@@ -1,0 +1,175 @@
+package sdk
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/config"
+	functiongraph "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/functiongraph/v2"
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds every wait; this machine may be busy.
+const patience = 60 * time.Second
+
+// The users of the agent under test.
+const (
+	project = "0123456789abcdef0123456789abcdef"
+	access  = "AKCI0000000000000001"
+	secret  = "SKCI000000000000000000000000000000000001"
+
+	usersFile = `{
+  "secret": "0123456789abcdef0123456789abcdef",
+  "domain": "acme",
+  "users": [
+    {"name": "ci", "password": "correct horse", "actions": ["invoke", "invokeAsync"], "keys": [
+      {"access": "AKCI0000000000000001", "secret": "SKCI000000000000000000000000000000000001"},
+      {"access": "AKTEMP00000000000001", "secret": "SKTEMP0000000000000000000000000000000001", "security_token": "temporary-token", "expires_at": "2099-01-01T00:00:00Z"},
+      {"access": "AKOVER00000000000001", "secret": "SKOVER0000000000000000000000000000000001", "security_token": "temporary-token", "expires_at": "2001-01-01T00:00:00Z"}]},
+    {"name": "reader", "password": "staple battery", "actions": [], "keys": [
+      {"access": "AKREADER000000000001", "secret": "SKREADER00000000000000000000000000000001"}]}
+  ]
+}`
+	functionCode = `
+exports.handler = async (event, context) => {
+    context.getLogger().info('got ' + JSON.stringify(event));
+    if (event.fail) throw new TypeError('asked to fail');
+    if (event.exit) process.exit(7);
+    if (event.big) return 'x'.repeat(event.big);
+    if (event.wait) await new Promise(r => setTimeout(r, event.wait));
+    if (event.context) return {memory: context.getMemorySize(), alias: context.getAlias(), ak: context.getSecurityAccessKey(), token: context.getToken()};
+    return {got: event};
+};
+`
+)
+
+// agent is one agent under test with its platform API.
+type agent struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stderr *recorder
+	url    string
+	ended  chan struct{}
+}
+
+type recorder struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.Write(p)
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.String()
+}
+
+// bootstrap is the program under test; make test-sdk builds it.
+func bootstrap(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../bin/bootstrap")
+	require.NoError(t, err)
+	_, err = os.Stat(path)
+	require.NoError(t, err, "run make test-sdk, which builds it")
+	return path
+}
+
+// startAgent runs the function and waits until the platform API listens.
+func startAgent(t *testing.T, env ...string) *agent {
+	t.Helper()
+	dir := t.TempDir()
+	code := filepath.Join(dir, "code")
+	users := filepath.Join(dir, "users.json")
+	require.NoError(t, os.Mkdir(code, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(code, "index.js"), []byte(functionCode), 0o644))
+	require.NoError(t, os.WriteFile(users, []byte(usersFile), 0o600))
+	a := &agent{t: t, stderr: &recorder{}, ended: make(chan struct{})}
+	a.cmd = exec.Command(bootstrap(t), "serve")
+	a.cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + code, "RUNTIME_FUNC_NAME=hello", "RUNTIME_PROJECT_ID=" + project,
+		"RUNTIME_ALIAS=prod", "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0", "EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_LOG_FORMAT=text",
+		"GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_USERS_FILE=" + users, "RUNTIME_TIMEOUT=60", "RUNTIME_MEMORY=512",
+	}, env...)
+	a.cmd.Stderr = a.stderr
+	require.NoError(t, a.cmd.Start())
+	go func() {
+		_ = a.cmd.Wait() // the tests look at what it printed
+		close(a.ended)
+	}()
+	t.Cleanup(a.stop)
+	a.url = "http://" + a.listening()
+	return a
+}
+
+func (a *agent) stop() {
+	_ = a.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-a.ended:
+	case <-time.After(patience):
+		_ = a.cmd.Process.Kill()
+		a.t.Error("the agent did not stop")
+		<-a.ended
+	}
+	if a.t.Failed() {
+		a.t.Logf("the agent's log:\n%s", a.stderr)
+	}
+}
+
+// listening returns the address of the platform API.
+func (a *agent) listening() (addr string) {
+	a.t.Helper()
+	require.Eventually(a.t, func() bool {
+		for line := range strings.Lines(a.stderr.String()) {
+			fields := map[string]any{}
+			if !strings.Contains(line, "listening") || !strings.HasSuffix(line, "\n") || json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &fields) != nil {
+				continue
+			}
+			addr, _ = fields["platform"].(string)
+		}
+		return addr != ""
+	}, patience, 5*time.Millisecond, "no listening line")
+	return addr
+}
+
+// client returns a FunctionGraph client with the keys of the user "ci", or of whoever is asked for.
+func (a *agent) client(change ...func(*basic.CredentialsBuilder)) *functiongraph.FunctionGraphClient {
+	a.t.Helper()
+	b := basic.NewCredentialsBuilder().WithAk(access).WithSk(secret).WithProjectId(project)
+	for _, c := range change {
+		c(b)
+	}
+	credentials, err := b.SafeBuild()
+	require.NoError(a.t, err)
+	http, err := functiongraph.FunctionGraphClientBuilder().WithEndpoint(a.url).WithCredential(credentials).
+		WithHttpConfig(config.DefaultHttpConfig().WithTimeout(patience)).SafeBuild()
+	require.NoError(a.t, err)
+	return functiongraph.NewFunctionGraphClient(http)
+}
+
+func keys(ak, sk, token string) func(*basic.CredentialsBuilder) {
+	return func(b *basic.CredentialsBuilder) {
+		b.WithAk(ak).WithSk(sk)
+		if token != "" {
+			b.WithSecurityToken(token)
+		}
+	}
+}
+
+func urn(last string) string {
+	return fmt.Sprintf("urn:fss:local-1:%s:function:default:hello:%s", project, last)
+}
