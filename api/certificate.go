@@ -18,6 +18,7 @@ const certificateInterval = 10 * time.Second
 type certificate struct {
 	cert, key string
 	log       *zap.Logger
+	now       func() time.Time
 
 	mu      sync.Mutex
 	pair    *tls.Certificate
@@ -26,7 +27,7 @@ type certificate struct {
 }
 
 func openCertificate(cert, key string, log *zap.Logger) (*certificate, error) {
-	c := &certificate{cert: cert, key: key, log: log, checked: time.Now()}
+	c := &certificate{cert: cert, key: key, log: log, now: time.Now, checked: time.Now()}
 	c.version = c.look()
 	return c, c.load()
 }
@@ -53,7 +54,7 @@ func (c *certificate) look() (version [2]time.Time) {
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := time.Now(); now.Sub(c.checked) >= certificateInterval {
+	if now := c.now(); now.Sub(c.checked) >= certificateInterval {
 		c.checked = now
 		if version := c.look(); version != c.version {
 			c.version = version

@@ -59,7 +59,7 @@ type Caller struct {
 }
 
 // Name returns the user's name, for the log.
-func (c *Caller) Name() string { return c.user.Name }
+func (c *Caller) Name() string { return c.user.name }
 
 // Open reads the users file. An error says what is wrong with it, never what a secret in it is.
 func Open(cfg *Config) (*Gate, error) {
@@ -81,8 +81,8 @@ func Open(cfg *Config) (*Gate, error) {
 
 // openToAll is the directory of a gate that asks nobody. Its tokens are signed all the same, with a secret of this process.
 func openToAll() *directory {
-	d := &directory{Domain: defaultDomain, open: true}
-	d.setSecret(rand.Text() + rand.Text())
+	d := newDirectory(defaultDomain, rand.Text()+rand.Text())
+	d.open = true
 	return d
 }
 
@@ -119,7 +119,7 @@ func (g *Gate) users() *directory {
 		return &old
 	}
 	g.adopt(fresh)
-	g.cfg.Log.Info("users file read again", zap.Int("users", len(fresh.Users)))
+	g.cfg.Log.Info("users file read again", zap.Int("users", len(fresh.byName)))
 	return fresh
 }
 
@@ -179,7 +179,7 @@ func (g *Gate) Authorize(c *Caller, action Action, project string) error {
 		return forbidden("the token is for another project than the path")
 	}
 	if !c.user.may(action) {
-		return forbidden(fmt.Sprintf("user %q may not do FunctionGraph:function:%s", c.user.Name, action))
+		return forbidden(fmt.Sprintf("user %q may not do FunctionGraph:function:%s", c.user.name, action))
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func (g *Gate) verify(d *directory, r *Request, header []byte) (*Caller, error) 
 	if err != nil {
 		return nil, err
 	}
-	if !a.matches(r, k.Secret, date, payload) {
+	if !a.matches(r, k.secret(), date, payload) {
 		g.keys.failed(a.access, r.Peer)
 		return nil, unauthorized("verify aksk signature fail")
 	}
@@ -164,21 +164,16 @@ func (g *Gate) checkPayload(r *Request, payload string) error {
 
 // checkTemporary checks what a temporary key needs beside its signature.
 func (g *Gate) checkTemporary(k *key, r *Request, a *authorization) error {
-	if !k.ExpiresAt.IsZero() && !g.cfg.Now().Before(k.ExpiresAt) {
+	if !k.expiresAt.IsZero() && !g.cfg.Now().Before(k.expiresAt) {
 		return unauthorized("the access key has expired")
 	}
-	if k.SecurityToken == "" {
+	if !k.temporary {
 		return nil
 	}
 	if !slices.Contains(a.headers, headerSecurityToken) {
 		return unauthorized("a temporary access key needs X-Security-Token among the signed headers")
 	}
-	values := r.Values(headerSecurityToken)
-	want, got := sha256.Sum256([]byte(k.SecurityToken)), [sha256.Size]byte{}
-	if len(values) == 1 {
-		got = sha256.Sum256(values[0])
-	}
-	if subtle.ConstantTimeCompare(want[:], got[:]) == 0 {
+	if values := r.Values(headerSecurityToken); len(values) != 1 || !k.hasToken(values[0]) {
 		return unauthorized("X-Security-Token is not that of the access key")
 	}
 	return nil

@@ -3,8 +3,6 @@ package auth
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -80,7 +78,7 @@ func (g *Gate) Login(l *Login) (text string, token *Token, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	c := claims{User: u.Name, Generation: u.Generation, Password: u.fingerprint, Issued: g.cfg.Now().UnixMicro(), Nonce: rand.Text()}
+	c := claims{User: u.name, Generation: u.generation, Password: u.fingerprint, Issued: g.cfg.Now().UnixMicro(), Nonce: rand.Text()}
 	switch {
 	case l.Project != Named{}:
 		if !l.Project.is(Named{g.cfg.ProjectID, g.cfg.Project}) {
@@ -106,36 +104,35 @@ func (n Named) is(other Named) bool {
 	return (n.ID == "" || n.ID == other.ID) && (n.Name == "" || n.Name == other.Name)
 }
 
-func (d *directory) named() Named { return Named{idOf("domain", d.Domain), d.Domain} }
+func (d *directory) named() Named { return Named{idOf("domain", d.domain), d.domain} }
 
-func (d *directory) userNamed(u *user) Named { return Named{idOf("user", d.Domain, u.Name), u.Name} }
+func (d *directory) userNamed(u *user) Named { return Named{idOf("user", d.domain, u.name), u.name} }
 
 // checkPassword finds the user. An unknown one takes as long, is locked as fast, and gets the same answer as a wrong
 // password.
 func (g *Gate) checkPassword(d *directory, l *Login) (*user, error) {
 	if d.open {
-		return &user{Name: l.User.Name + l.User.ID, Actions: Actions()}, nil
+		return &user{name: l.User.Name + l.User.ID, actions: Actions()}, nil
 	}
 	u := d.find(l.User)
-	known := u != nil && u.Password != "" && (l.Domain == Named{} || l.Domain.is(d.named()))
-	if !known {
-		u = &user{password: sha256.Sum256([]byte(rand.Text()))}
-	}
-	name := l.User.Name + "\n" + l.User.ID
+	known := u != nil && u.hasPassword != nil && (l.Domain == Named{} || l.Domain.is(d.named()))
+	name, hasPassword := l.User.Name+"\n"+l.User.ID, nobodys
 	if known {
-		name = u.Name
+		name, hasPassword = u.name, u.hasPassword
 	}
 	if g.names.locked(name, l.Peer) {
 		return nil, unauthorized("too many wrong passwords: this user is locked for this peer for " + lockTime.String())
 	}
-	got := sha256.Sum256([]byte(l.Password))
-	if subtle.ConstantTimeCompare(got[:], u.password[:]) == 0 || !known {
+	if !hasPassword(l.Password) || !known {
 		g.names.failed(name, l.Peer)
 		return nil, unauthorized("The username or password is wrong.")
 	}
 	g.names.succeeded(name, l.Peer)
 	return u, nil
 }
+
+// nobodys is the password of users that do not exist.
+var nobodys = equals[string](rand.Text())
 
 // find looks a user up by name, else by id.
 func (d *directory) find(n Named) *user {
@@ -145,18 +142,12 @@ func (d *directory) find(n Named) *user {
 		}
 		return nil
 	}
-	for _, u := range d.Users {
+	for _, u := range d.byName {
 		if n.ID != "" && d.userNamed(u).ID == n.ID {
 			return u
 		}
 	}
 	return nil
-}
-
-func (d *directory) sign(head string) []byte {
-	mac := hmac.New(sha256.New, d.tokenKey)
-	_, _ = mac.Write([]byte(head)) // never fails
-	return mac.Sum(nil)
 }
 
 // Inspect returns what a token says, if it is valid.
@@ -184,7 +175,7 @@ func (g *Gate) parse(d *directory, text string) (*Token, *user, error) {
 	}
 	u := d.byName[c.User]
 	if d.open {
-		u = &user{Name: c.User, Actions: Actions()}
+		u = &user{name: c.User, actions: Actions()}
 	}
 	token := (*Token)(nil)
 	if u != nil {
@@ -192,7 +183,7 @@ func (g *Gate) parse(d *directory, text string) (*Token, *user, error) {
 	}
 	now := g.cfg.Now()
 	switch {
-	case u == nil || u.Generation != c.Generation || u.fingerprint != c.Password:
+	case u == nil || u.generation != c.Generation || u.fingerprint != c.Password:
 		return nil, nil, unauthorized("the token was revoked")
 	case !now.Before(token.ExpireAt):
 		return nil, nil, unauthorized("the token has expired")
@@ -213,7 +204,7 @@ func cutLast(s string) (head, tail string, ok bool) {
 func (g *Gate) token(d *directory, u *user, c *claims) *Token {
 	issued := time.UnixMicro(c.Issued).UTC()
 	return &Token{
-		User: d.userNamed(u), Domain: d.named(), IssuedAt: issued, ExpireAt: issued.Add(TokenLife), Actions: u.Actions,
+		User: d.userNamed(u), Domain: d.named(), IssuedAt: issued, ExpireAt: issued.Add(TokenLife), Actions: u.actions,
 		scope: c.Scope, project: c.Project, projectName: g.cfg.Project,
 	}
 }

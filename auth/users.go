@@ -5,6 +5,7 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -25,15 +26,38 @@ const (
 	defaultDomain = "local"
 )
 
-// directory is the users file, checked and indexed.
-type directory struct {
+// usersFile is the text of the users file.
+type usersFile struct {
 	// Secret signs tokens. Changing it revokes all of them.
-	Secret string  `json:"secret"`
-	Domain string  `json:"domain"`
-	Users  []*user `json:"users"`
+	Secret string     `json:"secret"`
+	Domain string     `json:"domain"`
+	Users  []*userRow `json:"users"`
+}
 
-	open     bool // no file: everybody may do everything
-	tokenKey []byte
+type userRow struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+	// Generation is part of every token; raising it revokes those of before.
+	Generation int       `json:"generation"`
+	Actions    []Action  `json:"actions"`
+	Keys       []*keyRow `json:"keys"`
+}
+
+// keyRow is a pair of access key and secret key. With SecurityToken it is a temporary one.
+type keyRow struct {
+	Access        string    `json:"access"`
+	Secret        string    `json:"secret"`
+	SecurityToken string    `json:"security_token"`
+	ExpiresAt     time.Time `json:"expires_at"`
+}
+
+// directory is the users file in use: checked and indexed. Its secrets are behind closures, so that nothing that prints a
+// directory, a user or a key can show them.
+type directory struct {
+	domain string
+	open   bool                     // no file: everybody may do everything
+	sign   func(text string) []byte // of tokens
+
 	byName   map[string]*user
 	byAccess map[string]*key
 	remarks  []string
@@ -41,40 +65,38 @@ type directory struct {
 	refused  fileID // of a later state of the file that cannot be used
 }
 
-// user is one row of the users file.
 type user struct {
-	Name     string   `json:"name"`
-	Password string   `json:"password"`
-	Actions  []Action `json:"actions"`
-	Keys     []*key   `json:"keys"`
-	// Generation is part of every token; raising it revokes those of before.
-	Generation int `json:"generation"`
-
-	password    [sha256.Size]byte
-	fingerprint string // of the password, keyed: part of every token
+	name       string
+	generation int
+	actions    []Action
+	// hasPassword compares in constant time; it is nil for a user without one.
+	hasPassword func(password string) bool
+	// fingerprint is of the password and keyed; it is part of every token.
+	fingerprint string
 }
 
-// key is a pair of access key and secret key. With SecurityToken it is a temporary one.
 type key struct {
-	Access        string    `json:"access"`
-	Secret        string    `json:"secret"`
-	SecurityToken string    `json:"security_token"`
-	ExpiresAt     time.Time `json:"expires_at"`
-
-	user *user
+	user      *user
+	expiresAt time.Time // zero for never
+	temporary bool
+	secret    func() string
+	// hasToken compares the security token of a temporary key in constant time.
+	hasToken func(token []byte) bool
 }
 
 // anonymous is the caller where nobody is asked.
-var anonymous = &user{Name: "anonymous", Actions: Actions()}
+var anonymous = &user{name: "anonymous", actions: Actions()}
 
-func (u *user) may(a Action) bool { return slices.Contains(u.Actions, a) }
+func (u *user) may(a Action) bool { return slices.Contains(u.actions, a) }
 
-// String keeps secrets out of whatever prints a user or a key.
-func (u *user) String() string { return "user " + u.Name }
-
-func (k *key) String() string { return "key " + k.Access }
-
-func (d *directory) String() string { return fmt.Sprintf("%d users", len(d.Users)) }
+// equals returns a comparison with secret that takes the same time whatever it is given.
+func equals[T string | []byte](secret string) func(T) bool {
+	want := sha256.Sum256([]byte(secret))
+	return func(given T) bool {
+		got := sha256.Sum256([]byte(given))
+		return subtle.ConstantTimeCompare(want[:], got[:]) == 1
+	}
+}
 
 // fileID tells whether a file is the same and unchanged.
 type fileID struct {
@@ -94,7 +116,7 @@ func identify(name string) fileID {
 func identity(info os.FileInfo) fileID {
 	id := fileID{size: info.Size(), mode: int64(info.Mode())}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.ino, id.changed = uint64(st.Dev), st.Ino, st.Ctim.Nano()
+		id.dev, id.ino, id.changed = st.Dev, st.Ino, st.Ctim.Nano()
 	}
 	return id
 }
@@ -141,28 +163,28 @@ func parseDirectory(text []byte) (*directory, error) {
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("more than %d bytes", maxFile)
 	}
-	d := &directory{Domain: defaultDomain, byName: map[string]*user{}, byAccess: map[string]*key{}}
+	file := usersFile{Domain: defaultDomain}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(d); err != nil {
+	if err := decoder.Decode(&file); err != nil {
 		return nil, explainJSON(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the JSON object")
 	}
-	if len(d.Secret) < minSecret {
+	if len(file.Secret) < minSecret {
 		return nil, fmt.Errorf("\"secret\", which signs tokens, needs at least %d characters, for example of: openssl rand -hex 32", minSecret)
 	}
-	if err := checkName("domain", d.Domain); err != nil {
+	if err := checkName("domain", file.Domain); err != nil {
 		return nil, err
 	}
-	d.setSecret(d.Secret)
-	for i, u := range d.Users {
-		if u == nil {
+	d := newDirectory(file.Domain, file.Secret)
+	for i, row := range file.Users {
+		if row == nil {
 			return nil, fmt.Errorf("users[%d] is null", i)
 		}
-		if err := d.add(u); err != nil {
-			return nil, fmt.Errorf("users[%d] (%s): %w", i, u.Name, err)
+		if err := d.add(row); err != nil {
+			return nil, fmt.Errorf("users[%d] (%s): %w", i, row.Name, err)
 		}
 	}
 	return d, nil
@@ -185,37 +207,45 @@ func explainJSON(err error) error {
 	return errors.New("no valid users file; expires_at is a time like 2026-12-31T23:59:59Z")
 }
 
-func (d *directory) setSecret(secret string) {
-	var err error
-	if d.tokenKey, err = hkdf.Key(sha256.New, []byte(secret), nil, "gantry platform API tokens", sha256.Size); err != nil {
+// newDirectory has no users yet. Tokens are signed with a key derived from secret.
+func newDirectory(domain, secret string) *directory {
+	tokenKey, err := hkdf.Key(sha256.New, []byte(secret), nil, "gantry platform API tokens", sha256.Size)
+	if err != nil {
 		panic(err) // only for a length that is out of range
 	}
+	sign := func(text string) []byte {
+		mac := hmac.New(sha256.New, tokenKey)
+		_, _ = mac.Write([]byte(text)) // never fails
+		return mac.Sum(nil)
+	}
+	return &directory{domain: domain, sign: sign, byName: map[string]*user{}, byAccess: map[string]*key{}}
 }
 
-func (d *directory) add(u *user) error {
-	if err := checkName("name", u.Name); err != nil {
+func (d *directory) add(row *userRow) error {
+	if err := checkName("name", row.Name); err != nil {
 		return err
 	}
-	if d.byName[u.Name] != nil {
+	if d.byName[row.Name] != nil {
 		return errors.New("the name is there twice")
 	}
-	if u.Password != "" && len(u.Password) < minPassword {
+	if row.Password != "" && len(row.Password) < minPassword {
 		return fmt.Errorf("\"password\" needs at least %d characters", minPassword)
 	}
-	if u.Actions == nil {
+	if row.Actions == nil {
 		return errors.New("\"actions\" is missing: write [\"invoke\", \"invokeAsync\"], or [] for none")
 	}
-	for _, a := range u.Actions {
+	for _, a := range row.Actions {
 		if !slices.Contains(Actions(), a) {
 			return fmt.Errorf("action %q is not one of invoke, invokeAsync", string(a))
 		}
 	}
-	u.password = sha256.Sum256([]byte(u.Password))
-	mac := hmac.New(sha256.New, d.tokenKey)
-	_, _ = mac.Write([]byte("password\n" + u.Name + "\n" + u.Password)) // never fails
-	u.fingerprint = hex.EncodeToString(mac.Sum(nil)[:8])
-	d.byName[u.Name] = u
-	for i, k := range u.Keys {
+	u := &user{name: row.Name, generation: row.Generation, actions: row.Actions}
+	if row.Password != "" {
+		u.hasPassword = equals[string](row.Password)
+	}
+	u.fingerprint = hex.EncodeToString(d.sign("password\n" + row.Name + "\n" + row.Password)[:8])
+	d.byName[u.name] = u
+	for i, k := range row.Keys {
 		if k == nil {
 			return fmt.Errorf("keys[%d] is null", i)
 		}
@@ -226,19 +256,22 @@ func (d *directory) add(u *user) error {
 	return nil
 }
 
-func (d *directory) addKey(u *user, k *key) error {
+func (d *directory) addKey(u *user, row *keyRow) error {
 	switch {
-	case k.Access == "" || len(k.Access) > 128 || strings.ContainsFunc(k.Access, func(r rune) bool { return r <= ' ' || r == ',' || r == '=' || r >= 0x7f }):
+	case row.Access == "" || len(row.Access) > 128 || strings.ContainsFunc(row.Access, func(r rune) bool { return r <= ' ' || r == ',' || r == '=' || r >= 0x7f }):
 		return errors.New("\"access\" needs 1 to 128 visible ASCII characters other than , and =")
-	case d.byAccess[k.Access] != nil:
+	case d.byAccess[row.Access] != nil:
 		return errors.New("the access key is there twice")
-	case len(k.Secret) < minKey:
+	case len(row.Secret) < minKey:
 		return fmt.Errorf("\"secret\" needs at least %d characters", minKey)
-	case k.SecurityToken != "" && k.ExpiresAt.IsZero():
+	case row.SecurityToken != "" && row.ExpiresAt.IsZero():
 		return errors.New("a key with \"security_token\" is temporary and needs \"expires_at\"")
 	}
-	k.user = u
-	d.byAccess[k.Access] = k
+	secret := row.Secret
+	d.byAccess[row.Access] = &key{
+		user: u, expiresAt: row.ExpiresAt, temporary: row.SecurityToken != "",
+		secret: func() string { return secret }, hasToken: equals[[]byte](row.SecurityToken),
+	}
 	return nil
 }
 

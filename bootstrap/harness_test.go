@@ -41,6 +41,7 @@ type running struct {
 	stdout, stderr *recorder
 	dir            string
 	url, ops, ext  string
+	api            string // empty without a platform API
 	ended          chan struct{}
 	state          *os.ProcessState
 }
@@ -167,6 +168,9 @@ func (r *running) findAddresses() {
 	fields := map[string]any{}
 	require.NoError(r.t, json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &fields), line)
 	r.url, r.ops, r.ext = "http://"+fields["function"].(string), "http://"+fields["ops"].(string), "http://"+fields["extension"].(string)
+	if platform, ok := fields["platform"].(string); ok {
+		r.api = "http://" + platform
+	}
 }
 
 // answer is an HTTP answer, read.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	fncontext "gantry/context"
 )
 
@@ -71,6 +73,9 @@ func (in *instance) listenPlatform() (*api.Server, error) {
 		return nil, nil
 	}
 	fn := &in.cfg.fn
+	if c.usersFile != "" && !c.local() && in.cfg.uid < 0 {
+		in.log.Warn("the function runs as the agent's own user, so it can read the users file: set GANTRY_UID and GANTRY_GID, or trust the function with it", zap.String("file", c.usersFile))
+	}
 	gate, err := auth.Open(&auth.Config{
 		UsersFile: c.usersFile, ProjectID: fn.Project, Project: fn.Region, Secure: c.cert != "" || c.local() && !c.behindProxy, Log: in.log,
 	})
