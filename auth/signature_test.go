@@ -60,6 +60,22 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// TestSign: the published vectors from the other side.
+func TestSign(t *testing.T) {
+	now := time.Date(2006, 1, 2, 15, 4, 5, 0, time.UTC)
+	for want, r := range map[string]*Request{
+		"5a2ce64c865e0e6046321c6f3d5a77ba8413eeaf355c3166c03d58d02ac79624": {Method: "GET", Path: []byte("/path"), Query: []byte("limit=1")},
+		"83599e5230b5b31fb58837c5760b4c2d407542df1f9493834ead538696e17a35": {Method: "POST", Path: []byte("/path"), Query: []byte("key=value"), Body: []byte(`{"Name":"test","Id":1}`)},
+	} {
+		date, header, err := Sign(r, "AccessKey", "SecretKey", now)
+		require.NoError(t, err)
+		require.Equal(t, "20060102T150405Z", date)
+		require.Equal(t, "SDK-HMAC-SHA256 Access=AccessKey, SignedHeaders=x-sdk-date, Signature="+want, header)
+	}
+	_, _, err := Sign(&Request{Method: "GET", Path: []byte("/%")}, "a", "b", now)
+	require.ErrorIs(t, err, errEscapes)
+}
+
 func TestCanonicalQuery(t *testing.T) {
 	c := &canonical{}
 	cases := map[string]string{

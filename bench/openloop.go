@@ -15,14 +15,19 @@ import (
 type openLoop struct {
 	client *fasthttp.HostClient
 	url    string
+	header map[string]string
+	status int // of every answer
 }
+
+// openEvent is the body of every call.
+const openEvent = `{"name":"x"}`
 
 // callers is how many calls can be under way; those that find all busy are sent late, and their wait counts.
 const callers = 64
 
 func newOpenLoop(s *server) *openLoop {
 	return &openLoop{
-		url:    "http://" + s.addr + "/invoke",
+		url: "http://" + s.addr + "/invoke", status: fasthttp.StatusOK,
 		client: &fasthttp.HostClient{Addr: s.addr, MaxConns: callers, MaxIdleConnDuration: time.Minute, ReadTimeout: 10 * time.Second},
 	}
 }
@@ -77,12 +82,15 @@ func (o *openLoop) call(next <-chan int, due func(int) time.Time, took []time.Du
 	req.SetRequestURI(o.url)
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
-	req.SetBodyString(`{"name":"x"}`)
+	req.SetBodyString(openEvent)
+	for name, value := range o.header {
+		req.Header.Set(name, value)
+	}
 	for i := range next {
 		if err != nil {
 			continue
 		}
-		if err = o.client.Do(req, resp); err == nil && resp.StatusCode() != fasthttp.StatusOK {
+		if err = o.client.Do(req, resp); err == nil && resp.StatusCode() != o.status {
 			err = fmt.Errorf("open loop: status %d: %.200s", resp.StatusCode(), resp.Body())
 		}
 		took[i] = time.Since(due(i))

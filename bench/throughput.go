@@ -131,10 +131,18 @@ func column(results []result, pick func(result) float64) []float64 {
 
 // wrk runs one load; cpu is where wrk is pinned to, empty for anywhere. An answer that is not 2xx is an error.
 func (b *bench) wrk(ctx context.Context, s *server, l load, cpu string) (result, error) {
+	return b.wrkAt(ctx, s, l, cpu, "http://"+s.addr+"/invoke", nil)
+}
+
+// wrkAt is wrk for another address of the server, with further headers.
+func (b *bench) wrkAt(ctx context.Context, s *server, l load, cpu, url string, header map[string]string) (result, error) {
 	args := []string{
-		"wrk", "-t1", "-c" + strconv.Itoa(l.connections), "-d" + strconv.Itoa(int(runTime/time.Second)), "--timeout", "5",
-		"-s", b.testdata("invoke.lua"), "http://" + s.addr + "/invoke", "--", strconv.Itoa(l.size),
+		"wrk", "-t1", "-c" + strconv.Itoa(l.connections), "-d" + strconv.Itoa(int(runTime/time.Second)), "--timeout", "5", "-s", b.testdata("invoke.lua"),
 	}
+	for name, value := range header {
+		args = append(args, "-H", name+": "+value)
+	}
+	args = append(args, url, "--", strconv.Itoa(l.size))
 	if cpu != "" {
 		args = pinned(cpu, args)
 	}

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"gantry/auth"
 	"io"
 	"net"
 	"net/http"
@@ -57,13 +56,13 @@ func (r *running) call(event string, header ...string) answer {
 	return r.request("POST", r.api+invocations, event, header...)
 }
 
-// signature returns the headers of a signed request with x-sdk-date alone; path is canonical already but for its last slash.
+// signature returns the headers of a signed request.
 func signature(access, secret, method, path, body string) []string {
-	date := time.Now().UTC().Format("20060102T150405Z")
-	canonical := fmt.Sprintf("%s\n%s/\n\nx-sdk-date:%s\n\nx-sdk-date\n%x", method, path, date, sha256.Sum256([]byte(body)))
-	mac := hmac.New(sha256.New, []byte(secret))
-	fmt.Fprintf(mac, "SDK-HMAC-SHA256\n%s\n%x", date, sha256.Sum256([]byte(canonical)))
-	return []string{"X-Sdk-Date: " + date, fmt.Sprintf("Authorization: SDK-HMAC-SHA256 Access=%s, SignedHeaders=x-sdk-date, Signature=%x", access, mac.Sum(nil))}
+	date, header, err := auth.Sign(&auth.Request{Method: method, Path: []byte(path), Body: []byte(body)}, access, secret, time.Now())
+	if err != nil {
+		panic(err) // the paths here are constants
+	}
+	return []string{"X-Sdk-Date: " + date, "Authorization: " + header}
 }
 
 // login returns the answer to a login and the token in it.
