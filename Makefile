@@ -21,7 +21,7 @@ run:
 	@examples/demo.sh
 
 test:
-	@.ci/need go node npm python3 gcc
+	@.ci/need go node npm python3 gcc curl openssl
 	@$(MAKE) --no-print-directory nodes
 	$(GO) vet ./...
 	$(GO) test -race ./...

@@ -13,9 +13,9 @@ import (
 // certificateInterval is how long a renewed certificate may go unnoticed.
 const certificateInterval = 10 * time.Second
 
-// certificate is a certificate and its key in files. It follows them when they are renewed; files that do not fit
+// Certificate is a certificate and its key in files. It follows them when they are renewed; files that do not fit
 // together leave the old pair in use.
-type certificate struct {
+type Certificate struct {
 	cert, key string
 	log       *zap.Logger
 	now       func() time.Time
@@ -26,13 +26,14 @@ type certificate struct {
 	version [2]time.Time
 }
 
-func openCertificate(cert, key string, log *zap.Logger) (*certificate, error) {
-	c := &certificate{cert: cert, key: key, log: log, now: time.Now, checked: time.Now()}
+// OpenCertificate reads the pair, in PEM.
+func OpenCertificate(cert, key string, log *zap.Logger) (*Certificate, error) {
+	c := &Certificate{cert: cert, key: key, log: log, now: time.Now, checked: time.Now()}
 	c.version = c.look()
 	return c, c.load()
 }
 
-func (c *certificate) load() error {
+func (c *Certificate) load() error {
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
 		return fmt.Errorf("GANTRY_API_TLS_CERT, GANTRY_API_TLS_KEY: %w", err)
@@ -41,7 +42,7 @@ func (c *certificate) load() error {
 	return nil
 }
 
-func (c *certificate) look() (version [2]time.Time) {
+func (c *Certificate) look() (version [2]time.Time) {
 	for i, name := range []string{c.cert, c.key} {
 		if info, err := os.Stat(name); err == nil {
 			version[i] = info.ModTime()
@@ -51,7 +52,7 @@ func (c *certificate) look() (version [2]time.Time) {
 }
 
 // get is asked at each handshake.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now := c.now(); now.Sub(c.checked) >= certificateInterval {

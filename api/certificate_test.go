@@ -38,10 +38,10 @@ func TestRenewedCertificate(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	core, logs := observer.New(zap.InfoLevel)
-	_, err := openCertificate(cert, key, zap.New(core))
+	_, err := OpenCertificate(cert, key, zap.New(core))
 	require.ErrorContains(t, err, "GANTRY_API_TLS_CERT")
 	writePair(t, cert, key, 1)
-	c, err := openCertificate(cert, key, zap.New(core))
+	c, err := OpenCertificate(cert, key, zap.New(core))
 	require.NoError(t, err)
 	now := time.Now()
 	c.now = func() time.Time { return now }

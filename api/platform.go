@@ -34,8 +34,8 @@ type PlatformConfig struct {
 	Gate        *auth.Gate
 	// Local says that the address must be one of loopback: what else guards the listener relies on it.
 	Local bool
-	// Cert and Key are files in PEM; both or none. They are read again when they change.
-	Cert, Key string
+	// Certificate turns TLS on; nil for plain HTTP.
+	Certificate *Certificate
 	// BehindProxy says that a proxy ends TLS: hosts are not checked, and X-Forwarded-For tells the peer.
 	BehindProxy bool
 	// GatewayTimeout ends the wait of a caller as the platform's gateway does, not the call; zero means never.
@@ -58,12 +58,8 @@ func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
 	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
 	}))
-	if cfg.Cert != "" {
-		certificate, err := openCertificate(cfg.Cert, cfg.Key, cfg.Log)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("platform listener: %w", err), ln.Close())
-		}
-		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get})
+	if cfg.Certificate != nil {
+		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cfg.Certificate.get})
 	}
 	refuse := func(ctx *fasthttp.RequestCtx, f *fault.Error) { p.refuse(&exchange{ctx: ctx, id: uuid.NewString()}, f) }
 	build := newServer

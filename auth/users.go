@@ -126,29 +126,29 @@ func identity(info os.FileInfo) fileID {
 func readDirectory(name string) (*directory, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("the users file: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("the users file: %w", err)
+		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("the users file %s is not a regular file", name)
+		return nil, fmt.Errorf("%s is not a regular file", name)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("the users file %s belongs to user %d, who may write it; give it to root or to the agent's user", name, st.Uid)
+		return nil, fmt.Errorf("%s belongs to user %d, who may write it; give it to root or to the agent's user", name, st.Uid)
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return nil, fmt.Errorf("the users file %s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
+		return nil, fmt.Errorf("%s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("the users file: %w", err)
+		return nil, err
 	}
 	d, err := parseDirectory(text)
 	if err != nil {
-		return nil, fmt.Errorf("the users file %s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	d.id = identity(info)
 	if mode := info.Mode().Perm(); mode&0o044 != 0 {

@@ -28,6 +28,7 @@ type instance struct {
 	agent      *agent.Agent
 	host       *extension.Host
 	extensions *api.Server
+	platform   *platform // nil without a platform API
 	pid1       bool
 }
 
@@ -47,6 +48,9 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	}
 	json := c.logFormat == "json" || c.logFormat == "auto" && !isTerminal(stderr)
 	if in.log, err = logger.New(stderr, c.logLevel, json, !json && !c.noColor && isTerminal(stderr)); err != nil {
+		return nil, &failure{exitUsage, err}
+	}
+	if in.platform, err = openPlatform(c, in.log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
 	in.sink = logger.NewSink(output, json)

@@ -84,6 +84,7 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	if !c.extensionAddrSet { // a running agent has the usual port
 		c.extensionAddr = "127.0.0.1:0"
 	}
+	c.api.addr = "" // one call needs no listener
 	if c.logFormat == "auto" {
 		c.logFormat = "text"
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"gantry/api"
 	"gantry/auth"
 	"net"
@@ -66,25 +67,43 @@ func (a *apiConfig) local() bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
-// listenPlatform binds the platform API, or returns nil if there is none.
-func (in *instance) listenPlatform() (*api.Server, error) {
-	c := &in.cfg.api
-	if c.addr == "" {
+// platform is what the platform API needs before it listens.
+type platform struct {
+	gate        *auth.Gate
+	certificate *api.Certificate
+}
+
+// openPlatform reads the files of the platform API; nil if there is none. It comes before the worker's start, so that a
+// wrong file is the first thing that is said.
+func openPlatform(c *config, log *zap.Logger) (*platform, error) {
+	a := &c.api
+	if a.addr == "" {
 		return nil, nil
 	}
-	fn := &in.cfg.fn
-	if c.usersFile != "" && !c.local() && in.cfg.uid < 0 {
-		in.log.Warn("the function runs as the agent's own user, so it can read the users file: set GANTRY_UID and GANTRY_GID, or trust the function with it", zap.String("file", c.usersFile))
-	}
 	gate, err := auth.Open(&auth.Config{
-		UsersFile: c.usersFile, ProjectID: fn.Project, Project: fn.Region, Secure: c.cert != "" || c.local() && !c.behindProxy, Log: in.log,
+		UsersFile: a.usersFile, ProjectID: c.fn.Project, Project: c.fn.Region, Secure: a.cert != "" || a.local() && !a.behindProxy, Log: log,
 	})
 	if err != nil {
-		return nil, &failure{exitUsage, err}
+		return nil, fmt.Errorf("GANTRY_API_USERS_FILE: %w", err)
 	}
+	p := &platform{gate: gate}
+	if a.cert != "" {
+		if p.certificate, err = api.OpenCertificate(a.cert, a.key, log); err != nil {
+			return nil, err
+		}
+	}
+	if a.usersFile != "" && !a.local() && c.uid < 0 {
+		log.Warn("the function runs as the agent's own user, so it can read the users file: set GANTRY_UID and GANTRY_GID, or trust the function with it", zap.String("file", a.usersFile))
+	}
+	return p, nil
+}
+
+// listenPlatform binds the platform API.
+func (in *instance) listenPlatform() (*api.Server, error) {
+	c := &in.cfg.api
 	return api.ListenPlatform(&api.PlatformConfig{
-		Addr: c.addr, Agent: in.agent, Function: fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: gate,
-		Local: c.local(), Cert: c.cert, Key: c.key, BehindProxy: c.behindProxy, GatewayTimeout: c.gatewayTimeout,
+		Addr: c.addr, Agent: in.agent, Function: &in.cfg.fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: in.platform.gate,
+		Local: c.local(), Certificate: in.platform.certificate, BehindProxy: c.behindProxy, GatewayTimeout: c.gatewayTimeout,
 		Metrics: in.metrics, Log: in.log,
 	})
 }

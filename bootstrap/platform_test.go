@@ -30,8 +30,8 @@ const (
 	invocations = "/v2/" + apiProject + "/fgs/functions/hello/invocations"
 )
 
-// platform starts an agent for a one-file function named hello with the platform API open to all.
-func platform(t *testing.T, source string, env ...string) *running {
+// ungated starts an agent for a one-file function named hello with the platform API open to all.
+func ungated(t *testing.T, source string, env ...string) *running {
 	t.Helper()
 	return function(t, source, append([]string{"RUNTIME_FUNC_NAME=hello", "GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_AUTH=none"}, env...)...)
 }
@@ -98,7 +98,7 @@ exports.handler = async (event, context) => {
 };`
 
 func TestPlatformOutcomes(t *testing.T) {
-	r := platform(t, outcomes, "RUNTIME_TIMEOUT=3")
+	r := ungated(t, outcomes, "RUNTIME_TIMEOUT=3")
 	cases := []struct {
 		event, code string
 		status      int
@@ -154,7 +154,7 @@ func TestPlatformOutcomes(t *testing.T) {
 }
 
 func TestPlatformRefusals(t *testing.T) {
-	r := platform(t, outcomes)
+	r := ungated(t, outcomes)
 	a := r.call(`{"k":`, "X-Cff-Log-Type: tail")
 	requireError(t, a, 406, "FSS.0406", "not a JSON event")
 	require.Equal(t, "4002", a.header.Get("X-Func-Err-Code"))
@@ -205,7 +205,7 @@ func TestPlatformRefusals(t *testing.T) {
 
 // TestPlatformIgnoresPlatformHeaders: on this listener nobody is believed to be the platform.
 func TestPlatformIgnoresPlatformHeaders(t *testing.T) {
-	r := platform(t, outcomes, "GANTRY_TRUST_PLATFORM_HEADERS=true", "RUNTIME_ALIAS=prod", "GANTRY_AUTH_TOKEN=of-the-settings")
+	r := ungated(t, outcomes, "GANTRY_TRUST_PLATFORM_HEADERS=true", "RUNTIME_ALIAS=prod", "GANTRY_AUTH_TOKEN=of-the-settings")
 	const id = "11111111-2222-4333-8444-555555555555"
 	a := r.call(`{}`, "X-Cff-Request-Id: "+id, "X-Cff-Auth-Token: forged", "X-Cff-Access-Key: forged", "X-Cff-Origin-Version-Tag: !forged", "X-Auth-Token: caller")
 	got := map[string]string{}
@@ -220,7 +220,7 @@ func TestPlatformIgnoresPlatformHeaders(t *testing.T) {
 }
 
 func TestPlatformFailedFunction(t *testing.T) {
-	r := platform(t, `throw new Error('broken at load');`)
+	r := ungated(t, `throw new Error('broken at load');`)
 	a := r.call(`{}`, "X-CFF-Request-Version: v1")
 	require.Equal(t, 200, a.status)
 	require.Contains(t, a.body, `"status":502`)
@@ -228,7 +228,7 @@ func TestPlatformFailedFunction(t *testing.T) {
 }
 
 func TestPlatformThrottlesAndDrains(t *testing.T) {
-	r := platform(t, outcomes, "GANTRY_QUEUE=0", "RUNTIME_TIMEOUT=60", "GANTRY_SHUTDOWN_TIMEOUT=60")
+	r := ungated(t, outcomes, "GANTRY_QUEUE=0", "RUNTIME_TIMEOUT=60", "GANTRY_SHUTDOWN_TIMEOUT=60")
 	require.Equal(t, 200, r.call(`{}`).status)
 	busy := make(chan answer, 1)
 	go func() { busy <- r.call(`{"wait":3000}`) }()
@@ -255,7 +255,7 @@ func TestPlatformThrottlesAndDrains(t *testing.T) {
 }
 
 func TestGatewayTimeout(t *testing.T) {
-	r := platform(t, outcomes, "GANTRY_API_GATEWAY_TIMEOUT=500ms", "RUNTIME_TIMEOUT=60")
+	r := ungated(t, outcomes, "GANTRY_API_GATEWAY_TIMEOUT=500ms", "RUNTIME_TIMEOUT=60")
 	a := r.call(`{"wait":2000}`)
 	requireError(t, a, 504, "APIGW.0201", "no answer within 500ms")
 	r.stdout.waitFor(t, "Finish invoke request '"+a.header.Get("X-Cff-Request-Id"))
@@ -435,21 +435,22 @@ func TestPlatformListenerRules(t *testing.T) {
 		_, err := loadWith(t, env, nil)
 		require.ErrorContains(t, err, says, env)
 	}
-	for says, file := range map[string]string{"chmod 600": open, "no such file": users + ".none"} {
-		r := prepare(t, writeFiles(t, map[string]string{"index.js": outcomes}), "GANTRY_API_USERS_FILE="+file)
+	for says, env := range map[string][]string{
+		"GANTRY_API_USERS_FILE: " + open + " may be written by others (mode 0622); chmod 600": {"GANTRY_API_USERS_FILE=" + open},
+		"GANTRY_API_USERS_FILE: open " + users + ".none: no such file":                        {"GANTRY_API_USERS_FILE=" + users + ".none"},
+		"GANTRY_API_TLS_CERT": {"GANTRY_API_ADDR=0.0.0.0:0", "GANTRY_API_USERS_FILE=" + users, "GANTRY_API_TLS_CERT=/no/cert", "GANTRY_API_TLS_KEY=/no/key"},
+	} {
+		r := prepare(t, writeFiles(t, map[string]string{"index.js": outcomes}), env...)
 		r.launch()
 		require.Equal(t, exitUsage, r.wait())
 		require.Contains(t, r.stderr.String(), says)
+		require.NotContains(t, r.stdout.String(), "Start load", "nothing was started")
 	}
-	r := prepare(t, writeFiles(t, map[string]string{"index.js": outcomes}), "GANTRY_API_ADDR=0.0.0.0:0", "GANTRY_API_USERS_FILE="+users, "GANTRY_API_TLS_CERT=/no/cert", "GANTRY_API_TLS_KEY=/no/key")
-	r.launch()
-	require.Equal(t, exitListen, r.wait())
-	require.Contains(t, r.stderr.String(), "GANTRY_API_TLS_CERT")
 }
 
 // TestProjectsByName is what a client does that only knows its region.
 func TestProjectsByName(t *testing.T) {
-	r := platform(t, outcomes, "GANTRY_REGION=eu-west-101")
+	r := ungated(t, outcomes, "GANTRY_REGION=eu-west-101")
 	for name, rows := range map[string]int{"": 1, "?name=eu-west-101": 1, "?name=" + url.QueryEscape("local-1"): 0} {
 		var list struct{ Projects []struct{ ID, Name string } }
 		a := r.request("GET", r.api+"/v3/projects"+name, "")

@@ -40,9 +40,6 @@ func (p *program) serve(c *config) error {
 			server.Close()
 		}
 		in.close(time.Now().Add(time.Second))
-		if f := (*failure)(nil); errors.As(err, &f) {
-			return f
-		}
 		return &failure{exitListen, err}
 	}
 	return s.run(signals)
@@ -59,11 +56,11 @@ func (s *serving) listen() error {
 		return err
 	}
 	s.callers = append(s.callers, function)
-	platform, err := in.listenPlatform()
-	if err != nil {
-		return err
-	}
-	if platform != nil {
+	if in.platform != nil {
+		platform, err := in.listenPlatform()
+		if err != nil {
+			return err
+		}
 		s.callers = append(s.callers, platform)
 	}
 	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Metrics: in.metrics, Log: in.log})
