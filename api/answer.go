@@ -59,7 +59,7 @@ var apiAnswers = map[fault.Kind]apiAnswer{
 	fault.Internal:     {true, fasthttp.StatusInternalServerError, "FSS.0500"},
 	fault.Invalid:      {true, fasthttp.StatusBadRequest, "FSS.0400"},
 	fault.TooLarge:     {true, fasthttp.StatusRequestEntityTooLarge, "FSS.0413"},
-	fault.Unauthorized: {true, fasthttp.StatusUnauthorized, "FSS.0401"},
+	fault.Unauthorized: {true, fasthttp.StatusUnauthorized, fault.APIAuthentication},
 	fault.Forbidden:    {true, fasthttp.StatusForbidden, "FSS.0403"},
 	fault.NotFound:     {true, fasthttp.StatusNotFound, "FSS.0404"},
 	fault.Conflict:     {true, fasthttp.StatusConflict, "FSS.0409"},
@@ -68,7 +68,7 @@ var apiAnswers = map[fault.Kind]apiAnswer{
 	fault.Event:        {true, fasthttp.StatusNotAcceptable, "FSS.0406"},
 	fault.Function:     {status: fasthttp.StatusOK},
 	// As an outcome of the function 200; refused with it is only the gateway's own time limit.
-	fault.Timeout:     {status: fasthttp.StatusGatewayTimeout, code: "FSS.0504"},
+	fault.Timeout:     {status: fasthttp.StatusGatewayTimeout, code: fault.APIGatewayTimeout},
 	fault.Crash:       {status: fasthttp.StatusOK},
 	fault.OutOfMemory: {status: fasthttp.StatusOK},
 	fault.Init:        {status: fasthttp.StatusOK},

@@ -50,7 +50,7 @@ func (p *platformAPI) invoke(x *exchange) {
 	result, inTime := p.run(inv, x.ctx.Request.Body())
 	if !inTime {
 		p.refuse(x, &fault.Error{
-			Kind: fault.Timeout, Type: fault.TypeTimeout, APICode: fault.APIGatewayTimeout,
+			Kind: fault.Timeout, Type: fault.TypeTimeout,
 			Message: fmt.Sprintf("Backend timeout: no answer within %s; the function goes on (GANTRY_API_GATEWAY_TIMEOUT)", p.GatewayTimeout),
 		})
 		x.ctx.Response.Header.Set(headerRequestID, x.id)

@@ -187,7 +187,7 @@ func (g *Gate) Authorize(c *Caller, action Action, project string) error {
 // unauthorized begins with the words of the platform's gateway (its error table, code 0301).
 func unauthorized(detail string) *fault.Error {
 	return &fault.Error{
-		Kind: fault.Unauthorized, Type: fault.TypeUnknown, Code: fault.CodeBadRequest, APICode: fault.APIAuthentication,
+		Kind: fault.Unauthorized, Type: fault.TypeUnknown, Code: fault.CodeBadRequest,
 		Message: "Incorrect IAM authentication information: " + strings.ToValidUTF8(detail, "?"),
 	}
 }

@@ -1,0 +1,581 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"gantry/agent"
+	"gantry/auth"
+	"gantry/fault"
+	"gantry/telemetry"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+)
+
+const openAPIFile = "../docs/openapi.json"
+
+// openAPI is docs/openapi.json, parsed.
+type openAPI map[string]any
+
+func readOpenAPI(t *testing.T) (doc openAPI, text string) {
+	t.Helper()
+	raw, err := os.ReadFile(openAPIFile)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &doc))
+	return doc, string(raw)
+}
+
+// resolve follows the reference that v may be. A reference that leads nowhere is nil.
+func (d openAPI) resolve(v any) any {
+	for {
+		target, ok := member(v, "$ref").(string)
+		if !ok {
+			return v
+		}
+		v = map[string]any(d)
+		for name := range strings.SplitSeq(strings.TrimPrefix(target, "#/"), "/") {
+			v = member(v, name)
+		}
+	}
+}
+
+// member is v's member, or nil if there is none.
+func member(v any, name string) any {
+	m, _ := v.(map[string]any)
+	return m[name]
+}
+
+func members(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
+}
+
+func list(v any) []any {
+	l, _ := v.([]any)
+	return l
+}
+
+// component returns what lies in one of the folders of components; nil if nothing does.
+func (d openAPI) component(folder, name string) any {
+	return member(member(d["components"], folder), name)
+}
+
+// operations visits every operation of the document.
+func (d openAPI) operations(visit func(method, path string, op map[string]any)) {
+	for path, item := range members(d["paths"]) {
+		for method, op := range members(item) {
+			visit(strings.ToUpper(method), path, members(op))
+		}
+	}
+}
+
+// response returns what the document says of an answer with this status.
+func (d openAPI) response(method, path string, status int) any {
+	op := member(member(d["paths"], path), strings.ToLower(method))
+	return d.resolve(member(member(op, "responses"), strconv.Itoa(status)))
+}
+
+// TestOpenAPIRoutes: the document has the routes of the table, and no others.
+func TestOpenAPIRoutes(t *testing.T) {
+	doc, _ := readOpenAPI(t)
+	var want, got []string
+	open := map[string]bool{}
+	for _, r := range routes() {
+		want = append(want, r.method+" "+r.pattern)
+		open[r.method+" "+r.pattern] = r.open
+	}
+	ids := map[string]bool{}
+	name := regexp.MustCompile(`\{([^}]*)\}`)
+	doc.operations(func(method, path string, op map[string]any) {
+		route := method + " " + path
+		got = append(got, route)
+		id, _ := op["operationId"].(string)
+		require.NotEmpty(t, id, route)
+		require.False(t, ids[id], "operationId %s is there twice", id)
+		ids[id] = true
+
+		security := []any{map[string]any{"token": []any{}}, map[string]any{"signature": []any{}}}
+		if open[route] {
+			security = []any{}
+		}
+		require.Equal(t, any(security), op["security"], route)
+		for _, s := range security {
+			for scheme := range members(s) {
+				require.NotNil(t, doc.component("securitySchemes", scheme), scheme)
+			}
+		}
+
+		var inPath, declared []string
+		for _, m := range name.FindAllStringSubmatch(path, -1) {
+			inPath = append(inPath, m[1])
+		}
+		for _, p := range list(op["parameters"]) {
+			if p = doc.resolve(p); member(p, "in") == "path" {
+				require.Equal(t, true, member(p, "required"), route)
+				declared = append(declared, member(p, "name").(string))
+			}
+		}
+		require.ElementsMatch(t, inPath, declared, route)
+	})
+	require.ElementsMatch(t, want, got)
+}
+
+// TestOpenAPIReferences: every reference leads somewhere, and nothing lies there that nobody refers to.
+func TestOpenAPIReferences(t *testing.T) {
+	doc, _ := readOpenAPI(t)
+	used := map[string]bool{"#/components/responses/Conflict": true} // waits for the first route that has it
+	var walk func(v any)
+	walk = func(v any) {
+		if target, ok := member(v, "$ref").(string); ok {
+			used[target] = true
+			require.True(t, strings.HasPrefix(target, "#/"), target)
+			require.NotNil(t, doc.resolve(v), target)
+		}
+		for _, item := range members(v) {
+			walk(item)
+		}
+		for _, item := range list(v) {
+			walk(item)
+		}
+	}
+	walk(map[string]any(doc))
+	for _, folder := range []string{"parameters", "headers", "responses", "schemas"} {
+		require.NotEmpty(t, member(doc["components"], folder))
+		for name := range members(member(doc["components"], folder)) {
+			require.True(t, used["#/components/"+folder+"/"+name], "%s of %s is not used", name, folder)
+		}
+	}
+}
+
+// TestOpenAPIParameters: the headers have the names and the values that the code reads and writes.
+func TestOpenAPIParameters(t *testing.T) {
+	doc, _ := readOpenAPI(t)
+	schema := func(folder, name string) any { return member(doc.component(folder, name), "schema") }
+	sizes := []any{}
+	for _, n := range memorySizes {
+		sizes = append(sizes, float64(n))
+	}
+	require.Equal(t, any(sizes), member(schema("parameters", "X-Cff-Instance-Memory"), "enum"))
+	versions := any([]any{versionText, versionJSON})
+	require.Equal(t, versions, member(schema("parameters", "X-CFF-Request-Version"), "enum"))
+	require.Equal(t, versions, member(schema("headers", "X-Cff-Response-Version"), "enum"))
+
+	var got []string
+	for name, p := range members(member(doc["components"], "parameters")) {
+		require.Equal(t, name, member(p, "name"))
+		if member(p, "in") == "header" {
+			got = append(got, strings.ToLower(name))
+		}
+	}
+	want := []string{headerRequestVersion, headerLogType, headerMemory, headerSubjectToken, "Traceparent", "Tracestate"}
+	for i := range want {
+		want[i] = strings.ToLower(want[i])
+	}
+	require.ElementsMatch(t, want, got)
+
+	require.EqualValues(t, fncontext.MaxURN, member(schema("parameters", "function_urn"), "maxLength"))
+	forms := map[int]bool{}
+	for name, example := range members(member(doc.component("parameters", "function_urn"), "examples")) {
+		urn := member(example, "value").(string)
+		_, err := fncontext.ParseURN(urn)
+		require.NoError(t, err)
+		fields := strings.Count(urn, ":") + 1
+		require.True(t, strings.HasPrefix(name, strconv.Itoa(fields)+" field"), "%s: %s", name, urn)
+		forms[fields] = true
+	}
+	require.Equal(t, map[int]bool{1: true, 2: true, 3: true, 4: true, 7: true, 8: true}, forms)
+}
+
+// TestOpenAPIErrors: the document knows the statuses and codes of the code, and no other codes.
+func TestOpenAPIErrors(t *testing.T) {
+	doc, text := readOpenAPI(t)
+	code := regexp.MustCompile(`(FSS|APIGW)\.\d{4}`)
+	known := apiCodes(t)
+	statusOf := map[string]int{}
+	for _, a := range apiAnswers {
+		if a.code != "" {
+			known = append(known, a.code)
+			statusOf[a.code] = a.status
+		}
+	}
+	for _, c := range known {
+		require.True(t, strings.Contains(text, c), "the document does not mention %s", c)
+	}
+	for _, c := range code.FindAllString(text, -1) {
+		require.Contains(t, known, c)
+	}
+
+	used := map[int]bool{}
+	doc.operations(func(method, path string, op map[string]any) {
+		for key, r := range members(op["responses"]) {
+			status, err := strconv.Atoi(key)
+			require.NoError(t, err)
+			used[status] = true
+			if status < fasthttp.StatusBadRequest {
+				continue
+			}
+			says, _ := member(doc.resolve(r), "description").(string)
+			codes := code.FindAllString(says, -1)
+			require.NotEmpty(t, codes, "%s %s %s names no code", method, path, key)
+			for _, c := range codes {
+				if want, general := statusOf[c]; general {
+					require.Equal(t, want, status, "%s %s %s names %s", method, path, key, c)
+				}
+			}
+		}
+	})
+	for kind, a := range apiAnswers {
+		switch {
+		case kind == fault.Conflict: // no route has it yet
+			require.NotNil(t, doc.component("responses", "Conflict"))
+		case a.refused:
+			require.True(t, used[a.status], "no route has status %d", a.status)
+		}
+	}
+	require.True(t, used[apiAnswers[fault.Timeout].status], "the gateway's own time limit")
+}
+
+// apiCodes returns the values of the API* constants. They are read from the source: a list here would forget the next one.
+func apiCodes(t *testing.T) (codes []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../fault/fault.go", nil, 0)
+	require.NoError(t, err)
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "API") {
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			require.NoError(t, err)
+			codes = append(codes, value)
+		}
+		return true
+	})
+	require.Contains(t, codes, fault.APINoRoute)
+	return codes
+}
+
+// check says where v does not fit the schema; nil if it fits. A member that the schema does not name does not fit either,
+// unless the schema says that there may be others.
+func (d openAPI) check(at string, schema, v any) error {
+	schema = d.resolve(schema)
+	if err := checkType(at, member(schema, "type"), v); err != nil {
+		return err
+	}
+	if enum := list(member(schema, "enum")); enum != nil && !slices.Contains(enum, v) {
+		return fmt.Errorf("%s: %v is not one of %v", at, v, enum)
+	}
+	for _, name := range list(member(schema, "required")) {
+		if _, ok := members(v)[name.(string)]; !ok {
+			return fmt.Errorf("%s: %s is missing", at, name)
+		}
+	}
+	properties := members(member(schema, "properties"))
+	for name, value := range members(v) {
+		if p, ok := properties[name]; ok {
+			if err := d.check(at+"."+name, p, value); err != nil {
+				return err
+			}
+		} else if properties != nil && member(schema, "additionalProperties") != true {
+			return fmt.Errorf("%s: the schema has no %s", at, name)
+		}
+	}
+	if items := member(schema, "items"); items != nil {
+		for i, item := range list(v) {
+			if err := d.check(fmt.Sprintf("%s[%d]", at, i), items, item); err != nil {
+				return err
+			}
+		}
+	}
+	alternatives := list(member(schema, "anyOf"))
+	if len(alternatives) > 0 && !slices.ContainsFunc(alternatives, func(s any) bool { return d.check(at, s, v) == nil }) {
+		return fmt.Errorf("%s: none of the alternatives fits", at)
+	}
+	return nil
+}
+
+// checkType compares with a JSON Schema type, or a list of them.
+func checkType(at string, want, v any) error {
+	got := "null"
+	switch v := v.(type) {
+	case map[string]any:
+		got = "object"
+	case []any:
+		got = "array"
+	case string:
+		got = "string"
+	case bool:
+		got = "boolean"
+	case float64:
+		got = "number"
+		if v == math.Trunc(v) {
+			got = "integer"
+		}
+	}
+	types := list(want)
+	if want != nil && types == nil {
+		types = []any{want}
+	}
+	if len(types) == 0 || slices.Contains(types, any(got)) || got == "integer" && slices.Contains(types, any("number")) {
+		return nil
+	}
+	return fmt.Errorf("%s: %s where the schema says %v", at, got, want)
+}
+
+func requireFits(t *testing.T, doc openAPI, schema any, body []byte) {
+	t.Helper()
+	require.NotNil(t, schema)
+	var v any
+	require.NoError(t, json.Unmarshal(body, &v), "%s", body)
+	require.NoError(t, doc.check("", schema, v), "%s", body)
+}
+
+// requireAnswer holds a whole answer, with its headers, against the document. With every set, each declared header has to
+// be there.
+func requireAnswer(t *testing.T, doc openAPI, method, path string, ctx *fasthttp.RequestCtx, every bool) {
+	t.Helper()
+	status := ctx.Response.StatusCode()
+	r := doc.response(method, path, status)
+	require.NotNil(t, r, "%s %s has no answer with status %d: %s", method, path, status, ctx.Response.Body())
+	declared := map[string]any{}
+	for name, h := range members(member(r, "headers")) {
+		declared[strings.ToLower(name)] = doc.resolve(h)
+	}
+	seen := map[string]bool{}
+	for name, value := range ctx.Response.Header.All() {
+		key := strings.ToLower(string(name))
+		if key == "content-type" || key == "server" {
+			continue
+		}
+		require.NotNil(t, declared[key], "%s %s %d: header %s", method, path, status, name)
+		seen[key] = true
+		requireHeader(t, doc, declared[key], string(value))
+	}
+	for name, h := range declared {
+		if every || member(h, "required") == true {
+			require.True(t, seen[name], "%s %s %d: no header %s", method, path, status, name)
+		}
+	}
+	media := member(member(r, "content"), string(ctx.Response.Header.ContentType()))
+	require.NotNil(t, media, "%s %s %d: %s", method, path, status, ctx.Response.Header.ContentType())
+	if string(ctx.Response.Header.ContentType()) == contentJSON && len(ctx.Response.Body()) > 0 {
+		requireFits(t, doc, member(media, "schema"), ctx.Response.Body())
+	}
+}
+
+// requireHeader holds the value of a header against its schema, or against that of the JSON in it.
+func requireHeader(t *testing.T, doc openAPI, header any, value string) {
+	t.Helper()
+	schema := member(header, "schema")
+	if schema == nil {
+		schema = member(member(member(header, "content"), contentJSON), "schema")
+	}
+	if member(schema, "type") == "string" {
+		quoted, err := json.Marshal(value)
+		require.NoError(t, err)
+		value = string(quoted)
+	}
+	requireFits(t, doc, schema, []byte(value))
+}
+
+const openAPIUsers = `{"secret": "0123456789abcdef0123456789abcdef", "users": [
+  {"name": "ci", "password": "correct horse", "actions": ["invoke", "invokeAsync"]},
+  {"name": "idle", "password": "battery staple", "actions": []}]}`
+
+// openAPIPlatform is a platform API that has users, and no agent: what it answers before a call begins is real.
+func openAPIPlatform(t *testing.T) *platformAPI {
+	t.Helper()
+	fn := &fncontext.Function{Project: "00000000000000000000000000000000", Region: "local-1", Package: "default", Name: "hello", Version: "latest"}
+	file := filepath.Join(t.TempDir(), "users.json")
+	require.NoError(t, os.WriteFile(file, []byte(openAPIUsers), 0o600))
+	gate, err := auth.Open(&auth.Config{UsersFile: file, ProjectID: fn.Project, Project: fn.Region, Secure: true, Log: zap.NewNop()})
+	require.NoError(t, err)
+	return &platformAPI{
+		PlatformConfig: &PlatformConfig{Function: fn, Gate: gate, Metrics: telemetry.NewMetrics(agent.Outcomes()), Log: zap.NewNop()},
+		local:          true,
+	}
+}
+
+// openAPIRequest hands the platform API a request. headers are names and values in turn.
+func openAPIRequest(p *platformAPI, method, uri, body string, headers ...string) *fasthttp.RequestCtx {
+	var request fasthttp.Request
+	request.Header.SetMethod(method)
+	request.SetRequestURI(uri)
+	request.Header.SetHost("127.0.0.1:8079")
+	request.SetBodyString(body)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	x := openAPIExchange(&request)
+	p.serve(x.ctx)
+	return x.ctx
+}
+
+func openAPIExchange(request *fasthttp.Request) *exchange {
+	x := &exchange{ctx: &fasthttp.RequestCtx{}, id: uuid.NewString()}
+	x.ctx.Init(request, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, nil)
+	x.ctx.Response.Header.SetNoDefaultContentType(true) // as the server does
+	return x
+}
+
+// TestOpenAPISchemas: real answers of the routes fit what the document says of them.
+func TestOpenAPISchemas(t *testing.T) {
+	doc, _ := readOpenAPI(t)
+	p := openAPIPlatform(t)
+	const tokens, projects, domains, invocations = "/v3/auth/tokens", "/v3/projects", "/v3/auth/domains", functionPath + "/invocations"
+	call := func(urn string) string { return "/v2/" + p.Function.Project + "/fgs/functions/" + urn + "/invocations" }
+	login := func(user, password, scope string) string {
+		return `{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"` + user + `","password":"` + password + `"}}},"scope":` + scope + `}}`
+	}
+	token := func(body string) string {
+		ctx := openAPIRequest(p, fasthttp.MethodPost, tokens, body)
+		require.Equal(t, fasthttp.StatusCreated, ctx.Response.StatusCode(), "%s", ctx.Response.Body())
+		requireAnswer(t, doc, fasthttp.MethodPost, tokens, ctx, true)
+		return string(ctx.Response.Header.Peek(headerSubjectToken))
+	}
+
+	// The document's own request is a good one.
+	media := member(member(member(member(member(doc["paths"], tokens), "post"), "requestBody"), "content"), contentJSON)
+	example, err := json.Marshal(member(media, "example"))
+	require.NoError(t, err)
+	requireFits(t, doc, member(media, "schema"), example)
+	good := token(string(example))
+	ofDomain, unscoped := token(login("ci", "correct horse", `{"domain":{"name":"local"}}`)), token(login("ci", "correct horse", `{}`))
+	idle := token(login("idle", "battery staple", `{"project":{"name":"local-1"}}`))
+
+	for _, c := range []struct {
+		status            int
+		method, path, uri string
+		body, token       string
+		headers           []string
+	}{
+		{status: 400, method: "POST", path: tokens, body: `{}`},
+		{status: 401, method: "POST", path: tokens, body: login("ci", "wrong", `{}`)},
+		{status: 404, method: "POST", path: tokens, body: login("ci", "correct horse", `{"project":{"name":"other"}}`)},
+		{status: 413, method: "POST", path: tokens, body: strings.Repeat(" ", identityBodyLimit+1)},
+		{status: 200, method: "GET", path: tokens, token: good, headers: []string{headerSubjectToken, good}},
+		{status: 200, method: "GET", path: tokens, uri: tokens + "?nocatalog=true", token: good, headers: []string{headerSubjectToken, good}},
+		{status: 200, method: "GET", path: tokens, token: good, headers: []string{headerSubjectToken, ofDomain}},
+		{status: 200, method: "HEAD", path: tokens, token: good, headers: []string{headerSubjectToken, unscoped}},
+		{status: 400, method: "GET", path: tokens, token: good},
+		{status: 401, method: "GET", path: tokens, headers: []string{headerSubjectToken, good}},
+		{status: 404, method: "GET", path: tokens, token: good, headers: []string{headerSubjectToken, "wrong"}},
+		{status: 413, method: "GET", path: tokens, body: strings.Repeat(" ", identityBodyLimit+1)},
+		{status: 200, method: "GET", path: domains, token: good},
+		{status: 401, method: "GET", path: domains},
+		{status: 200, method: "GET", path: projects, token: good},
+		{status: 200, method: "GET", path: projects, uri: projects + "?name=other", token: good},
+		{status: 401, method: "GET", path: projects},
+		{status: 400, method: "POST", path: invocations, uri: call("a:b:c:d:e"), token: good},
+		{status: 400, method: "POST", path: invocations, uri: call("hello"), token: good, headers: []string{headerMemory, "1"}},
+		{status: 400, method: "POST", path: invocations, uri: call("hello"), token: good, headers: []string{headerRequestVersion, "v2"}},
+		{status: 401, method: "POST", path: invocations, uri: call("hello")},
+		{status: 403, method: "POST", path: invocations, uri: call("hello"), token: idle},
+		{status: 403, method: "POST", path: invocations, uri: call("hello"), token: ofDomain},
+		{status: 404, method: "POST", path: invocations, uri: call("other"), token: good},
+		{status: 413, method: "POST", path: invocations, uri: call("hello"), body: strings.Repeat(" ", MaxEvent+1)},
+	} {
+		if c.token != "" {
+			c.headers = append(c.headers, "X-Auth-Token", c.token)
+		}
+		if c.uri == "" {
+			c.uri = c.path
+		}
+		ctx := openAPIRequest(p, c.method, c.uri, c.body, c.headers...)
+		require.Equal(t, c.status, ctx.Response.StatusCode(), "%s %s: %s", c.method, c.uri, ctx.Response.Body())
+		requireAnswer(t, doc, c.method, c.path, ctx, false)
+	}
+
+	// What any route may answer, before it is looked for or by a panic.
+	doc.operations(func(method, path string, _ map[string]any) {
+		for _, kind := range []fault.Kind{fault.Invalid, fault.Forbidden, fault.TooLarge, fault.Internal} {
+			x := openAPIExchange(&fasthttp.Request{})
+			p.refuse(x, &fault.Error{Kind: kind, Message: "m"})
+			requireAnswer(t, doc, method, path, x.ctx, false)
+		}
+	})
+
+	// Every member that the code reads of a login is in the document.
+	var whole loginBody
+	whole.Auth.Identity.Methods = []string{"password"}
+	whole.Auth.Scope.Project, whole.Auth.Scope.Domain = &named{}, &named{}
+	body, err := json.Marshal(whole)
+	require.NoError(t, err)
+	requireFits(t, doc, doc.component("schemas", "Login"), body)
+}
+
+// TestOpenAPIInvocations: however a call ends, its answer fits in both forms.
+func TestOpenAPIInvocations(t *testing.T) {
+	doc, _ := readOpenAPI(t)
+	p := openAPIPlatform(t)
+	const path = functionPath + "/invocations"
+	tail := []byte("a line\n")
+	// A function may put more into its errors; those here have what the document names.
+	failure := maps.Clone(members(doc.component("schemas", "FunctionError")))
+	delete(failure, "additionalProperties")
+	results := []agent.Result{
+		{Body: []byte(`{"a":1}`), Tail: tail, Summary: agent.Summary{Duration: 1500 * time.Microsecond, Billed: 2 * time.Millisecond, MemoryMB: 128, MemoryUsed: 41.5}},
+		{Body: []byte("text"), Text: true, Tail: tail},
+		{Tail: tail}, // undefined
+		{Fault: &fault.Error{Kind: fault.Function, Code: fault.CodeEntry, Body: []byte("bare text")}, Tail: tail},
+		{Fault: &fault.Error{Kind: fault.Function, Code: fault.CodeInvocation, Body: []byte(`{"errorMessage":"m","errorType":"Error","stackTrace":["at f"]}`)}, Tail: tail},
+	}
+	for _, kind := range fault.Kinds() {
+		switch kind {
+		case fault.TooLarge, fault.Unauthorized, fault.Forbidden, fault.NotFound, fault.Conflict: // never a call's
+		case fault.Throttled: // before there is a log
+			results = append(results, agent.Result{Fault: &fault.Error{Kind: kind, Code: fault.CodeMaxInstances, Message: "m"}})
+		default:
+			results = append(results, agent.Result{Tail: tail, Fault: &fault.Error{
+				Kind: kind, Type: "Some.Type", Code: fault.CodeExited, Message: "m", Hint: "h", Stderr: []string{"line"}, Body: workerBody(kind),
+			}})
+		}
+	}
+	for i := range results {
+		r := &results[i]
+		for _, version := range []string{versionText, versionJSON} {
+			for _, p.local = range []bool{false, true} {
+				x := openAPIExchange(&fasthttp.Request{})
+				p.writeInvocation(x, version, r)
+				requireAnswer(t, doc, fasthttp.MethodPost, path, x.ctx, true)
+
+				// Any JSON is an answer of v0, so the document's schema of the body says too little here.
+				answer := x.ctx.Response.Body()
+				isJSON := string(x.ctx.Response.Header.ContentType()) == contentJSON
+				switch {
+				case x.ctx.Response.StatusCode() != fasthttp.StatusOK:
+				case version == versionJSON:
+					requireFits(t, doc, doc.component("schemas", "Invocation"), answer)
+				case r.Fault != nil && isJSON:
+					requireFits(t, doc, failure, answer)
+				}
+			}
+		}
+	}
+
+	requireFits(t, doc, doc.component("schemas", "Error"), appendError(nil, fault.APINoRoute, "m"))
+	requireFits(t, doc, doc.component("schemas", "Summary"), appendSummary(nil, &results[0].Summary))
+}
+
+// workerBody is what the worker says of a failure that it reports itself.
+func workerBody(kind fault.Kind) []byte {
+	if kind == fault.Function || kind == fault.Event {
+		return []byte(`{"errorMessage":"m","errorType":"SyntaxError"}`)
+	}
+	return nil
+}
