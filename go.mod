@@ -26,3 +26,6 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/tools v0.30.0 // indirect
 )
+
+// npm packages may hold Go files.
+ignore test/sdk-node/node_modules
