@@ -2,6 +2,7 @@
 #
 #   docker build -t gantry .                           the Node.js image below
 #   docker build --target binary -t gantry-binary .    only the binary, to copy into an image of your own
+#   docker build --target queue-binary -t gantry-queue-binary .    the queue's child process, for asynchronous invocation
 #
 # The base images are arguments, so that a mirror or a local image can take their place. For a Go module proxy near you
 # add --build-arg GOPROXY=…, for the time of the build --label org.opencontainers.image.created=….
@@ -29,6 +30,14 @@ RUN chmod 0711 /bootstrap
 # For other images: COPY --from=gantry-binary /bootstrap /bootstrap
 FROM scratch AS binary
 COPY --from=build /bootstrap /bootstrap
+
+FROM build AS build-queue
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
+      -ldflags "-s -w -X main.version=$VERSION" -o /gantry-jetstream ./jetstream && chmod 0711 /gantry-jetstream
+
+# For images that want asynchronous invocation: COPY --from=gantry-queue-binary /gantry-jetstream /gantry-jetstream
+FROM scratch AS queue-binary
+COPY --from=build-queue /gantry-jetstream /gantry-jetstream
 
 FROM ${NODE_IMAGE} AS nodejs
 # The platform starts containers as 1003:1003. Written by hand, because useradd and adduser differ from base to base.

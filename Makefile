@@ -7,10 +7,14 @@ NODES    = 10 12 14 18 22 24
 
 .PHONY: run test build lint bench test-container test-sdk fuzz nodes clean
 
-build: bin/bootstrap
+build: bin/bootstrap bin/gantry-jetstream
 
 bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*') runtime/worker/nodejs/worker.js go.mod go.sum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
+
+# The store of asynchronous calls, started by bootstrap that lies beside it.
+bin/gantry-jetstream: $(wildcard jetstream/*.go process/*.go) go.mod go.sum
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./jetstream
 
 bin/extensions/extensionLogger: examples/extensions/logger/main.go
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./examples/extensions/logger

@@ -15,10 +15,10 @@ import (
 
 // ranks is the layer table of docs/ARCHITECTURE.md: a package imports only lower ranks; equals never import each other.
 var ranks = map[string]int{
-	"bootstrap": 4,
-	"api":       3,
-	"agent":     2,
-	"runtime":   1, "extension": 1, "auth": 1,
+	"bootstrap": 4, "jetstream": 4,
+	"api":     3,
+	"agent":   2,
+	"runtime": 1, "extension": 1, "auth": 1, "async": 1,
 	"context": 0, "fault": 0, "logger": 0, "process": 0, "telemetry": 0, "runtime/frame": 0,
 }
 
@@ -29,7 +29,10 @@ var homes = []struct {
 	why              string
 }{
 	{imported: "net/http", packages: []string{}, why: "fasthttp serves and calls"},
-	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "bootstrap"}, why: "only api serves; extension and the commands are clients"},
+	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "async", "bootstrap"}, why: "only api serves; extension, async and the commands are clients"},
+	{imported: "github.com/nats-io/nats-server/v2/server", packages: []string{"jetstream"}, why: "the server is a process of its own"},
+	{imported: "github.com/nats-io/nats.go", packages: []string{"async", "jetstream"}, why: "only async and the queue's child know NATS"},
+	{imported: "github.com/nats-io/nats.go/jetstream", packages: []string{"async"}, why: "only async and the queue's child know NATS"},
 	{imported: "os/exec", packages: []string{}, why: "only process starts children, and not with os/exec"},
 	{called: "syscall.ForkExec", packages: []string{"process"}, why: "only process starts children"},
 	{called: "syscall.StartProcess", packages: []string{}, why: "only process starts children, with ForkExec"},
@@ -38,7 +41,7 @@ var homes = []struct {
 	{called: "unix.Wait4", packages: []string{"process"}, why: "only process waits for children"},
 	{called: "syscall.Wait4", packages: []string{}, why: "only process waits for children, with unix.Wait4"},
 	{called: "unix.Kill", packages: []string{"process"}, why: "only process signals"},
-	{called: "os.Exit", packages: []string{"bootstrap"}, why: "only bootstrap ends the process"},
+	{called: "os.Exit", packages: []string{"bootstrap", "jetstream"}, why: "only a program ends its process"},
 	{called: "os.Getenv", packages: []string{"bootstrap"}, why: "only bootstrap reads the environment"},
 	{called: "os.Environ", packages: []string{"bootstrap"}, why: "only bootstrap reads the environment"},
 	{called: "os.LookupEnv", packages: []string{"bootstrap"}, why: "only bootstrap reads the environment"},

@@ -1,85 +1,128 @@
 package agent
 
 import (
+	"container/list"
 	"context"
 	"gantry/fault"
 	"gantry/runtime"
+	"math"
 	"time"
 
 	fncontext "gantry/context"
 )
 
-// Lease is one call's right to run: a slot of a worker. Done must be called once.
+// Lease is one call's right to run, from its admission to its summary: a slot of a worker, or a place where it waits for
+// one. Agent.mu guards worker, place and canceled; the call's own goroutine may read worker once it was given.
 type Lease struct {
-	agent  *Agent
+	agent *Agent
+	inv   *fncontext.Invocation
+	// worker is nil while the call has no slot, place while it is in no waiting room.
 	worker *runtime.Worker
-	inv    *fncontext.Invocation
+	place  *list.Element
+	// given is closed when the call leaves the waiting room, with a slot or to look why not.
+	given    chan struct{}
+	canceled bool
+	// try counts the workers that were tried, from 1.
+	try int
 	// Waited is the time in the waiting room.
 	Waited time.Duration
 }
 
-// admit gives the call a slot: at once, or out of the waiting room in order of arrival. The call's deadline starts here.
-func (a *Agent) admit(ctx context.Context, inv *fncontext.Invocation) (*Lease, error) {
+// admit gives the call a slot: at once, or out of its waiting room in order of arrival. The call's deadline starts here.
+func (a *Agent) admit(ctx context.Context, l *Lease) error {
 	a.mu.Lock()
-	if err := a.refusal(); err != nil {
+	err := a.enter(l)
+	if err != nil || l.worker != nil {
 		a.mu.Unlock()
-		return nil, err
+		return err
 	}
-	if a.waiting.Len() == 0 {
-		if w := a.pick(); w != nil {
-			a.begin()
-			a.mu.Unlock()
-			return &Lease{agent: a, worker: w, inv: inv}, nil
+	limit := a.waitLimit(l.inv)
+	a.mu.Unlock()
+	return a.wait(ctx, l, limit)
+}
+
+// enter starts the call, or puts it into its waiting room; called with mu held.
+func (a *Agent) enter(l *Lease) error {
+	err := a.refusal()
+	if l.canceled {
+		err = runtime.CanceledFault()
+	}
+	if err == nil {
+		if w := a.direct(l.inv.Async); w != nil {
+			a.begin(l, w)
+			return nil
+		}
+		if !l.inv.Async && a.waiting.Len() >= a.room() {
+			a.cfg.Metrics.Rejects.Inc()
+			err = throttled("the waiting room is full (GANTRY_QUEUE)")
 		}
 	}
-	if a.waiting.Len() >= a.room() {
-		a.mu.Unlock()
-		a.cfg.Metrics.Rejects.Inc()
-		return nil, throttled("the waiting room is full (GANTRY_QUEUE)")
+	if err != nil {
+		delete(a.calls, l.inv.RequestID)
+		return err
 	}
-	me := &waiter{given: make(chan *runtime.Worker, 1)}
-	place := a.waiting.PushBack(me)
-	limit := a.waitLimit(inv)
-	a.mu.Unlock()
+	l.given = make(chan struct{})
+	l.place = a.roomOf(l).PushBack(l)
+	a.calls[l.inv.RequestID] = l
+	return nil
+}
 
+// direct takes a slot for a call that just came, unless others are before it: those of its own kind, and those of the
+// other kind whose turn it is. Called with mu held.
+func (a *Agent) direct(async bool) *runtime.Worker {
+	if a.waiting.Len() > 0 {
+		return nil
+	}
+	if a.waitingAsync.Len() > 0 && (async || a.turns.async(true, true)) {
+		return nil
+	}
+	return a.pick()
+}
+
+// wait waits for a slot until limit has passed or ctx ends.
+func (a *Agent) wait(ctx context.Context, l *Lease, limit time.Duration) error {
 	began := time.Now()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
+	defer func() { l.Waited += time.Since(began) }()
 	select {
-	case w := <-me.given:
-		return a.granted(w, inv, began)
+	case <-l.given:
+		if l.worker != nil {
+			return nil
+		}
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 	a.mu.Lock()
-	select {
-	case w := <-me.given: // at the same moment
-		a.mu.Unlock()
-		return a.granted(w, inv, began)
-	default:
+	defer a.mu.Unlock()
+	if l.worker != nil { // at the same moment
+		return nil
 	}
-	a.waiting.Remove(place)
-	a.mu.Unlock()
-	switch {
-	case ctx.Err() != nil:
-		return nil, stopped()
-	case !inv.Deadline.IsZero():
-		return nil, runtime.TimeoutFault(inv, "the worker ended just before the call reached it, and the next one was not ready in time")
+	err := a.whyNot(ctx, l)
+	if l.place != nil {
+		a.takeOut(l)
 	}
-	a.cfg.Metrics.Rejects.Inc()
-	return nil, throttled("the wait for a free worker was too long (GANTRY_QUEUE_WAIT)")
+	delete(a.calls, l.inv.RequestID)
+	return err
 }
 
-func (a *Agent) granted(w *runtime.Worker, inv *fncontext.Invocation, began time.Time) (*Lease, error) {
-	if w == nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
+// whyNot says why a call that waited has got no slot; called with mu held.
+func (a *Agent) whyNot(ctx context.Context, l *Lease) error {
+	switch {
+	case l.canceled:
+		return runtime.CanceledFault()
+	case l.place == nil: // it was sent to look
 		if err := a.refusal(); err != nil {
-			return nil, err
+			return err
 		}
-		return nil, throttled("the function was reloaded; try again")
+		return throttled("the function was reloaded; try again")
+	case ctx.Err() != nil:
+		return stopped()
+	case !l.inv.Deadline.IsZero():
+		return runtime.TimeoutFault(l.inv, "the worker ended just before the call reached it, and the next one was not ready in time")
 	}
-	return &Lease{agent: a, worker: w, inv: inv, Waited: time.Since(began)}, nil
+	a.cfg.Metrics.Rejects.Inc()
+	return throttled("the wait for a free worker was too long (GANTRY_QUEUE_WAIT)")
 }
 
 // refusal says why no call can be admitted, or nil; called with mu held.
@@ -101,21 +144,42 @@ func stopped() *fault.Error {
 	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance is stopping"}
 }
 
-// room is how many calls may wait; called with mu held. A start is waited for even when nobody else may wait.
+// room is how many synchronous calls may wait; called with mu held. A start is waited for even when nobody else may wait,
+// and so is a slot that an asynchronous call has: whoever may not wait would never meet a free one while those go on.
 func (a *Agent) room() int {
 	if a.state == Init {
 		return max(a.cfg.Queue, a.cfg.Workers*a.cfg.Runtime.Concurrency)
 	}
-	return a.cfg.Queue
+	return max(a.cfg.Queue, a.asyncSlots)
 }
 
+// roomOf is where the call waits.
+func (a *Agent) roomOf(l *Lease) *list.List {
+	if l.inv.Async {
+		return a.waitingAsync
+	}
+	return a.waiting
+}
+
+// takeOut takes a call out of its waiting room; called with mu held.
+func (a *Agent) takeOut(l *Lease) {
+	a.roomOf(l).Remove(l.place)
+	l.place = nil
+	close(l.given)
+}
+
+// forever is the limit of a wait that only its context ends.
+const forever = time.Duration(math.MaxInt64)
+
 // waitLimit is how long a call may wait; called with mu held. A call that had a slot before, of a worker that ended before
-// it was reached, has its old deadline.
+// it was reached, has its old deadline. An asynchronous call is limited by whoever makes it.
 func (a *Agent) waitLimit(inv *fncontext.Invocation) time.Duration {
 	fn := a.cfg.Runtime.Function
 	switch {
 	case !inv.Deadline.IsZero():
 		return time.Until(inv.Deadline)
+	case inv.Async:
+		return forever
 	case a.cfg.QueueWait > 0:
 		return a.cfg.QueueWait
 	case a.state == Init:
@@ -142,34 +206,53 @@ func (a *Agent) pick() *runtime.Worker {
 	return nil
 }
 
-// begin counts a call that got a slot; called with mu held.
-func (a *Agent) begin() {
+// begin gives the call a slot; called with mu held.
+func (a *Agent) begin(l *Lease, w *runtime.Worker) {
+	l.worker = w
+	a.calls[l.inv.RequestID] = l
+	a.turns.started(l.inv.Async, a.waitingAsync.Len() > 0)
 	a.inFlight++
+	if l.inv.Async {
+		a.asyncSlots++
+	}
 	a.follow()
 }
 
-// dispatch gives free slots to those who wait; called with mu held.
+// dispatch gives free slots to those who wait, in turns; called with mu held, and after everything that frees a slot.
 func (a *Agent) dispatch() {
-	for a.waiting.Len() > 0 {
+	for a.waiting.Len()+a.waitingAsync.Len() > 0 {
 		w := a.pick()
 		if w == nil {
 			return
 		}
-		a.begin()
-		a.waiting.Remove(a.waiting.Front()).(*waiter).given <- w
+		room := a.waiting
+		if a.turns.async(a.waiting.Len() > 0, a.waitingAsync.Len() > 0) {
+			room = a.waitingAsync
+		}
+		l := room.Front().Value.(*Lease)
+		a.begin(l, w)
+		a.takeOut(l)
 	}
 }
 
-// release returns the slot.
-func (l *Lease) release() {
+// release returns the slot. The call stays known if it goes on to another worker. It reports whether it was canceled.
+func (l *Lease) release(goesOn bool) bool {
 	a := l.agent
 	l.worker.Release()
 	a.mu.Lock()
+	defer a.mu.Unlock()
+	l.worker = nil
+	if !goesOn || l.canceled {
+		delete(a.calls, l.inv.RequestID)
+	}
 	a.inFlight--
+	if l.inv.Async {
+		a.asyncSlots--
+	}
 	a.follow()
 	a.dispatch()
 	a.checkEmpty()
-	a.mu.Unlock()
+	return l.canceled
 }
 
 // Claim reserves a request id for a call; false if it is in flight already. Forget must follow.

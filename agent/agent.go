@@ -49,7 +49,7 @@ type Agent struct {
 	mu       sync.Mutex
 	state    State
 	workers  []*runtime.Worker // by slot; nil while none takes calls
-	waiting  *list.List        // of *waiter, oldest first
+	waiting  *list.List        // the waiting room: synchronous calls, of *Lease, oldest first
 	inFlight int
 	ids      map[string]struct{} // request ids in flight
 	failure  *fault.Error
@@ -67,6 +67,11 @@ type Agent struct {
 	deadly   sync.Once
 	remark   sync.Once                    // of what a person should know about this start
 	live     map[*runtime.Worker]struct{} // every worker that is not gone
+
+	waitingAsync *list.List        // the waiting room of asynchronous calls, of *Lease, oldest first
+	turns        turns             // between the two rooms
+	asyncSlots   int               // how many of inFlight are asynchronous
+	calls        map[string]*Lease // those that wait or run, by request id, as Cancel finds them
 }
 
 // Phase is one step of the first worker's start, for people who ask where the time went.
@@ -90,16 +95,13 @@ func (a *Agent) phase(name string, began time.Time) {
 	}
 }
 
-type waiter struct {
-	given chan *runtime.Worker // nil: look at the instance's state
-}
-
 // New returns an instance in state Init. Nothing runs before Start.
 func New(cfg *Config) *Agent {
 	a := &Agent{
 		cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
 		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{},
 		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{}),
+		waitingAsync: list.New(), calls: map[string]*Lease{},
 	}
 	a.base, a.stop = context.WithCancelCause(context.Background())
 	return a
@@ -162,18 +164,25 @@ func (a *Agent) State() State {
 	return a.state
 }
 
-// InFlight returns the number of calls that have a slot, Waiting that of calls in the waiting room.
+// InFlight returns the number of calls that have a slot.
 func (a *Agent) InFlight() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.inFlight
 }
 
-// Waiting returns the number of calls in the waiting room.
+// Waiting returns the number of synchronous calls in the waiting room, the one that GANTRY_QUEUE bounds.
 func (a *Agent) Waiting() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.waiting.Len()
+}
+
+// WaitingAsync returns the number of asynchronous calls that wait for a slot; whoever makes them bounds it.
+func (a *Agent) WaitingAsync() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.waitingAsync.Len()
 }
 
 // Base is the context that every call descends from: it ends when the instance stops, never when a client leaves.
@@ -308,9 +317,13 @@ func (a *Agent) checkEmpty() {
 	}
 }
 
-// refuseAll sends everybody in the waiting room to look at the state; called with mu held.
+// refuseAll sends everybody in the waiting rooms to look at the state; called with mu held.
 func (a *Agent) refuseAll() {
-	for e := a.waiting.Front(); e != nil; e = a.waiting.Front() {
-		a.waiting.Remove(e).(*waiter).given <- nil
+	for _, room := range []*list.List{a.waiting, a.waitingAsync} {
+		for e := room.Front(); e != nil; e = room.Front() {
+			l := e.Value.(*Lease)
+			a.takeOut(l)
+			delete(a.calls, l.inv.RequestID) // it has its answer
+		}
 	}
 }

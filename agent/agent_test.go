@@ -52,6 +52,10 @@ func TestDecide(t *testing.T) {
 	require.Equal(t, []time.Duration{0, 100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms}, delays)
 	require.Zero(t, h.decide(crashed, 2*time.Minute).delay, "a minute of health forgets")
 	require.Zero(t, h.decide(retired, 0).delay)
+	h = &history{}
+	require.Zero(t, h.decide(crashed, 0).delay)
+	require.Zero(t, h.decide(canceled, 0).delay)
+	require.Equal(t, 100*ms, h.decide(crashed, 0).delay, "a cancel is no crash, and no cure for one")
 	h = &history{attempts: 2}
 	h.decide(crashed, 0)
 	require.Zero(t, h.attempts, "a worker that was ready starts the count anew")
@@ -93,13 +97,41 @@ func newAgent(t *testing.T, source string, change func(*Config)) *harness {
 	t.Cleanup(func() {
 		h.Stop(time.Now().Add(10 * time.Second))
 		require.Equal(t, Stopped, h.State())
+		h.nothingIsLeft()
 		sink.Close(time.Now().Add(10 * time.Second))
 	})
 	return h
 }
 
-func (h *harness) invoke(event string) Result {
-	return h.Invoke(h.Base(), &fncontext.Invocation{RequestID: uuid.NewString(), Function: h.fn}, []byte(event))
+// nothingIsLeft holds that every call has given back what it had.
+func (h *harness) nothingIsLeft() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	require.Empty(h.t, h.calls)
+	require.Zero(h.t, h.inFlight)
+	require.Zero(h.t, h.asyncSlots)
+	require.Zero(h.t, h.waiting.Len()+h.waitingAsync.Len())
+}
+
+func (h *harness) invoke(event string) Result { return h.call(uuid.NewString(), false, event) }
+
+func (h *harness) invokeAsync(event string) Result { return h.call(uuid.NewString(), true, event) }
+
+func (h *harness) call(id string, async bool, event string) Result {
+	return h.Invoke(h.Base(), &fncontext.Invocation{RequestID: id, Function: h.fn, Async: async}, []byte(event))
+}
+
+// start invokes in the background; the channel has the result.
+func (h *harness) start(id string, async bool, event string) <-chan Result {
+	result := make(chan Result, 1)
+	go func() { result <- h.call(id, async, event) }()
+	return result
+}
+
+// eventually waits for a condition.
+func (h *harness) eventually(condition func() bool) {
+	h.t.Helper()
+	require.Eventually(h.t, condition, 20*time.Second, time.Millisecond)
 }
 
 const echo = "exports.handler = async (e, c) => { if (e.ms) await new Promise((r) => setTimeout(r, e.ms)); if (e.exit) process.exit(1); return e.n }"

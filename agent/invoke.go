@@ -57,44 +57,45 @@ const maxHandovers = 3
 // Invoke runs one call on the caller's goroutine, from admission to its summary. ctx must not end when a client leaves.
 func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte) Result {
 	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, a.cfg.Runtime.Concurrency*a.cfg.Workers > 1, inv.Tail)
-	for try := 1; ; try++ {
-		lease, err := a.admit(ctx, inv)
-		if err != nil {
-			f := fault.From(err)
-			a.cfg.Metrics.Outcome(f.Kind.String())
-			return Result{Fault: f}
+	l := &Lease{agent: a, inv: inv}
+	var r Result
+	for l.try = 1; ; l.try++ {
+		if err := a.admit(ctx, l); err != nil {
+			r.Fault = fault.From(err)
+			if l.try == 1 { // nothing was announced, so nothing ends
+				a.cfg.Metrics.Outcome(r.Fault.Kind.String())
+				return r
+			}
+			break
 		}
-		r := lease.run(ctx, event, log, try == 1)
-		if r.Fault != nil && errors.Is(r.Fault, runtime.ErrNotSent) && try < maxHandovers {
-			continue
+		r = l.run(ctx, event, log)
+		if r.Fault == nil || !errors.Is(r.Fault, runtime.ErrNotSent) || l.try == maxHandovers {
+			break
 		}
-		lease.close(&r, log)
-		return r
 	}
+	l.close(&r, log)
+	return r
 }
 
-// run invokes the handler and returns the slot; first is set unless another worker was tried before.
-func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request, first bool) Result {
-	a, fn := l.agent, l.agent.cfg.Runtime.Function
+// run invokes the handler and returns the slot.
+func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Result {
+	fn := l.agent.cfg.Runtime.Function
 	began := time.Now()
-	if first {
+	if l.try == 1 {
 		l.inv.Deadline = began.Add(fn.Timeout)
 	}
 	meter := l.worker.Meter()
 	cpu := meter.CPU()
-	if first {
-		a.cfg.Metrics.QueueWait.Observe(l.Waited)
-		if a.cfg.Notify != nil {
-			a.cfg.Notify(l.inv)
-		}
-		log.Platform(began, startLine(l.inv))
+	if l.try == 1 {
+		l.announce(began, log)
 	}
 	answer, err := l.worker.Invoke(ctx, l.inv, event, log)
 	now := time.Now()
 	r := Result{Body: answer.Body, Text: answer.Text}
+	notSent := errors.Is(err, runtime.ErrNotSent)
 	if err != nil {
 		r.Fault = fault.From(err)
-		if errors.Is(err, runtime.ErrNotSent) {
+		if notSent {
 			l.worker.Retire()
 			r.Fault = &fault.Error{Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Message: "no worker lived long enough to take the call", Err: err}
 		}
@@ -105,8 +106,25 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request, firs
 	usage := meter.Read(now)
 	r.Summary = summarize(now.Sub(began), meter.CPU()-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, fn.MemoryMB))
 	r.Waited = l.Waited
-	l.release()
+	if l.release(notSent && l.try < maxHandovers) && notSent {
+		r.Fault = runtime.CanceledFault()
+	}
 	return r
+}
+
+// announce tells of the call's begin; once, however many workers it takes.
+func (l *Lease) announce(began time.Time, log *logger.Request) {
+	if l.inv.Started != nil {
+		l.inv.Started()
+	}
+	a := l.agent
+	if !l.inv.Async { // nobody sits waiting for the others
+		a.cfg.Metrics.QueueWait.Observe(l.Waited)
+	}
+	if a.cfg.Notify != nil {
+		a.cfg.Notify(l.inv)
+	}
+	log.Platform(began, startLine(l.inv))
 }
 
 func summarize(took, cpu time.Duration, peak int64, limit int) Summary {

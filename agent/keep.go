@@ -240,7 +240,11 @@ func (a *Agent) serve(slot int, w *runtime.Worker) ending {
 	a.mu.Lock()
 	a.workers[slot] = nil
 	a.follow()
+	a.dispatch() // who came meanwhile may have tried this worker only, and waits although another one has room
 	a.mu.Unlock()
+	if w.Canceled() {
+		return canceled
+	}
 	if death := w.Death(); death != nil || w.State() == runtime.Gone {
 		a.cfg.Log.Error("worker ended", zap.Int("pid", w.PID()), zap.Error(death))
 		return crashed

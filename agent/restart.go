@@ -12,6 +12,7 @@ const (
 	neverStarted ending = iota // load or initializer failed, or the process could not be started
 	crashed                    // the process ended while it was ready
 	retired                    // we took it out: a call timed out, or a reload
+	canceled                   // we killed it, with a call that was canceled
 )
 
 const (
@@ -51,6 +52,9 @@ func (h *history) decide(how ending, uptime time.Duration) decision {
 			delay = min(maxBackoff, firstBackoff<<min(h.crashes-2, 16))
 		}
 		return decision{delay: delay, reason: fmt.Sprintf("the worker crashed after %s", uptime.Round(time.Millisecond))}
+	case canceled:
+		h.attempts = 0
+		return decision{reason: "a call was canceled, and the worker with it"}
 	default:
 		h.attempts = 0
 		return decision{reason: "the worker was retired"}

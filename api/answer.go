@@ -44,6 +44,7 @@ var functionStatus = map[fault.Kind]int{
 	fault.Crash:        fasthttp.StatusBadGateway,
 	fault.OutOfMemory:  fasthttp.StatusBadGateway,
 	fault.Init:         fasthttp.StatusBadGateway,
+	fault.Canceled:     fasthttp.StatusBadGateway,
 }
 
 // apiAnswer is how the platform API answers a kind of fault: refused with a status and the platform's general code, or, as
@@ -72,6 +73,7 @@ var apiAnswers = map[fault.Kind]apiAnswer{
 	fault.Crash:       {status: fasthttp.StatusOK},
 	fault.OutOfMemory: {status: fasthttp.StatusOK},
 	fault.Init:        {status: fasthttp.StatusOK},
+	fault.Canceled:    {status: fasthttp.StatusOK},
 }
 
 const (

@@ -99,7 +99,7 @@ func (p *platformAPI) showToken(x *exchange) {
 	}
 	token, err := p.Gate.Inspect(text)
 	if err != nil {
-		p.refuse(x, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: "the token in X-Subject-Token is not valid"})
+		p.refuse(x, notFound("the token in X-Subject-Token is not valid"))
 		return
 	}
 	p.writeToken(x, fasthttp.StatusOK, text, token)

@@ -77,16 +77,23 @@ func (p *platformAPI) invocation(x *exchange) (version string, inv *fncontext.In
 	case v != "":
 		return "", nil, invalid(fmt.Sprintf("X-Cff-Log-Type is %.20q; want tail, or nothing", v))
 	}
-	if v := string(h.Peek(headerMemory)); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || !slices.Contains(memorySizes, n) {
-			f := invalid(fmt.Sprintf("X-Cff-Instance-Memory is %.20q; want one of %s (MB)", v, strings.Trim(fmt.Sprint(memorySizes), "[]")))
-			f.APICode = fault.APIMemory
-			return "", nil, f
-		}
-		inv.MemoryMB = n
+	inv.MemoryMB, err = memoryOf(h)
+	return version, inv, err
+}
+
+// memoryOf reads the memory size a call asks for, in MB; 0 if it does not.
+func memoryOf(h *fasthttp.RequestHeader) (int, error) {
+	v := string(h.Peek(headerMemory))
+	if v == "" {
+		return 0, nil
 	}
-	return version, inv, nil
+	n, err := strconv.Atoi(v)
+	if err != nil || !slices.Contains(memorySizes, n) {
+		f := invalid(fmt.Sprintf("X-Cff-Instance-Memory is %.20q; want one of %s (MB)", v, strings.Trim(fmt.Sprint(memorySizes), "[]")))
+		f.APICode = fault.APIMemory
+		return 0, f
+	}
+	return n, nil
 }
 
 // run invokes the function; inTime is false if the gateway's time passed first. The call goes on then, on its own.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/agent"
+	"gantry/async"
 	"gantry/auth"
 	"gantry/fault"
 	"gantry/logger"
@@ -32,6 +33,9 @@ type PlatformConfig struct {
 	// Credentials are handed to the function; those of callers never are.
 	Credentials fncontext.Credentials
 	Gate        *auth.Gate
+	// Queue takes asynchronous calls; nil if there is none, and NoQueue then says why.
+	Queue   *async.Queue
+	NoQueue string
 	// Local says that the address must be one of loopback: what else guards the listener relies on it.
 	Local bool
 	// Certificate turns TLS on; nil for plain HTTP.
@@ -91,19 +95,37 @@ type route struct {
 	action auth.Action
 	// open routes need no credentials.
 	open bool
+	// general routes answer FSS.0404 for whatever does not exist, where calling it has a code for each.
+	general bool
 	// limit is the largest body in bytes.
 	limit int
 	serve func(*platformAPI, *exchange)
 }
 
-const functionPath = "/v2/{project_id}/fgs/functions/{function_urn}"
+const (
+	functionsPath = "/v2/{project_id}/fgs/functions"
+	functionPath  = functionsPath + "/{function_urn}"
+)
 
 // identityBodyLimit bounds the bodies of the IAM routes.
 const identityBodyLimit = 64 << 10
 
+// asyncBodyLimit bounds the bodies of the asynchronous routes but for events.
+const asyncBodyLimit = 64 << 10
+
 func routes() []route {
 	return []route{
 		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations", action: auth.Invoke, limit: MaxEvent, serve: (*platformAPI).invoke},
+		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations-async", action: auth.InvokeAsync, general: true, limit: async.MaxEvent, serve: asynchronous((*platformAPI).accept)},
+		{method: fasthttp.MethodPut, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).putConfiguration)},
+		{method: fasthttp.MethodGet, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).getConfiguration)},
+		{method: fasthttp.MethodDelete, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).deleteConfiguration)},
+		{method: fasthttp.MethodGet, pattern: functionPath + "/async-invoke-configs", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).listConfigurations)},
+		{method: fasthttp.MethodGet, pattern: functionPath + "/async-invocations", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).listRecords)},
+		{method: fasthttp.MethodGet, pattern: functionPath + "/active-async-invocations", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).listActive)},
+		{method: fasthttp.MethodPost, pattern: functionPath + "/cancel", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).cancel)},
+		{method: fasthttp.MethodPost, pattern: functionsPath + "/enable-async-status-logs", action: auth.InvokeAsync, limit: asyncBodyLimit, serve: (*platformAPI).enableStatusLog},
+		{method: fasthttp.MethodGet, pattern: functionsPath + "/async-status-log-detail", action: auth.InvokeAsync, limit: asyncBodyLimit, serve: (*platformAPI).showStatusLog},
 		{method: fasthttp.MethodPost, pattern: "/v3/auth/tokens", open: true, limit: identityBodyLimit, serve: (*platformAPI).createToken},
 		{method: fasthttp.MethodGet, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
 		{method: fasthttp.MethodHead, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
@@ -204,6 +226,12 @@ func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) error
 	if err := p.Gate.Authorize(x.caller, r.action, project); err != nil {
 		return err
 	}
+	if params[1] == nil { // a route of the project
+		if project != p.Function.Project {
+			return notFound(fmt.Sprintf("Not found the project: here is project %s", p.Function.Project))
+		}
+		return nil
+	}
 	name, err := unescape("function_urn", params[1])
 	if err != nil {
 		return err
@@ -212,7 +240,13 @@ func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) error
 	if err != nil {
 		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, APICode: fault.APIURN, Message: err.Error()}
 	}
-	return p.find(x.urn, project)
+	if err := p.find(x.urn, project); err != nil {
+		if r.general {
+			err.APICode = ""
+		}
+		return err
+	}
+	return nil
 }
 
 func unescape(name string, raw []byte) (string, error) {
@@ -247,7 +281,7 @@ func (p *platformAPI) peer(ctx *fasthttp.RequestCtx) netip.Addr {
 }
 
 // find says whether u is the function that is served here: one name, one version, also under "latest", and its aliases.
-func (p *platformAPI) find(u fncontext.URN, project string) error {
+func (p *platformAPI) find(u fncontext.URN, project string) *fault.Error {
 	fn := p.Function
 	is := func(field, value string) bool { return field == "" || field == value }
 	switch {
@@ -261,11 +295,14 @@ func (p *platformAPI) find(u fncontext.URN, project string) error {
 	return nil
 }
 
-func (p *platformAPI) missing(code, message string) error {
-	return &fault.Error{
-		Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, APICode: code,
-		Message: message + ": here is project " + p.Function.Project + ", " + p.Function.URN(),
-	}
+func notFound(message string) *fault.Error {
+	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: message}
+}
+
+func (p *platformAPI) missing(code, message string) *fault.Error {
+	f := notFound(message + ": here is project " + p.Function.Project + ", " + p.Function.URN())
+	f.APICode = code
+	return f
 }
 
 // refuse answers with the platform's error body and X-Request-Id.

@@ -287,3 +287,30 @@ func idOf(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return hex.EncodeToString(sum[:16])
 }
+
+// AnyKey returns a permanent pair of keys, of the first user in the file's order who may do action: for commands that call
+// the agent whose file this is.
+func AnyKey(file string, action Action) (access, secret string, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", "", err
+	}
+	if _, err := parseDirectory(text); err != nil {
+		return "", "", fmt.Errorf("%s: %w", file, err)
+	}
+	var f usersFile
+	if err := json.Unmarshal(text, &f); err != nil {
+		return "", "", explainJSON(err)
+	}
+	for _, u := range f.Users {
+		if !slices.Contains(u.Actions, action) {
+			continue
+		}
+		for _, k := range u.Keys {
+			if k.SecurityToken == "" && (k.ExpiresAt.IsZero() || time.Now().Before(k.ExpiresAt)) {
+				return k.Access, k.Secret, nil
+			}
+		}
+	}
+	return "", "", fmt.Errorf("%s: no user with a key may do %s", file, action)
+}

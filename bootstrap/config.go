@@ -40,8 +40,11 @@ type config struct {
 	extensionStrict              bool
 	addr, extensionAddr, opsAddr string
 	// extensionAddrSet tells an address that somebody chose.
-	extensionAddrSet    bool
-	api                 apiConfig
+	extensionAddrSet bool
+	api              apiConfig
+	async            asyncConfig
+	// dataDirNamed tells a data folder that somebody chose.
+	dataDirNamed        bool
 	shutdownTimeout     time.Duration
 	exitOnFailure       bool
 	uid, gid            int
@@ -165,6 +168,11 @@ func (c *config) resolve(env map[string]string, f facts) error {
 		}
 	}
 	c.extensionDirs = strings.Join(dirs, ":")
+	named, err := c.async.resolve(&c.fn, env)
+	if err != nil {
+		return err
+	}
+	c.dataDirNamed = named
 	return c.api.resolve()
 }
 

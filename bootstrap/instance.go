@@ -29,6 +29,7 @@ type instance struct {
 	host       *extension.Host
 	extensions *api.Server
 	platform   *platform // nil without a platform API
+	queue      *queue    // nil likewise
 	pid1       bool
 }
 

@@ -19,8 +19,8 @@ import (
 )
 
 type invokeOptions struct {
-	event, to      string
-	tail, timeline bool
+	event, to             string
+	tail, timeline, async bool
 }
 
 func (p *program) invokeCommand() *cobra.Command {
@@ -31,13 +31,17 @@ func (p *program) invokeCommand() *cobra.Command {
 			"Exits with 0, or with 1 when the call failed. With --to the event goes to a running agent instead.",
 	}
 	cmd.Flags().StringVar(&o.event, "event", "", "file with the event, - for standard input; default: an empty event")
-	cmd.Flags().StringVar(&o.to, "to", "", "address of a running agent's function listener")
+	cmd.Flags().StringVar(&o.to, "to", "", "address of a running agent's function listener; with --async of its platform API")
+	cmd.Flags().BoolVar(&o.async, "async", false, "hand the event to the platform API of a running agent, at --to or where the settings say, and print the request id")
 	cmd.Flags().BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
 	cmd.Flags().BoolVar(&o.timeline, "timeline", false, "print where the time went")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		event, err := p.readEvent(o.event)
 		if err != nil {
 			return &failure{exitUsage, err}
+		}
+		if o.async {
+			return p.withConfig(cmd, func(c *config) error { return p.invokeLater(c, o.to, event) })
 		}
 		if o.to != "" {
 			return p.invokeAt(&o, event)

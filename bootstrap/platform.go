@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/api"
+	"gantry/async"
 	"gantry/auth"
 	"net"
 	"net/netip"
@@ -71,6 +72,7 @@ func (a *apiConfig) local() bool {
 type platform struct {
 	gate        *auth.Gate
 	certificate *api.Certificate
+	endpoints   *async.Endpoints // of destinations; nil for none
 }
 
 // openPlatform reads the files of the platform API; nil if there is none. It comes before the worker's start, so that a
@@ -92,6 +94,11 @@ func openPlatform(c *config, log *zap.Logger) (*platform, error) {
 			return nil, err
 		}
 	}
+	if c.async.endpointsFile != "" {
+		if p.endpoints, err = async.ReadEndpoints(c.async.endpointsFile); err != nil {
+			return nil, fmt.Errorf("GANTRY_ASYNC_ENDPOINTS_FILE: %w", err)
+		}
+	}
 	if a.usersFile != "" && !a.local() && c.uid < 0 {
 		log.Warn("the function runs as the agent's own user, so it can read the users file: set GANTRY_UID and GANTRY_GID, or trust the function with it", zap.String("file", a.usersFile))
 	}
@@ -101,9 +108,10 @@ func openPlatform(c *config, log *zap.Logger) (*platform, error) {
 // listenPlatform binds the platform API.
 func (in *instance) listenPlatform() (*api.Server, error) {
 	c := &in.cfg.api
+	in.queue = in.openQueue()
 	return api.ListenPlatform(&api.PlatformConfig{
 		Addr: c.addr, Agent: in.agent, Function: &in.cfg.fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: in.platform.gate,
 		Local: c.local(), Certificate: in.platform.certificate, BehindProxy: c.behindProxy, GatewayTimeout: c.gatewayTimeout,
-		Metrics: in.metrics, Log: in.log,
+		Queue: in.queue.Queue, NoQueue: in.queue.why, Metrics: in.metrics, Log: in.log,
 	})
 }

@@ -158,10 +158,12 @@ func (s *serving) staged(deadline time.Time) {
 	left := s.cfg.shutdownTimeout
 	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-left*5/16))
 	defer cancel()
+	s.queue.pause()
 	if err := s.agent.Drain(ctx); err != nil {
 		s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.agent.InFlight()))
 	}
 	s.agent.Stop(deadline.Add(-left / 4))
+	s.queue.stop(deadline.Add(-left * 3 / 16))
 	answered, cancelAnswered := context.WithTimeout(context.Background(), left/16)
 	defer cancelAnswered()
 	for _, server := range s.callers { // the last answers, while extensions still run

@@ -18,8 +18,10 @@ type Invocation struct {
 	// limit in force is always the function's.
 	MemoryMB int
 	// Tail asks for the last lines of the call's log in the answer.
-	Tail  bool
-	Async bool
+	Tail bool
+	// Started, if set, is called when the call has its slot, before the handler runs; it must not block.
+	Started func() `json:"-"`
+	Async   bool
 }
 
 // Trace is W3C trace context, passed on untouched.

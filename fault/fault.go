@@ -30,11 +30,12 @@ const (
 	Crash                    // the worker process ended
 	OutOfMemory              // the worker process was killed for its memory
 	Init                     // load or initializer failed
+	Canceled                 // somebody ended the call by force
 )
 
 var kindNames = [...]string{
 	"internal", "invalid", "too_large", "unauthorized", "forbidden", "not_found", "conflict", "throttled", "unavailable",
-	"function", "event", "timeout", "crash", "out_of_memory", "init",
+	"function", "event", "timeout", "crash", "out_of_memory", "init", "canceled",
 }
 
 // String returns the kind as a metric label: lower case, words joined by underscores.
@@ -66,6 +67,7 @@ const (
 	CodeRequestSize   = 4140   // request body over the limit
 	CodeExited        = 4204   // runtime process is exited
 	CodeMemory        = 4205   // runtime memory limit exceeded
+	CodeCanceled      = 4208   // invocation canceled
 	CodeStartTimeout  = 4211   // runtime initialization timed out
 	CodeInternal      = 500    // our own defect
 	CodeBadRequest    = 400    // not an invocation at all
@@ -78,6 +80,7 @@ const (
 // Codes of the platform's own API (pages ErrorCode and the gateway's error table; docs/COMPATIBILITY.md). Package api has
 // the general one of each kind; these say more.
 const (
+	APIQuery          = "FSS.1001"   // a query parameter cannot be read
 	APIMemory         = "FSS.1007"   // X-Cff-Instance-Memory is not in the platform's list
 	APINoFunction     = "FSS.1051"   // no such function here
 	APINoVersion      = "FSS.1052"   // the function has no such version
@@ -93,6 +96,7 @@ const (
 	TypeTimeout     = "Runtime.Timeout"
 	TypeExited      = "Runtime.Exited"
 	TypeMemory      = "Runtime.OutOfMemory"
+	TypeCanceled    = "Runtime.Canceled"
 	TypeStart       = "Runtime.StartFailed"
 	TypeInitTimeout = "Runtime.InitTimeout"
 	TypeProtocol    = "Runtime.ProtocolError"
@@ -103,6 +107,7 @@ const (
 	TypeUnknown     = "Request.Unauthorized"
 	TypeThrottled   = "Instance.Throttled"
 	TypeDraining    = "Instance.Draining"
+	TypeQueue       = "Queue.Unavailable"
 	TypeInternal    = "Gantry.Internal"
 )
 

@@ -46,5 +46,7 @@ func TestKindNames(t *testing.T) {
 		seen[k.String()] = true
 	}
 	require.Equal(t, "init", Init.String())
+	require.Equal(t, "canceled", Canceled.String())
+	require.Equal(t, Canceled, Kinds()[len(Kinds())-1], "every kind has its name")
 	require.Equal(t, "internal", Kind(200).String())
 }

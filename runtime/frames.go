@@ -194,6 +194,9 @@ func (f *frames) abandon(c *call, inv *fncontext.Invocation, why func(*fncontext
 	if !waiting {
 		return <-c.done
 	}
+	if f.worker.Canceled() { // that came first; the kill takes a moment
+		return reply{err: CanceledFault()}
+	}
 	if err := f.events.cancel(c.id); err != nil {
 		f.worker.cfg.Log.Debug("worker takes no Cancel", zap.Error(err))
 	}
@@ -206,6 +209,11 @@ func TimeoutFault(inv *fncontext.Invocation, hint string) *fault.Error {
 		Kind: fault.Timeout, Type: fault.TypeTimeout, Code: fault.CodeTimeout, Hint: hint,
 		Message: fmt.Sprintf("call invoke timeout %gs: the handler's deadline passed (RUNTIME_TIMEOUT)", inv.Function.Timeout.Seconds()),
 	}
+}
+
+// CanceledFault is the answer to a call that was ended by force, and to the others on its worker.
+func CanceledFault() *fault.Error {
+	return &fault.Error{Kind: fault.Canceled, Type: fault.TypeCanceled, Code: fault.CodeCanceled, Message: "function invocation canceled"}
 }
 
 func stoppedFault(*fncontext.Invocation, string) *fault.Error {

@@ -42,6 +42,7 @@ type Worker struct {
 	stderr  lastLines
 	// untrusted is why the worker's answers could not be read any more; nil if they could.
 	untrusted error
+	canceled  bool // killed by Cancel
 
 	limited   chan struct{} // closed once the memory limit is applied, or known not to be
 	memoryErr error
@@ -219,6 +220,9 @@ func (w *Worker) distrust(err error) {
 
 // deathFault is what a call is told whose worker died under it. Called with mu held.
 func (w *Worker) deathFault(exit process.Exit) *fault.Error {
+	if w.canceled {
+		return CanceledFault()
+	}
 	stderr := w.stderr.lines()
 	if w.untrusted != nil {
 		return &fault.Error{
@@ -388,6 +392,29 @@ func (w *Worker) Retire() {
 	if starting || idle {
 		go w.Stop(time.Now().Add(stopGrace))
 	}
+}
+
+// Cancel kills the worker, without waiting for its end. Each of its calls that has no answer by then is answered with
+// CanceledFault; those that never reached it with ErrNotSent, as after any end. A worker that is gone is left as it was.
+func (w *Worker) Cancel() {
+	w.mu.Lock()
+	if w.state == Gone {
+		w.mu.Unlock()
+		return
+	}
+	w.canceled = true // before the kill: who finds the worker dead finds the reason
+	w.setState(Retiring)
+	w.mu.Unlock()
+	if err := w.proc.Kill(); err != nil {
+		w.cfg.Log.Error("worker not killed", zap.Error(err))
+	}
+}
+
+// Canceled reports whether Cancel ended the worker.
+func (w *Worker) Canceled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.canceled
 }
 
 // Stop ends the worker: Bye, TERM to its group, KILL at the deadline. It waits until the worker is gone.

@@ -1,0 +1,139 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+const canceledWaiting = "function invocation canceled while it waited"
+
+// cancelWait is how long another agent may take to say that it runs a request.
+const cancelWait = 2 * time.Second
+
+// Cancel ends a request: one that waits is discarded, one that runs fails with code 4208. An id that is unknown, or whose
+// request has an outcome, is an Invalid fault (page functiongraph_06_0146).
+func (q *Queue) Cancel(ctx context.Context, id string) error {
+	e, err := q.engine(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		err := e.cancelOnce(ctx, id)
+		if !errors.Is(err, errOvertaken) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (e *engine) cancelOnce(ctx context.Context, id string) error {
+	r, revision, err := e.record(ctx, id)
+	if err != nil {
+		return unavailable("the record cannot be read", err)
+	}
+	if r != nil && r.Status.final() {
+		return invalidID()
+	}
+	if r != nil && r.Status == Running {
+		return e.cancelRunning(ctx, r, revision)
+	}
+	event, err := e.event(ctx, id)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		r = &Record{RequestID: id}
+	}
+	r.Status, r.End, r.ErrorCode, r.ErrorMessage = Discard, e.q.cfg.Now(), fault.CodeCanceled, canceledWaiting
+	return e.forget(ctx, r, revision, event)
+}
+
+// event returns a request's event in the queue.
+func (e *engine) event(ctx context.Context, id string) (*jetstream.RawStreamMsg, error) {
+	if _, ok := acceptedAt(id); !ok {
+		return nil, invalidID()
+	}
+	msg, err := e.events.GetLastMsgForSubject(ctx, e.subject(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, invalidID()
+	}
+	if err != nil {
+		return nil, unavailable("the queue cannot be read", err)
+	}
+	return msg, nil
+}
+
+// forget records an outcome that came from outside and takes the event out of the queue. Whoever fetched it meanwhile
+// finds the outcome, and does not run it; whoever is about to run it is told.
+func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *jetstream.RawStreamMsg) error {
+	config := e.configuration(configurationKey(event.Header.Get(headerVersion), event.Header.Get(headerAlias)))
+	if err := e.attach(r, config, event.Header, event.Data, &outcome{condition: conditionCanceled}); err != nil {
+		return err
+	}
+	revision, err := e.write(ctx, r, revision)
+	if err != nil {
+		if errors.Is(err, errOvertaken) {
+			return err
+		}
+		return unavailable("the record cannot be written", err)
+	}
+	e.q.counts.cancelled.Add(1)
+	e.statusLog(r, config)
+	if !e.q.cfg.Cancel(r.RequestID) { // it may wait for a slot, here or elsewhere
+		if err := e.conn.Publish(e.prefix+".cancel", []byte(r.RequestID)); err != nil {
+			e.q.cfg.Log.Debug("the other agents are not told of a cancel", zap.String("request_id", r.RequestID), zap.Error(err))
+		}
+	}
+	if err := e.handOver(ctx, r, revision); err != nil {
+		return unavailable("the notification cannot be stored", err) // whoever gets the event, or cancels again, does it
+	}
+	if err := e.events.DeleteMsg(ctx, event.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		e.q.cfg.Log.Debug("event of a cancelled request not removed", zap.String("request_id", r.RequestID), zap.Error(err))
+	}
+	return nil
+}
+
+// cancelRunning asks whoever runs it; if nobody does, its agent has died, and the outcome is recorded here.
+func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64) error {
+	if e.q.cfg.Cancel(r.RequestID) {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, cancelWait)
+	defer cancel()
+	_, err := e.conn.RequestWithContext(wait, e.prefix+".cancel", []byte(r.RequestID))
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
+		return unavailable("the other agents cannot be asked", err)
+	}
+	event, err := e.event(ctx, r.RequestID)
+	if err != nil {
+		return err
+	}
+	r.Status, r.End, r.ErrorCode, r.ErrorMessage = Fail, e.q.cfg.Now(), fault.CodeCanceled, "function invocation canceled"
+	return e.forget(ctx, r, revision, event)
+}
+
+// listenForCancels answers the other agents' questions, for requests that run here.
+func (e *engine) listenForCancels() error {
+	_, err := e.conn.Subscribe(e.prefix+".cancel", func(msg *nats.Msg) {
+		if e.q.cfg.Cancel(string(msg.Data)) && msg.Reply != "" {
+			_ = msg.Respond(nil) // whoever asked finds the record
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("subscription for cancels: %w", err)
+	}
+	return nil
+}
+
+func invalidID() *fault.Error {
+	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "Invalid RequestId"}
+}

@@ -1,0 +1,78 @@
+package async
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Connector opens a connection to JetStream, in the child or on a cluster.
+type Connector func(ctx context.Context, options ...nats.Option) (*nats.Conn, error)
+
+// childUser is the one user of the child's server.
+const childUser = "gantry"
+
+// Connect is the Connector of the child. It, and every reconnection, starts the child if it does not run.
+func (c *Child) Connect(ctx context.Context, options ...nats.Option) (*nats.Conn, error) {
+	return connect(ctx, "nats://127.0.0.1", append(options, // the dialer knows better; a name would be looked up
+		nats.SetCustomDialer(dialer(func() (net.Conn, error) { return c.Dial(context.Background()) })),
+		nats.UserInfo(childUser, c.Password())))
+}
+
+// dialer is what nats.go wants; the address means nothing.
+type dialer func() (net.Conn, error)
+
+func (d dialer) Dial(string, string) (net.Conn, error) { return d() }
+
+// SkipTLSHandshake is asked by nats.go: a Unix socket needs no TLS.
+func (d dialer) SkipTLSHandshake() bool { return true }
+
+// Cluster is how an external cluster is reached. Files are in the forms of NATS and PEM; empty for none.
+type Cluster struct {
+	// URL may name several servers, separated by commas, and hold a user and a password.
+	URL                               string
+	Credentials, CA, Certificate, Key string
+}
+
+// Connect is the Connector of the cluster.
+func (c *Cluster) Connect(ctx context.Context, options ...nats.Option) (*nats.Conn, error) {
+	if c.Credentials != "" {
+		options = append(options, nats.UserCredentials(c.Credentials))
+	}
+	if c.CA != "" {
+		options = append(options, nats.RootCAs(c.CA))
+	}
+	if c.Certificate != "" {
+		options = append(options, nats.ClientCert(c.Certificate, c.Key))
+	}
+	return connect(ctx, c.URL, options)
+}
+
+// connect gives up with ctx; nats.go has only a time limit for each server.
+func connect(ctx context.Context, url string, options []nats.Option) (*nats.Conn, error) {
+	type result struct {
+		conn *nats.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		conn, err := nats.Connect(url, options...)
+		done <- result{conn, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return nil, fmt.Errorf("no connection to the queue: %w", r.err)
+		}
+		return r.conn, nil
+	case <-ctx.Done():
+		go func() {
+			if r := <-done; r.err == nil {
+				r.conn.Close() // too late
+			}
+		}()
+		return nil, fmt.Errorf("no connection to the queue in time: %w", ctx.Err())
+	}
+}

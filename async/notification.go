@@ -1,0 +1,210 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// Conditions of a notification; the platform lists none (docs/COMPATIBILITY.md).
+const (
+	conditionExhausted = "RetriesExhausted"
+	conditionAge       = "EventAgeExceeded"
+	conditionCanceled  = "Canceled"
+)
+
+// Notification is what a destination gets (page functiongraph_01_0390_03).
+type Notification struct {
+	Timestamp string `json:"timestamp"`
+	Request   struct {
+		RequestID   string `json:"request_id"`
+		FunctionURN string `json:"function_urn"`
+		Condition   string `json:"condition"`
+		Invocations int    `json:"approximate_invoke_count"`
+	} `json:"request_context"`
+	RequestPayload json.RawMessage `json:"request_payload"`
+	Response       struct {
+		Status int    `json:"status_code"`
+		Error  string `json:"function_error"`
+	} `json:"response_context"`
+	ResponsePayload json.RawMessage `json:"response_payload"`
+}
+
+// maxResult is the largest result that is passed on; above it the notification has an empty one.
+const maxResult = 256 << 10
+
+// maxNotification leaves room for headers within what the server takes in one message.
+const maxNotification = 1<<20 - 16<<10
+
+// outcome is how a request ended, for its notification.
+type outcome struct {
+	result    []byte
+	fault     *fault.Error
+	condition string
+}
+
+// notification builds the text for a destination.
+func (e *engine) notification(r *Record, event []byte, o *outcome) ([]byte, error) {
+	n := &Notification{Timestamp: r.Started().UTC().Format("2006-01-02T15:04:05.000Z07:00"), RequestPayload: payload(event)}
+	n.Request.RequestID, n.Request.FunctionURN = r.RequestID, e.q.cfg.Function.URN()
+	n.Request.Condition, n.Request.Invocations = o.condition, r.Attempts.Started
+	n.Response.Status = 200
+	result := o.result
+	if f := o.fault; f != nil {
+		n.Response.Error, result = messageOf(f), f.Text(false)
+		if !f.UserSide() {
+			n.Response.Status = 500 // not 200 means: no error of the function's
+		}
+	} else if r.Status != Success {
+		n.Response.Error = r.ErrorMessage
+	}
+	if len(result) <= maxResult {
+		n.ResponsePayload = payload(result)
+	}
+	text, err := json.Marshal(n)
+	for _, large := range []*json.RawMessage{&n.ResponsePayload, &n.RequestPayload} {
+		if err == nil && len(text) > maxNotification {
+			*large = payload(nil)
+			text, err = json.Marshal(n)
+		}
+	}
+	return text, err
+}
+
+// payload is JSON as it is, and anything else as a string.
+func payload(b []byte) json.RawMessage {
+	if json.Valid(b) {
+		return b
+	}
+	text, err := json.Marshal(string(b))
+	if err != nil { // cannot happen for a string
+		return json.RawMessage(`""`)
+	}
+	return text
+}
+
+// destination is where the outcome of r goes, or nil.
+func (c *Configuration) destination(s Status) *Destination {
+	switch {
+	case c == nil:
+		return nil
+	case s == Success:
+		return c.Destinations.OnSuccess
+	}
+	return c.Destinations.OnFailure
+}
+
+// pending is a notification that is not in its queue yet. It is stored with the outcome, so that neither is lost alone.
+type pending struct {
+	Destination Destination     `json:"destination"`
+	Hops        int             `json:"hops,omitempty"`
+	Text        json.RawMessage `json:"text"`
+}
+
+// Headers of a notification in its queue, and of an event that a notification became.
+const (
+	headerKind  = "Gantry-Destination"
+	headerParam = "Gantry-Param"
+	headerHops  = "Gantry-Hops"
+)
+
+func (e *engine) notifySubject(id string) string { return e.prefix + ".notify." + id }
+
+// hand puts the notification that is stored with r into the queue of notifications. The server forgets a second one.
+func (e *engine) hand(ctx context.Context, r *Record) error {
+	p := r.Pending
+	msg := &nats.Msg{Subject: e.notifySubject(r.RequestID), Data: p.Text, Header: nats.Header{
+		headerKind: {p.Destination.Kind}, headerParam: {p.Destination.Param}, headerHops: {strconv.Itoa(p.Hops)}, nats.MsgIdHdr: {r.RequestID},
+	}}
+	_, err := e.js.PublishMsg(ctx, msg)
+	return err
+}
+
+const (
+	// notifyParallel is how many notifications are sent at once.
+	notifyParallel = 4
+	notifyAckWait  = time.Minute
+	// notifyAttempts is how often one is tried; then it is dropped, counted, and in the log.
+	notifyAttempts  = 8
+	notifyDelay     = time.Second
+	maxNotifyDelay  = time.Minute
+	maxNotifyServer = time.Hour // of what a Retry-After may ask for
+	// maxHops bounds how far outcomes of outcomes go: two functions may be each other's destination.
+	maxHops = 8
+)
+
+// prepareNotifications makes the queue of notifications; it is apart from that of events.
+func (e *engine) prepareNotifications(ctx context.Context, name string) (err error) {
+	stream, err := e.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: name + "_notifications", Subjects: []string{e.notifySubject("*")}, Retention: jetstream.WorkQueuePolicy,
+		Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: e.q.cfg.Replicas, MaxBytes: e.q.cfg.MaxBytes,
+	})
+	if err != nil {
+		return fmt.Errorf("stream of notifications: %w", err)
+	}
+	e.notifier, err = stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: "notify", AckPolicy: jetstream.AckExplicitPolicy, AckWait: notifyAckWait, MaxAckPending: -1, MaxDeliver: -1,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer of notifications: %w", err)
+	}
+	return nil
+}
+
+// deliver sends one notification. What becomes of it never changes a record.
+func (e *engine) deliver(msg jetstream.Msg) {
+	h := msg.Headers()
+	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
+	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}
+	hops, _ := strconv.Atoi(h.Get(headerHops)) // absent: none
+	ctx, cancel := context.WithTimeout(e.ctx, sendTimeout)
+	defer cancel()
+	err := e.send(ctx, d, id, hops, msg.Data())
+	fields := []zap.Field{zap.String("request_id", id), zap.String("destination", d.Kind), zap.Error(err)}
+	if err == nil {
+		e.q.counts.notified.Add(1)
+		err = msg.DoubleAck(ctx)
+		if err != nil {
+			e.q.cfg.Log.Debug("a notification may be sent again", append(fields, zap.Error(err))...)
+		}
+		return
+	}
+	tries := uint64(1)
+	if meta, metaErr := msg.Metadata(); metaErr == nil {
+		tries = meta.NumDelivered
+	}
+	var refused *refusedError
+	if tries >= notifyAttempts || errors.As(err, &refused) && refused.final {
+		e.q.counts.unnotified.Add(1)
+		e.q.cfg.Log.Error("a notification is dropped: its destination does not take it", append(fields, zap.Uint64("tries", tries))...)
+		err = msg.TermWithReason("not taken")
+	} else {
+		delay := min(notifyDelay<<min(tries-1, 16), maxNotifyDelay)
+		if refused != nil && refused.after > 0 {
+			delay = min(refused.after, maxNotifyServer)
+		}
+		e.q.cfg.Log.Warn("a notification is tried again", append(fields, zap.Duration("delay", delay))...)
+		err = msg.NakWithDelay(delay)
+	}
+	if err != nil {
+		e.q.cfg.Log.Debug("no word to the queue about a notification", zap.Error(err))
+	}
+}
+
+// refusedError is an answer of a destination.
+type refusedError struct {
+	text  string
+	after time.Duration // Retry-After
+	final bool          // another attempt would not help
+}
+
+func (r *refusedError) Error() string { return r.text }

@@ -1,0 +1,401 @@
+// Package async is durable asynchronous invocation: a request is answered once its event is stored, and runs later, with
+// retries, until it has an outcome. Records, configurations and events lie in NATS JetStream: in a child process of the
+// agent, or in a cluster that several agents share. Only this package, and the child's, know NATS.
+package async
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+)
+
+// MaxEvent is the largest event of an asynchronous call, in bytes (the platform's quotas page).
+const MaxEvent = 256 << 10
+
+// Config is what a Queue needs.
+type Config struct {
+	Function *fncontext.Function
+	// Connect returns a new connection; the queue closes it. It is called at the first need, and again after it failed.
+	Connect func(ctx context.Context, options ...nats.Option) (*nats.Conn, error)
+	// Replicas is the number of copies on a cluster, 1 to 5; 1 in the child.
+	Replicas int
+	// MaxEvents and MaxBytes bound the queue; beyond them requests are refused.
+	MaxEvents, MaxBytes int64
+	// Parallel is how many requests this agent may have under way or waiting for a slot.
+	Parallel int
+	// Retention is how long the records of ended requests are kept.
+	Retention time.Duration
+	// UserDelay is the delay before the second attempt after an error of the function; zero means a minute.
+	UserDelay time.Duration
+	// Invoke runs one call to its end and returns its result, or its fault.
+	Invoke func(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error)
+	// Cancel ends a call that runs or waits in this agent; false if there is none with this request id.
+	Cancel func(requestID string) bool
+	// Folder holds the notifications of destinations without an endpoint.
+	Folder    string
+	Endpoints *Endpoints
+	// Sign returns the values of X-Sdk-Date and Authorization for a request without a query.
+	Sign func(method, path string, body []byte, access, secret string) (date, authorization string, err error)
+	// Credentials are handed to the function; those of callers are never stored.
+	Credentials fncontext.Credentials
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	Log *zap.Logger
+}
+
+// Queue accepts requests and runs them. Use New. Errors are *fault.Error.
+type Queue struct {
+	cfg *Config
+
+	mu      sync.Mutex
+	open    *engine
+	opening chan struct{} // closed when the attempt under way has ended
+	lastErr error
+	closed  bool
+
+	fetching context.Context
+	stop     context.CancelFunc // of fetching
+	counts   counts
+
+	looked time.Time // at depth and first
+	depth  int64
+	first  time.Time
+}
+
+// engine is an open connection with everything on it.
+type engine struct {
+	q      *Queue
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	events jetstream.Stream
+	runner jetstream.Consumer
+	// notifier takes notifications out of their queue.
+	notifier jetstream.Consumer
+	records  jetstream.KeyValue
+	configs  jetstream.KeyValue
+	prefix   string
+	ctx      context.Context
+	cancel   context.CancelFunc
+	tasks    sync.WaitGroup // watchers and loops
+	running  sync.WaitGroup // requests and notifications under way
+
+	mu      sync.Mutex
+	inForce map[string]inForce
+}
+
+// New returns a queue that has not connected yet.
+func New(cfg *Config) *Queue {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.UserDelay == 0 {
+		cfg.UserDelay = userDelay
+	}
+	if cfg.Endpoints == nil {
+		cfg.Endpoints = &Endpoints{}
+	}
+	q := &Queue{cfg: cfg}
+	q.fetching, q.stop = context.WithCancel(context.Background())
+	return q
+}
+
+// openTimeout bounds one attempt to open the queue: the start of the child, the streams, what is set.
+const openTimeout = 30 * time.Second
+
+// Start opens the queue without a request: for what was left in it. An error means that it is tried again at the next need.
+func (q *Queue) Start(ctx context.Context) error {
+	_, err := q.engine(ctx)
+	return err
+}
+
+// engine returns the open engine, opening it at the first need. Everybody shares one attempt.
+func (q *Queue) engine(ctx context.Context) (*engine, error) {
+	q.mu.Lock()
+	for q.open == nil {
+		if q.closed {
+			q.mu.Unlock()
+			return nil, unavailable("the instance is stopping", nil)
+		}
+		if q.opening == nil {
+			q.opening = make(chan struct{})
+			go q.reopen(q.opening)
+		}
+		attempt := q.opening
+		q.mu.Unlock()
+		select {
+		case <-attempt:
+		case <-ctx.Done():
+			return nil, unavailable("the queue is still being opened", ctx.Err())
+		}
+		q.mu.Lock()
+		if q.open == nil {
+			err := q.lastErr
+			q.mu.Unlock()
+			return nil, err
+		}
+	}
+	defer q.mu.Unlock()
+	return q.open, nil
+}
+
+func (q *Queue) reopen(done chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	e, err := q.newEngine(ctx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.opening = nil
+	close(done)
+	if err != nil {
+		q.cfg.Log.Error("the queue cannot be opened", zap.Error(err))
+		q.lastErr = unavailable("the queue cannot be opened", err)
+		return
+	}
+	q.open = e
+}
+
+// key names what belongs to one function and version on a cluster.
+func key(f *fncontext.Function) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{f.Region, f.Project, f.Package, f.Name, f.Version}, "\n")))
+	return hex.EncodeToString(sum[:8])
+}
+
+func (e *engine) subject(id string) string { return e.prefix + ".event." + id }
+
+const (
+	// ackWait is how long a request stays with an agent that says nothing about it.
+	ackWait = 30 * time.Second
+	// recordGrace keeps records of requests that still wait: no age is longer.
+	recordGrace = MaxAge + time.Hour
+	// maxMessage leaves room for headers.
+	maxMessage = MaxEvent + 64<<10
+)
+
+func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
+	conn, err := q.cfg.Connect(ctx, nats.Name("gantry"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
+		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				q.cfg.Log.Warn("the queue is disconnected", zap.Error(err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { q.cfg.Log.Info("the queue is connected again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			q.cfg.Log.Warn("the queue reports an error", zap.Error(err))
+		}))
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{q: q, conn: conn, prefix: "gantry." + key(q.cfg.Function), inForce: map[string]inForce{}}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			e.close()
+		}
+	}()
+	if e.js, err = jetstream.New(conn); err != nil {
+		return nil, err
+	}
+	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.watchConfigurations(e.ctx); err != nil {
+		return nil, err
+	}
+	if err := e.listenForCancels(); err != nil {
+		return nil, err
+	}
+	e.tasks.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
+	e.tasks.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
+	return e, nil
+}
+
+// prepare makes the streams, or finds them.
+func (e *engine) prepare(ctx context.Context) (err error) {
+	cfg, name := e.q.cfg, streamName(e.prefix)
+	e.events, err = e.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: name + "_events", Description: "events of " + cfg.Function.URN(), Subjects: []string{e.subject("*")},
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+		MaxMsgs: cfg.MaxEvents, MaxBytes: cfg.MaxBytes, MaxMsgSize: maxMessage,
+	})
+	if err != nil {
+		return fmt.Errorf("stream of events: %w", err)
+	}
+	// No limit of pending acknowledgements: a request that waits for its retry counts as one.
+	e.runner, err = e.events.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: "run", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: -1, MaxDeliver: -1,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer of events: %w", err)
+	}
+	e.records, err = e.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: name + "_records", Storage: jetstream.FileStorage, Replicas: cfg.Replicas, TTL: cfg.Retention + recordGrace,
+	})
+	if err != nil {
+		return fmt.Errorf("bucket of records: %w", err)
+	}
+	e.configs, err = e.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: name + "_configurations", Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+	})
+	if err != nil {
+		return fmt.Errorf("bucket of configurations: %w", err)
+	}
+	return e.prepareNotifications(ctx, name)
+}
+
+func streamName(prefix string) string { return strings.ReplaceAll(prefix, ".", "_") }
+
+// newID makes a request id: a UUID of version 7, which holds the time of acceptance.
+func newID() string { return uuid.Must(uuid.NewV7()).String() } // fails only when the kernel has no random numbers
+
+const flushTimeout = time.Second
+
+// close ends the connection; what was not acknowledged comes again.
+func (e *engine) close() {
+	_ = e.conn.FlushTimeout(flushTimeout) // what was handed back is not waited for otherwise
+	e.cancel()
+	e.conn.Close()
+	e.tasks.Wait()
+}
+
+// Event is one request to be run later.
+type Event struct {
+	Body  []byte
+	Alias string
+	// Version is what the URN said when it named no alias; it chooses the configuration.
+	Version  string
+	MemoryMB int
+	Trace    fncontext.Trace
+}
+
+// Headers of an event in the queue.
+const (
+	headerVersion = "Gantry-Version"
+	headerAlias   = "Gantry-Alias"
+	headerMemory  = "Gantry-Memory"
+	headerParent  = "Traceparent"
+	headerState   = "Tracestate"
+)
+
+// publishTimeout bounds one durable write.
+const publishTimeout = 10 * time.Second
+
+// storeFailed is JetStream's code for an event that was not stored; its description says whether the stream is full.
+const storeFailed jetstream.ErrorCode = 10077
+
+// Accept stores an event and returns its request id: once it returns, the request runs at least once, whatever dies.
+func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err error) {
+	if len(ev.Body) > MaxEvent {
+		return "", &fault.Error{
+			Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeRequestSize,
+			Message: fmt.Sprintf("the size of request body is beyond maximum:%d, body size:%d", MaxEvent, len(ev.Body)),
+		}
+	}
+	e, err := q.engine(ctx)
+	if err != nil {
+		return "", err
+	}
+	id := newID()
+	msg := &nats.Msg{Subject: e.subject(id), Data: ev.Body, Header: nats.Header{headerVersion: {ev.Version}}}
+	set := func(name, value string) {
+		if value != "" {
+			msg.Header[name] = []string{value}
+		}
+	}
+	set(headerAlias, ev.Alias)
+	set(headerParent, ev.Trace.Parent)
+	set(headerState, ev.Trace.State)
+	if ev.MemoryMB > 0 {
+		set(headerMemory, strconv.Itoa(ev.MemoryMB))
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if _, err := e.js.PublishMsg(ctx, msg); err != nil {
+		return "", q.notStored(err)
+	}
+	q.counts.accepted.Add(1)
+	return id, nil
+}
+
+func (q *Queue) notStored(err error) *fault.Error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum") {
+		q.counts.refused.Add(1)
+		return &fault.Error{Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances, Message: "too many requests: the queue is full (GANTRY_ASYNC_MAX_EVENTS, GANTRY_ASYNC_MAX_BYTES)", Err: err}
+	}
+	return unavailable("the event could not be stored", err)
+}
+
+// Pause stops fetching: nothing new starts. The requests under way go on.
+func (q *Queue) Pause() { q.stop() }
+
+// Close waits until the requests under way have been recorded, or ctx ends, and closes the connection. Pause, and the end
+// of the calls, come first.
+func (q *Queue) Close(ctx context.Context) {
+	q.Pause()
+	q.mu.Lock()
+	q.closed = true
+	attempt, e := q.opening, q.open
+	q.mu.Unlock()
+	if attempt != nil {
+		select {
+		case <-attempt:
+		case <-ctx.Done():
+			return
+		}
+		q.mu.Lock()
+		e = q.open
+		q.mu.Unlock()
+	}
+	if e == nil {
+		return
+	}
+	ended := make(chan struct{})
+	go func() {
+		e.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		q.cfg.Log.Warn("asynchronous requests are left to be run again: they were not recorded in time")
+	}
+	e.close()
+}
+
+// depthAge is how long a look at the depth of the queue is good for.
+const depthAge = time.Second
+
+// Depth returns the number of events in the queue, those under way included, and the age of the oldest; zeros while the
+// queue is not open. For metrics.
+func (q *Queue) Depth() (events int64, oldest time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.cfg.Now()
+	if q.open != nil && now.Sub(q.looked) >= depthAge {
+		q.looked = now
+		ctx, cancel := context.WithTimeout(q.open.ctx, depthAge)
+		defer cancel()
+		if info, err := q.open.events.Info(ctx); err == nil {
+			q.depth, q.first = int64(info.State.Msgs), info.State.FirstTime
+		}
+	}
+	if q.depth == 0 {
+		return 0, 0
+	}
+	return q.depth, max(now.Sub(q.first), 0)
+}

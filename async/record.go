@@ -1,0 +1,242 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Status is where a request is (page functiongraph_06_0112_00_3).
+type Status string
+
+// The platform's five.
+const (
+	Wait    Status = "WAIT"
+	Running Status = "RUNNING"
+	Success Status = "SUCCESS"
+	Fail    Status = "FAIL"
+	Discard Status = "DISCARD"
+)
+
+// Statuses is the closed list.
+func Statuses() []Status { return []Status{Wait, Running, Success, Fail, Discard} }
+
+// final statuses never change again, and their requests never run again.
+func (s Status) final() bool { return s == Success || s == Fail || s == Discard }
+
+// Record is what is known of one request. A request that has not been started yet has none stored: it is Wait because its
+// event is in the queue.
+type Record struct {
+	RequestID    string    `json:"-"`
+	Status       Status    `json:"status"`
+	ErrorCode    int       `json:"errorCode,omitempty"`
+	ErrorMessage string    `json:"errorMessage,omitempty"`
+	Start        time.Time `json:"start,omitzero"` // of the latest attempt
+	End          time.Time `json:"end,omitzero"`   // of the last one
+	Attempts     attempts  `json:"attempts"`
+	// Pending is a notification that is not in its queue yet.
+	Pending *pending `json:"pending,omitempty"`
+}
+
+// Started is the start of the latest attempt, or before the first one the acceptance.
+func (r *Record) Started() time.Time {
+	if r.Start.IsZero() {
+		at, _ := acceptedAt(r.RequestID)
+		return at
+	}
+	return r.Start
+}
+
+// Ended reports whether there is an outcome.
+func (r *Record) Ended() bool { return r.Status.final() }
+
+// acceptedAt reads the time of acceptance out of a request id: ids are UUIDs of version 7, made here and nowhere else.
+func acceptedAt(id string) (time.Time, bool) {
+	u, err := uuid.Parse(id)
+	if err != nil || u.Version() != 7 || u.String() != id {
+		return time.Time{}, false
+	}
+	sec, nsec := u.Time().UnixTime()
+	return time.Unix(sec, nsec).UTC(), true
+}
+
+// Filter chooses records. The zero value of a member does not choose.
+type Filter struct {
+	IDs    []string
+	Status Status
+	// Active leaves out requests that have an outcome.
+	Active bool
+	// Begin and End bound the time of acceptance.
+	Begin, End time.Time
+	// Offset and Limit are the page.
+	Offset, Limit int
+}
+
+func (f *Filter) takes(id string) bool {
+	at, ok := acceptedAt(id)
+	switch {
+	case !ok, len(f.IDs) > 0 && !slices.Contains(f.IDs, id):
+		return false
+	case !f.Begin.IsZero() && at.Before(f.Begin), !f.End.IsZero() && at.After(f.End):
+		return false
+	}
+	return true
+}
+
+// Page is a part of what a filter found. Next is the offset of the next page, 0 at the end.
+type Page struct {
+	Records     []Record
+	Count, Next int
+}
+
+// listTimeout bounds one listing.
+const listTimeout = 30 * time.Second
+
+// Records lists requests in the order of their acceptance.
+func (q *Queue) Records(ctx context.Context, f *Filter) (*Page, error) {
+	e, err := q.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	found := map[string]Record{}
+	if err := e.waiting(ctx, f, found); err != nil {
+		return nil, unavailable("the queue cannot be listed", err)
+	}
+	if err := e.recorded(ctx, f, found); err != nil {
+		return nil, unavailable("the records cannot be listed", err)
+	}
+	oldest := q.cfg.Now().Add(-q.cfg.Retention)
+	all := make([]Record, 0, len(found))
+	for _, r := range found {
+		if f.Status != "" && r.Status != f.Status || f.Active && r.Ended() || r.Status.final() && r.End.Before(oldest) {
+			continue
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Record) int { return strings.Compare(a.RequestID, b.RequestID) })
+	p := &Page{Count: len(all)}
+	from := min(max(f.Offset, 0), len(all))
+	to := min(from+f.Limit, len(all))
+	p.Records = all[from:to]
+	if to < len(all) {
+		p.Next = to
+	}
+	return p, nil
+}
+
+// waiting adds the requests whose events are in the queue.
+func (e *engine) waiting(ctx context.Context, f *Filter, found map[string]Record) error {
+	filter := e.subject("*")
+	if len(f.IDs) == 1 {
+		filter = e.subject(f.IDs[0])
+	}
+	info, err := e.events.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return err
+	}
+	for subject := range info.State.Subjects {
+		if id := subject[strings.LastIndexByte(subject, '.')+1:]; f.takes(id) {
+			found[id] = Record{RequestID: id, Status: Wait}
+		}
+	}
+	return nil
+}
+
+// recorded adds, over those, the requests with a record.
+func (e *engine) recorded(ctx context.Context, f *Filter, found map[string]Record) error {
+	if len(f.IDs) > 0 {
+		for _, id := range f.IDs {
+			r, _, err := e.record(ctx, id)
+			if err != nil {
+				return err
+			}
+			if r != nil && f.takes(id) {
+				found[id] = *r
+			}
+		}
+		return nil
+	}
+	watcher, err := e.records.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = watcher.Stop() }() // the listing is done
+	for {
+		select {
+		case entry := <-watcher.Updates():
+			if entry == nil { // all that was there
+				return nil
+			}
+			if !f.takes(entry.Key()) {
+				continue
+			}
+			r, err := readRecord(entry)
+			if err != nil {
+				return err
+			}
+			found[r.RequestID] = *r
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func readRecord(entry jetstream.KeyValueEntry) (*Record, error) {
+	r := &Record{}
+	if err := json.Unmarshal(entry.Value(), r); err != nil {
+		return nil, fmt.Errorf("record %s: %w", entry.Key(), err)
+	}
+	r.RequestID = entry.Key()
+	return r, nil
+}
+
+// record returns the stored record of a request and its revision; nil and 0 if it has none.
+func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error) {
+	if _, ok := acceptedAt(id); !ok {
+		return nil, 0, nil
+	}
+	entry, err := e.records.Get(ctx, id)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	r, err := readRecord(entry)
+	return r, entry.Revision(), err
+}
+
+// errOvertaken says that somebody else has changed the record meanwhile.
+var errOvertaken = errors.New("the record was changed by another agent")
+
+// write stores a record over the revision that was read; 0 for none. It returns the new revision.
+func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 {
+		revision, err = e.records.Create(ctx, r.RequestID, text)
+	} else {
+		revision, err = e.records.Update(ctx, r.RequestID, text, revision)
+	}
+	var api *jetstream.APIError
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return 0, errOvertaken
+	}
+	return revision, err
+}
+
+func unavailable(message string, err error) *fault.Error {
+	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeQueue, Code: fault.CodeUnavailable, Message: "asynchronous invocation is not available: " + message, Err: err}
+}

@@ -1,0 +1,398 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+)
+
+// counts are what happened so far, for the metrics.
+type counts struct {
+	accepted, refused, started, retried, expired, cancelled, succeeded, failed, notified, unnotified atomic.Int64
+}
+
+// CountNames is the closed list of what Counts has.
+func CountNames() []string {
+	return []string{"accepted", "refused", "started", "retried", "expired", "cancelled", "succeeded", "failed", "notified", "notification_failures"}
+}
+
+// Counts returns what happened at this agent so far, by name.
+func (q *Queue) Counts() map[string]int64 {
+	c := &q.counts
+	return map[string]int64{
+		"accepted": c.accepted.Load(), "refused": c.refused.Load(), "started": c.started.Load(), "retried": c.retried.Load(),
+		"expired": c.expired.Load(), "cancelled": c.cancelled.Load(), "succeeded": c.succeeded.Load(), "failed": c.failed.Load(),
+		"notified": c.notified.Load(), "notification_failures": c.unnotified.Load(),
+	}
+}
+
+const (
+	fetchWait = 5 * time.Second
+	fetchMost = 64
+	// fetchPause comes after a fetch that failed: the child is being started again, or the cluster has no leader.
+	fetchPause = 200 * time.Millisecond
+)
+
+// fetch takes as many messages as there is room for, until Pause. A message is fetched only when it can be looked after:
+// from then on the server waits for word about it.
+func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(jetstream.Msg)) {
+	room := make(chan struct{}, parallel)
+	ctx := e.q.fetching
+	for {
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		n := 1
+		for n < fetchMost && len(room) < cap(room) {
+			room <- struct{}{} // only this goroutine adds
+			n++
+		}
+		taken := e.take(ctx, from, n, room, handle)
+		for ; taken < n; taken++ {
+			<-room
+		}
+		if ctx.Err() != nil || e.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// take fetches up to n messages and starts them; it returns how many. Each gives its place in the room back.
+func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room chan struct{}, handle func(jetstream.Msg)) (taken int) {
+	wait, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
+	batch, err := from.Fetch(n, jetstream.FetchContext(wait))
+	if err == nil {
+		for msg := range batch.Messages() {
+			taken++
+			e.running.Go(func() {
+				defer func() { <-room }()
+				handle(msg)
+			})
+		}
+		err = batch.Error()
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+		e.q.cfg.Log.Debug("no requests from the queue", zap.Error(err))
+		select {
+		case <-time.After(fetchPause):
+		case <-ctx.Done():
+		}
+	}
+	return taken
+}
+
+// handle looks after one request until it has an outcome, or waits for its next attempt.
+func (e *engine) handle(msg jetstream.Msg) {
+	beating, stop := context.WithCancel(e.ctx)
+	defer stop()
+	go e.beat(beating, msg)
+	r := &run{engine: e, msg: msg, id: msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]}
+	if err := r.do(); err != nil {
+		// Nothing was decided: it comes again, here or at another agent.
+		e.q.cfg.Log.Warn("an asynchronous request comes again", zap.String("request_id", r.id), zap.Error(err))
+		if err := msg.NakWithDelay(fetchPause); err != nil {
+			e.q.cfg.Log.Debug("not handed back", zap.Error(err))
+		}
+	}
+}
+
+// beat tells the server that the request is being looked after.
+func (e *engine) beat(ctx context.Context, msg jetstream.Msg) {
+	tick := time.NewTicker(ackWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = msg.InProgress() // the next one may get through
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// run is one request under way.
+type run struct {
+	*engine
+	msg      jetstream.Msg
+	id       string
+	record   Record
+	revision uint64
+	config   *Configuration
+	accepted time.Time
+	// noted is closed once the start was recorded, or could not be; nil before the start.
+	noted chan struct{}
+}
+
+// storeTimeout bounds one write of a record.
+const storeTimeout = 10 * time.Second
+
+// do makes one attempt, unless there is nothing to attempt any more.
+func (r *run) do() error {
+	if err := r.read(); err != nil {
+		return err
+	}
+	if r.record.Status.final() {
+		return r.done()
+	}
+	now := r.q.cfg.Now()
+	if now.Sub(r.accepted) >= r.config.age() {
+		return r.expire(now)
+	}
+	inv := r.invocation()
+	inv.Started = r.started
+	result, f := r.q.cfg.Invoke(inv, r.msg.Data())
+	if r.noted != nil {
+		<-r.noted
+	}
+	return r.after(result, f)
+}
+
+// started records that an attempt has a slot, beside the attempt: the function does not wait for the disk.
+func (r *run) started() {
+	r.record.Status, r.record.Start = Running, r.q.cfg.Now()
+	r.record.Attempts.Started++
+	r.q.counts.started.Add(1)
+	r.noted = make(chan struct{})
+	go func() {
+		defer close(r.noted)
+		err := r.store()
+		if err == nil {
+			return
+		}
+		r.q.cfg.Log.Debug("a start is not recorded", zap.String("request_id", r.id), zap.Error(err))
+		ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
+		defer cancel()
+		if other, _, err := r.engine.record(ctx, r.id); err == nil && other != nil && other.Status.final() {
+			r.q.cfg.Cancel(r.id) // it was cancelled on its way to the slot
+		}
+	}()
+}
+
+// read finds out what is known of the request.
+func (r *run) read() error {
+	var ok bool
+	if r.accepted, ok = acceptedAt(r.id); !ok {
+		return fmt.Errorf("the queue holds a request that is not ours: %q", r.id)
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
+	defer cancel()
+	record, revision, err := r.engine.record(ctx, r.id)
+	if err != nil {
+		return err
+	}
+	r.record, r.revision = Record{RequestID: r.id, Status: Wait}, revision
+	if record != nil {
+		r.record = *record
+	}
+	h := r.msg.Headers()
+	r.config = r.configuration(configurationKey(h.Get(headerVersion), h.Get(headerAlias)))
+	return nil
+}
+
+// store writes the record, and a line of the status log.
+func (r *run) store() error {
+	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
+	defer cancel()
+	revision, err := r.write(ctx, &r.record, r.revision)
+	if err != nil {
+		return err
+	}
+	r.revision = revision
+	r.statusLog(&r.record, r.config)
+	return nil
+}
+
+// statusLog writes a line about a change of status, if the configuration wants it.
+func (e *engine) statusLog(r *Record, c *Configuration) {
+	if c != nil && c.StatusLog {
+		e.q.cfg.Log.Info("asynchronous status", zap.String("request_id", r.RequestID), zap.String("status", string(r.Status)),
+			zap.Int("attempts", r.Attempts.Started), zap.Int("error_code", r.ErrorCode), zap.String("error_message", r.ErrorMessage))
+	}
+}
+
+func (r *run) invocation() *fncontext.Invocation {
+	h, cfg := r.msg.Headers(), r.q.cfg
+	inv := &fncontext.Invocation{
+		RequestID: r.id, Function: cfg.Function, Credentials: cfg.Credentials, Async: true, Alias: h.Get(headerAlias),
+		Trace: fncontext.Trace{Parent: h.Get(headerParent), State: h.Get(headerState)},
+	}
+	inv.MemoryMB, _ = strconv.Atoi(h.Get(headerMemory)) // absent: the function's own
+	return inv
+}
+
+// after decides what follows an attempt.
+func (r *run) after(result []byte, f *fault.Error) error {
+	now := r.q.cfg.Now()
+	a := &r.record.Attempts
+	switch {
+	case f == nil:
+		r.q.counts.succeeded.Add(1)
+		return r.end(Success, now, 0, "", &outcome{result: result})
+	case f.Kind == fault.Canceled:
+		if r.noted == nil { // while it waited for a slot
+			return r.end(Discard, now, f.Code, canceledWaiting, &outcome{fault: f, condition: conditionCanceled})
+		}
+		r.q.counts.cancelled.Add(1)
+		return r.end(Fail, now, f.Code, f.Message, &outcome{fault: f, condition: conditionCanceled})
+	case f.Kind == fault.Unavailable:
+		// The instance goes away: no attempt of the function's. Another agent, or the next start, takes it.
+		if r.noted != nil {
+			a.Started--
+		}
+		return r.again(verdict{again: true}, now, f)
+	}
+	var v verdict
+	if f.Kind == fault.Event { // it never becomes JSON
+		v = verdict{}
+	} else if f.UserSide() {
+		a.UserFailures++
+		v = a.afterUserError(r.config.retries(), r.q.cfg.UserDelay)
+	} else {
+		a.SystemFailures++
+		v = a.afterSystemError()
+	}
+	if !v.again {
+		r.q.counts.failed.Add(1)
+		return r.end(Fail, now, f.Code, messageOf(f), &outcome{fault: f, condition: conditionExhausted})
+	}
+	return r.again(v.cap(r.accepted.Add(r.config.age()).Sub(now)), now, f)
+}
+
+// maxMessageText bounds the error message of a record.
+const maxMessageText = 1 << 10
+
+func messageOf(f *fault.Error) string {
+	text := strings.TrimSpace(string(f.Text(false)))
+	if len(text) > maxMessageText {
+		text = strings.ToValidUTF8(text[:maxMessageText], "") + "…"
+	}
+	return text
+}
+
+// again lets the request wait for its next attempt.
+func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
+	r.record.Status, r.record.End = Wait, now
+	r.record.ErrorCode, r.record.ErrorMessage = f.Code, messageOf(f)
+	if err := r.store(); err != nil && !errors.Is(err, errOvertaken) {
+		return err
+	}
+	r.q.counts.retried.Add(1)
+	return r.msg.NakWithDelay(v.delay)
+}
+
+// expire discards a request whose time is over.
+func (r *run) expire(now time.Time) error {
+	r.q.counts.expired.Add(1)
+	message := fmt.Sprintf("the event is older than %s", r.config.age())
+	if r.record.Attempts.Started > 0 {
+		message += fmt.Sprintf(", after %d attempts; the last error: %s", r.record.Attempts.Started, r.record.ErrorMessage)
+	}
+	return r.end(Discard, now, r.record.ErrorCode, message, &outcome{condition: conditionAge})
+}
+
+// end records the outcome, and only then takes the event out of the queue. An outcome that is there already stays.
+func (r *run) end(status Status, now time.Time, code int, message string, o *outcome) error {
+	r.record.Status, r.record.End, r.record.ErrorCode, r.record.ErrorMessage = status, now, code, message
+	if err := r.attach(&r.record, r.config, r.msg.Headers(), r.msg.Data(), o); err != nil {
+		return err
+	}
+	// The call has been made: it is worth some patience that it is not made again.
+	give := time.After(recordPatience)
+	for {
+		ended, err := r.tryEnd()
+		if ended || err == nil {
+			return err
+		}
+		select {
+		case <-time.After(fetchPause):
+		case <-give:
+			return err
+		case <-r.ctx.Done():
+			return err
+		}
+	}
+}
+
+// recordPatience is how long an outcome is kept in memory while the store is away.
+const recordPatience = time.Minute
+
+// tryEnd stores the outcome, unless another one is there. ended is false as long as there is none.
+func (r *run) tryEnd() (ended bool, err error) {
+	err = r.store()
+	if err == nil {
+		return true, r.done()
+	}
+	if !errors.Is(err, errOvertaken) {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
+	defer cancel()
+	other, revision, err := r.engine.record(ctx, r.id)
+	if err != nil {
+		return false, err
+	}
+	r.revision = revision
+	if other == nil || !other.Status.final() {
+		return false, errOvertaken
+	}
+	r.record = *other
+	return true, r.done()
+}
+
+// attach stores the notification with the outcome, if there is a destination for it.
+func (e *engine) attach(r *Record, c *Configuration, h nats.Header, event []byte, o *outcome) error {
+	d := c.destination(r.Status)
+	if d == nil {
+		return nil
+	}
+	text, err := e.notification(r, event, o)
+	if err != nil {
+		return err
+	}
+	hops, _ := strconv.Atoi(h.Get(headerHops)) // absent: none
+	r.Pending = &pending{Destination: *d, Hops: hops, Text: text}
+	return nil
+}
+
+// handOver puts a stored notification into its queue, and takes it off the record then.
+func (e *engine) handOver(ctx context.Context, r *Record, revision uint64) error {
+	if r.Pending == nil {
+		return nil
+	}
+	if err := e.hand(ctx, r); err != nil {
+		return err
+	}
+	r.Pending = nil
+	if _, err := e.write(ctx, r, revision); err != nil && !errors.Is(err, errOvertaken) {
+		return err
+	}
+	return nil
+}
+
+// done takes the event out of the queue and waits for the server's word on it.
+func (r *run) done() error {
+	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
+	defer cancel()
+	if err := r.handOver(ctx, &r.record, r.revision); err != nil {
+		return err
+	}
+	if err := r.msg.DoubleAck(ctx); err != nil {
+		// It comes again, is found recorded, and does not run.
+		r.q.cfg.Log.Debug("event not taken out of the queue yet", zap.String("request_id", r.id), zap.Error(err))
+	}
+	return nil
+}

@@ -1,0 +1,322 @@
+package async
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/valyala/fasthttp"
+
+	fncontext "gantry/context"
+)
+
+// sendTimeout bounds one attempt to send a notification.
+const sendTimeout = 30 * time.Second
+
+// Endpoint is where a service is, and a pair of keys for it; without a URL its notifications go to files.
+type Endpoint struct {
+	URL    string `json:"url"`
+	Access string `json:"access"`
+	Secret string `json:"secret"`
+	// Region is for OBS; empty means us-east-1, as of S3.
+	Region string `json:"region"`
+	// ProjectID is for SMN and DIS; empty means the function's own project.
+	ProjectID string `json:"project_id"`
+}
+
+// Endpoints is the file of endpoints.
+type Endpoints struct {
+	OBS Endpoint `json:"obs"`
+	SMN Endpoint `json:"smn"`
+	DIS Endpoint `json:"dis"`
+	// Functions are other functions' platform APIs, by URN, with or without its version.
+	Functions map[string]Endpoint `json:"functions"`
+}
+
+// ReadEndpoints reads the file. Errors never show what may be a key.
+func ReadEndpoints(name string) (*Endpoints, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	e := &Endpoints{}
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(e); err != nil {
+		return nil, fmt.Errorf(`%s is not JSON of the form {"obs": {"url", "access", "secret", "region"}, "smn": {…}, "dis": {…}, "functions": {"urn:fss:…": {…}}}`, name)
+	}
+	all := map[string]Endpoint{"obs": e.OBS, "smn": e.SMN, "dis": e.DIS}
+	for urn, endpoint := range e.Functions {
+		all[urn] = endpoint
+	}
+	for member, endpoint := range all {
+		if u, err := url.Parse(endpoint.URL); endpoint != (Endpoint{}) && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return nil, fmt.Errorf("%s: %s needs \"url\", like https://host", name, member)
+		}
+	}
+	return e, nil
+}
+
+// send takes a notification to its destination.
+func (e *engine) send(ctx context.Context, d *Destination, id string, hops int, text []byte) error {
+	var p param
+	if err := json.Unmarshal([]byte(d.Param), &p); err != nil {
+		return &refusedError{text: "the stored param cannot be read", final: true}
+	}
+	endpoints := e.q.cfg.Endpoints
+	switch d.Kind {
+	case kindOBS:
+		if endpoints.OBS.URL != "" {
+			return e.putObject(ctx, &endpoints.OBS, &p, e.objectName(&p, id), text)
+		}
+		return e.writeFile(path.Join(kindOBS, p.Bucket, e.objectName(&p, id)), text)
+	case kindSMN:
+		if endpoints.SMN.URL != "" {
+			return e.publishTopic(ctx, &endpoints.SMN, p.TopicURN, text)
+		}
+		return e.writeFile(path.Join(kindSMN, p.TopicURN, id+".json"), text)
+	case kindDIS:
+		if endpoints.DIS.URL != "" {
+			return e.putRecord(ctx, &endpoints.DIS, p.StreamName, id, text)
+		}
+		return e.writeFile(path.Join(kindDIS, p.StreamName, id+".json"), text)
+	case kindFunction:
+		return e.callFunction(ctx, p.FunctionURN, id, hops, text)
+	}
+	return &refusedError{text: "unknown destination " + d.Kind, final: true}
+}
+
+// objectName is where an outcome lies in its bucket; the platform publishes no layout (docs/COMPATIBILITY.md).
+func (e *engine) objectName(p *param, id string) string {
+	at, _ := acceptedAt(id)
+	return strings.TrimPrefix(path.Join("/"+p.Prefix, e.q.cfg.Function.Name, at.Format("2006/01/02"), id+".json"), "/")
+}
+
+// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder.
+func (e *engine) writeFile(name string, text []byte) error {
+	parts := strings.Split(path.Clean("/" + name)[1:], "/")
+	for i := range parts {
+		parts[i] = strings.ReplaceAll(parts[i], "\x00", "")
+	}
+	file := filepath.Join(append([]string{e.q.cfg.Folder, "notifications"}, parts...)...)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// callFunction makes the notification an event: of a function on the same cluster, of one whose platform API is known, or
+// a file.
+func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, text []byte) error {
+	if hops >= maxHops {
+		return &refusedError{text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", hops), final: true}
+	}
+	if len(text) > MaxEvent {
+		return &refusedError{text: fmt.Sprintf("the notification has %d bytes, more than an event may have", len(text)), final: true}
+	}
+	u, err := fncontext.ParseURN(urn)
+	if err != nil {
+		return &refusedError{text: err.Error(), final: true}
+	}
+	if endpoint, ok := e.endpointOf(urn); ok {
+		return e.callRemote(ctx, &endpoint, u, urn, text)
+	}
+	target := *e.q.cfg.Function
+	set := func(field *string, value string) {
+		if value != "" {
+			*field = value
+		}
+	}
+	set(&target.Region, u.Region)
+	set(&target.Project, u.Project)
+	set(&target.Package, u.Package)
+	target.Name = u.Name
+	versions := []string{u.Version, e.q.cfg.Function.Version}
+	for _, version := range versions {
+		target.Version = version
+		prefix := "gantry." + key(&target)
+		if _, err := e.js.Stream(ctx, streamName(prefix)+"_events"); errors.Is(err, jetstream.ErrStreamNotFound) || version == "" {
+			continue
+		} else if err != nil {
+			return err
+		}
+		msg := &nats.Msg{Subject: prefix + ".event." + newID(), Data: text, Header: nats.Header{headerVersion: {u.Version}, headerHops: {strconv.Itoa(hops + 1)}}}
+		if u.Alias != "" {
+			msg.Header[headerAlias] = []string{u.Alias}
+		}
+		_, err := e.js.PublishMsg(ctx, msg)
+		return err
+	}
+	return e.writeFile(path.Join(kindFunction, strings.ReplaceAll(urn, "/", "_"), id+".json"), text)
+}
+
+// endpointOf finds a function's endpoint by its URN, else by the URN without its last field.
+func (e *engine) endpointOf(urn string) (Endpoint, bool) {
+	all := e.q.cfg.Endpoints.Functions
+	endpoint, ok := all[urn]
+	if !ok && strings.Count(urn, ":") == 7 {
+		endpoint, ok = all[urn[:strings.LastIndexByte(urn, ':')]]
+	}
+	return endpoint, ok
+}
+
+func (e *engine) callRemote(ctx context.Context, endpoint *Endpoint, u fncontext.URN, urn string, text []byte) error {
+	project := u.Project
+	if project == "" {
+		project = e.q.cfg.Function.Project
+	}
+	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(project)+"/fgs/functions/"+url.PathEscape(urn)+"/invocations-async", text)
+}
+
+// publishTopic is SMN's message publication.
+func (e *engine) publishTopic(ctx context.Context, endpoint *Endpoint, topic string, text []byte) error {
+	body, err := json.Marshal(map[string]string{"subject": "FunctionGraph " + e.q.cfg.Function.Name, "message": string(text)})
+	if err != nil {
+		return err
+	}
+	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/notifications/topics/"+url.PathEscape(topic)+"/publish", body)
+}
+
+// putRecord is DIS's upload of records.
+func (e *engine) putRecord(ctx context.Context, endpoint *Endpoint, stream, id string, text []byte) error {
+	body, err := json.Marshal(map[string]any{"stream_name": stream, "records": []map[string]string{{"data": base64.StdEncoding.EncodeToString(text), "partition_key": id}}})
+	if err != nil {
+		return err
+	}
+	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/records", body)
+}
+
+func (e *engine) projectOf(endpoint *Endpoint) string {
+	if endpoint.ProjectID != "" {
+		return endpoint.ProjectID
+	}
+	return e.q.cfg.Function.Project
+}
+
+// post sends a request that is signed as the platform wants it.
+func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body []byte) error {
+	base, err := url.Parse(endpoint.URL)
+	if err != nil {
+		return err
+	}
+	path = strings.TrimSuffix(base.EscapedPath(), "/") + path
+	header := map[string]string{"Content-Type": "application/json"}
+	if endpoint.Access != "" {
+		date, authorization, err := e.q.cfg.Sign(fasthttp.MethodPost, path, body, endpoint.Access, endpoint.Secret)
+		if err != nil {
+			return err
+		}
+		header["X-Sdk-Date"], header["Authorization"] = date, authorization
+	}
+	return exchange(ctx, fasthttp.MethodPost, base.Scheme+"://"+base.Host+path, header, body)
+}
+
+var client = &fasthttp.Client{
+	Name: "gantry", NoDefaultUserAgentHeader: true, MaxResponseBodySize: 1 << 20, MaxIdleConnDuration: 10 * time.Second,
+	DisablePathNormalizing: true, ReadTimeout: sendTimeout, WriteTimeout: sendTimeout,
+}
+
+// exchange sends one request; anything but 2xx is an error.
+func exchange(ctx context.Context, method, uri string, header map[string]string, body []byte) error {
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	req.URI().DisablePathNormalizing = true
+	req.SetRequestURI(uri)
+	req.Header.SetMethod(method)
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	req.SetBody(body)
+	deadline, _ := ctx.Deadline()
+	if err := client.DoDeadline(req, resp, deadline); err != nil {
+		return err
+	}
+	status := resp.StatusCode()
+	if status >= 200 && status < 300 {
+		return nil
+	}
+	r := &refusedError{text: fmt.Sprintf("status %d: %.300q", status, resp.Body())}
+	if seconds, err := strconv.Atoi(string(resp.Header.Peek("Retry-After"))); err == nil && seconds > 0 {
+		r.after = time.Duration(seconds) * time.Second
+	}
+	return r
+}
+
+// putObject is S3's PutObject, with a signature of version 4; OBS takes it as well.
+func (e *engine) putObject(ctx context.Context, endpoint *Endpoint, p *param, name string, text []byte) error {
+	base, err := url.Parse(endpoint.URL)
+	if err != nil {
+		return err
+	}
+	path := strings.TrimSuffix(base.EscapedPath(), "/") + "/" + escapePath(p.Bucket+"/"+name)
+	now := e.q.cfg.Now().UTC()
+	header := map[string]string{"Content-Type": "application/json", "X-Amz-Date": now.Format("20060102T150405Z"), "X-Amz-Content-Sha256": hash(text)}
+	if p.Expires > 0 {
+		header["X-Obs-Expires"] = strconv.Itoa(p.Expires)
+	}
+	if endpoint.Access != "" {
+		header["Authorization"] = signV4(endpoint, base.Host, path, header, now)
+	}
+	return exchange(ctx, fasthttp.MethodPut, base.Scheme+"://"+base.Host+path, header, text)
+}
+
+// escapePath encodes as S3 signs: everything but the unreserved characters and slashes.
+func escapePath(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c == '/' || c == '-' || c == '_' || c == '.' || c == '~' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// signV4 is the Authorization of a PUT by AWS's signature version 4.
+func signV4(endpoint *Endpoint, host, path string, header map[string]string, now time.Time) string {
+	region := endpoint.Region
+	if region == "" {
+		region = "us-east-1"
+	}
+	const signed = "host;x-amz-content-sha256;x-amz-date"
+	canonical := strings.Join([]string{
+		"PUT", path, "", "host:" + host, "x-amz-content-sha256:" + header["X-Amz-Content-Sha256"], "x-amz-date:" + header["X-Amz-Date"], "", signed, header["X-Amz-Content-Sha256"],
+	}, "\n")
+	scope := strings.Join([]string{now.Format("20060102"), region, "s3", "aws4_request"}, "/")
+	k := []byte("AWS4" + endpoint.Secret)
+	for _, part := range strings.Split(scope, "/") {
+		k = keyed(k, part)
+	}
+	text := strings.Join([]string{"AWS4-HMAC-SHA256", header["X-Amz-Date"], scope, hash([]byte(canonical))}, "\n")
+	return fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s", endpoint.Access, scope, signed, hex.EncodeToString(keyed(k, text)))
+}
+
+func keyed(k []byte, text string) []byte {
+	mac := hmac.New(sha256.New, k)
+	_, _ = mac.Write([]byte(text)) // never fails
+	return mac.Sum(nil)
+}
+
+func hash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

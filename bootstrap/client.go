@@ -1,0 +1,103 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/auth"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// client calls the platform API of a running agent, with address and keys from the agent's own settings.
+type client struct {
+	base, path     string // of the function
+	access, secret string // empty without authentication
+	http           *fasthttp.Client
+}
+
+// newClient builds the client; to replaces the address.
+func (p *program) newClient(c *config, to string) (*client, error) {
+	// It may run beside the function, as the same user, and reads the users' keys.
+	if err := p.conceal(); err != nil {
+		return nil, err
+	}
+	addr := c.api.addr
+	if addr == "" {
+		addr = defaultAPIAddr
+	}
+	scheme := "http"
+	if c.api.cert != "" {
+		scheme = "https"
+	}
+	if to != "" {
+		if s, rest, ok := strings.Cut(to, "://"); ok {
+			scheme, to = s, rest
+		}
+		addr = to
+	}
+	a := &client{
+		base: scheme + "://" + dialable(addr), path: "/v2/" + c.fn.Project + "/fgs/functions/" + c.fn.URN(),
+		http: &fasthttp.Client{MaxResponseBodySize: 16 << 20, ReadTimeout: time.Minute, WriteTimeout: time.Minute, DisablePathNormalizing: true},
+	}
+	if c.api.cert != "" {
+		text, err := os.ReadFile(c.api.cert)
+		if err != nil {
+			return nil, fmt.Errorf("GANTRY_API_TLS_CERT: %w", err)
+		}
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		roots.AppendCertsFromPEM(text) // the agent's own, whoever signed it
+		a.http.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	if c.api.usersFile == "" {
+		return a, nil
+	}
+	var err error
+	if a.access, a.secret, err = auth.AnyKey(c.api.usersFile, auth.InvokeAsync); err != nil {
+		return nil, fmt.Errorf("GANTRY_API_USERS_FILE: %w", err)
+	}
+	return a, nil
+}
+
+// call sends one request for the function; route is what follows its URN. A refusal is an error with the API's words.
+func (a *client) call(method, route, query string, body []byte) ([]byte, error) {
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	target := a.path + route
+	req.URI().DisablePathNormalizing = true
+	req.SetRequestURI(a.base + target + "?" + query)
+	req.Header.SetMethod(method)
+	req.Header.SetContentType("application/json")
+	req.SetBody(body)
+	if a.access != "" {
+		date, header, err := auth.Sign(&auth.Request{Method: method, Path: []byte(target), Query: []byte(query), Body: body}, a.access, a.secret, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("X-Sdk-Date", date)
+		req.Header.Set("Authorization", header)
+	}
+	if err := a.http.DoTimeout(req, resp, time.Minute); err != nil {
+		return nil, fmt.Errorf("%s does not answer: %w", a.base, err)
+	}
+	if status := resp.StatusCode(); status < 200 || status > 299 {
+		var refusal struct {
+			Code    string `json:"error_code"`
+			Message string `json:"error_msg"`
+		}
+		if json.Unmarshal(resp.Body(), &refusal) != nil || refusal.Message == "" {
+			return nil, fmt.Errorf("%s answers %d: %.300q", a.base, status, resp.Body())
+		}
+		return nil, errors.New(refusal.Code + ": " + refusal.Message)
+	}
+	return append([]byte(nil), resp.Body()...), nil
+}
