@@ -5,7 +5,7 @@ COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test build lint bench test-container test-sdk fuzz nodes clean
+.PHONY: run test build lint bench test-container test-sdk soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -56,6 +56,10 @@ bench:
 
 test-container:
 	test/container/run.sh
+
+# More rounds of what kills agent and queue under load; CI has three.
+soak:
+	KILL_ROUNDS=20 $(GO) test ./bootstrap -run TestAsyncKills -count=1 -v -timeout 30m
 
 # The platform's official SDKs against the platform API. They are large, so they have modules of their own.
 test-sdk: build

@@ -46,7 +46,10 @@ func (p *platformAPI) accept(x *exchange, q *async.Queue) error {
 	if err != nil {
 		return err
 	}
-	id, err := q.Accept(p.Agent.Base(), &async.Event{Body: x.ctx.Request.Body(), Alias: x.urn.Alias, Version: x.urn.Version, MemoryMB: memory, Trace: traceOf(h)})
+	hops, _ := strconv.Atoi(string(h.Peek(async.HeaderHops))) // absent: a caller's own event
+	id, err := q.Accept(p.Agent.Base(), &async.Event{
+		Body: x.ctx.Request.Body(), Alias: x.urn.Alias, Version: x.urn.Version, MemoryMB: memory, Trace: traceOf(h), Hops: hops,
+	})
 	if err != nil {
 		return err
 	}

@@ -110,12 +110,14 @@ type pending struct {
 	Text        json.RawMessage `json:"text"`
 }
 
-// Headers of a notification in its queue, and of an event that a notification became.
+// Headers of a notification in its queue.
 const (
 	headerKind  = "Gantry-Destination"
 	headerParam = "Gantry-Param"
-	headerHops  = "Gantry-Hops"
 )
+
+// HeaderHops says how many outcomes led to an event, in the queue and between agents.
+const HeaderHops = "Gantry-Hops"
 
 func (e *engine) notifySubject(id string) string { return e.prefix + ".notify." + id }
 
@@ -123,7 +125,7 @@ func (e *engine) notifySubject(id string) string { return e.prefix + ".notify." 
 func (e *engine) hand(ctx context.Context, r *Record) error {
 	p := r.Pending
 	msg := &nats.Msg{Subject: e.notifySubject(r.RequestID), Data: p.Text, Header: nats.Header{
-		headerKind: {p.Destination.Kind}, headerParam: {p.Destination.Param}, headerHops: {strconv.Itoa(p.Hops)}, nats.MsgIdHdr: {r.RequestID},
+		headerKind: {p.Destination.Kind}, headerParam: {p.Destination.Param}, HeaderHops: {strconv.Itoa(p.Hops)}, nats.MsgIdHdr: {r.RequestID},
 	}}
 	_, err := e.js.PublishMsg(ctx, msg)
 	return err
@@ -165,7 +167,7 @@ func (e *engine) deliver(msg jetstream.Msg) {
 	h := msg.Headers()
 	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
 	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}
-	hops, _ := strconv.Atoi(h.Get(headerHops)) // absent: none
+	hops, _ := strconv.Atoi(h.Get(HeaderHops)) // absent: none
 	ctx, cancel := context.WithTimeout(e.ctx, sendTimeout)
 	defer cancel()
 	err := e.send(ctx, d, id, hops, msg.Data())

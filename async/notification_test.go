@@ -117,7 +117,7 @@ func TestNotificationsOfCancelled(t *testing.T) {
 // TestEndpoints: what is sent to the services, and what happens when they are slow, refuse, or are away.
 func TestEndpoints(t *testing.T) {
 	type received struct {
-		path, authorization, expires, hash, date, body string
+		path, authorization, expires, hash, date, hops, body string
 	}
 	var mu sync.Mutex
 	var all []received
@@ -136,7 +136,7 @@ func TestEndpoints(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		all = append(all, received{r.URL.EscapedPath(), r.Header.Get("Authorization"), r.Header.Get("X-Obs-Expires"), r.Header.Get("X-Amz-Content-Sha256"), r.Header.Get("X-Sdk-Date"), string(body)})
+		all = append(all, received{r.URL.EscapedPath(), r.Header.Get("Authorization"), r.Header.Get("X-Obs-Expires"), r.Header.Get("X-Amz-Content-Sha256"), r.Header.Get("X-Sdk-Date"), r.Header.Get(HeaderHops), string(body)})
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	defer service.Close()
@@ -189,6 +189,7 @@ func TestEndpoints(t *testing.T) {
 	r = next(&Destination{"FunctionGraph", `{"func_urn":"` + other + `:latest"}`})
 	require.Equal(t, "/base/v2/p/fgs/functions/"+other+":latest/invocations-async", r.path)
 	require.Equal(t, "20261123T000000Z", r.date)
+	require.Equal(t, "1", r.hops)
 	require.Contains(t, r.body, `"request_payload":{}`)
 
 	service.Close()

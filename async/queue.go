@@ -280,6 +280,8 @@ type Event struct {
 	Version  string
 	MemoryMB int
 	Trace    fncontext.Trace
+	// Hops counts the outcomes that led to this event, one as the event of the next; 0 for a caller's own.
+	Hops int
 }
 
 // Headers of an event in the queue.
@@ -321,6 +323,9 @@ func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err er
 	set(headerState, ev.Trace.State)
 	if ev.MemoryMB > 0 {
 		set(headerMemory, strconv.Itoa(ev.MemoryMB))
+	}
+	if ev.Hops > 0 {
+		set(HeaderHops, strconv.Itoa(ev.Hops))
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()

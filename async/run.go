@@ -24,7 +24,7 @@ type counts struct {
 
 // CountNames is the closed list of what Counts has.
 func CountNames() []string {
-	return []string{"accepted", "refused", "started", "retried", "expired", "cancelled", "succeeded", "failed", "notified", "notification_failures"}
+	return []string{"accepted", "refused", "started", "retried", "expired", "canceled", "succeeded", "failed", "notified", "notification_failures"}
 }
 
 // Counts returns what happened at this agent so far, by name.
@@ -32,7 +32,7 @@ func (q *Queue) Counts() map[string]int64 {
 	c := &q.counts
 	return map[string]int64{
 		"accepted": c.accepted.Load(), "refused": c.refused.Load(), "started": c.started.Load(), "retried": c.retried.Load(),
-		"expired": c.expired.Load(), "cancelled": c.cancelled.Load(), "succeeded": c.succeeded.Load(), "failed": c.failed.Load(),
+		"expired": c.expired.Load(), "canceled": c.cancelled.Load(), "succeeded": c.succeeded.Load(), "failed": c.failed.Load(),
 		"notified": c.notified.Load(), "notification_failures": c.unnotified.Load(),
 	}
 }
@@ -363,7 +363,7 @@ func (e *engine) attach(r *Record, c *Configuration, h nats.Header, event []byte
 	if err != nil {
 		return err
 	}
-	hops, _ := strconv.Atoi(h.Get(headerHops)) // absent: none
+	hops, _ := strconv.Atoi(h.Get(HeaderHops)) // absent: none
 	r.Pending = &pending{Destination: *d, Hops: hops, Text: text}
 	return nil
 }

@@ -49,6 +49,13 @@ type Endpoints struct {
 
 // ReadEndpoints reads the file. Errors never show what may be a key.
 func ReadEndpoints(name string) (*Endpoints, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 { // whoever writes it gets what functions answer
+		return nil, fmt.Errorf("%s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
+	}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -136,7 +143,7 @@ func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, tex
 		return &refusedError{text: err.Error(), final: true}
 	}
 	if endpoint, ok := e.endpointOf(urn); ok {
-		return e.callRemote(ctx, &endpoint, u, urn, text)
+		return e.callRemote(ctx, &endpoint, u, urn, hops+1, text)
 	}
 	target := *e.q.cfg.Function
 	set := func(field *string, value string) {
@@ -157,7 +164,7 @@ func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, tex
 		} else if err != nil {
 			return err
 		}
-		msg := &nats.Msg{Subject: prefix + ".event." + newID(), Data: text, Header: nats.Header{headerVersion: {u.Version}, headerHops: {strconv.Itoa(hops + 1)}}}
+		msg := &nats.Msg{Subject: prefix + ".event." + newID(), Data: text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(hops + 1)}}}
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
@@ -177,12 +184,12 @@ func (e *engine) endpointOf(urn string) (Endpoint, bool) {
 	return endpoint, ok
 }
 
-func (e *engine) callRemote(ctx context.Context, endpoint *Endpoint, u fncontext.URN, urn string, text []byte) error {
+func (e *engine) callRemote(ctx context.Context, endpoint *Endpoint, u fncontext.URN, urn string, hops int, text []byte) error {
 	project := u.Project
 	if project == "" {
 		project = e.q.cfg.Function.Project
 	}
-	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(project)+"/fgs/functions/"+url.PathEscape(urn)+"/invocations-async", text)
+	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(project)+"/fgs/functions/"+url.PathEscape(urn)+"/invocations-async", text, HeaderHops, strconv.Itoa(hops))
 }
 
 // publishTopic is SMN's message publication.
@@ -210,14 +217,17 @@ func (e *engine) projectOf(endpoint *Endpoint) string {
 	return e.q.cfg.Function.Project
 }
 
-// post sends a request that is signed as the platform wants it.
-func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body []byte) error {
+// post sends a request that is signed as the platform wants it, with further headers as names and values in turn.
+func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body []byte, more ...string) error {
 	base, err := url.Parse(endpoint.URL)
 	if err != nil {
 		return err
 	}
 	path = strings.TrimSuffix(base.EscapedPath(), "/") + path
 	header := map[string]string{"Content-Type": "application/json"}
+	for i := 0; i+1 < len(more); i += 2 {
+		header[more[i]] = more[i+1]
+	}
 	if endpoint.Access != "" {
 		date, authorization, err := e.q.cfg.Sign(fasthttp.MethodPost, path, body, endpoint.Access, endpoint.Secret)
 		if err != nil {
@@ -254,6 +264,10 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 		return nil
 	}
 	r := &refusedError{text: fmt.Sprintf("status %d: %.300q", status, resp.Body())}
+	switch status {
+	case fasthttp.StatusBadRequest, fasthttp.StatusMethodNotAllowed, fasthttp.StatusRequestEntityTooLarge, fasthttp.StatusUnprocessableEntity:
+		r.final = true // the same request again gets the same answer; rights, buckets and topics may come
+	}
 	if seconds, err := strconv.Atoi(string(resp.Header.Peek("Retry-After"))); err == nil && seconds > 0 {
 		r.after = time.Duration(seconds) * time.Second
 	}

@@ -17,16 +17,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// block is a fenced block of docs/API.md. words is its info string, output the text of the "text output" right behind it.
+// block is a fenced block of a page. words is its info string, output the text of the "text output" right behind it.
 type block struct {
+	page                string
 	line                int
 	words, text, output string
 }
 
 // apiBlocks returns the blocks of docs/API.md with the info string words.
-func apiBlocks(t *testing.T, words string) (found []*block) {
+func apiBlocks(t *testing.T, words string) []*block {
 	t.Helper()
-	page, err := os.ReadFile("../docs/API.md")
+	return pageBlocks(t, "docs/API.md", words)
+}
+
+// pageBlocks returns the blocks of a page with the info string words.
+func pageBlocks(t *testing.T, name, words string) (found []*block) {
+	t.Helper()
+	page, err := os.ReadFile("../" + name)
 	require.NoError(t, err)
 	var open, last *block
 	n := 0
@@ -36,13 +43,13 @@ func apiBlocks(t *testing.T, words string) (found []*block) {
 		switch {
 		case fence && open == nil:
 			// Nothing would run a block with a mistyped word.
-			require.Contains(t, []string{"json users", "sh run", "sh open", "sh env", "go run", "js run", "text output"}, info, "docs/API.md:%d", n)
-			open = &block{line: n, words: info}
+			require.Contains(t, []string{"json users", "json endpoints", "sh run", "sh open", "sh env", "go run", "js run", "text output"}, info, "%s:%d", name, n)
+			open = &block{page: name, line: n, words: info}
 			if info == words {
 				found = append(found, open)
 			}
 		case fence && open.words == "text output":
-			require.NotNil(t, last, "docs/API.md:%d: the output of nothing", open.line)
+			require.NotNil(t, last, "%s:%d: the output of nothing", name, open.line)
 			last.output, last, open = open.text, nil, nil
 		case fence:
 			last, open = open, nil
@@ -52,8 +59,8 @@ func apiBlocks(t *testing.T, words string) (found []*block) {
 			last = nil
 		}
 	}
-	require.Nil(t, open, "docs/API.md: a fence is not closed")
-	require.NotEmpty(t, found, "docs/API.md has no block %q", words)
+	require.Nil(t, open, "%s: a fence is not closed", name)
+	require.NotEmpty(t, found, "%s has no block %q", name, words)
 	return found
 }
 
@@ -81,7 +88,7 @@ func shell(t *testing.T, blocks []*block, env ...string) (outputs []string) {
 	t.Helper()
 	for _, tool := range []string{"sh", "curl", "openssl"} {
 		_, err := exec.LookPath(tool)
-		require.NoError(t, err, "the examples of docs/API.md need %s: install it", tool)
+		require.NoError(t, err, "the examples need %s: install it", tool)
 	}
 	const mark = "\x1e" // in no output
 	script := ""
@@ -111,7 +118,7 @@ func requireOutputs(t *testing.T, blocks []*block, outputs []string) {
 	t.Helper()
 	for i, b := range blocks {
 		if err := fits(b.output, outputs[i]); err != nil {
-			t.Errorf("docs/API.md:%d: %v", b.line, err)
+			t.Errorf("%s:%d: %v", b.page, b.line, err)
 		}
 	}
 }

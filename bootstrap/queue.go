@@ -29,11 +29,18 @@ type asyncConfig struct {
 	program, endpointsFile        string
 }
 
+// storeLimit is none: the queues have limits of their own, and a store that takes no records any more would have requests
+// run again.
+const storeLimit = 1 << 50
+
 // queueProgram is the child's file, which lies beside the agent's.
 const queueProgram = "gantry-jetstream"
 
 // resolve completes what depends on other settings and on the environment.
 func (a *asyncConfig) resolve(fn *fncontext.Function, env map[string]string) (named bool, err error) {
+	if a.natsURL == "" && a.replicas > 1 {
+		return false, errors.New("GANTRY_ASYNC_REPLICAS above 1 needs a cluster: set GANTRY_NATS_URL, or leave it at 1")
+	}
 	if (a.natsCertificate == "") != (a.natsKey == "") {
 		return false, errors.New("GANTRY_NATS_CERT and GANTRY_NATS_KEY belong together: set both or none")
 	}
@@ -79,7 +86,7 @@ func (in *instance) openQueue() *queue {
 			return q
 		}
 		q.child = async.NewChild(&async.ChildConfig{
-			Program: c.program, Folder: c.dataDir, MaxBytes: 2 * int64(c.maxBytes), Env: in.cfg.inherited(baseEnv), Supervisor: in.supervisor, Log: in.log,
+			Program: c.program, Folder: c.dataDir, MaxBytes: storeLimit, Env: in.cfg.inherited(baseEnv), Supervisor: in.supervisor, Log: in.log,
 		})
 		connect = q.child.Connect
 		_, err := os.Stat(filepath.Join(c.dataDir, "store"))

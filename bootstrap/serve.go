@@ -39,6 +39,7 @@ func (p *program) serve(c *config) error {
 		for _, server := range append(s.callers, s.others...) {
 			server.Close()
 		}
+		in.queue.stop(time.Now().Add(time.Second))
 		in.close(time.Now().Add(time.Second))
 		return &failure{exitListen, err}
 	}
