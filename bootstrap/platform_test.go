@@ -173,7 +173,7 @@ func TestPlatformRefusals(t *testing.T) {
 	requireError(t, at("POST", "/invoke"), 404, "APIGW.0101", "no route")
 	requireError(t, at("POST", "/v2"), 404, "APIGW.0101", "no route")
 	requireError(t, at("POST", invocations+"/"), 404, "APIGW.0101", "no route")
-	requireError(t, at("POST", invocations+"-async"), 404, "APIGW.0101", "no route")
+	requireError(t, at("POST", invocations+"-later"), 404, "APIGW.0101", "no route")
 	a = at("GET", invocations)
 	requireError(t, a, 405, "APIGW.0101", "use POST")
 	require.Equal(t, "POST", a.header.Get("Allow"))

@@ -6,33 +6,16 @@ const { test, before, after } = require('node:test');
 const core = require('@huaweicloud/huaweicloud-sdk-core');
 const functiongraph = require('@huaweicloud/huaweicloud-sdk-functiongraph/v2/public-api');
 const iam = require('@huaweicloud/huaweicloud-sdk-iam/v3/public-api');
-const { start, project, keys, temporary, reader } = require('./agent.js');
+const { start, refused, urn, project, keys, temporary, reader } = require('./agent.js');
 
 let agent;
 before(async () => { agent = await start(); });
 after(async () => { await agent.stop(); });
 
-function client(credentials = {}) {
-    const { ak, sk, token } = { ...keys, ...credentials };
-    const basic = new core.BasicCredentials().withAk(ak).withSk(sk).withProjectId(credentials.project ?? project);
-    if (token) basic.withSecurityToken(token);
-    return functiongraph.FunctionGraphClient.newBuilder().withCredential(basic).withEndpoint(agent.url).build();
-}
+const client = (credentials) => agent.client(credentials);
 
 function invocation(function_urn, body) {
     return { function_urn, body, 'X-Cff-Log-Type': 'tail', 'X-CFF-Request-Version': 'v1' };
-}
-
-const urn = (last) => `urn:fss:local-1:${project}:function:default:hello${last}`;
-
-// refused checks what the SDK made of a refusal.
-async function refused(promise, status, code) {
-    await assert.rejects(promise, (err) => {
-        assert.equal(err.httpStatusCode, status, err.errorMsg);
-        assert.equal(err.errorCode, code, err.errorMsg);
-        assert.match(err.requestId, /^[0-9a-f-]{36}$/);
-        return true;
-    });
 }
 
 test('every form of the URN', async () => {

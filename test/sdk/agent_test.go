@@ -37,12 +37,20 @@ const (
       {"access": "AKTEMP00000000000001", "secret": "SKTEMP0000000000000000000000000000000001", "security_token": "temporary-token", "expires_at": "2099-01-01T00:00:00Z"},
       {"access": "AKOVER00000000000001", "secret": "SKOVER0000000000000000000000000000000001", "security_token": "temporary-token", "expires_at": "2001-01-01T00:00:00Z"}]},
     {"name": "reader", "password": "staple battery", "actions": [], "keys": [
-      {"access": "AKREADER000000000001", "secret": "SKREADER00000000000000000000000000000001"}]}
+      {"access": "AKREADER000000000001", "secret": "SKREADER00000000000000000000000000000001"}]},
+    {"name": "caller", "password": "battery horse", "actions": ["invoke"], "keys": [
+      {"access": "AKCALLER000000000001", "secret": "SKCALLER00000000000000000000000000000001"}]}
   ]
 }`
 	functionCode = `
+const fs = require('fs');
+const folder = process.env.TEST_FOLDER, journal = folder + '/journal';
 exports.handler = async (event, context) => {
+    const id = context.getRequestID(), size = JSON.stringify(event).length;
     context.getLogger().info('got ' + JSON.stringify(event));
+    fs.appendFileSync(journal, JSON.stringify({id, size, memory: context.getMemorySize(), alias: context.getAlias(), event: size < 10000 ? event : {}}) + '\n');
+    if (fs.readFileSync(journal, 'utf8').split('{"id":"' + id).length - 1 <= event.fails) throw new TypeError('asked to fail');
+    while (event.gate && !fs.existsSync(folder + '/' + event.gate)) await new Promise(r => setTimeout(r, 5));
     if (event.fail) throw new TypeError('asked to fail');
     if (event.exit) process.exit(7);
     if (event.big) return 'x'.repeat(event.big);
@@ -55,11 +63,17 @@ exports.handler = async (event, context) => {
 
 // agent is one agent under test with its platform API.
 type agent struct {
-	t      *testing.T
+	t *testing.T
+	// folder is where the function keeps its journal and looks for gates.
+	folder string
+	env    []string
 	cmd    *exec.Cmd
-	stderr *recorder
-	url    string
-	ended  chan struct{}
+	// stdout is the log of the function, stderr that of the agent.
+	stdout, stderr *recorder
+	url            string
+	ended          chan struct{}
+	// ci is the client of the user "ci", made at its first need.
+	ci *functiongraph.FunctionGraphClient
 }
 
 type recorder struct {
@@ -98,26 +112,37 @@ func startAgent(t *testing.T, env ...string) *agent {
 	require.NoError(t, os.Mkdir(code, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(code, "index.js"), []byte(functionCode), 0o644))
 	require.NoError(t, os.WriteFile(users, []byte(usersFile), 0o600))
-	a := &agent{t: t, stderr: &recorder{}, ended: make(chan struct{})}
-	a.cmd = exec.Command(bootstrap(t), "serve")
-	a.cmd.Env = append([]string{
+	a := &agent{t: t, folder: dir, env: append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + code, "RUNTIME_FUNC_NAME=hello", "RUNTIME_PROJECT_ID=" + project,
 		"RUNTIME_ALIAS=prod", "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0", "EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_LOG_FORMAT=text",
 		"GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_USERS_FILE=" + users, "RUNTIME_TIMEOUT=60", "RUNTIME_MEMORY=512",
-	}, env...)
-	a.cmd.Stderr = a.stderr
-	require.NoError(t, a.cmd.Start())
-	go func() {
-		_ = a.cmd.Wait() // the tests look at what it printed
-		close(a.ended)
-	}()
-	t.Cleanup(a.stop)
-	a.url = "http://" + a.listening()
+		"GANTRY_DATA_DIR=" + filepath.Join(dir, "data"), "TEST_FOLDER=" + dir,
+	}, env...)}
+	t.Cleanup(func() { a.stop() })
+	a.start()
 	return a
 }
 
+// start runs the program; again after stop, then with the same folders.
+func (a *agent) start() {
+	a.t.Helper()
+	a.stdout, a.stderr, a.ended = &recorder{}, &recorder{}, make(chan struct{})
+	a.cmd = exec.Command(bootstrap(a.t), "serve")
+	a.cmd.Env, a.cmd.Stdout, a.cmd.Stderr = a.env, a.stdout, a.stderr
+	require.NoError(a.t, a.cmd.Start())
+	cmd, ended := a.cmd, a.ended
+	go func() {
+		_ = cmd.Wait() // the tests look at what it printed
+		close(ended)
+	}()
+	a.url, a.ci = "http://"+a.listening(), nil
+}
+
 func (a *agent) stop() {
-	_ = a.cmd.Process.Signal(syscall.SIGTERM)
+	if a.cmd == nil || a.cmd.Process == nil {
+		return
+	}
+	_ = a.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case <-a.ended:
 	case <-time.After(patience):
@@ -146,9 +171,13 @@ func (a *agent) listening() (addr string) {
 	return addr
 }
 
-// client returns a FunctionGraph client with the keys of the user "ci", or of whoever is asked for.
+// client returns a FunctionGraph client with the keys of the user "ci", or of whoever is asked for. The one of "ci" is
+// always the same: every client has connections of its own, and keeps them.
 func (a *agent) client(change ...func(*basic.CredentialsBuilder)) *functiongraph.FunctionGraphClient {
 	a.t.Helper()
+	if len(change) == 0 && a.ci != nil {
+		return a.ci
+	}
 	b := basic.NewCredentialsBuilder().WithAk(access).WithSk(secret).WithProjectId(project)
 	for _, c := range change {
 		c(b)
@@ -158,7 +187,11 @@ func (a *agent) client(change ...func(*basic.CredentialsBuilder)) *functiongraph
 	http, err := functiongraph.FunctionGraphClientBuilder().WithEndpoint(a.url).WithCredential(credentials).
 		WithHttpConfig(config.DefaultHttpConfig().WithTimeout(patience)).SafeBuild()
 	require.NoError(a.t, err)
-	return functiongraph.NewFunctionGraphClient(http)
+	made := functiongraph.NewFunctionGraphClient(http)
+	if len(change) == 0 {
+		a.ci = made
+	}
+	return made
 }
 
 func keys(ak, sk, token string) func(*basic.CredentialsBuilder) {
