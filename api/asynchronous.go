@@ -264,7 +264,8 @@ func (p *platformAPI) writeRecords(x *exchange, q *async.Queue, f *async.Filter)
 	return nil
 }
 
-// cancel is POST …/cancel.
+// cancel is POST …/cancel. The platform's page shows null as the answer, which its Node.js SDK cannot take; an empty object
+// works for all.
 func (p *platformAPI) cancel(x *exchange, q *async.Queue) error {
 	var body struct {
 		RequestID string `json:"request_id"`
@@ -280,7 +281,7 @@ func (p *platformAPI) cancel(x *exchange, q *async.Queue) error {
 		return err
 	}
 	p.Metrics.API(agent.OutcomeSuccess)
-	p.respond(x, fasthttp.StatusOK, []byte("null"))
+	p.respond(x, fasthttp.StatusOK, []byte("{}"))
 	return nil
 }
 

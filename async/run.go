@@ -283,6 +283,10 @@ func messageOf(f *fault.Error) string {
 	return text
 }
 
+// handBack is the least delay: the server keeps a request that comes back at once only in memory, and after its restart
+// would wait for word about it as before.
+const handBack = time.Millisecond
+
 // again lets the request wait for its next attempt.
 func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
 	r.record.Status, r.record.End = Wait, now
@@ -291,7 +295,7 @@ func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
 		return err
 	}
 	r.q.counts.retried.Add(1)
-	return r.msg.NakWithDelay(v.delay)
+	return r.msg.NakWithDelay(max(v.delay, handBack))
 }
 
 // expire discards a request whose time is over.
