@@ -567,7 +567,7 @@ func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (net.Co
 		return nil, err
 	}
 	unixConn := conn.(*net.UnixConn)
-	pid, err := listenerPID(unixConn)
+	pid, err := process.PeerPID(unixConn)
 	if err == nil && pid != p.proc.PID {
 		err = fmt.Errorf("%w: process %d listens on %s", errStranger, pid, p.socket)
 	}
@@ -616,25 +616,6 @@ func lost(err error) bool {
 		}
 	}
 	return false
-}
-
-// listenerPID returns the id of the process that listens on the other side, as the kernel noted it.
-func listenerPID(conn *net.UnixConn) (int, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var peer *unix.Ucred
-	var optErr error
-	if err := raw.Control(func(fd uintptr) {
-		peer, optErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if optErr != nil {
-		return 0, optErr
-	}
-	return int(peer.Pid), nil
 }
 
 // controlPair returns the agent's end and the process's.

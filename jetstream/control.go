@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -85,23 +84,4 @@ func (c *control) gone() <-chan struct{} {
 		close(ended)
 	}()
 	return ended
-}
-
-// peerPID returns the id of the process that connected. The kernel noted it then, so nobody can claim another one.
-func peerPID(conn *net.UnixConn) (int, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var peer *unix.Ucred
-	var optErr error
-	if err := raw.Control(func(fd uintptr) {
-		peer, optErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if optErr != nil {
-		return 0, optErr
-	}
-	return int(peer.Pid), nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"gantry/process"
 	"io"
 	"net"
 	"os"
@@ -67,7 +68,7 @@ func (d *door) accept() {
 
 // admit closes a stranger's connection before it has read a byte.
 func (d *door) admit(conn *net.UnixConn) {
-	pid, err := peerPID(conn)
+	pid, err := process.PeerPID(conn)
 	if err != nil || pid != d.agent {
 		_ = conn.Close()
 		ok, dropped := d.refusals.allow(time.Now())
