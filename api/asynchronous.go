@@ -277,7 +277,7 @@ func (p *platformAPI) cancel(x *exchange, q *async.Queue) error {
 	if body.Type != "" && body.Type != "force" && body.Type != "recursive" {
 		return invalid(fmt.Sprintf("type is %.40q, want force or recursive", body.Type))
 	}
-	if err := q.Cancel(p.Agent.Base(), body.RequestID); err != nil {
+	if err := q.Cancel(p.Agent.Base(), body.RequestID, body.Type == "recursive"); err != nil {
 		return err
 	}
 	p.Metrics.API(agent.OutcomeSuccess)

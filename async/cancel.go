@@ -18,30 +18,35 @@ const canceledWaiting = "function invocation canceled while it waited"
 const cancelWait = 2 * time.Second
 
 // Cancel ends a request: one that waits is discarded, one that runs fails with code 4208. An id that is unknown, or whose
-// request has an outcome, is an Invalid fault (page functiongraph_06_0146).
-func (q *Queue) Cancel(ctx context.Context, id string) error {
+// request has an outcome, is an Invalid fault (page functiongraph_06_0146). recursive goes on along destinations that are
+// functions: the outcome is not passed on to one, and of a request with an outcome, what a function was made to run is
+// cancelled, likewise recursively.
+func (q *Queue) Cancel(ctx context.Context, id string, recursive bool) error {
 	e, err := q.engine(ctx)
 	if err != nil {
 		return err
 	}
 	for {
-		err := e.cancelOnce(ctx, id)
+		err := e.cancelOnce(ctx, id, recursive)
 		if !errors.Is(err, errOvertaken) || ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
-func (e *engine) cancelOnce(ctx context.Context, id string) error {
+func (e *engine) cancelOnce(ctx context.Context, id string, recursive bool) error {
 	r, revision, err := e.record(ctx, id)
 	if err != nil {
 		return unavailable("the record cannot be read", err)
 	}
 	if r != nil && r.Status.final() {
+		if recursive {
+			return e.cascade(ctx, r)
+		}
 		return invalidID()
 	}
 	if r != nil && r.Status == Running {
-		return e.cancelRunning(ctx, r, revision)
+		return e.cancelRunning(ctx, r, revision, recursive)
 	}
 	event, err := e.event(ctx, id)
 	if err != nil {
@@ -51,7 +56,7 @@ func (e *engine) cancelOnce(ctx context.Context, id string) error {
 		r = &Record{RequestID: id}
 	}
 	r.Status, r.End, r.ErrorCode, r.ErrorMessage = Discard, e.q.cfg.Now(), fault.CodeCanceled, canceledWaiting
-	return e.forget(ctx, r, revision, event)
+	return e.forget(ctx, r, revision, event, recursive)
 }
 
 // event returns a request's event in the queue.
@@ -71,9 +76,9 @@ func (e *engine) event(ctx context.Context, id string) (*jetstream.RawStreamMsg,
 
 // forget records an outcome that came from outside and takes the event out of the queue. Whoever fetched it meanwhile
 // finds the outcome, and does not run it; whoever is about to run it is told.
-func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *jetstream.RawStreamMsg) error {
+func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *jetstream.RawStreamMsg, recursive bool) error {
 	config := e.configuration(configurationKey(event.Header.Get(headerVersion), event.Header.Get(headerAlias)))
-	if err := e.attach(r, config, event.Header, event.Data, &outcome{condition: conditionCanceled}); err != nil {
+	if err := e.attach(r, config, event.Header, event.Data, &outcome{condition: conditionCanceled, recursive: recursive}); err != nil {
 		return err
 	}
 	revision, err := e.write(ctx, r, revision)
@@ -100,13 +105,17 @@ func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *
 }
 
 // cancelRunning asks whoever runs it; if nobody does, its agent has died, and the outcome is recorded here.
-func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64) error {
-	if e.q.cfg.Cancel(r.RequestID) {
+func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64, recursive bool) error {
+	if e.cancelHere(r.RequestID, recursive) {
 		return nil
 	}
 	wait, cancel := context.WithTimeout(ctx, cancelWait)
 	defer cancel()
-	_, err := e.conn.RequestWithContext(wait, e.prefix+".cancel", []byte(r.RequestID))
+	msg := &nats.Msg{Subject: e.prefix + ".cancel", Data: []byte(r.RequestID)}
+	if recursive {
+		msg.Header = nats.Header{headerRecursive: {"1"}}
+	}
+	_, err := e.conn.RequestMsgWithContext(wait, msg)
 	if err == nil {
 		return nil
 	}
@@ -118,20 +127,32 @@ func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64) 
 		return err
 	}
 	r.Status, r.End, r.ErrorCode, r.ErrorMessage = Fail, e.q.cfg.Now(), fault.CodeCanceled, "function invocation canceled"
-	return e.forget(ctx, r, revision, event)
+	return e.forget(ctx, r, revision, event, recursive)
+}
+
+// cancelHere ends a call of this agent; false if there is none with this request id.
+func (e *engine) cancelHere(id string, recursive bool) bool {
+	if recursive {
+		e.recursive.Store(id, true) // before the call's end asks
+	}
+	if e.q.cfg.Cancel(id) {
+		return true
+	}
+	e.recursive.Delete(id)
+	return false
 }
 
 // listenForCancels answers the other agents' questions, for requests that run here.
 func (e *engine) listenForCancels() error {
 	_, err := e.conn.Subscribe(e.prefix+".cancel", func(msg *nats.Msg) {
-		if e.q.cfg.Cancel(string(msg.Data)) && msg.Reply != "" {
+		if e.cancelHere(string(msg.Data), msg.Header.Get(headerRecursive) != "") && msg.Reply != "" {
 			_ = msg.Respond(nil) // whoever asked finds the record
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("subscription for cancels: %w", err)
 	}
-	return nil
+	return e.listenForCascades()
 }
 
 func invalidID() *fault.Error {

@@ -50,6 +50,8 @@ type outcome struct {
 	result    []byte
 	fault     *fault.Error
 	condition string
+	// recursive keeps it from functions: they would be made to run by what was cancelled.
+	recursive bool
 }
 
 // notification builds the text for a destination.
@@ -146,14 +148,14 @@ const (
 
 // prepareNotifications makes the queue of notifications; it is apart from that of events.
 func (e *engine) prepareNotifications(ctx context.Context, name string) (err error) {
-	stream, err := e.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	e.outbox, err = e.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: name + "_notifications", Subjects: []string{e.notifySubject("*")}, Retention: jetstream.WorkQueuePolicy,
 		Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: e.q.cfg.Replicas, MaxBytes: e.q.cfg.MaxBytes,
 	})
 	if err != nil {
 		return fmt.Errorf("stream of notifications: %w", err)
 	}
-	e.notifier, err = stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	e.notifier, err = e.outbox.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: "notify", AckPolicy: jetstream.AckExplicitPolicy, AckWait: notifyAckWait, MaxAckPending: -1, MaxDeliver: -1,
 	})
 	if err != nil {
@@ -204,9 +206,10 @@ func (e *engine) deliver(msg jetstream.Msg) {
 
 // refusedError is an answer of a destination.
 type refusedError struct {
-	text  string
-	after time.Duration // Retry-After
-	final bool          // another attempt would not help
+	text   string
+	status int           // 0 when nobody was asked
+	after  time.Duration // Retry-After
+	final  bool          // another attempt would not help
 }
 
 func (r *refusedError) Error() string { return r.text }

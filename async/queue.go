@@ -85,6 +85,7 @@ type engine struct {
 	runner jetstream.Consumer
 	// notifier takes notifications out of their queue.
 	notifier jetstream.Consumer
+	outbox   jetstream.Stream // of notifications
 	records  jetstream.KeyValue
 	configs  jetstream.KeyValue
 	prefix   string
@@ -92,6 +93,9 @@ type engine struct {
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup // watchers and loops
 	running  sync.WaitGroup // requests and notifications under way
+
+	recursive sync.Map // ids of calls of this agent that are being cancelled recursively
+	sending   sync.Map // ids of notifications on their way to a function, each with a channel that is closed at its end
 
 	mu      sync.Mutex
 	inForce map[string]inForce

@@ -327,16 +327,16 @@ func TestCancel(t *testing.T) {
 	running := accept(t, q, "a")
 	waitStatus(t, q, running, Running)
 	waiting := accept(t, q, "b")
-	require.NoError(t, q.Cancel(t.Context(), waiting))
+	require.NoError(t, q.Cancel(t.Context(), waiting, false))
 	r := one(t, q, waiting)
 	require.Equal(t, Discard, r.Status)
 	require.Equal(t, fault.CodeCanceled, r.ErrorCode)
-	require.Eventually(t, func() bool { return q.Cancel(t.Context(), running) == nil }, patience, time.Millisecond, "until the call is known")
+	require.Eventually(t, func() bool { return q.Cancel(t.Context(), running, false) == nil }, patience, time.Millisecond, "until the call is known")
 	r = waitStatus(t, q, running, Fail)
 	require.Equal(t, fault.CodeCanceled, r.ErrorCode)
 	require.Equal(t, "function invocation canceled", r.ErrorMessage)
 	for _, id := range []string{running, waiting, "nonsense", "01920000-0000-7000-8000-000000000000", ""} {
-		requireFault(t, q.Cancel(t.Context(), id), fault.Invalid, "Invalid RequestId")
+		requireFault(t, q.Cancel(t.Context(), id, false), fault.Invalid, "Invalid RequestId")
 	}
 	require.Equal(t, []string{"a"}, f.events, "what was cancelled while it waited never runs")
 
@@ -344,7 +344,7 @@ func TestCancel(t *testing.T) {
 	third := accept(t, q, "c")
 	waitStatus(t, q, third, Running)
 	other := open(t, s, &testFunction{}, func(c *Config) { c.Parallel = 1 })
-	require.Eventually(t, func() bool { return other.Cancel(t.Context(), third) == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return other.Cancel(t.Context(), third, false) == nil }, patience, 10*time.Millisecond)
 	waitStatus(t, other, third, Fail)
 }
 
@@ -458,7 +458,7 @@ func TestCancelOnTheWay(t *testing.T) {
 	id := accept(t, q, "{}")
 	require.Equal(t, id, <-waits)
 	require.Equal(t, Wait, one(t, q, id).Status)
-	require.NoError(t, q.Cancel(t.Context(), id))
+	require.NoError(t, q.Cancel(t.Context(), id, false))
 	require.Equal(t, Discard, one(t, q, id).Status)
 	other := accept(t, q, "{}")
 	require.Equal(t, other, <-waits)

@@ -44,6 +44,8 @@ type Record struct {
 	Attempts     attempts  `json:"attempts"`
 	// Pending is a notification that is not in its queue yet.
 	Pending *pending `json:"pending,omitempty"`
+	// Next is the request that a destination made of the outcome.
+	Next *next `json:"next,omitempty"`
 }
 
 // Started is the start of the latest attempt, or before the first one the acceptance.

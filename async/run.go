@@ -311,6 +311,7 @@ func (r *run) expire(now time.Time) error {
 // end records the outcome, and only then takes the event out of the queue. An outcome that is there already stays.
 func (r *run) end(status Status, now time.Time, code int, message string, o *outcome) error {
 	r.record.Status, r.record.End, r.record.ErrorCode, r.record.ErrorMessage = status, now, code, message
+	_, o.recursive = r.recursive.LoadAndDelete(r.id)
 	if err := r.attach(&r.record, r.config, r.msg.Headers(), r.msg.Data(), o); err != nil {
 		return err
 	}
@@ -360,7 +361,7 @@ func (r *run) tryEnd() (ended bool, err error) {
 // attach stores the notification with the outcome, if there is a destination for it.
 func (e *engine) attach(r *Record, c *Configuration, h nats.Header, event []byte, o *outcome) error {
 	d := c.destination(r.Status)
-	if d == nil {
+	if d == nil || o.recursive && d.Kind == kindFunction {
 		return nil
 	}
 	text, err := e.notification(r, event, o)

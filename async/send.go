@@ -1,6 +1,7 @@
 package async
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -20,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
 
 	fncontext "gantry/context"
 )
@@ -102,7 +104,7 @@ func (e *engine) send(ctx context.Context, d *Destination, id string, hops int, 
 		}
 		return e.writeFile(path.Join(kindDIS, p.StreamName, id+".json"), text)
 	case kindFunction:
-		return e.callFunction(ctx, p.FunctionURN, id, hops, text)
+		return e.deliverFunction(ctx, p.FunctionURN, id, hops, text)
 	}
 	return &refusedError{text: "unknown destination " + d.Kind, final: true}
 }
@@ -130,20 +132,20 @@ func (e *engine) writeFile(name string, text []byte) error {
 }
 
 // callFunction makes the notification an event: of a function on the same cluster, of one whose platform API is known, or
-// a file.
-func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, text []byte) error {
+// a file. It returns the request that was made of it; nil for none.
+func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, text []byte) (*next, error) {
 	if hops >= maxHops {
-		return &refusedError{text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", hops), final: true}
+		return nil, &refusedError{text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", hops), final: true}
 	}
 	if len(text) > MaxEvent {
-		return &refusedError{text: fmt.Sprintf("the notification has %d bytes, more than an event may have", len(text)), final: true}
+		return nil, &refusedError{text: fmt.Sprintf("the notification has %d bytes, more than an event may have", len(text)), final: true}
 	}
 	u, err := fncontext.ParseURN(urn)
 	if err != nil {
-		return &refusedError{text: err.Error(), final: true}
+		return nil, &refusedError{text: err.Error(), final: true}
 	}
 	if endpoint, ok := e.endpointOf(urn); ok {
-		return e.callRemote(ctx, &endpoint, u, urn, hops+1, text)
+		return e.callRemote(ctx, &endpoint, urn, hops+1, text)
 	}
 	target := *e.q.cfg.Function
 	set := func(field *string, value string) {
@@ -162,16 +164,17 @@ func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, tex
 		if _, err := e.js.Stream(ctx, streamName(prefix)+"_events"); errors.Is(err, jetstream.ErrStreamNotFound) || version == "" {
 			continue
 		} else if err != nil {
-			return err
+			return nil, err
 		}
-		msg := &nats.Msg{Subject: prefix + ".event." + newID(), Data: text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(hops + 1)}}}
+		made := &next{Prefix: prefix, URN: urn, RequestID: newID()}
+		msg := &nats.Msg{Subject: prefix + ".event." + made.RequestID, Data: text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(hops + 1)}}}
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
 		_, err := e.js.PublishMsg(ctx, msg)
-		return err
+		return made, err
 	}
-	return e.writeFile(path.Join(kindFunction, strings.ReplaceAll(urn, "/", "_"), id+".json"), text)
+	return nil, e.writeFile(path.Join(kindFunction, strings.ReplaceAll(urn, "/", "_"), id+".json"), text)
 }
 
 // endpointOf finds a function's endpoint by its URN, else by the URN without its last field.
@@ -184,12 +187,27 @@ func (e *engine) endpointOf(urn string) (Endpoint, bool) {
 	return endpoint, ok
 }
 
-func (e *engine) callRemote(ctx context.Context, endpoint *Endpoint, u fncontext.URN, urn string, hops int, text []byte) error {
-	project := u.Project
-	if project == "" {
-		project = e.q.cfg.Function.Project
+// callRemote makes the notification an event at another agent's platform API, which makes the request's id.
+func (e *engine) callRemote(ctx context.Context, endpoint *Endpoint, urn string, hops int, text []byte) (*next, error) {
+	answer, err := e.post(ctx, endpoint, e.functionPath(urn)+"/invocations-async", text, HeaderHops, strconv.Itoa(hops))
+	if err != nil {
+		return nil, err
 	}
-	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(project)+"/fgs/functions/"+url.PathEscape(urn)+"/invocations-async", text, HeaderHops, strconv.Itoa(hops))
+	made := &next{URN: urn}
+	if err := json.Unmarshal(answer, made); err != nil || made.RequestID == "" {
+		e.q.cfg.Log.Debug("a function was called and did not say its request id", zap.String("urn", urn))
+		return nil, nil
+	}
+	return made, nil
+}
+
+// functionPath is where the platform API has a function.
+func (e *engine) functionPath(urn string) string {
+	project := e.q.cfg.Function.Project
+	if u, err := fncontext.ParseURN(urn); err == nil && u.Project != "" {
+		project = u.Project
+	}
+	return "/v2/" + url.PathEscape(project) + "/fgs/functions/" + url.PathEscape(urn)
 }
 
 // publishTopic is SMN's message publication.
@@ -198,7 +216,8 @@ func (e *engine) publishTopic(ctx context.Context, endpoint *Endpoint, topic str
 	if err != nil {
 		return err
 	}
-	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/notifications/topics/"+url.PathEscape(topic)+"/publish", body)
+	_, err = e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/notifications/topics/"+url.PathEscape(topic)+"/publish", body)
+	return err
 }
 
 // putRecord is DIS's upload of records.
@@ -207,7 +226,8 @@ func (e *engine) putRecord(ctx context.Context, endpoint *Endpoint, stream, id s
 	if err != nil {
 		return err
 	}
-	return e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/records", body)
+	_, err = e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/records", body)
+	return err
 }
 
 func (e *engine) projectOf(endpoint *Endpoint) string {
@@ -217,11 +237,12 @@ func (e *engine) projectOf(endpoint *Endpoint) string {
 	return e.q.cfg.Function.Project
 }
 
-// post sends a request that is signed as the platform wants it, with further headers as names and values in turn.
-func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body []byte, more ...string) error {
+// post sends a request that is signed as the platform wants it, with further headers as names and values in turn. It
+// returns the answer's body.
+func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body []byte, more ...string) ([]byte, error) {
 	base, err := url.Parse(endpoint.URL)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	path = strings.TrimSuffix(base.EscapedPath(), "/") + path
 	header := map[string]string{"Content-Type": "application/json"}
@@ -231,7 +252,7 @@ func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body
 	if endpoint.Access != "" {
 		date, authorization, err := e.q.cfg.Sign(fasthttp.MethodPost, path, body, endpoint.Access, endpoint.Secret)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		header["X-Sdk-Date"], header["Authorization"] = date, authorization
 	}
@@ -243,8 +264,8 @@ var client = &fasthttp.Client{
 	DisablePathNormalizing: true, ReadTimeout: sendTimeout, WriteTimeout: sendTimeout,
 }
 
-// exchange sends one request; anything but 2xx is an error.
-func exchange(ctx context.Context, method, uri string, header map[string]string, body []byte) error {
+// exchange sends one request and returns the answer's body; anything but 2xx is an error.
+func exchange(ctx context.Context, method, uri string, header map[string]string, body []byte) ([]byte, error) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -257,13 +278,13 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 	req.SetBody(body)
 	deadline, _ := ctx.Deadline()
 	if err := client.DoDeadline(req, resp, deadline); err != nil {
-		return err
+		return nil, err
 	}
 	status := resp.StatusCode()
 	if status >= 200 && status < 300 {
-		return nil
+		return bytes.Clone(resp.Body()), nil
 	}
-	r := &refusedError{text: fmt.Sprintf("status %d: %.300q", status, resp.Body())}
+	r := &refusedError{status: status, text: fmt.Sprintf("status %d: %.300q", status, resp.Body())}
 	switch status {
 	case fasthttp.StatusBadRequest, fasthttp.StatusMethodNotAllowed, fasthttp.StatusRequestEntityTooLarge, fasthttp.StatusUnprocessableEntity:
 		r.final = true // the same request again gets the same answer; rights, buckets and topics may come
@@ -271,7 +292,7 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 	if seconds, err := strconv.Atoi(string(resp.Header.Peek("Retry-After"))); err == nil && seconds > 0 {
 		r.after = time.Duration(seconds) * time.Second
 	}
-	return r
+	return nil, r
 }
 
 // putObject is S3's PutObject, with a signature of version 4; OBS takes it as well.
@@ -289,7 +310,8 @@ func (e *engine) putObject(ctx context.Context, endpoint *Endpoint, p *param, na
 	if endpoint.Access != "" {
 		header["Authorization"] = signV4(endpoint, base.Host, path, header, now)
 	}
-	return exchange(ctx, fasthttp.MethodPut, base.Scheme+"://"+base.Host+path, header, text)
+	_, err = exchange(ctx, fasthttp.MethodPut, base.Scheme+"://"+base.Host+path, header, text)
+	return err
 }
 
 // escapePath encodes as S3 signs: everything but the unreserved characters and slashes.

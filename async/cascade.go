@@ -1,0 +1,173 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+)
+
+// next is the request that a destination made of an outcome.
+type next struct {
+	// Prefix is of the function's subjects on the same cluster; empty at an agent that is reached by its platform API.
+	Prefix    string `json:"prefix,omitempty"`
+	URN       string `json:"urn"`
+	RequestID string `json:"request_id"`
+}
+
+// headerRecursive says to another agent of the function that a cancel is recursive.
+const headerRecursive = "Gantry-Recursive"
+
+// cascadeWait bounds the cancel of what an outcome led to, all the way down.
+const cascadeWait = 10 * time.Second
+
+// deliverFunction sends a notification to a function; a recursive cancel waits for its end.
+func (e *engine) deliverFunction(ctx context.Context, urn, id string, hops int, text []byte) error {
+	sent := make(chan struct{})
+	e.sending.Store(id, sent)
+	defer func() {
+		e.sending.Delete(id)
+		close(sent)
+	}()
+	made, err := e.callFunction(ctx, urn, id, hops, text)
+	if made != nil && err == nil {
+		e.ledTo(ctx, id, made)
+	}
+	return err
+}
+
+// ledTo notes what was made of an outcome, for a recursive cancel. It changes nothing that a caller sees.
+func (e *engine) ledTo(ctx context.Context, id string, made *next) {
+	for {
+		r, revision, err := e.record(ctx, id)
+		if err == nil && r != nil {
+			r.Next, r.Pending = made, nil // it has been handed over, also if that could not be noted yet
+			_, err = e.write(ctx, r, revision)
+		}
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, errOvertaken) || ctx.Err() != nil {
+			e.q.cfg.Log.Debug("a recursive cancel will not find what an outcome led to", zap.String("request_id", id), zap.Error(err))
+			return
+		}
+	}
+}
+
+// cascade cancels what the outcome of r led to: a notification of a function that is not sent yet, or that function's request.
+func (e *engine) cascade(ctx context.Context, r *Record) error {
+	ctx, cancel := context.WithTimeout(ctx, cascadeWait)
+	defer cancel()
+	if sent, ok := e.sending.Load(r.RequestID); ok {
+		select { // what it leads to is known then
+		case <-sent.(chan struct{}):
+		case <-ctx.Done():
+		}
+	}
+	if latest, _, err := e.record(ctx, r.RequestID); err == nil && latest != nil {
+		r = latest
+	}
+	dropped, err := e.dropNotification(ctx, r.RequestID)
+	if err != nil || dropped {
+		return err
+	}
+	switch {
+	case r.Next == nil:
+		return invalidID()
+	case r.Next.Prefix != "":
+		return e.cascadeHere(ctx, r.Next)
+	}
+	return e.cascadeRemote(ctx, r.Next)
+}
+
+// dropNotification takes a function's notification out of its queue. Another kind's stays: it makes nobody run.
+func (e *engine) dropNotification(ctx context.Context, id string) (dropped bool, err error) {
+	msg, err := e.outbox.GetLastMsgForSubject(ctx, e.notifySubject(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, unavailable("the notifications cannot be read", err)
+	}
+	if msg.Header.Get(headerKind) != kindFunction {
+		return false, nil
+	}
+	switch err := e.outbox.DeleteMsg(ctx, msg.Sequence); {
+	case errors.Is(err, jetstream.ErrMsgNotFound): // it was sent just now
+		return false, nil
+	case err != nil:
+		return false, unavailable("the notification cannot be removed", err)
+	}
+	return true, nil
+}
+
+// cascadeHere asks an agent of that function on the same cluster.
+func (e *engine) cascadeHere(ctx context.Context, n *next) error {
+	answer, err := e.conn.RequestWithContext(ctx, n.Prefix+".cascade", []byte(n.RequestID))
+	if errors.Is(err, nats.ErrNoResponders) {
+		return unavailable("no agent of "+n.URN+" is there to cancel request "+n.RequestID, err)
+	}
+	if err != nil {
+		return unavailable("the agents of "+n.URN+" do not answer", err)
+	}
+	switch text := string(answer.Data); text {
+	case "":
+		return nil
+	case invalidID().Message:
+		return invalidID()
+	default:
+		return unavailable("request "+n.RequestID+" of "+n.URN+" cannot be cancelled: "+text, nil)
+	}
+}
+
+// listenForCascades cancels requests of this function for agents of others; one of its agents does it.
+func (e *engine) listenForCascades() error {
+	_, err := e.conn.QueueSubscribe(e.prefix+".cascade", "cascade", func(msg *nats.Msg) {
+		e.tasks.Go(func() {
+			ctx, cancel := context.WithTimeout(e.ctx, cascadeWait)
+			defer cancel()
+			text := ""
+			if err := e.q.Cancel(ctx, string(msg.Data), true); err != nil {
+				text = err.Error()
+				if f := (*fault.Error)(nil); errors.As(err, &f) {
+					text = f.Message
+				}
+			}
+			if err := msg.Respond([]byte(text)); err != nil {
+				e.q.cfg.Log.Debug("no word on a recursive cancel", zap.Error(err))
+			}
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("subscription for recursive cancels: %w", err)
+	}
+	return nil
+}
+
+// cascadeRemote asks the platform API of another agent.
+func (e *engine) cascadeRemote(ctx context.Context, n *next) error {
+	endpoint, ok := e.endpointOf(n.URN)
+	if !ok {
+		return unavailable("there is no endpoint of "+n.URN+" any more", nil)
+	}
+	body, err := json.Marshal(map[string]string{"request_id": n.RequestID, "type": "recursive"})
+	if err != nil {
+		return err
+	}
+	_, err = e.post(ctx, &endpoint, e.functionPath(n.URN)+"/cancel", body)
+	var refused *refusedError
+	if errors.As(err, &refused) && refused.status == fasthttp.StatusBadRequest {
+		return invalidID()
+	}
+	if err != nil {
+		return unavailable("request "+n.RequestID+" of "+n.URN+" cannot be cancelled", err)
+	}
+	return nil
+}
