@@ -15,11 +15,12 @@ import (
 
 // ranks is the layer table of docs/ARCHITECTURE.md: a package imports only lower ranks; equals never import each other.
 var ranks = map[string]int{
-	"bootstrap": 4, "jetstream": 4,
-	"api":     3,
-	"agent":   2,
-	"runtime": 1, "extension": 1, "auth": 1, "async": 1,
-	"context": 0, "fault": 0, "logger": 0, "process": 0, "telemetry": 0, "runtime/frame": 0,
+	"bootstrap": 5, "jetstream": 5,
+	"api":     4,
+	"agent":   3,
+	"runtime": 2, "extension": 2, "auth": 2, "async": 2,
+	"telemetry": 1,
+	"context":   0, "fault": 0, "logger": 0, "process": 0, "runtime/frame": 0,
 }
 
 // homes are the dangers with one home each: an import, or a call, and the packages that may have it.

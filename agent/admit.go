@@ -24,6 +24,8 @@ type Lease struct {
 	canceled bool
 	// try counts the workers that were tried, from 1.
 	try int
+	// began is when the function began.
+	began time.Time
 	// Waited is the time in the waiting room.
 	Waited time.Duration
 }
@@ -208,6 +210,8 @@ func (a *Agent) pick() *runtime.Worker {
 
 // begin gives the call a slot; called with mu held.
 func (a *Agent) begin(l *Lease, w *runtime.Worker) {
+	a.thaw()
+	a.uses++
 	l.worker = w
 	a.calls[l.inv.RequestID] = l
 	a.turns.started(l.inv.Async, a.waitingAsync.Len() > 0)

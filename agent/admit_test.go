@@ -40,11 +40,12 @@ func (h *harness) traces(n int) {
 // closed keeps the instance in Init until the returned function is called.
 func closed(c *Config) (open func()) {
 	gate := make(chan struct{})
-	c.ExtensionsReady = func(ctx context.Context) {
+	c.ExtensionsReady = func(ctx context.Context) error {
 		select {
 		case <-gate:
 		case <-ctx.Done():
 		}
+		return nil
 	}
 	return sync.OnceFunc(func() { close(gate) })
 }

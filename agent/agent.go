@@ -11,6 +11,7 @@ import (
 	"gantry/runtime"
 	"gantry/telemetry"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,10 +32,17 @@ type Config struct {
 	LoadTimeout time.Duration
 	// Credentials are handed to the initializer.
 	Credentials fncontext.Credentials
-	// ExtensionsReady waits until the extensions that were started have registered, ended, or had their time.
-	ExtensionsReady func(ctx context.Context)
-	// Notify tells the extensions that a call begins; it must not block.
-	Notify  func(*fncontext.Invocation)
+	// ExtensionsReady waits until the extensions that were started have registered, ended, or had their time. The error is
+	// for those that the function does not start without.
+	ExtensionsReady func(ctx context.Context) error
+	// Complete waits for extensions without which no call is taken.
+	Complete func(ctx context.Context) error
+	// Notify tells the extensions that a call begins. It blocks only for those that asked for it.
+	Notify func(*fncontext.Invocation)
+	// Stream gets the telemetry of the instance and of its calls.
+	Stream *telemetry.Stream
+	// Freeze is nil unless processes are stopped between calls.
+	Freeze  *Freeze
 	Metrics *telemetry.Metrics
 	Log     *zap.Logger
 	Sink    *logger.Sink
@@ -72,6 +80,11 @@ type Agent struct {
 	turns        turns             // between the two rooms
 	asyncSlots   int               // how many of inFlight are asynchronous
 	calls        map[string]*Lease // those that wait or run, by request id, as Cancel finds them
+
+	uses     int          // counts the slots that were given
+	frozen   bool         // the processes are stopped
+	initTook atomic.Int64 // of the first worker, in nanoseconds
+	reported atomic.Bool  // it was told in a report
 }
 
 // Phase is one step of the first worker's start, for people who ask where the time went.
@@ -223,6 +236,7 @@ func (a *Agent) WaitReady(ctx context.Context) error {
 func (a *Agent) Signal(sig syscall.Signal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.thaw()
 	for w := range a.live {
 		if err := w.Signal(sig); err != nil {
 			a.cfg.Log.Warn("signal not forwarded", zap.Error(err))
@@ -237,6 +251,7 @@ func (a *Agent) Reload() {
 		a.mu.Unlock()
 		return
 	}
+	a.thaw()
 	a.reloads++
 	a.failure = nil
 	clear(a.broken)
@@ -269,6 +284,7 @@ func (a *Agent) Drain(ctx context.Context) error {
 	if a.state < Draining {
 		a.setState(Draining)
 	}
+	a.thaw()
 	a.refuseAll()
 	a.checkEmpty()
 	a.mu.Unlock()
@@ -287,6 +303,7 @@ func (a *Agent) Stop(deadline time.Time) {
 	if a.state < Draining {
 		a.setState(Draining)
 	}
+	a.thaw()
 	a.refuseAll()
 	var live []*runtime.Worker
 	for w := range a.live {

@@ -81,7 +81,7 @@ func newAgent(t *testing.T, source string, change func(*Config)) *harness {
 		Name: "f", Version: "latest", CodeRoot: root, MemoryMB: 1024, Timeout: 30 * time.Second, InitTimeout: 5 * time.Second, MaxResponse: 1 << 20,
 		Handler: fncontext.Handler{File: "index", Symbol: "handler"},
 	}
-	sink := logger.NewSink(io.Discard, false)
+	sink := logger.NewSink(io.Discard, false, nil)
 	cfg := &Config{
 		Workers: 1, Queue: 10, LoadTimeout: 20 * time.Second, Metrics: telemetry.NewMetrics(Outcomes()), Log: zaptest.NewLogger(t), Sink: sink,
 		Runtime: &runtime.Config{

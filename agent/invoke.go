@@ -7,6 +7,7 @@ import (
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/runtime"
+	"gantry/telemetry"
 	"math"
 	"strconv"
 	"time"
@@ -59,6 +60,13 @@ func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []b
 	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, a.cfg.Runtime.Concurrency*a.cfg.Workers > 1, inv.Tail)
 	l := &Lease{agent: a, inv: inv}
 	var r Result
+	if a.cfg.Complete != nil {
+		if err := a.cfg.Complete(ctx); err != nil {
+			r.Fault = fault.From(err)
+			a.cfg.Metrics.Outcome(r.Fault.Kind.String())
+			return r
+		}
+	}
 	for l.try = 1; ; l.try++ {
 		if err := a.admit(ctx, l); err != nil {
 			r.Fault = fault.From(err)
@@ -74,21 +82,19 @@ func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []b
 		}
 	}
 	l.close(&r, log)
+	a.idle()
 	return r
 }
 
 // run invokes the handler and returns the slot.
 func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Result {
 	fn := l.agent.cfg.Runtime.Function
-	began := time.Now()
 	if l.try == 1 {
-		l.inv.Deadline = began.Add(fn.Timeout)
+		l.announce(fn.Timeout, log)
 	}
+	began := time.Now()
 	meter := l.worker.Meter()
 	cpu := meter.CPU()
-	if l.try == 1 {
-		l.announce(began, log)
-	}
 	answer, err := l.worker.Invoke(ctx, l.inv, event, log)
 	now := time.Now()
 	r := Result{Body: answer.Body, Text: answer.Text}
@@ -112,8 +118,10 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 	return r
 }
 
-// announce tells of the call's begin; once, however many workers it takes.
-func (l *Lease) announce(began time.Time, log *logger.Request) {
+// announce tells of the call's begin; once, however many workers it takes. The function's time starts after extensions that
+// want to be waited for.
+func (l *Lease) announce(timeout time.Duration, log *logger.Request) {
+	l.inv.Deadline = time.Now().Add(timeout)
 	if l.inv.Started != nil {
 		l.inv.Started()
 	}
@@ -124,7 +132,10 @@ func (l *Lease) announce(began time.Time, log *logger.Request) {
 	if a.cfg.Notify != nil {
 		a.cfg.Notify(l.inv)
 	}
-	log.Platform(began, startLine(l.inv))
+	l.began = time.Now()
+	l.inv.Deadline = l.began.Add(timeout)
+	log.Platform(l.began, startLine(l.inv))
+	a.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.Start, Begin: l.began, RequestID: l.inv.RequestID})
 }
 
 func summarize(took, cpu time.Duration, peak int64, limit int) Summary {
@@ -149,6 +160,7 @@ func (l *Lease) close(r *Result, log *logger.Request) {
 		}
 	}
 	log.Platform(now, finishLine(l.inv, r))
+	l.endEvents(r, now)
 	l.agent.cfg.Metrics.Outcome(outcome)
 	l.agent.cfg.Metrics.Duration.Observe(r.Duration)
 	if l.inv.Tail {

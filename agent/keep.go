@@ -7,9 +7,9 @@ import (
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/runtime"
+	"gantry/telemetry"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
@@ -137,7 +137,10 @@ func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) 
 // bring waits for the load, then for the extensions, then runs the initializer. On an error the worker is stopped.
 func (a *Agent) bring(w *runtime.Worker) error {
 	began := time.Now()
+	id := w.LoadLog.ID()
+	a.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.InitStart, Begin: began, RequestID: id})
 	err := a.load(w)
+	took := time.Since(began)
 	a.remark.Do(func() {
 		if why := w.MemoryErr(); why != nil {
 			a.cfg.Log.Info("RUNTIME_MEMORY is not enforced here", zap.Int("limit_mb", a.cfg.Runtime.Function.MemoryMB), zap.Error(why))
@@ -145,12 +148,15 @@ func (a *Agent) bring(w *runtime.Worker) error {
 	})
 	if err == nil && a.cfg.ExtensionsReady != nil {
 		waited := time.Now()
-		a.cfg.ExtensionsReady(a.base)
+		err = a.cfg.ExtensionsReady(a.base)
 		a.phase("wait for extensions", waited)
 	}
 	if err == nil && a.cfg.Runtime.Function.Initializer != "" {
+		initializing := time.Now()
 		err = a.initialize(w)
+		took += time.Since(initializing)
 	}
+	a.initEvents(id, began, took, err)
 	if err == nil && !w.SetReady() {
 		<-w.Gone()
 		err = w.Death()
@@ -186,7 +192,8 @@ func startTimeout(limit time.Duration, hint string) *fault.Error {
 func (a *Agent) initialize(w *runtime.Worker) error {
 	fn := a.cfg.Runtime.Function
 	began := time.Now()
-	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: fn, Credentials: a.cfg.Credentials, Deadline: began.Add(fn.InitTimeout)}
+	// The same id as the load's: together they are the phase that telemetry calls init.
+	inv := &fncontext.Invocation{RequestID: w.LoadLog.ID(), Function: fn, Credentials: a.cfg.Credentials, Deadline: began.Add(fn.InitTimeout)}
 	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, false, false)
 	log.Platform(began, fmt.Appendf(nil, "Start initialize request '%s', version: %s", inv.RequestID, fn.Version))
 	err := w.Init(a.base, inv, log)

@@ -25,7 +25,7 @@ type ExtensionConfig struct {
 	Log      *zap.Logger
 }
 
-// ListenExtension binds the extension API: POST /extension/register. It is for loopback only.
+// ListenExtension binds the extension API: POST /extension/register and POST /telemetry. It is for loopback only.
 func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
 	ln, err := listen("extension", "EXTENSION_API_ADDR", cfg.Addr)
 	if err != nil {
@@ -41,13 +41,16 @@ func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
 type extensionAPI struct{ *ExtensionConfig }
 
 func (e *extensionAPI) route(ctx *fasthttp.RequestCtx) {
+	register := bytes.Equal(ctx.Path(), []byte("/extension/register"))
 	switch {
-	case !bytes.Equal(ctx.Path(), []byte("/extension/register")):
-		e.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the extension API has POST /extension/register", ctx.Path())})
+	case !register && !bytes.Equal(ctx.Path(), []byte("/telemetry")):
+		e.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the extension API has POST /extension/register and POST /telemetry", ctx.Path())})
 	case !ctx.IsPost():
 		methodNotAllowed(ctx, e.refuse, fasthttp.MethodPost)
-	default:
+	case register:
 		e.register(ctx)
+	default:
+		e.subscribe(ctx)
 	}
 }
 
@@ -56,12 +59,28 @@ func (e *extensionAPI) register(ctx *fasthttp.RequestCtx) {
 	err := e.Host.Register(extension.Registration{
 		Name:    string(h.Peek("FunctionGraph-Extension-Name")),
 		Address: string(h.Peek("FunctionGraph-Extension-Address")),
+		Events:  string(h.Peek("FunctionGraph-Extension-Events")),
+		Mode:    string(h.Peek("FunctionGraph-Extension-Mode")),
 	})
 	if err != nil {
 		e.refuse(ctx, fault.From(err))
 		return
 	}
 	e.answer(ctx, fasthttp.StatusOK, "", "")
+}
+
+// subscribe is POST /telemetry. What the platform answers is not documented; OK as JSON is what Lambda has.
+func (e *extensionAPI) subscribe(ctx *fasthttp.RequestCtx) {
+	if err := e.Host.Subscribe(string(ctx.Request.Header.Peek("FunctionGraph-Extension-Name")), ctx.Request.Body()); err != nil {
+		f := fault.From(err)
+		e.Log.Info("telemetry subscription refused", zap.String("type", f.Type), zap.String("message", f.Message))
+		ctx.Response.SetStatusCode(functionStatus[f.Kind])
+		ctx.Response.Header.SetContentType(contentJSON)
+		ctx.Response.SetBodyRaw(f.Text(true))
+		return
+	}
+	ctx.Response.Header.SetContentType(contentJSON)
+	ctx.Response.SetBodyString(`"OK"`)
 }
 
 func (e *extensionAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {

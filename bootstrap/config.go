@@ -38,6 +38,9 @@ type config struct {
 	extensionDirs                string
 	extensionWait                time.Duration
 	extensionStrict              bool
+	extensionRequired            []string
+	extensionRestart, freeze     bool
+	timeline                     bool // what each extension costs is kept
 	addr, extensionAddr, opsAddr string
 	// extensionAddrSet tells an address that somebody chose.
 	extensionAddrSet bool

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"gantry/agent"
 	"gantry/api"
@@ -27,6 +28,7 @@ type instance struct {
 	supervisor *process.Supervisor
 	agent      *agent.Agent
 	host       *extension.Host
+	stream     *telemetry.Stream
 	extensions *api.Server
 	platform   *platform // nil without a platform API
 	queue      *queue    // nil likewise
@@ -54,20 +56,21 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	if in.platform, err = openPlatform(c, in.log); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
-	in.sink = logger.NewSink(output, json)
+	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
+	in.sink = logger.NewSink(output, json, in.stream.Line)
 	in.metrics = telemetry.NewMetrics(agent.Outcomes())
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
 	in.host = extension.NewHost(&extension.Config{
-		Function: &c.fn, Wait: c.extensionWait, Strict: c.extensionStrict, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
-		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics,
+		Function: &c.fn, Wait: c.extensionWait, Required: c.extensionRequired, Strict: c.extensionStrict, Restart: c.extensionRestart, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
+		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics, Stream: in.stream, Costs: c.timeline,
 	}, scripts)
 	in.agent = agent.New(in.agentConfig())
 	in.agent.Start()
 	in.gauges()
 	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Log: in.log})
 	if err != nil {
-		in.close(time.Now().Add(time.Second))
+		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
 		return nil, &failure{exitListen, err}
 	}
 	in.host.Start(in.extensions.Addr().String())
@@ -78,6 +81,10 @@ func (in *instance) agentConfig() *agent.Config {
 	c := in.cfg
 	cgroups := process.FindCgroup("/")
 	cgroups.Delegate()
+	var freeze *agent.Freeze
+	if c.freeze {
+		freeze = &agent.Freeze{Quiet: in.quiet, Signal: in.host.Signal}
+	}
 	return &agent.Config{
 		Runtime: &runtime.Config{
 			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
@@ -86,7 +93,8 @@ func (in *instance) agentConfig() *agent.Config {
 			Stray: in.metrics.Stray.Inc,
 		},
 		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
-		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Notify: in.host.Notify,
+		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Complete: in.host.Complete, Notify: in.host.Notify,
+		Stream: in.stream, Freeze: freeze,
 		Metrics: in.metrics, Log: in.log, Sink: in.sink,
 	}
 }
@@ -103,15 +111,33 @@ func (in *instance) gauges() {
 	m.Counter("gantry_log_lines_total", count(func(l, _, _ int64) int64 { return l }))
 	m.Counter("gantry_log_splits_total", count(func(_, s, _ int64) int64 { return s }))
 	m.Counter("gantry_log_drops_total", count(func(_, _, d int64) int64 { return d }))
+	m.Counter("gantry_telemetry_events_total", func() float64 { return float64(in.stream.Counts().Accepted) })
+	m.Counter("gantry_telemetry_delivered_total", func() float64 { return float64(in.stream.Counts().Delivered) })
+	for _, reason := range telemetry.ReasonNames() {
+		m.Counter(fmt.Sprintf("gantry_telemetry_drops_total{reason=%q}", reason), func() float64 { return float64(in.stream.Counts().Dropped[reason]) })
+	}
 	b := readBuild()
 	m.Gauge(fmt.Sprintf("gantry_build_info{version=%q,commit=%q,go=%q}", b.Version, b.Commit, b.Go), func() float64 { return 1 })
 }
 
-// close is the end of the staged stop: workers, then extensions, then the log, the supervisor last.
-func (in *instance) close(deadline time.Time) {
+// quiet waits until notifications are answered and events delivered, or ctx ends.
+func (in *instance) quiet(ctx context.Context) {
+	in.host.Quiet(ctx)
+	in.stream.Flush(ctx)
+}
+
+// close is the end of the staged stop: workers, what the extensions have not got yet, extensions, then the log, the
+// supervisor last.
+func (in *instance) close(deadline time.Time, reason string) {
+	in.agent.Stop(deadline.Add(-time.Until(deadline) / 4))
 	left := time.Until(deadline)
-	in.agent.Stop(deadline.Add(-left / 4))
-	in.host.Stop(deadline.Add(-left / 16))
+	quiet, cancel := context.WithDeadline(context.Background(), deadline.Add(-left/2))
+	defer cancel()
+	in.quiet(quiet)
+	in.host.Stop(deadline.Add(-left/8), reason)
+	last, cancelLast := context.WithDeadline(context.Background(), deadline.Add(-left/16))
+	defer cancelLast()
+	in.stream.Close(last)
 	if in.extensions != nil {
 		in.extensions.Close()
 	}

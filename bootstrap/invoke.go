@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/agent"
 	"gantry/api"
+	"gantry/extension"
 	"io"
 	"os"
 	"strings"
@@ -89,6 +90,7 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 		c.extensionAddr = "127.0.0.1:0"
 	}
 	c.api.addr = "" // one call needs no listener
+	c.timeline = o.timeline
 	if c.logFormat == "auto" {
 		c.logFormat = "text"
 	}
@@ -100,12 +102,12 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: &c.fn, Credentials: fncontext.NewCredentials(c.secrets), Tail: o.tail}
 	r := in.agent.Invoke(in.agent.Base(), inv, event)
 	phases := in.agent.Phases()
-	in.close(time.Now().Add(c.shutdownTimeout))
+	in.close(time.Now().Add(c.shutdownTimeout), extension.ReasonSpindown)
 	if o.tail {
 		fmt.Fprint(p.stderr, string(r.Tail))
 	}
 	if o.timeline {
-		p.printTimeline(phases, &r, time.Since(began))
+		p.printTimeline(phases, &r, in.host.Costs(inv.RequestID), time.Since(began))
 	}
 	if r.Fault != nil {
 		return p.printFailure(r.Fault.Text(true))
@@ -114,8 +116,19 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	return err
 }
 
-func (p *program) printTimeline(phases []agent.Phase, r *agent.Result, total time.Duration) {
-	phases = append(phases, agent.Phase{Name: "wait for a slot", Took: r.Waited}, agent.Phase{Name: "handler", Took: r.Duration}, agent.Phase{Name: "all, with the stop", Took: total})
+func (p *program) printTimeline(phases []agent.Phase, r *agent.Result, costs []extension.Cost, total time.Duration) {
+	phases = append(phases, agent.Phase{Name: "wait for a slot", Took: r.Waited})
+	for _, c := range costs {
+		name := c.Extension + ", beside the handler"
+		if c.Sync {
+			name = c.Extension + ", before the handler (sync)"
+		}
+		if c.Err != nil {
+			name += ": " + c.Err.Error()
+		}
+		phases = append(phases, agent.Phase{Name: name, Took: c.Took})
+	}
+	phases = append(phases, agent.Phase{Name: "handler", Took: r.Duration}, agent.Phase{Name: "all, with the stop", Took: total})
 	for _, ph := range phases {
 		fmt.Fprintf(p.stderr, "%10.3f ms  %s\n", float64(ph.Took.Microseconds())/1000, ph.Name)
 	}

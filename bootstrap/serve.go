@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/api"
+	"gantry/extension"
 	"os"
 	"os/signal"
 	"slices"
@@ -40,7 +41,7 @@ func (p *program) serve(c *config) error {
 			server.Close()
 		}
 		in.queue.stop(time.Now().Add(time.Second))
-		in.close(time.Now().Add(time.Second))
+		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
 		return &failure{exitListen, err}
 	}
 	return s.run(signals)
@@ -103,12 +104,12 @@ func (s *serving) run(signals <-chan os.Signal) error {
 				return err
 			}
 		case err := <-s.ended:
-			return errors.Join(errors.New("a listener ended"), err, s.stop(signals))
+			return errors.Join(errors.New("a listener ended"), err, s.stop(signals, extension.ReasonFailure))
 		case <-s.agent.Fatal():
-			return &failure{exitUsage, errors.Join(s.agent.Failure(), s.stop(signals))}
+			return &failure{exitUsage, errors.Join(s.agent.Failure(), s.stop(signals, extension.ReasonFailure))}
 		case <-failed:
 			f := s.agent.Failure()
-			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(signals))}
+			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(signals, extension.ReasonFailure))}
 		}
 	}
 }
@@ -122,7 +123,7 @@ func (s *serving) signalled(sig os.Signal, signals <-chan os.Signal) (stop bool,
 		s.agent.Signal(sig.(syscall.Signal))
 	default:
 		s.log.Info("stopping", zap.Stringer("signal", sig), zap.Duration("limit", s.cfg.shutdownTimeout))
-		return true, s.stop(signals)
+		return true, s.stop(signals, extension.ReasonSpindown)
 	}
 	return false, nil
 }
@@ -134,12 +135,12 @@ func (e errForced) Error() string { return "forced by a second signal: " + e.sig
 
 // stop is the staged stop against one absolute deadline: not ready, calls in flight, workers, extensions, log, listeners.
 // A second signal forces it.
-func (s *serving) stop(signals <-chan os.Signal) error {
+func (s *serving) stop(signals <-chan os.Signal, reason string) error {
 	deadline := time.Now().Add(s.cfg.shutdownTimeout)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.staged(deadline)
+		s.staged(deadline, reason)
 	}()
 	for {
 		select {
@@ -154,7 +155,7 @@ func (s *serving) stop(signals <-chan os.Signal) error {
 	}
 }
 
-func (s *serving) staged(deadline time.Time) {
+func (s *serving) staged(deadline time.Time, reason string) {
 	// The last quarter belongs to the extensions, the quarter of a quarter before it to the worker's own end.
 	left := s.cfg.shutdownTimeout
 	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-left*5/16))
@@ -172,6 +173,6 @@ func (s *serving) staged(deadline time.Time) {
 			s.log.Debug("connections left", zap.String("listener", server.Name()), zap.Error(err))
 		}
 	}
-	s.close(deadline)
+	s.close(deadline, reason)
 	_ = s.log.Sync() // stderr may be a terminal, which cannot be synced
 }

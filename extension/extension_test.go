@@ -99,7 +99,7 @@ func TestDiscover(t *testing.T) {
 var supervisor = process.NewSupervisor(false)
 
 func newHost(t testing.TB, scripts []Script, change func(*Config)) *Host {
-	sink := logger.NewSink(io.Discard, false)
+	sink := logger.NewSink(io.Discard, false, nil)
 	cfg := &Config{
 		Function: &fncontext.Function{Name: "f", Version: "latest", Region: "r", Project: "p", Package: "default"}, Wait: 5 * time.Second, UID: -1, GID: -1,
 		Supervisor: supervisor, Sink: sink, Log: zap.NewNop(), Metrics: telemetry.NewMetrics(nil), Env: []string{"PATH=" + os.Getenv("PATH")},
@@ -109,7 +109,7 @@ func newHost(t testing.TB, scripts []Script, change func(*Config)) *Host {
 	}
 	h := NewHost(cfg, scripts)
 	t.Cleanup(func() {
-		h.Stop(time.Now().Add(5 * time.Second))
+		h.Stop(time.Now().Add(5*time.Second), ReasonSpindown)
 		sink.Close(time.Now().Add(5 * time.Second))
 	})
 	return h
@@ -124,9 +124,9 @@ func TestNoExtensionsIsReadyAtOnce(t *testing.T) {
 
 func TestShuttingDownRefuses(t *testing.T) {
 	h := newHost(t, nil, nil)
-	h.Stop(time.Now().Add(time.Second))
+	h.Stop(time.Now().Add(time.Second), ReasonSpindown)
 	var e *fault.Error
-	require.ErrorAs(t, h.Register(Registration{"x", "127.0.0.1:8081"}), &e)
+	require.ErrorAs(t, h.Register(Registration{Name: "x", Address: "127.0.0.1:8081"}), &e)
 	require.Equal(t, TypeShuttingDown, e.Type)
 	require.Equal(t, fault.Unavailable, e.Kind)
 }
@@ -149,7 +149,7 @@ func TestNotification(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		got <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + r.Header.Get("Traceparent") + " " + string(body)
 	})
-	require.NoError(t, h.Register(Registration{"extensionX.sh", addr}))
+	require.NoError(t, h.Register(Registration{Name: "extensionX.sh", Address: addr}))
 	h.Notify(&fncontext.Invocation{RequestID: "7c1d", Trace: fncontext.Trace{Parent: "00-ab-cd-01"}})
 	require.Equal(t, `POST /extension/invoke application/json 00-ab-cd-01 {"traceId":"7c1d","invokedFunctionUrn":"urn:fss:r:p:function:default:f:latest"}`, <-got)
 }
@@ -157,7 +157,7 @@ func TestNotification(t *testing.T) {
 // TestLateListener registers before it listens: the first notification is tried again.
 func TestLateListener(t *testing.T) {
 	h := newHost(t, nil, nil)
-	require.NoError(t, h.Register(Registration{"extensionX.sh", "127.0.0.1:8086"}))
+	require.NoError(t, h.Register(Registration{Name: "extensionX.sh", Address: "127.0.0.1:8086"}))
 	h.Notify(&fncontext.Invocation{RequestID: "early"})
 	got := make(chan struct{}, 1)
 	receiver(t, 8086, func(http.ResponseWriter, *http.Request) { got <- struct{}{} })
@@ -175,8 +175,8 @@ func TestOverload(t *testing.T) {
 	addr := receiver(t, 8087, func(http.ResponseWriter, *http.Request) { <-release })
 	var other atomic.Int64
 	good := receiver(t, 8088, func(http.ResponseWriter, *http.Request) { other.Add(1) })
-	require.NoError(t, h.Register(Registration{"extensionStuck", addr}))
-	require.NoError(t, h.Register(Registration{"extensionGood", good}))
+	require.NoError(t, h.Register(Registration{Name: "extensionStuck", Address: addr}))
+	require.NoError(t, h.Register(Registration{Name: "extensionGood", Address: good}))
 	const n = 3000
 	var wg sync.WaitGroup
 	for range 10 {

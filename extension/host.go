@@ -2,12 +2,14 @@ package extension
 
 import (
 	"context"
+	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
 	"gantry/telemetry"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +24,12 @@ type Config struct {
 	Function *fncontext.Function
 	// Wait is how long initializer and first call wait for those that were started here.
 	Wait time.Duration
+	// Required are names without which the function does not start, and takes no calls.
+	Required []string
 	// Strict refuses names that were not started here.
 	Strict bool
+	// Restart starts those that end anew, after a while; required ones are always started anew.
+	Restart bool
 	// Env is the extensions' whole environment.
 	Env        []string
 	UID, GID   int
@@ -31,6 +37,10 @@ type Config struct {
 	Sink       *logger.Sink
 	Log        *zap.Logger
 	Metrics    *telemetry.Metrics
+	// Stream gets what happens to extensions; it may be nil.
+	Stream *telemetry.Stream
+	// Costs keeps what each extension cost each call, for Costs.
+	Costs bool
 }
 
 // Host owns the slots. Use NewHost.
@@ -38,25 +48,44 @@ type Host struct {
 	cfg     *Config
 	urn     string
 	scripts []Script
+	apiAddr string
 
 	mu       sync.Mutex
 	byName   map[string]*extension
 	slots    [Slots]*slot
 	taken    atomic.Int32 // slots
+	inSync   atomic.Int32 // slots whose answers are waited for
 	stopping bool
+	stop     chan struct{} // closed with it
+	costs    map[string][]Cost
+	// required are the names that must be there; missing says how many are not.
+	required map[string]bool
+	missing  atomic.Int32
+	arrived  chan struct{} // closed and replaced when one of them arrives
 	// pending are the names that were started and have neither registered nor ended; settled is closed when none is left.
 	pending map[string]struct{}
 	settled chan struct{}
 	waitEnd time.Time
 
-	deliveries sync.WaitGroup
+	// outstanding are notifications that are queued or under way; listener is the telemetry subscriber's place.
+	outstanding atomic.Int64
+	listener    *listener
+	deliveries  sync.WaitGroup
 }
 
 // extension is one extension by name: started here, registered, or both.
 type extension struct {
-	name string
-	proc *process.Process
-	slot *slot
+	name   string
+	proc   *process.Process
+	slot   *slot
+	output atomic.Int64 // bytes so far
+	index  atomic.Int32 // of its slot; -1 without one
+}
+
+func newExtension(name string) *extension {
+	e := &extension{name: name}
+	e.index.Store(-1)
+	return e
 }
 
 // NewHost returns a host that will start these scripts; from now on WaitReady waits for them.
@@ -64,11 +93,17 @@ func NewHost(cfg *Config, scripts []Script) *Host {
 	h := &Host{
 		cfg: cfg, urn: cfg.Function.URN(), scripts: scripts, byName: map[string]*extension{},
 		pending: map[string]struct{}{}, settled: make(chan struct{}), waitEnd: time.Now().Add(cfg.Wait),
+		stop: make(chan struct{}), costs: map[string][]Cost{}, required: map[string]bool{}, arrived: make(chan struct{}),
 	}
 	for _, s := range scripts {
 		h.pending[s.Name] = struct{}{}
-		h.byName[s.Name] = &extension{name: s.Name}
+		h.byName[s.Name] = newExtension(s.Name)
 	}
+	for _, name := range cfg.Required {
+		h.pending[name] = struct{}{}
+		h.required[name] = false
+	}
+	h.missing.Store(int32(len(h.required)))
 	h.checkSettled()
 	return h
 }
@@ -76,9 +111,10 @@ func NewHost(cfg *Config, scripts []Script) *Host {
 // Start starts the scripts side by side; apiAddr is where they register. One that cannot be started is logged, and the
 // function runs without it.
 func (h *Host) Start(apiAddr string) {
+	h.apiAddr = apiAddr
 	var starting sync.WaitGroup
 	for _, s := range h.scripts {
-		starting.Go(func() { h.start(s, apiAddr) })
+		starting.Go(func() { h.start(s, &attempts{}) })
 	}
 	starting.Wait()
 }
@@ -86,11 +122,18 @@ func (h *Host) Start(apiAddr string) {
 // yielding is the nice value of extensions: when the processor is short, the function comes first.
 const yielding = 10
 
-func (h *Host) start(s Script, apiAddr string) {
+func (h *Host) start(s Script, a *attempts) {
+	h.mu.Lock()
+	e := h.byName[s.Name]
+	if e == nil {
+		e = newExtension(s.Name)
+		h.byName[s.Name] = e
+	}
+	h.mu.Unlock()
 	cmd := &process.Command{
 		Name: s.Name, Path: s.Path, Args: []string{s.Path}, Dir: filepath.Dir(s.Path),
-		Env: append([]string{"EXTENSION_API_ADDR=" + apiAddr, "EXTENSION_ROOT=" + filepath.Dir(filepath.Dir(s.Path))}, h.cfg.Env...),
-		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, Output: func(stream string, r *os.File) { h.output(s.Name, stream, r) },
+		Env: append([]string{"EXTENSION_API_ADDR=" + h.apiAddr, "EXTENSION_ROOT=" + filepath.Dir(filepath.Dir(s.Path))}, h.cfg.Env...),
+		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, Output: func(stream string, r *os.File) { h.output(e, stream, r) },
 	}
 	if !s.Executable {
 		h.cfg.Log.Warn("extension lacks the execute bit: /bin/sh runs it", zap.String("extension", s.Name))
@@ -98,37 +141,66 @@ func (h *Host) start(s Script, apiAddr string) {
 	}
 	proc, err := h.cfg.Supervisor.Start(cmd)
 	if err != nil {
-		h.cfg.Log.Error("extension not started; the function runs without it", zap.String("extension", s.Name), zap.Error(err))
+		h.cfg.Log.Error("extension not started", zap.String("extension", s.Name), zap.Error(err))
+		h.state(s.Name, telemetry.StateExited, err.Error())
 		h.settle(s.Name)
 		return
 	}
 	h.mu.Lock()
-	h.byName[s.Name].proc = proc
+	e.proc = proc
+	stopping := h.stopping
 	h.mu.Unlock()
-	go h.watch(s.Name, proc)
+	if stopping { // a restart that came too late
+		_ = proc.Kill() // whoever does not die is found by the supervisor's end
+	}
+	go h.watch(s, e, a)
 }
 
-func (h *Host) output(name, stream string, r *os.File) {
+func (h *Host) output(e *extension, stream string, r *os.File) {
 	logger.Pump(r, func(p logger.Part) {
-		h.cfg.Sink.Write(&logger.Line{Time: time.Now(), Source: name, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
+		e.output.Add(int64(len(p.Text)) + 1)
+		if i := e.index.Load(); i >= 0 {
+			h.cfg.Metrics.ExtensionOutput[i].Set(uint64(e.output.Load()))
+		}
+		h.cfg.Sink.Write(&logger.Line{Time: time.Now(), Source: e.name, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
 	})
 }
 
-// watch frees the slot of an extension that ends. The function is not touched: a monitor's death is no reason to stop.
-func (h *Host) watch(name string, proc *process.Process) {
-	<-proc.Exited()
+// watch frees the slot of an extension that ends, whatever its exit code. The function is not touched: a monitor's death
+// is no reason to stop.
+func (h *Host) watch(s Script, e *extension, a *attempts) {
+	<-e.proc.Exited()
 	h.mu.Lock()
-	e := h.byName[name]
-	delete(h.byName, name)
-	if e != nil && e.slot != nil {
+	if h.byName[e.name] == e {
+		delete(h.byName, e.name)
+	}
+	if e.slot != nil {
 		h.vacate(e)
 	}
+	h.unlisten(e.name)
 	stopping := h.stopping
 	h.mu.Unlock()
+	exit := e.proc.Exit().String()
+	h.state(e.name, telemetry.StateExited, exit)
+	again, pause := false, time.Duration(0)
 	if !stopping {
-		h.cfg.Log.Error("extension ended; the function runs on without it", zap.String("extension", name), zap.Stringer("exit", proc.Exit()))
+		again, pause = a.next(time.Since(e.proc.Started), h.cfg.Restart || slices.Contains(h.cfg.Required, e.name))
+		fields := []zap.Field{zap.String("extension", e.name), zap.String("exit", exit)}
+		if again {
+			h.cfg.Log.Error("extension ended; it is started anew", append(fields, zap.Duration("in", pause))...)
+			go h.restart(s, a, pause)
+		} else {
+			h.cfg.Log.Error("extension ended; the function runs on without it", fields...)
+		}
 	}
-	h.settle(name)
+	if !again {
+		h.settle(e.name)
+	}
+}
+
+// state tells the telemetry subscriber what became of an extension.
+func (h *Host) state(name, state, detail string) {
+	h.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.ExtensionState, Begin: time.Now(), Extension: name, State: state, Detail: detail})
 }
 
 // settle records that there is nothing to wait for from this extension any more.
@@ -174,18 +246,37 @@ func (h *Host) Registered() int {
 }
 
 // occupy gives e the slot of addr; called with mu held.
-func (h *Host) occupy(e *extension, addr netip.AddrPort) {
-	e.slot = newSlot(e.name, addr, h)
+func (h *Host) occupy(e *extension, addr netip.AddrPort, o *options) {
+	e.slot = newSlot(e.name, addr, h, o)
 	h.slots[slotOf(addr)] = e.slot
+	e.index.Store(int32(e.slot.index))
 	h.taken.Add(1)
+	if o.sync && o.invoke {
+		h.inSync.Add(1)
+	}
+	if there, ok := h.required[e.name]; ok && !there {
+		h.required[e.name] = true
+		h.missing.Add(-1)
+		close(h.arrived)
+		h.arrived = make(chan struct{})
+	}
 	h.cfg.Log.Info("extension registered", zap.String("extension", e.name), zap.String("address", addr.String()))
+	h.state(e.name, telemetry.StateRegistered, addr.String())
 	h.settled1(e.name)
 }
 
 // vacate frees the slot of e; called with mu held.
 func (h *Host) vacate(e *extension) {
 	h.slots[slotOf(e.slot.addr)] = nil
+	e.index.Store(-1)
 	h.taken.Add(-1)
+	if e.slot.sync && e.slot.invoke {
+		h.inSync.Add(-1)
+	}
+	if h.required[e.name] {
+		h.required[e.name] = false
+		h.missing.Add(1)
+	}
 	e.slot.close()
 	e.slot = nil
 }
@@ -199,13 +290,24 @@ func (h *Host) lost(s *slot) {
 		return
 	}
 	h.vacate(e)
+	h.unlisten(s.name)
 	delete(h.byName, s.name)
+	h.state(s.name, telemetry.StateExited, "it refuses connections")
 	h.cfg.Log.Warn("extension is gone: it refuses connections, and its address is free again", zap.String("extension", s.name), zap.String("address", s.addr.String()))
 }
 
 // WaitReady waits until every extension started here has registered or ended, at most for the configured time since the
-// start. Those that are late are named in the log, and the function runs without them until they register.
-func (h *Host) WaitReady(ctx context.Context) {
+// start. Those that are late are named in the log, and the function runs without them until they register; the error, a
+// *fault.Error, is for those that are required.
+func (h *Host) WaitReady(ctx context.Context) error {
+	h.await(ctx)
+	if h.missing.Load() == 0 || ctx.Err() != nil {
+		return nil
+	}
+	return h.whoIsMissing(fault.Init)
+}
+
+func (h *Host) await(ctx context.Context) {
 	h.mu.Lock()
 	left := time.Until(h.waitEnd)
 	h.mu.Unlock()
@@ -229,35 +331,27 @@ func (h *Host) giveUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name := range h.pending {
-		h.cfg.Log.Warn("extension has not registered in time; the function starts without it",
-			zap.String("extension", name), zap.Duration("waited", h.cfg.Wait), zap.String("setting", "GANTRY_EXTENSION_WAIT"))
+		said := "extension has not registered in time; the function starts without it"
+		if _, required := h.required[name]; required {
+			said = "extension has not registered in time, and the function does not start without it"
+		}
+		h.cfg.Log.Warn(said, zap.String("extension", name), zap.Duration("waited", h.cfg.Wait), zap.String("setting", "GANTRY_EXTENSION_WAIT"))
 	}
 	clear(h.pending)
 	h.checkSettled()
 }
 
-// Notify tells all registered extensions that a call begins. It never blocks: what does not fit a queue is dropped and
-// counted. The queues are filled beside the caller, who has a call to hand over; inv must not change any more.
-func (h *Host) Notify(inv *fncontext.Invocation) {
-	if h.taken.Load() > 0 {
-		go h.offer(newNotification(inv, h.urn))
-	}
-}
-
-func (h *Host) offer(n *notification) {
+// Stop ends the extensions: those that asked for it are told, then TERM to each group, KILL at the deadline. It waits until
+// all are gone. Notifications of calls come before that, and nothing registers any more.
+func (h *Host) Stop(deadline time.Time, reason string) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, s := range h.slots {
-		if s != nil {
-			s.offer(n)
-		}
+	if !h.stopping {
+		h.stopping = true
+		close(h.stop)
 	}
-}
-
-// Stop ends the extensions: TERM to each group, KILL at the deadline. It waits until all are gone.
-func (h *Host) Stop(deadline time.Time) {
+	h.mu.Unlock()
+	h.tellShutdown(deadline, reason)
 	h.mu.Lock()
-	h.stopping = true
 	var procs []*process.Process
 	for _, e := range h.byName {
 		if e.proc != nil {

@@ -1,8 +1,10 @@
 package extension
 
 import (
+	"errors"
 	"fmt"
 	"gantry/fault"
+	"gantry/telemetry"
 	"strings"
 )
 
@@ -15,16 +17,55 @@ const (
 	TypeAlreadyRegistered = "Extension.AlreadyRegistered"
 	TypeTooMany           = "Extension.TooManyExtensions"
 	TypeShuttingDown      = "Extension.ShuttingDown"
+	TypeInvalidHeader     = "Extension.InvalidHeader"
 )
 
-// Registration is the two headers of a registration, as they came.
-type Registration struct{ Name, Address string }
+// Registration is the headers of a registration, as they came. Events and Mode are our own, and may be missing: the body of
+// a registration is not read by contract, so whatever is new has to be asked for in headers.
+type Registration struct{ Name, Address, Events, Mode string }
+
+// options is what an extension asked for.
+type options struct{ invoke, shutdown, sync bool }
+
+// options reads Events and Mode.
+func (r *Registration) options() (*options, error) {
+	o := &options{invoke: true}
+	if strings.TrimSpace(r.Events) != "" {
+		o.invoke = false
+		for _, event := range strings.Split(r.Events, ",") {
+			switch strings.ToUpper(strings.TrimSpace(event)) {
+			case "INVOKE":
+				o.invoke = true
+			case "SHUTDOWN":
+				o.shutdown = true
+			default:
+				return nil, refuse(fault.Invalid, TypeInvalidHeader, fmt.Sprintf("header FunctionGraph-Extension-Events has %.50q, want INVOKE, SHUTDOWN or both, with a comma", event))
+			}
+		}
+	}
+	switch strings.ToLower(strings.TrimSpace(r.Mode)) {
+	case "", "async":
+	case "sync":
+		o.sync = true
+	default:
+		return nil, refuse(fault.Invalid, TypeInvalidHeader, fmt.Sprintf("header FunctionGraph-Extension-Mode is %.50q, want sync or async", r.Mode))
+	}
+	return o, nil
+}
 
 const maxName = 255
 
 // Register gives the extension its slot. The same name with the same address may come again and again. Errors are
 // *fault.Error with one of the types above.
 func (h *Host) Register(r Registration) error {
+	err := h.register(&r)
+	if f := (*fault.Error)(nil); errors.As(err, &f) {
+		h.state(strings.ToValidUTF8(r.Name[:min(len(r.Name), maxName)], ""), telemetry.StateRefused, f.Type)
+	}
+	return err
+}
+
+func (h *Host) register(r *Registration) error {
 	name, address := strings.TrimSpace(r.Name), strings.TrimSpace(r.Address)
 	if name == "" {
 		return refuse(fault.Invalid, TypeMissingHeader, "header FunctionGraph-Extension-Name is missing: send the file name of the extension's script")
@@ -38,6 +79,10 @@ func (h *Host) Register(r Registration) error {
 	addr, err := ParseAddress(address)
 	if err != nil {
 		return refuse(fault.Invalid, TypeInvalidAddress, err.Error())
+	}
+	o, err := r.options()
+	if err != nil {
+		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,14 +98,16 @@ func (h *Host) Register(r Registration) error {
 		return refuse(fault.Conflict, TypeAlreadyRegistered, fmt.Sprintf("%s is registered with %s", name, e.slot.addr))
 	case h.registered() == Slots:
 		return refuse(fault.Conflict, TypeTooMany, fmt.Sprintf("%d extensions are registered, which is the limit", Slots))
+	case h.listener != nil && h.listener.port == addr.Port() && h.listener.owner != name:
+		return refuse(fault.Conflict, TypeAddressInUse, fmt.Sprintf("%s is where telemetry goes", addr))
 	case h.slots[slotOf(addr)] != nil:
 		return refuse(fault.Conflict, TypeAddressInUse, fmt.Sprintf("%s belongs to %s", addr, h.slots[slotOf(addr)].name))
 	}
 	if e == nil {
-		e = &extension{name: name}
+		e = newExtension(name)
 		h.byName[name] = e
 	}
-	h.occupy(e, addr)
+	h.occupy(e, addr, o)
 	return nil
 }
 

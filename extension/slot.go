@@ -2,10 +2,12 @@ package extension
 
 import (
 	"errors"
+	"fmt"
 	"gantry/logger"
 	"gantry/telemetry"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -51,10 +53,13 @@ type slot struct {
 
 	metrics *telemetry.Metrics
 	index   int
+	options
 }
 
 // notification is what all extensions are told about one call. Shared, and not changed after it was made.
 type notification struct {
+	requestID   string
+	answers     *sync.WaitGroup // of extensions in sync mode; nil without any
 	body        []byte
 	deadline    []byte
 	traceparent string
@@ -65,16 +70,16 @@ func newNotification(inv *fncontext.Invocation, urn string) *notification {
 	b = logger.AppendJSONString(append(b, `{"traceId":`...), inv.RequestID)
 	b = logger.AppendJSONString(append(b, `,"invokedFunctionUrn":`...), urn)
 	return &notification{
-		body: append(b, '}'), traceparent: inv.Trace.Parent,
+		requestID: inv.RequestID, body: append(b, '}'), traceparent: inv.Trace.Parent,
 		deadline: strconv.AppendInt(nil, inv.Deadline.UnixMilli(), 10),
 	}
 }
 
-func newSlot(name string, addr netip.AddrPort, h *Host) *slot {
+func newSlot(name string, addr netip.AddrPort, h *Host, o *options) *slot {
 	return &slot{
 		name: name, addr: addr, host: h, url: "http://" + addr.String() + "/extension/invoke",
 		queue: make(chan *notification, queueSize), quit: make(chan struct{}),
-		metrics: h.cfg.Metrics, index: slotOf(addr),
+		metrics: h.cfg.Metrics, index: slotOf(addr), options: *o,
 		client: &fasthttp.HostClient{
 			Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
 			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: time.Minute,
@@ -84,9 +89,14 @@ func newSlot(name string, addr netip.AddrPort, h *Host) *slot {
 
 // offer queues n, or drops it. It is called with the host's lock held and never blocks.
 func (s *slot) offer(n *notification) {
+	s.host.outstanding.Add(1)
+	if s.sync && n.answers != nil {
+		n.answers.Add(1)
+	}
 	select {
 	case s.queue <- n:
 	default:
+		s.ended(n)
 		s.metrics.NotificationDrops[s.index].Inc()
 		return
 	}
@@ -101,12 +111,21 @@ func (s *slot) close() {
 	close(s.quit)
 	for {
 		select {
-		case <-s.queue:
+		case n := <-s.queue:
+			s.ended(n)
 			s.metrics.NotificationDrops[s.index].Inc()
 		default:
 			return
 		}
 	}
+}
+
+// ended says that n was answered, or never will be.
+func (s *slot) ended(n *notification) {
+	if s.sync && n.answers != nil {
+		n.answers.Done()
+	}
+	s.host.outstanding.Add(-1)
 }
 
 // deliver sends queued notifications, one after another, until the slot closes.
@@ -124,11 +143,13 @@ func (s *slot) deliver() {
 		case n := <-s.queue:
 			s.idle.Add(-1)
 			s.send(n, req, resp)
+			s.ended(n)
 		}
 	}
 }
 
 func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Response) {
+	began := time.Now()
 	req.SetRequestURI(s.url)
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
@@ -150,7 +171,7 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 	}
 	req.Reset()
 	resp.Reset()
-	s.metrics.Notifications[s.index].Inc()
+	s.account(n, time.Since(began), status, err)
 	if err == nil && status/100 == 2 {
 		s.reached.Store(true)
 		s.refused.Store(0)
@@ -163,6 +184,24 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 	} else if s.refused.Add(1) == refusedLimit {
 		go s.host.lost(s)
 	}
+}
+
+// account notes what the notification cost.
+func (s *slot) account(n *notification, took time.Duration, status int, err error) {
+	s.metrics.Notifications[s.index].Inc()
+	s.metrics.NotificationSeconds[s.index].Add(took.Seconds())
+	if ce := s.host.cfg.Log.Check(zap.DebugLevel, "extension notified"); ce != nil {
+		ce.Write(zap.String("request_id", n.requestID), zap.String("extension", s.name), zap.Duration("took", took), zap.Int("status", status), zap.Error(err))
+	}
+	if !s.host.cfg.Costs {
+		return
+	}
+	if err == nil && status/100 != 2 {
+		err = fmt.Errorf("status %d", status)
+	}
+	s.host.mu.Lock()
+	defer s.host.mu.Unlock()
+	s.host.costs[n.requestID] = append(s.host.costs[n.requestID], Cost{Extension: s.name, Took: took, Sync: s.sync, Err: err})
 }
 
 // pause waits before the next try; false if the slot closed meanwhile.

@@ -143,6 +143,17 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// UserType is the errorType in the worker's own bytes, or Type.
+func (e *Error) UserType() string {
+	var body struct {
+		Type string `json:"errorType"`
+	}
+	if err := json.Unmarshal(e.Body, &body); err == nil && body.Type != "" {
+		return body.Type
+	}
+	return e.Type
+}
+
 // Text is the answer's body: the worker's bytes, or the agent's error as the common JSON of the platform,
 // indented by four blanks. With local set, the hint and the worker's last lines are added.
 func (e *Error) Text(local bool) []byte {

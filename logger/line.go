@@ -75,7 +75,7 @@ func (l *Line) appendJSON(dst []byte) []byte {
 	if l.Stream != "" {
 		dst = append(append(append(dst, `,"stream":"`...), l.Stream...), '"')
 	}
-	dst = appendJSON(append(dst, `,"message":`...), l.Text)
+	dst = AppendJSONString(append(dst, `,"message":`...), l.Text)
 	if l.Part > 0 || l.More {
 		dst = strconv.AppendInt(append(dst, `,"part":`...), int64(l.Part), 10)
 		dst = strconv.AppendBool(append(dst, `,"last":`...), !l.More)
@@ -95,13 +95,11 @@ func (l *Line) jsonLevel() string {
 	return "info"
 }
 
-// AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD.
-func AppendJSONString(dst []byte, s string) []byte { return appendJSON(dst, s) }
-
 const hexDigits = "0123456789abcdef"
 
-// appendJSON is hand-written because a log line must cost no allocation; encoding/json has no append form.
-func appendJSON[T string | []byte](dst []byte, s T) []byte {
+// AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD. It is hand-written because a log line
+// must cost no allocation; encoding/json has no append form.
+func AppendJSONString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {

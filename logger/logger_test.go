@@ -158,7 +158,7 @@ func (s *stuck) Write(p []byte) (int, error) {
 
 func TestSinkNeverBlocksAndCounts(t *testing.T) {
 	w := &stuck{gate: make(chan struct{})}
-	s := NewSink(w, false)
+	s := NewSink(w, false, nil)
 	text := bytes.Repeat([]byte("x"), 10<<10)
 	const n = 2000
 	for range n { // 20 MB into a sink that takes nothing
@@ -178,7 +178,7 @@ func TestSinkNeverBlocksAndCounts(t *testing.T) {
 
 func TestSinkCloseDoesNotWaitForEver(t *testing.T) {
 	w := &stuck{gate: make(chan struct{})}
-	s := NewSink(w, false)
+	s := NewSink(w, false, nil)
 	s.Write(&Line{Source: SourceFunction, Text: []byte("x")})
 	s.Close(time.Now().Add(10 * time.Millisecond))
 	close(w.gate)
@@ -187,7 +187,7 @@ func TestSinkCloseDoesNotWaitForEver(t *testing.T) {
 
 func TestSinkKeepsOrder(t *testing.T) {
 	var buf bytes.Buffer
-	s := NewSink(&buf, true)
+	s := NewSink(&buf, true, nil)
 	for i := range 10000 {
 		s.Write(&Line{Source: SourceFunction, Text: fmt.Append(nil, i)})
 	}
@@ -227,7 +227,7 @@ func TestPumpMemoryIsConstant(t *testing.T) {
 
 func TestRequestLog(t *testing.T) {
 	var buf bytes.Buffer
-	s := NewSink(&buf, false)
+	s := NewSink(&buf, false, nil)
 	r := NewRequest(s, "id", false, true)
 	now := time.Date(2026, 3, 17, 10, 13, 22, 0, time.UTC)
 	r.Platform(now, []byte("Start invoke request 'id', version: latest"))

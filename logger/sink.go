@@ -20,6 +20,7 @@ const gather = time.Millisecond
 type Sink struct {
 	w    io.Writer
 	json bool
+	tap  func(*Line)
 
 	mu      sync.Mutex
 	pending []byte
@@ -32,15 +33,19 @@ type Sink struct {
 	lines, splits, drops atomic.Int64
 }
 
-// NewSink starts a sink on w. With json each line is wrapped into an object. Close must be called.
-func NewSink(w io.Writer, json bool) *Sink {
-	s := &Sink{w: w, json: json, wake: make(chan struct{}, 1), done: make(chan struct{})}
+// NewSink starts a sink on w. With json each line is wrapped into an object. tap, unless it is nil, sees each line first,
+// also those that are dropped here; it must not block, and not keep the line. Close must be called.
+func NewSink(w io.Writer, json bool, tap func(*Line)) *Sink {
+	s := &Sink{w: w, json: json, tap: tap, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go s.run()
 	return s
 }
 
 // Write queues one line. Safe for concurrent use; lines of one caller keep their order.
 func (s *Sink) Write(l *Line) {
+	if s.tap != nil {
+		s.tap(l)
+	}
 	s.lines.Add(1)
 	if l.More {
 		s.splits.Add(1)

@@ -108,7 +108,7 @@ func startWorker(t *testing.T, files map[string]string, opts ...option) *fixture
 	lang, err := LanguageByName("nodejs")
 	require.NoError(t, err)
 	out := &lines{}
-	sink := logger.NewSink(out, false)
+	sink := logger.NewSink(out, false, nil)
 	cfg := &Config{
 		Language: lang, Concurrency: 1, UID: -1, GID: -1, Dir: filepath.Dir(root), Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
 		Function: &fncontext.Function{

@@ -1,4 +1,5 @@
-// Package telemetry counts what happens, for Prometheus. Labels come from closed sets only; a caller can choose none.
+// Package telemetry tells what happens: it counts it for Prometheus, and carries events to one subscriber. Labels of metrics
+// come from closed sets only; a caller can choose none.
 package telemetry
 
 import (
@@ -36,6 +37,8 @@ type Metrics struct {
 	Notifications        [Slots]*metrics.Counter
 	NotificationFailures [Slots]*metrics.Counter
 	NotificationDrops    [Slots]*metrics.Counter
+	NotificationSeconds  [Slots]*metrics.FloatCounter
+	ExtensionOutput      [Slots]*metrics.Counter // in bytes, of the extension that has the slot
 }
 
 // NewMetrics makes the set. outcomes is the closed list of how a call can end.
@@ -60,6 +63,8 @@ func NewMetrics(outcomes []string) *Metrics {
 		m.Notifications[i] = s.NewCounter(`gantry_notifications_total{slot="` + slot + `"}`)
 		m.NotificationFailures[i] = s.NewCounter(`gantry_notification_failures_total{slot="` + slot + `"}`)
 		m.NotificationDrops[i] = s.NewCounter(`gantry_notification_drops_total{slot="` + slot + `"}`)
+		m.NotificationSeconds[i] = s.NewFloatCounter(`gantry_notification_seconds_total{slot="` + slot + `"}`)
+		m.ExtensionOutput[i] = s.NewCounter(`gantry_extension_output_bytes_total{slot="` + slot + `"}`)
 	}
 	return m
 }

@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"gantry/fault"
+	"gantry/telemetry"
+	"math"
+	"time"
+)
+
+// statusOf is how a phase ended, for telemetry.
+func statusOf(f *fault.Error) (status, errorType string) {
+	if f == nil {
+		return telemetry.StatusSuccess, ""
+	}
+	switch f.Kind {
+	case fault.Function, fault.Event:
+		return telemetry.StatusError, f.UserType()
+	case fault.Timeout:
+		return telemetry.StatusTimeout, f.Type
+	case fault.Init:
+		if len(f.Body) > 0 {
+			return telemetry.StatusError, f.UserType()
+		}
+		if f.Type == fault.TypeInitTimeout {
+			return telemetry.StatusTimeout, f.Type
+		}
+	}
+	return telemetry.StatusFailure, f.Type
+}
+
+// initEvents tells of a worker's start: load and initializer, which took that long. What the start waited for extensions
+// is not in it.
+func (a *Agent) initEvents(id string, began time.Time, took time.Duration, err error) {
+	e := telemetry.Event{Kind: telemetry.InitRuntimeDone, Begin: began, RequestID: id}
+	if err != nil {
+		e.Status, e.ErrorType = statusOf(fault.From(err))
+	} else {
+		e.Status = telemetry.StatusSuccess
+		a.initTook.CompareAndSwap(0, int64(took))
+	}
+	a.cfg.Stream.Publish(&e)
+	e.Kind, e.End, e.Figures = telemetry.InitReport, time.Now(), &telemetry.Figures{Duration: took}
+	a.cfg.Stream.Publish(&e)
+	a.cfg.Stream.Settled()
+}
+
+// endEvents tells of a call's end: its last line has been written.
+func (l *Lease) endEvents(r *Result, now time.Time) {
+	stream := l.agent.cfg.Stream
+	if !stream.Keeps(telemetry.TypePlatform) {
+		return
+	}
+	e := telemetry.Event{Kind: telemetry.RuntimeDone, Begin: l.began, RequestID: l.inv.RequestID}
+	e.Status, e.ErrorType = statusOf(r.Fault)
+	stream.Publish(&e)
+	e.Kind, e.End = telemetry.Report, now
+	e.Figures = &telemetry.Figures{
+		Duration: r.Duration, Billed: r.Billed, MemoryMB: r.MemoryMB, MemoryUsed: int(math.Ceil(r.MemoryUsed)),
+	}
+	if l.agent.reported.CompareAndSwap(false, true) {
+		e.Figures.Init = time.Duration(l.agent.initTook.Load())
+	}
+	stream.Publish(&e)
+}

@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// Freeze stops the processes between calls, as a cloud does, for GANTRY_FREEZE.
+type Freeze struct {
+	// Quiet waits until the extensions have nothing to answer any more, or ctx ends.
+	Quiet func(ctx context.Context)
+	// Signal sends STOP or CONT to the group of every extension.
+	Signal func(unix.Signal)
+}
+
+// quietLimit is how long an instance without calls still counts as busy for its extensions' sake.
+const quietLimit = 2 * time.Second
+
+// idle is called when a call has left everything behind: what waits for a moment without calls happens now.
+func (a *Agent) idle() {
+	if a.cfg.Freeze == nil && !a.cfg.Stream.Subscribed() {
+		return
+	}
+	a.mu.Lock()
+	calls, uses := a.inFlight, a.uses
+	a.mu.Unlock()
+	if calls > 0 {
+		return
+	}
+	a.cfg.Stream.Idle()
+	if a.cfg.Freeze != nil {
+		go a.freeze(uses)
+	}
+}
+
+// freeze stops everything, unless another call has begun since uses.
+func (a *Agent) freeze(uses int) {
+	ctx, cancel := context.WithTimeout(a.base, quietLimit)
+	defer cancel()
+	a.cfg.Freeze.Quiet(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.uses != uses || a.state != Ready || a.frozen {
+		return
+	}
+	a.frozen = true
+	a.signalAll(unix.SIGSTOP)
+}
+
+// thaw continues everything; called with mu held, before anything is asked of a worker or an extension.
+func (a *Agent) thaw() {
+	if a.frozen {
+		a.frozen = false
+		a.signalAll(unix.SIGCONT)
+	}
+}
+
+// signalAll is called with mu held.
+func (a *Agent) signalAll(sig unix.Signal) {
+	a.cfg.Log.Debug("freeze rehearsal", zap.String("signal", unix.SignalName(sig)))
+	for w := range a.live {
+		if err := w.Signal(sig); err != nil {
+			a.cfg.Log.Warn("worker not signalled", zap.Error(err))
+		}
+	}
+	a.cfg.Freeze.Signal(sig)
+}
+
+// Frozen reports whether the processes are stopped. For metrics.
+func (a *Agent) Frozen() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.frozen
+}

@@ -1,0 +1,151 @@
+package extension
+
+import (
+	"context"
+	"encoding/json"
+	"gantry/process"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	fncontext "gantry/context"
+)
+
+// syncLimit is how long a call waits for extensions that asked for it.
+const syncLimit = 2 * time.Second
+
+// Notify tells the registered extensions that a call begins. What does not fit a queue is dropped and counted. The queues
+// are filled beside the caller, who has a call to hand over; inv must not change meanwhile. It waits only for extensions
+// that registered with FunctionGraph-Extension-Mode: sync, at most for two seconds.
+func (h *Host) Notify(inv *fncontext.Invocation) {
+	if h.taken.Load() == 0 {
+		return
+	}
+	n := newNotification(inv, h.urn)
+	h.outstanding.Add(1)
+	if h.inSync.Load() == 0 {
+		go h.offer(n)
+		return
+	}
+	n.answers = &sync.WaitGroup{}
+	h.offer(n)
+	answered := make(chan struct{})
+	go func() { // at most as long as a delivery takes
+		n.answers.Wait()
+		close(answered)
+	}()
+	timer := time.NewTimer(syncLimit)
+	defer timer.Stop()
+	select {
+	case <-answered:
+	case <-timer.C:
+		h.cfg.Log.Warn("a call goes on without the answer of an extension in sync mode", zap.String("request_id", inv.RequestID), zap.Duration("waited", syncLimit))
+	}
+}
+
+// offer queues n for everybody; the one that Notify counted is counted out.
+func (h *Host) offer(n *notification) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.slots {
+		if s != nil && s.invoke {
+			s.offer(n)
+		}
+	}
+	h.outstanding.Add(-1)
+}
+
+// quietPoll is how often Quiet looks: nobody waits for it but a stop or a freeze.
+const quietPoll = time.Millisecond
+
+// Quiet waits until every notification was answered or given up, or ctx ends.
+func (h *Host) Quiet(ctx context.Context) {
+	tick := time.NewTicker(quietPoll)
+	defer tick.Stop()
+	for h.outstanding.Load() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Cost is what one notification of a call took. Sync says that the call waited for it.
+type Cost struct {
+	Extension string
+	Took      time.Duration
+	Sync      bool
+	// Err is why it failed, or nil.
+	Err error
+}
+
+// Costs returns what the extensions cost a call, if Config.Costs is set. Quiet comes first.
+func (h *Host) Costs(requestID string) []Cost {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.costs[requestID]
+}
+
+// Signal sends sig to the group of every extension that was started here.
+func (h *Host) Signal(sig unix.Signal) {
+	h.mu.Lock()
+	var procs []*process.Process
+	for _, e := range h.byName {
+		if e.proc != nil {
+			procs = append(procs, e.proc)
+		}
+	}
+	h.mu.Unlock()
+	for _, p := range procs {
+		if err := p.Signal(sig); err != nil {
+			h.cfg.Log.Warn("extension not signalled", zap.String("extension", p.Name), zap.Error(err))
+		}
+	}
+}
+
+// Reasons of a stop, as extensions are told.
+const (
+	ReasonSpindown = "spindown"
+	ReasonFailure  = "failure"
+)
+
+// tellShutdown posts /extension/shutdown to those that asked for it, and waits for their answers until half of the time is
+// over: the other half is for their ends.
+func (h *Host) tellShutdown(deadline time.Time, reason string) {
+	body, err := json.Marshal(map[string]any{"reason": reason, "deadlineMs": deadline.UnixMilli()})
+	if err != nil { // strings and numbers: cannot happen
+		return
+	}
+	limit := time.Now().Add(time.Until(deadline) / 2)
+	var telling sync.WaitGroup
+	h.mu.Lock()
+	for _, s := range h.slots {
+		if s != nil && s.shutdown {
+			telling.Go(func() { s.tellShutdown(body, limit) })
+		}
+	}
+	h.mu.Unlock()
+	telling.Wait()
+}
+
+func (s *slot) tellShutdown(body []byte, limit time.Time) {
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	req.SetRequestURI("http://" + s.addr.String() + "/extension/shutdown")
+	req.Header.SetMethod(fasthttp.MethodPost)
+	req.Header.SetContentType("application/json")
+	req.SetBodyRaw(body)
+	client := &fasthttp.HostClient{ // those of the slot may all be taken by one that hangs
+		Addr: s.addr.String(), MaxConns: 1, MaxResponseBodySize: 64 << 10, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
+	}
+	defer client.CloseIdleConnections()
+	err := client.DoDeadline(req, resp, limit)
+	if err != nil || resp.StatusCode()/100 != 2 {
+		s.host.cfg.Log.Warn("extension was not told of the shutdown", zap.String("extension", s.name), zap.Int("status", resp.StatusCode()), zap.Error(err))
+	}
+}

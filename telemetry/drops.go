@@ -1,0 +1,52 @@
+package telemetry
+
+import "sync/atomic"
+
+// reason is why events did not reach the subscriber.
+type reason uint8
+
+const (
+	overflow    reason = iota // they came faster than they were taken
+	undelivered               // the subscriber did not take them
+	feedback                  // the subscriber's own lines, too many
+	abandoned                 // the subscription or the instance ended first
+	reasons
+)
+
+var reasonNames = [reasons]string{"overflow", "undelivered", "feedback", "abandoned"}
+
+// ReasonNames is the closed list of why events are dropped.
+func ReasonNames() []string { return reasonNames[:] }
+
+var reasonTexts = [reasons]string{
+	"events came faster than the subscriber took them", "the subscriber did not take them",
+	"the subscriber's own lines: too many in one batch", "the subscription ended before they were delivered",
+}
+
+func (r reason) text() string { return reasonTexts[r] }
+
+// drops counts dropped events that have not been reported yet.
+type drops struct {
+	reason         reason
+	records, bytes int64
+}
+
+// Counts is what became of all events so far; Accepted is Delivered plus all Dropped plus what is still on its way.
+type Counts struct {
+	Accepted, Delivered int64
+	Dropped             map[string]int64
+}
+
+type counters struct {
+	accepted, delivered atomic.Int64
+	dropped             [reasons]atomic.Int64
+}
+
+// Counts returns what became of all events so far. For metrics.
+func (s *Stream) Counts() Counts {
+	c := Counts{Accepted: s.counts.accepted.Load(), Delivered: s.counts.delivered.Load(), Dropped: map[string]int64{}}
+	for r := range reasons {
+		c.Dropped[reasonNames[r]] = s.counts.dropped[r].Load()
+	}
+	return c
+}

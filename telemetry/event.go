@@ -1,0 +1,118 @@
+package telemetry
+
+import (
+	"gantry/logger"
+	"time"
+)
+
+// Type is what a subscription can ask for; types are bits of a set.
+type Type uint8
+
+// The platform's three types (page functiongraph_06_2713).
+const (
+	TypePlatform Type = 1 << iota
+	TypeFunction
+	TypeExtension
+)
+
+// TypeNames lists the names of the types in the order of their bits.
+var TypeNames = [...]string{"platform", "function", "extension"}
+
+// Kind tells what happened.
+type Kind uint8
+
+// The kinds of events. A phase has three: its start, the runtime's end of it, and its report.
+const (
+	InitStart Kind = iota
+	InitRuntimeDone
+	InitReport
+	Start
+	RuntimeDone
+	Report
+	// ExtensionState is a change in an extension's life.
+	ExtensionState
+	// FunctionLine and ExtensionLine are lines of output.
+	FunctionLine
+	ExtensionLine
+	// logsDropped is made by the stream itself, subscribed too and only for the envelope.
+	logsDropped
+	subscribed
+)
+
+func (k Kind) typ() Type {
+	switch k {
+	case FunctionLine:
+		return TypeFunction
+	case ExtensionLine:
+		return TypeExtension
+	}
+	return TypePlatform
+}
+
+// Statuses of a phase that ended (docs/COMPATIBILITY.md; the platform shows only the first).
+const (
+	StatusSuccess = "success"
+	StatusError   = "error"   // the handler or initializer raised it
+	StatusTimeout = "timeout" // it was cut off
+	StatusFailure = "failure" // the process died, or the agent failed
+)
+
+// States of an extension, as ExtensionState events have them.
+const (
+	StateStarted    = "Started"
+	StateRegistered = "Registered"
+	StateExited     = "Exited"
+	StateRefused    = "Refused"
+)
+
+// Event is one thing that happened. Which members count depends on its kind.
+type Event struct {
+	Kind Kind
+	// Begin is the start of the phase, the same in all events of one; for others the time of the event.
+	Begin time.Time
+	// End is the end of the phase, for reports.
+	End       time.Time
+	RequestID string
+	// Status and ErrorType are set for events that end a phase; ErrorType only when it did not succeed.
+	Status, ErrorType string
+	// Figures is set for reports.
+	Figures *Figures
+	// Extension is the name, State what became of it, Detail how it ended in words.
+	Extension, State, Detail string
+	// Text is the line's; the stream copies it. Part counts from 0, More says that another part of the same line follows.
+	Text  []byte
+	Level string
+	Part  int
+	More  bool
+
+	seq   uint64
+	drops *drops // of logsDropped
+	types Type   // of subscribed
+}
+
+// Figures are the metrics of a report. Zero means not known, and is left out.
+type Figures struct {
+	Duration time.Duration
+	// Billed is in whole milliseconds.
+	Billed     time.Duration
+	MemoryMB   int
+	MemoryUsed int // MB, the peak so far
+	// Init is the duration of the instance's start, on its first report only.
+	Init time.Duration
+}
+
+// size estimates what the event needs in a batch, in bytes.
+func (e *Event) size() int { return len(e.Text) + 128 }
+
+// lineEvent makes an event of a line; false for lines of the platform's frame, which has events of its own.
+func lineEvent(l *logger.Line) (Event, bool) {
+	e := Event{Kind: FunctionLine, Begin: l.Time, RequestID: l.RequestID, Text: l.Text, Level: l.Level, Part: l.Part, More: l.More}
+	switch l.Source {
+	case logger.SourcePlatform:
+		return Event{}, false
+	case logger.SourceFunction:
+	default:
+		e.Kind, e.Extension = ExtensionLine, l.Source
+	}
+	return e, true
+}

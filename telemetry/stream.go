@@ -1,0 +1,390 @@
+package telemetry
+
+import (
+	"context"
+	"gantry/logger"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// Before there is a subscriber, this much is kept for it, for replayWindow after the start.
+	replayEvents, replayBytes = 1000, 256 << 10
+	replayWindow              = 10 * time.Second
+	// What waits for a subscriber is bounded by these.
+	maxWaiting, maxWaitingBytes = 32 << 10, 4 << 20
+	// maxOwnLines is how many lines of the subscriber itself one batch may have: it may print for each batch it gets.
+	maxOwnLines = 100
+)
+
+// Batching as long as a subscription asks for nothing else (docs/COMPATIBILITY.md).
+const (
+	DefaultMaxItems = 1000
+	DefaultMaxBytes = 256 << 10
+	DefaultTimeout  = 100 * time.Millisecond
+)
+
+// Subscriber is who gets the events. Its members do not change any more.
+type Subscriber struct {
+	// Name is the extension's, empty if it is not known.
+	Name  string
+	Types Type
+	// Envelope chooses the shape of Lambda's telemetry in place of the platform's flat one.
+	Envelope bool
+	// A batch is sent when it has MaxItems events or about MaxBytes, or when its oldest event is Timeout old.
+	MaxItems, MaxBytes int
+	Timeout            time.Duration
+	// Send posts one batch and returns once it was taken, or an error. ctx ends with the subscription.
+	Send func(ctx context.Context, batch []byte) error
+
+	ctx     context.Context
+	stop    context.CancelFunc
+	done    chan struct{} // closed when its loop has ended
+	sending int           // events that are out of the queues and not delivered yet; the stream's mu guards it
+}
+
+// Stream carries events to at most one subscriber. Whoever has an event never waits: what does not fit is dropped, lines
+// before platform events, oldest first, and counted; the subscriber is told. Use NewStream. A nil Stream drops everything.
+type Stream struct {
+	function, version string
+	log               *zap.Logger
+
+	// kept are the types that are of any use now.
+	kept   atomic.Uint32
+	counts counters
+
+	mu       sync.Mutex
+	lines    deque // function and extension lines
+	platform deque
+	bytes    int // of lines' texts
+	seq      uint64
+	slab     []byte // texts are copied here
+	dropped  [reasons]drops
+	own      int // lines of the subscriber since its last batch
+	sub      *Subscriber
+	since    time.Time // the oldest event waits since then, about
+	flush    uint64    // send everything before this without waiting for company
+	wake     chan struct{}
+	waiters  []waiter
+	closed   bool
+	window   *time.Timer
+}
+
+// waiter wants to know when everything before seq has left.
+type waiter struct {
+	seq  uint64
+	left chan struct{}
+}
+
+// NewStream returns a stream that keeps a little for the first subscriber.
+func NewStream(function, version string, log *zap.Logger) *Stream {
+	s := &Stream{function: function, version: version, log: log, wake: make(chan struct{}, 1)}
+	for r := range s.dropped {
+		s.dropped[r].reason = reason(r)
+	}
+	s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
+	return s
+}
+
+// Settled says that the start is over: whoever has not subscribed after another ten seconds does not get what came before.
+func (s *Stream) Settled() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.window == nil && s.sub == nil && !s.closed {
+		s.window = time.AfterFunc(replayWindow, s.forget)
+	}
+}
+
+// forget ends the replay.
+func (s *Stream) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.window = nil
+	if s.sub == nil {
+		s.kept.Store(0)
+		s.discard(abandoned)
+		s.dropped = [reasons]drops{{reason: overflow}, {reason: undelivered}, {reason: feedback}, {reason: abandoned}}
+	}
+}
+
+// Keeps reports whether events of these types are of any use now.
+func (s *Stream) Keeps(types Type) bool { return s != nil && s.kept.Load()&uint32(types) != 0 }
+
+// Line takes a line of output. Sink calls it for each.
+func (s *Stream) Line(l *logger.Line) {
+	if !s.Keeps(TypeFunction | TypeExtension) {
+		return
+	}
+	if e, ok := lineEvent(l); ok {
+		s.Publish(&e)
+	}
+}
+
+// Publish takes an event; e may be used again. It never blocks.
+func (s *Stream) Publish(e *Event) {
+	if !s.Keeps(e.Kind.typ()) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept.Load()&uint32(e.Kind.typ()) == 0 {
+		return
+	}
+	s.counts.accepted.Add(1)
+	if s.sub != nil && e.Kind == ExtensionLine && e.Extension == s.sub.Name {
+		if s.own++; s.own > maxOwnLines {
+			s.drop(feedback, 1, len(e.Text))
+			return
+		}
+	}
+	e.seq = s.seq
+	s.seq++
+	if e.Kind.typ() == TypePlatform {
+		s.platform.push(e)
+	} else {
+		kept := *e
+		kept.Text = s.copied(e.Text)
+		s.lines.push(&kept)
+		s.bytes += len(e.Text)
+	}
+	if s.waiting() == 1 {
+		s.since = time.Now()
+	}
+	s.makeRoom()
+	s.rouse()
+}
+
+const slabSize = 64 << 10
+
+// copied keeps a text: many in one piece of memory.
+func (s *Stream) copied(text []byte) []byte {
+	if len(text) > cap(s.slab)-len(s.slab) {
+		s.slab = make([]byte, 0, max(slabSize, len(text)))
+	}
+	from := len(s.slab)
+	s.slab = append(s.slab, text...)
+	return s.slab[from:len(s.slab):len(s.slab)]
+}
+
+// makeRoom drops what is over the limit. Called with mu held.
+func (s *Stream) makeRoom() {
+	most, mostBytes := maxWaiting, maxWaitingBytes
+	if s.sub == nil {
+		most, mostBytes = replayEvents, replayBytes
+	}
+	for s.waiting() > most || s.lines.n > 0 && s.bytes > mostBytes {
+		e := s.oldestToDrop()
+		s.drop(overflow, 1, len(e.Text))
+	}
+}
+
+// oldestToDrop takes out a line if there is one, else a platform event. Called with mu held.
+func (s *Stream) oldestToDrop() Event {
+	if s.lines.n == 0 {
+		return s.platform.pop()
+	}
+	e := s.lines.pop()
+	s.bytes -= len(e.Text)
+	return e
+}
+
+// waiting counts the events in the queues; called with mu held.
+func (s *Stream) waiting() int { return s.lines.n + s.platform.n }
+
+// drop counts; called with mu held.
+func (s *Stream) drop(why reason, records, bytes int) {
+	s.counts.dropped[why].Add(int64(records))
+	s.dropped[why].records += int64(records)
+	s.dropped[why].bytes += int64(bytes)
+}
+
+// discard drops everything that waits; called with mu held.
+func (s *Stream) discard(why reason) {
+	for s.waiting() > 0 {
+		e := s.oldestToDrop()
+		s.drop(why, 1, len(e.Text))
+	}
+	s.slab = nil
+}
+
+// rouse wakes the subscriber's loop if it has something to do; called with mu held.
+func (s *Stream) rouse() {
+	if s.sub == nil || s.sub.sending > 0 {
+		return
+	}
+	if n := s.waiting(); n == 1 || n == s.sub.MaxItems || s.bytes >= s.sub.MaxBytes {
+		s.nudge()
+	}
+}
+
+func (s *Stream) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Idle says that no call is in flight: what waits is sent now, because the instance may be frozen next.
+func (s *Stream) Idle() {
+	if s == nil || s.kept.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sub != nil && s.waiting() > 0 {
+		s.flush = s.seq
+		s.nudge()
+	}
+}
+
+// Subscribed reports whether there is a subscriber.
+func (s *Stream) Subscribed() bool { return s.Current() != nil }
+
+// Current returns the subscriber, or nil.
+func (s *Stream) Current() *Subscriber {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sub
+}
+
+// Subscribe makes sub the subscriber: it gets what was kept for it, in order, and everything from now on. False if there is
+// another one, or the stream is closed.
+func (s *Stream) Subscribe(sub *Subscriber) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sub != nil || s.closed {
+		return false
+	}
+	if s.window != nil {
+		s.window.Stop()
+		s.window = nil
+	}
+	sub.ctx, sub.stop = context.WithCancel(context.Background())
+	sub.done = make(chan struct{})
+	s.sub, s.own = sub, 0
+	s.kept.Store(uint32(sub.Types))
+	s.omitUnwanted(sub.Types)
+	if sub.Envelope && sub.Types&TypePlatform != 0 {
+		s.counts.accepted.Add(1)
+		s.platform.push(&Event{Kind: subscribed, Begin: time.Now(), Extension: sub.Name, types: sub.Types, seq: s.seq})
+		s.seq++
+	}
+	s.flush = s.seq
+	s.nudge()
+	go s.run(sub)
+	return true
+}
+
+// omitUnwanted takes what was kept and is not asked for out of the queues; called with mu held.
+func (s *Stream) omitUnwanted(types Type) {
+	for _, d := range []*deque{&s.lines, &s.platform} {
+		for range d.n {
+			e := d.pop()
+			if types&e.Kind.typ() != 0 {
+				d.push(&e)
+				continue
+			}
+			s.bytes -= len(e.Text)
+			s.counts.accepted.Add(-1) // nobody ever wanted it
+		}
+	}
+}
+
+// Unsubscribe ends the subscription, if it is still sub's; what waits is dropped. A new subscriber gets what comes within
+// the next seconds.
+func (s *Stream) Unsubscribe(sub *Subscriber) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sub != sub || sub == nil {
+		return false
+	}
+	s.end()
+	if !s.closed {
+		s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
+		s.window = time.AfterFunc(replayWindow, s.forget)
+	}
+	return true
+}
+
+// end stops the subscriber's loop; called with mu held.
+func (s *Stream) end() {
+	s.sub.stop()
+	s.sub = nil
+	s.discard(abandoned)
+	s.release()
+}
+
+// release tells those who wait for events that have left; called with mu held.
+func (s *Stream) release() {
+	first, sending := s.seq, s.sub != nil && s.sub.sending > 0
+	for _, d := range []*deque{&s.lines, &s.platform} {
+		if d.n > 0 {
+			first = min(first, d.front().seq)
+		}
+	}
+	waiting := s.waiters[:0]
+	for _, w := range s.waiters {
+		if !sending && w.seq <= first {
+			close(w.left)
+			continue
+		}
+		waiting = append(waiting, w)
+	}
+	s.waiters = waiting
+}
+
+// Flush sends everything that was published so far, and waits until it was delivered or dropped, or ctx ends.
+func (s *Stream) Flush(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	if s.sub == nil || s.waiting() == 0 && s.sub.sending == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.flush = s.seq
+	w := waiter{s.seq, make(chan struct{})}
+	s.waiters = append(s.waiters, w)
+	s.nudge()
+	s.mu.Unlock()
+	select {
+	case <-w.left:
+	case <-ctx.Done():
+	}
+}
+
+// Close flushes until ctx ends, drops what is left, and takes nothing more.
+func (s *Stream) Close(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	s.Flush(ctx)
+	s.mu.Lock()
+	s.closed = true
+	s.kept.Store(0)
+	sub := s.sub
+	if sub != nil {
+		s.end()
+	}
+	if s.window != nil {
+		s.window.Stop()
+	}
+	s.mu.Unlock()
+	if sub == nil {
+		return
+	}
+	<-sub.done // its request ends with its context
+	if c := s.Counts(); c.Accepted > c.Delivered {
+		s.log.Warn("telemetry was lost", zap.Int64("events", c.Accepted), zap.Int64("delivered", c.Delivered), zap.Any("dropped", c.Dropped))
+	}
+}
