@@ -61,7 +61,7 @@ type section struct {
 }
 
 func sections() []section {
-	return []section{{"throughput", (*bench).throughput}, {"extensions", (*bench).extensions}, {"platform", (*bench).platform}, {"async", (*bench).async}, {"start", (*bench).start}}
+	return []section{{"throughput", (*bench).throughput}, {"extensions", (*bench).extensions}, {"telemetry", (*bench).telemetry}, {"platform", (*bench).platform}, {"async", (*bench).async}, {"start", (*bench).start}}
 }
 
 func sectionNames() []string {

@@ -10,7 +10,7 @@ import (
 )
 
 // sinkLimit bounds what waits for a slow stdout, in bytes; what does not fit is dropped and counted.
-const sinkLimit = 4 << 20
+const sinkLimit = 2 << 20
 
 // gather is how long the first line waits for company: one write for many lines, also when each call has its own.
 const gather = time.Millisecond

@@ -26,17 +26,15 @@ const (
 // run delivers batches until the subscription ends.
 func (s *Stream) run(sub *Subscriber) {
 	defer close(sub.done)
-	encode := appendFlat
-	if sub.Envelope {
-		encode = appendEnvelope
-	}
-	d := &delivery{stream: s, sub: sub, encode: encode}
+	d := &delivery{stream: s, sub: sub, encoder: encoder{function: s.function, version: s.version, envelope: sub.Envelope}}
 	var body []byte
+	var batch []Event
 	for {
-		batch, wait := s.take(sub)
-		if len(batch) > 0 {
+		var wait time.Duration
+		if batch, wait = s.take(sub, batch[:0]); len(batch) > 0 {
 			body = d.build(body[:0], batch)
 			d.deliver(body, batch)
+			clear(batch) // lets go of the texts
 			if cap(body) > 4*DefaultMaxBytes {
 				body = nil
 			}
@@ -57,36 +55,25 @@ func (s *Stream) run(sub *Subscriber) {
 // asleep is how long the loop sleeps when nothing waits; it is woken.
 const asleep = time.Hour
 
-// take returns the next batch, in order, or how long to wait for one. It has the report of drops at its end.
-func (s *Stream) take(sub *Subscriber) ([]Event, time.Duration) {
+// take appends the next batch, in order, or says how long to wait for one. It has the report of drops at its end.
+func (s *Stream) take(sub *Subscriber, batch []Event) ([]Event, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sub != sub || s.waiting() == 0 {
-		return nil, asleep
+		return batch, asleep
 	}
-	first := s.first()
-	if s.waiting() < sub.MaxItems && s.bytes < sub.MaxBytes && first.front().seq >= s.flush {
+	if s.waiting() < sub.MaxItems && s.bytes < sub.MaxBytes && s.first() >= s.flush {
 		if left := time.Until(s.since.Add(sub.Timeout)); left > 0 {
-			return nil, left
+			return batch, left
 		}
 	}
-	batch := make([]Event, 0, min(s.waiting(), sub.MaxItems)+int(reasons))
 	for size := 0; s.waiting() > 0 && len(batch) < sub.MaxItems && size < sub.MaxBytes; {
-		e := s.first().pop()
-		s.bytes -= len(e.Text)
+		e := s.pop()
 		size += e.size()
 		batch = append(batch, e)
 	}
 	sub.sending, s.own, s.since = len(batch), 0, time.Now()
 	return s.reportDrops(batch), 0
-}
-
-// first returns the queue with the oldest event; called with mu held, and something waiting.
-func (s *Stream) first() *deque {
-	if s.lines.n == 0 || s.platform.n > 0 && s.platform.front().seq < s.lines.front().seq {
-		return &s.platform
-	}
-	return &s.lines
 }
 
 // reportDrops adds what was lost since the last batch. Called with mu held: nothing is published here, so that losing
@@ -108,7 +95,7 @@ func (s *Stream) reportDrops(batch []Event) []Event {
 type delivery struct {
 	stream     *Stream
 	sub        *Subscriber
-	encode     encoder
+	encoder    encoder
 	gone       int // batches in a row
 	lost       int64
 	complained time.Time
@@ -120,7 +107,7 @@ func (d *delivery) build(body []byte, batch []Event) []byte {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = d.encode(body, d.stream, &batch[i])
+		body = d.encoder.append(body, &batch[i])
 	}
 	return append(body, ']')
 }

@@ -1,8 +1,8 @@
 package telemetry
 
-// deque is a queue of events that grows as needed and lets its memory go when it is empty.
-type deque struct {
-	buf  []Event // its length is a power of two, or 0
+// deque is a queue that grows as needed and lets its memory go when it is empty.
+type deque[T any] struct {
+	buf  []T // its length is a power of two, or 0
 	head int
 	n    int
 }
@@ -12,9 +12,9 @@ const (
 	keptDeque  = 2048 // a larger one is given up when it is empty
 )
 
-func (d *deque) push(e *Event) {
+func (d *deque[T]) push(e *T) {
 	if d.n == len(d.buf) {
-		grown := make([]Event, max(2*d.n, smallDeque))
+		grown := make([]T, max(2*d.n, smallDeque))
 		for i := range d.n {
 			grown[i] = d.buf[(d.head+i)&(len(d.buf)-1)]
 		}
@@ -25,12 +25,13 @@ func (d *deque) push(e *Event) {
 }
 
 // front returns the oldest event; there must be one.
-func (d *deque) front() *Event { return &d.buf[d.head] }
+func (d *deque[T]) front() *T { return &d.buf[d.head] }
 
 // pop takes the oldest event out; there must be one.
-func (d *deque) pop() Event {
+func (d *deque[T]) pop() T {
 	e := d.buf[d.head]
-	d.buf[d.head] = Event{} // lets go of its text
+	var none T
+	d.buf[d.head] = none // lets go of what it points to
 	d.head = (d.head + 1) & (len(d.buf) - 1)
 	if d.n--; d.n == 0 && len(d.buf) > keptDeque {
 		d.buf, d.head = nil, 0

@@ -6,8 +6,6 @@ import (
 	"time"
 )
 
-const timeMillis = "2006-01-02T15:04:05.000Z"
-
 // names are the platform's (page functiongraph_06_2713; the capital R is its own). platform.extension and
 // platform.logsDropped are ours (docs/COMPATIBILITY.md).
 var names = [...]string{
@@ -16,16 +14,37 @@ var names = [...]string{
 	ExtensionState: "platform.extension", FunctionLine: "function", ExtensionLine: "extension", logsDropped: "platform.logsDropped",
 }
 
-// encoder writes one event as one JSON object.
-type encoder func(dst []byte, s *Stream, e *Event) []byte
+// encoder writes events as JSON objects.
+type encoder struct {
+	function, version string
+	envelope          bool
+	second            int64 // the last one that was written
+	written           []byte
+}
+
+func (c *encoder) append(dst []byte, e *Event) []byte {
+	if c.envelope {
+		return c.appendEnvelope(dst, e)
+	}
+	return c.appendFlat(dst, e)
+}
+
+// appendTime writes a time in UTC. Lines come in bursts, so that the last second is remembered.
+func (c *encoder) appendTime(dst []byte, t time.Time) []byte {
+	if s := t.Unix(); s != c.second || c.written == nil {
+		c.second, c.written = s, t.UTC().AppendFormat(c.written[:0], "2006-01-02T15:04:05.")
+	}
+	ms := t.Nanosecond() / 1e6
+	return append(append(dst, c.written...), byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
 
 // appendFlat writes the platform's shapes: all members at the top level, and the name tells what it is. The shape of lines
 // is our proposal.
-func appendFlat(dst []byte, _ *Stream, e *Event) []byte {
+func (c *encoder) appendFlat(dst []byte, e *Event) []byte {
 	dst = append(append(append(dst, `{"name":"`...), names[e.Kind]...), '"')
-	dst = appendTime(append(dst, `,"startTime":"`...), e.Begin)
+	dst = c.appendTime(append(dst, `,"startTime":"`...), e.Begin)
 	if !e.End.IsZero() {
-		dst = appendTime(append(dst, `","endTime":"`...), e.End)
+		dst = c.appendTime(append(dst, `","endTime":"`...), e.End)
 	}
 	dst = logger.AppendJSONString(append(dst, `","traceId":`...), e.RequestID)
 	dst = appendStatus(dst, e)
@@ -49,8 +68,6 @@ func appendFlat(dst []byte, _ *Stream, e *Event) []byte {
 	}
 	return append(dst, '}')
 }
-
-func appendTime(dst []byte, t time.Time) []byte { return t.UTC().AppendFormat(dst, timeMillis) }
 
 func appendStatus(dst []byte, e *Event) []byte {
 	if e.Status != "" {
@@ -110,7 +127,7 @@ func appendDrops(dst []byte, d *drops) []byte {
 var envelopeNames = map[Kind]string{RuntimeDone: "platform.runtimeDone", subscribed: "platform.telemetrySubscription"}
 
 // appendEnvelope writes the shape that consumers of Lambda's telemetry know: time, type, record.
-func appendEnvelope(dst []byte, s *Stream, e *Event) []byte {
+func (c *encoder) appendEnvelope(dst []byte, e *Event) []byte {
 	at, name := e.Begin, envelopeNames[e.Kind]
 	if name == "" {
 		name = names[e.Kind]
@@ -118,25 +135,25 @@ func appendEnvelope(dst []byte, s *Stream, e *Event) []byte {
 	if !e.End.IsZero() {
 		at = e.End
 	}
-	dst = appendTime(append(dst, `{"time":"`...), at)
+	dst = c.appendTime(append(dst, `{"time":"`...), at)
 	dst = append(append(append(dst, `","type":"`...), name...), `","record":`...)
 	if e.Kind == FunctionLine || e.Kind == ExtensionLine {
 		return append(logger.AppendJSONString(dst, e.Text), '}')
 	}
-	return append(appendRecord(append(dst, '{'), s, e), `}}`...)
+	return append(c.appendRecord(append(dst, '{'), e), `}}`...)
 }
 
-func appendRecord(dst []byte, s *Stream, e *Event) []byte {
+func (c *encoder) appendRecord(dst []byte, e *Event) []byte {
 	switch e.Kind {
 	case InitStart:
 		dst = append(dst, `"initializationType":"on-demand","phase":"init","functionName":`...)
-		dst = logger.AppendJSONString(dst, s.function)
-		return logger.AppendJSONString(append(dst, `,"functionVersion":`...), s.version)
+		dst = logger.AppendJSONString(dst, c.function)
+		return logger.AppendJSONString(append(dst, `,"functionVersion":`...), c.version)
 	case InitRuntimeDone, InitReport:
 		dst = appendStatus(append(dst, `"initializationType":"on-demand","phase":"init"`...), e)
 	case Start:
 		dst = logger.AppendJSONString(append(dst, `"requestId":`...), e.RequestID)
-		return logger.AppendJSONString(append(dst, `,"version":`...), s.version)
+		return logger.AppendJSONString(append(dst, `,"version":`...), c.version)
 	case RuntimeDone, Report:
 		dst = appendStatus(logger.AppendJSONString(append(dst, `"requestId":`...), e.RequestID), e)
 	case ExtensionState:

@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"gantry/logger"
 	"time"
 )
 
@@ -39,16 +38,6 @@ const (
 	subscribed
 )
 
-func (k Kind) typ() Type {
-	switch k {
-	case FunctionLine:
-		return TypeFunction
-	case ExtensionLine:
-		return TypeExtension
-	}
-	return TypePlatform
-}
-
 // Statuses of a phase that ended (docs/COMPATIBILITY.md; the platform shows only the first).
 const (
 	StatusSuccess = "success"
@@ -79,7 +68,7 @@ type Event struct {
 	Figures *Figures
 	// Extension is the name, State what became of it, Detail how it ended in words.
 	Extension, State, Detail string
-	// Text is the line's; the stream copies it. Part counts from 0, More says that another part of the same line follows.
+	// Text is the line's. Part counts from 0, More says that another part of the same line follows.
 	Text  []byte
 	Level string
 	Part  int
@@ -104,15 +93,23 @@ type Figures struct {
 // size estimates what the event needs in a batch, in bytes.
 func (e *Event) size() int { return len(e.Text) + 128 }
 
-// lineEvent makes an event of a line; false for lines of the platform's frame, which has events of its own.
-func lineEvent(l *logger.Line) (Event, bool) {
-	e := Event{Kind: FunctionLine, Begin: l.Time, RequestID: l.RequestID, Text: l.Text, Level: l.Level, Part: l.Part, More: l.More}
-	switch l.Source {
-	case logger.SourcePlatform:
-		return Event{}, false
-	case logger.SourceFunction:
-	default:
-		e.Kind, e.Extension = ExtensionLine, l.Source
+// line is an event of output as it waits: there may be very many.
+type line struct {
+	seq                         uint64
+	at                          int64 // Unix nanoseconds
+	requestID, extension, level string
+	text                        []byte
+	part                        int32
+	more                        bool
+}
+
+func (l *line) event() Event {
+	e := Event{
+		Kind: FunctionLine, Begin: time.Unix(0, l.at), RequestID: l.requestID, Extension: l.extension, Level: l.level,
+		Text: l.text, Part: int(l.part), More: l.more, seq: l.seq,
 	}
-	return e, true
+	if l.extension != "" {
+		e.Kind = ExtensionLine
+	}
+	return e
 }

@@ -15,7 +15,7 @@ const (
 	replayEvents, replayBytes = 1000, 256 << 10
 	replayWindow              = 10 * time.Second
 	// What waits for a subscriber is bounded by these.
-	maxWaiting, maxWaitingBytes = 32 << 10, 4 << 20
+	maxWaiting, maxWaitingBytes = 16 << 10, 2 << 20
 	// maxOwnLines is how many lines of the subscriber itself one batch may have: it may print for each batch it gets.
 	maxOwnLines = 100
 )
@@ -57,8 +57,8 @@ type Stream struct {
 	counts counters
 
 	mu       sync.Mutex
-	lines    deque // function and extension lines
-	platform deque
+	lines    deque[line]
+	platform deque[Event]
 	bytes    int // of lines' texts
 	seq      uint64
 	slab     []byte // texts are copied here
@@ -116,43 +116,60 @@ func (s *Stream) forget() {
 // Keeps reports whether events of these types are of any use now.
 func (s *Stream) Keeps(types Type) bool { return s != nil && s.kept.Load()&uint32(types) != 0 }
 
-// Line takes a line of output. Sink calls it for each.
+// Line takes a line of output, and copies its text. Sink calls it for each. Lines of the platform's frame have events of
+// their own. It never blocks.
 func (s *Stream) Line(l *logger.Line) {
-	if !s.Keeps(TypeFunction | TypeExtension) {
-		return
+	typ, extension := TypeFunction, ""
+	if l.Source != logger.SourceFunction {
+		typ, extension = TypeExtension, l.Source
 	}
-	if e, ok := lineEvent(l); ok {
-		s.Publish(&e)
-	}
-}
-
-// Publish takes an event; e may be used again. It never blocks.
-func (s *Stream) Publish(e *Event) {
-	if !s.Keeps(e.Kind.typ()) {
+	if l.Source == logger.SourcePlatform || !s.Keeps(typ) {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kept.Load()&uint32(e.Kind.typ()) == 0 {
+	if !s.Keeps(typ) {
 		return
 	}
 	s.counts.accepted.Add(1)
-	if s.sub != nil && e.Kind == ExtensionLine && e.Extension == s.sub.Name {
+	if s.sub != nil && extension != "" && extension == s.sub.Name {
 		if s.own++; s.own > maxOwnLines {
-			s.drop(feedback, 1, len(e.Text))
+			s.drop(feedback, 1, len(l.Text))
 			return
 		}
 	}
-	e.seq = s.seq
-	s.seq++
-	if e.Kind.typ() == TypePlatform {
-		s.platform.push(e)
-	} else {
-		kept := *e
-		kept.Text = s.copied(e.Text)
-		s.lines.push(&kept)
-		s.bytes += len(e.Text)
+	s.lines.push(&line{
+		seq: s.seq, at: l.Time.UnixNano(), requestID: l.RequestID, extension: extension, level: l.Level, text: s.copied(l.Text),
+		part: int32(l.Part), more: l.More,
+	})
+	s.bytes += len(l.Text)
+	s.published()
+}
+
+// Publish takes a platform event; e may be used again. It never blocks.
+func (s *Stream) Publish(e *Event) {
+	if !s.Keeps(TypePlatform) {
+		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.Keeps(TypePlatform) {
+		return
+	}
+	s.counts.accepted.Add(1)
+	s.push(e)
+	s.published()
+}
+
+// push is called with mu held.
+func (s *Stream) push(e *Event) {
+	e.seq = s.seq
+	s.platform.push(e)
+}
+
+// published counts what was queued last, and makes room for it; called with mu held.
+func (s *Stream) published() {
+	s.seq++
 	if s.waiting() == 1 {
 		s.since = time.Now()
 	}
@@ -179,19 +196,42 @@ func (s *Stream) makeRoom() {
 		most, mostBytes = replayEvents, replayBytes
 	}
 	for s.waiting() > most || s.lines.n > 0 && s.bytes > mostBytes {
-		e := s.oldestToDrop()
-		s.drop(overflow, 1, len(e.Text))
+		s.dropOldest(overflow)
 	}
 }
 
-// oldestToDrop takes out a line if there is one, else a platform event. Called with mu held.
-func (s *Stream) oldestToDrop() Event {
+// dropOldest drops a line if there is one, else a platform event. Called with mu held.
+func (s *Stream) dropOldest(why reason) {
 	if s.lines.n == 0 {
+		s.platform.pop()
+		s.drop(why, 1, 0)
+		return
+	}
+	text := len(s.lines.pop().text)
+	s.bytes -= text
+	s.drop(why, 1, text)
+}
+
+// first is the number of the oldest event in the queues, or of the next one; called with mu held.
+func (s *Stream) first() uint64 {
+	first := s.seq
+	if s.lines.n > 0 {
+		first = s.lines.front().seq
+	}
+	if s.platform.n > 0 {
+		first = min(first, s.platform.front().seq)
+	}
+	return first
+}
+
+// pop takes the oldest event out of the queues; there must be one. Called with mu held.
+func (s *Stream) pop() Event {
+	if s.lines.n == 0 || s.platform.n > 0 && s.platform.front().seq < s.lines.front().seq {
 		return s.platform.pop()
 	}
-	e := s.lines.pop()
-	s.bytes -= len(e.Text)
-	return e
+	l := s.lines.pop()
+	s.bytes -= len(l.text)
+	return l.event()
 }
 
 // waiting counts the events in the queues; called with mu held.
@@ -207,8 +247,7 @@ func (s *Stream) drop(why reason, records, bytes int) {
 // discard drops everything that waits; called with mu held.
 func (s *Stream) discard(why reason) {
 	for s.waiting() > 0 {
-		e := s.oldestToDrop()
-		s.drop(why, 1, len(e.Text))
+		s.dropOldest(why)
 	}
 	s.slab = nil
 }
@@ -275,8 +314,8 @@ func (s *Stream) Subscribe(sub *Subscriber) bool {
 	s.omitUnwanted(sub.Types)
 	if sub.Envelope && sub.Types&TypePlatform != 0 {
 		s.counts.accepted.Add(1)
-		s.platform.push(&Event{Kind: subscribed, Begin: time.Now(), Extension: sub.Name, types: sub.Types, seq: s.seq})
-		s.seq++
+		s.push(&Event{Kind: subscribed, Begin: time.Now(), Extension: sub.Name, types: sub.Types})
+		s.published()
 	}
 	s.flush = s.seq
 	s.nudge()
@@ -286,16 +325,18 @@ func (s *Stream) Subscribe(sub *Subscriber) bool {
 
 // omitUnwanted takes what was kept and is not asked for out of the queues; called with mu held.
 func (s *Stream) omitUnwanted(types Type) {
-	for _, d := range []*deque{&s.lines, &s.platform} {
-		for range d.n {
-			e := d.pop()
-			if types&e.Kind.typ() != 0 {
-				d.push(&e)
-				continue
-			}
-			s.bytes -= len(e.Text)
-			s.counts.accepted.Add(-1) // nobody ever wanted it
+	for range s.lines.n {
+		l := s.lines.pop()
+		if l.extension == "" && types&TypeFunction != 0 || l.extension != "" && types&TypeExtension != 0 {
+			s.lines.push(&l)
+			continue
 		}
+		s.bytes -= len(l.text)
+		s.counts.accepted.Add(-1) // nobody ever wanted it
+	}
+	for types&TypePlatform == 0 && s.platform.n > 0 {
+		s.platform.pop()
+		s.counts.accepted.Add(-1)
 	}
 }
 
@@ -325,12 +366,7 @@ func (s *Stream) end() {
 
 // release tells those who wait for events that have left; called with mu held.
 func (s *Stream) release() {
-	first, sending := s.seq, s.sub != nil && s.sub.sending > 0
-	for _, d := range []*deque{&s.lines, &s.platform} {
-		if d.n > 0 {
-			first = min(first, d.front().seq)
-		}
-	}
+	first, sending := s.first(), s.sub != nil && s.sub.sending > 0
 	waiting := s.waiters[:0]
 	for _, w := range s.waiters {
 		if !sending && w.seq <= first {
