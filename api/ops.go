@@ -16,10 +16,12 @@ const opsBodyLimit = 4 << 10
 
 // OpsConfig is what the ops listener needs.
 type OpsConfig struct {
-	Addr    string
-	Agent   *agent.Agent
-	Metrics *telemetry.Metrics
-	Log     *zap.Logger
+	Addr  string
+	Agent *agent.Agent
+	// Incomplete says why no call would be taken although the function could, or nil.
+	Incomplete func() error
+	Metrics    *telemetry.Metrics
+	Log        *zap.Logger
 }
 
 // ListenOps binds the ops listener: GET /healthz, /readyz and /metrics. It never reaches user code.
@@ -72,6 +74,10 @@ func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
 	state := o.Agent.State()
 	switch state {
 	case agent.Ready, agent.Busy:
+		if err := o.Incomplete(); err != nil {
+			o.text(ctx, fasthttp.StatusServiceUnavailable, err.Error())
+			return
+		}
 		o.text(ctx, fasthttp.StatusOK, state.String())
 	case agent.Failed:
 		reason := ""

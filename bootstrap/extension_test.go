@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The ports of extensions are fixed, so these tests do not run side by side with each other.
+// The ports of extensions are fixed, so these tests take them with ports and do not run side by side.
 
 const okFunction = `exports.handler = async (e, c) => c.getRequestID()`
 
@@ -36,6 +36,7 @@ func (r *running) register(name, address string) answer {
 }
 
 func TestRegistration(t *testing.T) {
+	ports(t)
 	r := function(t, okFunction, "RUNTIME_FUNC_VERSION=v2", "RUNTIME_FUNC_NAME=order-sync")
 	a := r.register("extensionA", "127.0.0.1:8081")
 	require.Equal(t, 200, a.status, a.body)
@@ -80,10 +81,11 @@ func TestRegistration(t *testing.T) {
 	require.Equal(t, "10", r.metric("gantry_extensions_registered"))
 	require.Equal(t, 403, r.request("POST", r.ext+"/extension/register", "", "Host: evil.example").status)
 	require.Equal(t, 405, r.request("GET", r.ext+"/extension/register", "").status)
-	require.Equal(t, 404, r.request("POST", r.ext+"/telemetry", "{}").status)
+	require.Equal(t, 404, r.request("POST", r.ext+"/logs", "{}").status)
 }
 
 func TestStrictRegistration(t *testing.T) {
+	ports(t)
 	r := function(t, okFunction, "GANTRY_EXTENSION_STRICT=true")
 	a := r.register("extensionForeign", "127.0.0.1:8081")
 	require.Equal(t, 403, a.status)
@@ -92,6 +94,7 @@ func TestStrictRegistration(t *testing.T) {
 
 // TestForeignExtensionIsForgotten: nobody watches a process that was not started here, so refused connections free its slot.
 func TestForeignExtensionIsForgotten(t *testing.T) {
+	ports(t)
 	r := function(t, okFunction)
 	require.Equal(t, 200, r.register("extensionForeign", "127.0.0.1:8089").status)
 	require.Eventually(t, func() bool {
@@ -102,6 +105,7 @@ func TestForeignExtensionIsForgotten(t *testing.T) {
 
 // TestExampleExtensions starts the two examples, in Go and in Python, beside an example function.
 func TestExampleExtensions(t *testing.T) {
+	ports(t)
 	dir := t.TempDir()
 	compile(t, "gantry/examples/extensions/logger", filepath.Join(dir, "extensionLogger"))
 	counter, err := filepath.Abs("../examples/extensions/counter")
@@ -122,6 +126,7 @@ func TestExampleExtensions(t *testing.T) {
 }
 
 func TestMisbehavingExtensions(t *testing.T) {
+	ports(t)
 	t.Run("never registers", func(t *testing.T) {
 		r := withChaos(t, "silent", "GANTRY_EXTENSION_WAIT=0.5")
 		require.Equal(t, 200, r.invoke("{}").status)

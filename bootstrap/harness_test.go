@@ -18,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // asProgram makes the test binary be the program under test: real processes, with the race detector in them.
@@ -33,6 +34,16 @@ func TestMain(m *testing.M) {
 
 // patience bounds every wait of these tests; they wait for conditions, and this machine may be busy.
 const patience = 60 * time.Second
+
+// ports takes the ports of extensions, 8081 to 8090, for this test. They are fixed, and "go test" runs packages side by
+// side: the lock is a file that all of them know.
+func ports(t *testing.T) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "gantry-test-ports.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = f.Close() }) // which lets go of it
+	require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+}
 
 // running is one agent under test, with its own ports.
 type running struct {

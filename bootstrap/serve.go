@@ -65,7 +65,7 @@ func (s *serving) listen() error {
 		}
 		s.callers = append(s.callers, platform)
 	}
-	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Metrics: in.metrics, Log: in.log})
+	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Incomplete: in.host.Incomplete, Metrics: in.metrics, Log: in.log})
 	if err != nil {
 		return err
 	}

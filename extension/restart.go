@@ -73,6 +73,14 @@ func (h *Host) Complete(ctx context.Context) error {
 	}
 }
 
+// Incomplete says which required extensions are missing now, or nil. For readiness.
+func (h *Host) Incomplete() error {
+	if h.missing.Load() == 0 {
+		return nil
+	}
+	return h.whoIsMissing(fault.Unavailable)
+}
+
 func (h *Host) whoIsMissing(kind fault.Kind) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const extensionDoc = "docs/EXTENSIONS.md"
+
+// TestExtensionDoc runs the extension of docs/EXTENSIONS.md, as the page says.
+func TestExtensionDoc(t *testing.T) {
+	ports(t)
+	source := pageBlocks(t, extensionDoc, "python extension")
+	require.Len(t, source, 1)
+	code := writeFiles(t, map[string]string{"index.js": okFunction, "extension/extensionHello": source[0].text})
+	program := filepath.Join(t.TempDir(), "bootstrap")
+	compile(t, "gantry/bootstrap", program)
+	blocks := pageBlocks(t, extensionDoc, "sh run")
+	requireOutputs(t, blocks, shell(t, blocks, "BOOTSTRAP="+program, "CODE="+code, "EXTENSION_API_ADDR=127.0.0.1:0"))
+}
+
+// TestExtensionDocEvents: the events that the page shows are JSON, and have what an event has.
+func TestExtensionDocEvents(t *testing.T) {
+	blocks := pageBlocks(t, extensionDoc, "json events")
+	require.Len(t, blocks, 1)
+	seen := map[string]bool{}
+	for line := range strings.Lines(blocks[0].text) {
+		var event struct{ Name, StartTime string }
+		require.NoError(t, json.Unmarshal([]byte(line), &event), line)
+		require.NotEmpty(t, event.StartTime, line)
+		seen[event.Name] = true
+	}
+	require.Len(t, seen, 10)
+}
+
+// TestExtensionDocNames: the page has every setting of extensions.
+func TestExtensionDocNames(t *testing.T) {
+	page, err := os.ReadFile("../" + extensionDoc)
+	require.NoError(t, err)
+	for _, s := range settings() {
+		if strings.HasPrefix(s.env, "GANTRY_EXTENSION_") || s.env == "GANTRY_FREEZE" {
+			require.Contains(t, string(page), s.env)
+		}
+	}
+}
