@@ -287,12 +287,22 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 	r := &refusedError{status: status, text: fmt.Sprintf("status %d: %.300q", status, resp.Body())}
 	switch status {
 	case fasthttp.StatusBadRequest, fasthttp.StatusMethodNotAllowed, fasthttp.StatusRequestEntityTooLarge, fasthttp.StatusUnprocessableEntity:
-		r.final = true // the same request again gets the same answer; rights, buckets and topics may come
+		r.final = !damaged(resp.Body()) // the same request again gets the same answer; rights, buckets and topics may come
 	}
 	if seconds, err := strconv.Atoi(string(resp.Header.Peek("Retry-After"))); err == nil && seconds > 0 {
 		r.after = time.Duration(seconds) * time.Second
 	}
 	return nil, r
+}
+
+// damaged recognises S3's refusals, all of status 400, of a request that arrived otherwise than it was sent, or not whole.
+func damaged(answer []byte) bool {
+	for _, code := range []string{"BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentSHA256Mismatch"} {
+		if bytes.Contains(answer, []byte("<Code>"+code+"</Code>")) {
+			return true
+		}
+	}
+	return false
 }
 
 // putObject is S3's PutObject, with a signature of version 4; OBS takes it as well.
@@ -308,7 +318,7 @@ func (e *engine) putObject(ctx context.Context, endpoint *Endpoint, p *param, na
 		header["X-Obs-Expires"] = strconv.Itoa(p.Expires)
 	}
 	if endpoint.Access != "" {
-		header["Authorization"] = signV4(endpoint, base.Host, path, header, now)
+		header["Authorization"] = signV4(endpoint, strings.ToLower(base.Host), path, header, now) // the client sends the host in small letters
 	}
 	_, err = exchange(ctx, fasthttp.MethodPut, base.Scheme+"://"+base.Host+path, header, text)
 	return err

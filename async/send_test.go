@@ -1,0 +1,64 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// put sends an object to a service that answers as it is told, and returns what the sender makes of it.
+func put(t *testing.T, write func(address string) string, answer http.HandlerFunc) error {
+	t.Helper()
+	service := httptest.NewServer(answer)
+	defer service.Close()
+	e := &engine{q: &Queue{cfg: &Config{Now: time.Now}}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return e.putObject(ctx, &Endpoint{URL: write(service.URL), Access: "AK", Secret: "SK"}, &param{Bucket: "b"}, "a b.json", []byte(`{}`))
+}
+
+// TestSignedHost: what is signed is what the service gets, however the endpoint is written.
+func TestSignedHost(t *testing.T) {
+	for name, write := range map[string]func(string) string{
+		"address":      func(a string) string { return a },
+		"slash":        func(a string) string { return a + "/" },
+		"path":         func(a string) string { return a + "/base" },
+		"large letter": func(a string) string { return strings.Replace(a, "127.0.0.1", "LocalHost", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var host, path, got, want string
+			require.NoError(t, put(t, write, func(_ http.ResponseWriter, r *http.Request) {
+				at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+				if err != nil {
+					t.Error(err)
+				}
+				header := map[string]string{"X-Amz-Date": r.Header.Get("X-Amz-Date"), "X-Amz-Content-Sha256": r.Header.Get("X-Amz-Content-Sha256")}
+				host, path, got = r.Host, r.URL.EscapedPath(), r.Header.Get("Authorization")
+				want = signV4(&Endpoint{Access: "AK", Secret: "SK"}, r.Host, r.URL.EscapedPath(), header, at)
+			}))
+			require.Equal(t, want, got, "%s%s", host, path)
+		})
+	}
+}
+
+// TestRefusedObject: what was damaged on its way is sent again, what is wrong is not.
+func TestRefusedObject(t *testing.T) {
+	for code, final := range map[string]bool{
+		"XAmzContentSHA256Mismatch": false, "BadDigest": false, "IncompleteBody": false, "RequestTimeout": false,
+		"InvalidBucketName": true, "KeyTooLongError": true, "AuthorizationHeaderMalformed": true,
+	} {
+		err := put(t, func(a string) string { return a }, func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `<?xml version="1.0"?><Error><Code>`+code+`</Code><Message>RequestTimeout</Message></Error>`, http.StatusBadRequest)
+		})
+		var refused *refusedError
+		require.True(t, errors.As(err, &refused), code)
+		require.Equal(t, final, refused.final, code)
+		require.Contains(t, refused.text, code)
+	}
+}
