@@ -5,7 +5,7 @@ COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test build lint bench test-container test-sdk soak fuzz nodes clean
+.PHONY: run test build lint bench test-container test-sdk test-gateway soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -66,6 +66,14 @@ test-sdk: build
 	@.ci/need go node npm
 	cd test/sdk && $(GO) vet ./... && $(GO) test -count=1 ./...
 	cd test/sdk-node && npm ci --no-audit --no-fund --loglevel=error >/dev/null && node --test
+
+# Outcomes in a real S3 gateway, which is built from its module: one to three minutes the first time.
+test-gateway: build .cache/versitygw
+	@.ci/need go node
+	cd test/gateway && $(GO) vet ./... && $(GO) test -count=1 ./...
+
+.cache/versitygw: test/gateway/go.mod test/gateway/go.sum
+	cd test/gateway && $(GO) build -ldflags "-s -w" -o ../../$@ github.com/versity/versitygw/cmd/versitygw
 
 clean:
 	rm -rf bin
