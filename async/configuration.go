@@ -254,24 +254,50 @@ func (e *engine) follow(key string, c *Configuration, revision uint64) {
 	e.inForce[key] = inForce{c, max(revision, known)}
 }
 
-// watchConfigurations reads what is set, then follows the changes of all agents until ctx ends.
+// watchConfigurations reads what is set, until ctx ends, then follows the changes of all agents as long as the engine lives.
 func (e *engine) watchConfigurations(ctx context.Context) error {
-	watcher, err := e.configs.WatchAll(ctx)
+	watcher, err := e.configs.WatchAll(e.ctx)
 	if err != nil {
 		return err
 	}
-	for entry := range watcher.Updates() {
-		if entry == nil {
-			e.tasks.Go(func() {
-				for entry := range watcher.Updates() {
-					e.changed(entry)
-				}
-			})
+	for {
+		select {
+		case entry, open := <-watcher.Updates():
+			switch {
+			case !open:
+				return errors.New("the configurations cannot be read to their end")
+			case entry != nil:
+				e.changed(entry)
+				continue
+			}
+			e.tasks.Go(func() { e.followConfigurations(watcher) })
 			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		e.changed(entry)
 	}
-	return context.Cause(ctx)
+}
+
+// followConfigurations takes changes over. A watcher that a cluster has given up is replaced; the new one begins with all
+// that is set.
+func (e *engine) followConfigurations(watcher jetstream.KeyWatcher) {
+	for {
+		for entry := range watcher.Updates() {
+			if entry != nil {
+				e.changed(entry)
+			}
+		}
+		for again := false; !again; {
+			pause(e.ctx, fetchPause)
+			if e.ctx.Err() != nil {
+				return
+			}
+			next, err := e.configs.WatchAll(e.ctx)
+			if again = err == nil; again {
+				watcher = next
+			}
+		}
+	}
 }
 
 func (e *engine) changed(entry jetstream.KeyValueEntry) {

@@ -2,8 +2,10 @@ package async
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/url"
 
 	"github.com/nats-io/nats.go"
 )
@@ -51,18 +53,22 @@ func (c *Cluster) Connect(ctx context.Context, options ...nats.Option) (*nats.Co
 }
 
 // connect gives up with ctx; nats.go has only a time limit for each server.
-func connect(ctx context.Context, url string, options []nats.Option) (*nats.Conn, error) {
+func connect(ctx context.Context, servers string, options []nats.Option) (*nats.Conn, error) {
 	type result struct {
 		conn *nats.Conn
 		err  error
 	}
 	done := make(chan result, 1)
 	go func() {
-		conn, err := nats.Connect(url, options...)
+		conn, err := nats.Connect(servers, options...)
 		done <- result{conn, err}
 	}()
 	select {
 	case r := <-done:
+		var unread *url.Error
+		if errors.As(r.err, &unread) { // it quotes the URL, and with it the password
+			return nil, errors.New("no connection to the queue: its URL cannot be read; want nats://host:4222, and in a password %2F for / and %25 for %")
+		}
 		if r.err != nil {
 			return nil, fmt.Errorf("no connection to the queue: %w", r.err)
 		}

@@ -148,14 +148,14 @@ const (
 
 // prepareNotifications makes the queue of notifications; it is apart from that of events.
 func (e *engine) prepareNotifications(ctx context.Context, name string) (err error) {
-	e.outbox, err = e.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	e.outbox, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
 		Name: name + "_notifications", Subjects: []string{e.notifySubject("*")}, Retention: jetstream.WorkQueuePolicy,
 		Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: e.q.cfg.Replicas, MaxBytes: e.q.cfg.MaxBytes,
 	})
 	if err != nil {
 		return fmt.Errorf("stream of notifications: %w", err)
 	}
-	e.notifier, err = e.outbox.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	e.notifier, err = insist(ctx, e.outbox.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
 		Durable: "notify", AckPolicy: jetstream.AckExplicitPolicy, AckWait: notifyAckWait, MaxAckPending: -1, MaxDeliver: -1,
 	})
 	if err != nil {
@@ -165,7 +165,7 @@ func (e *engine) prepareNotifications(ctx context.Context, name string) (err err
 }
 
 // deliver sends one notification. What becomes of it never changes a record.
-func (e *engine) deliver(msg jetstream.Msg) {
+func (e *engine) deliver(msg *message) {
 	h := msg.Headers()
 	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
 	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"gantry/fault"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -71,16 +73,24 @@ type Queue struct {
 	stop     context.CancelFunc // of fetching
 	counts   counts
 
-	looked time.Time // at depth and first
-	depth  int64
+	depths depths
+}
+
+// depths is the latest look at the queue.
+type depths struct {
+	sync.Mutex
+	looked time.Time
+	events int64
 	first  time.Time
 }
 
 // engine is an open connection with everything on it.
 type engine struct {
-	q      *Queue
-	conn   *nats.Conn
-	js     jetstream.JetStream
+	q    *Queue
+	conn *nats.Conn
+	js   jetstream.JetStream
+	// leader reads from the server that leads a stream; js asks any that has a copy.
+	leader nats.JetStreamContext
 	events jetstream.Stream
 	runner jetstream.Consumer
 	// notifier takes notifications out of their queue.
@@ -94,11 +104,15 @@ type engine struct {
 	tasks    sync.WaitGroup // watchers and loops
 	running  sync.WaitGroup // requests and notifications under way
 
-	recursive sync.Map // ids of calls of this agent that are being cancelled recursively
-	sending   sync.Map // ids of notifications on their way to a function, each with a channel that is closed at its end
+	epoch     atomic.Int64 // of the store
+	underWay  sync.Map     // ids of requests that are looked after here
+	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
+	sending   sync.Map     // ids of notifications on their way to a function, each with a channel that is closed at its end
 
 	mu      sync.Mutex
 	inForce map[string]inForce
+	link    context.Context // ends with the connection; there is a new one then
+	cut     context.CancelFunc
 }
 
 // New returns a queue that has not connected yet.
@@ -197,7 +211,6 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 				q.cfg.Log.Warn("the queue is disconnected", zap.Error(err))
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { q.cfg.Log.Info("the queue is connected again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			q.cfg.Log.Warn("the queue reports an error", zap.Error(err))
 		}))
@@ -206,6 +219,7 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	}
 	e := &engine{q: q, conn: conn, prefix: "gantry." + key(q.cfg.Function), inForce: map[string]inForce{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.link, e.cut = context.WithCancel(e.ctx)
 	defer func() {
 		if err != nil {
 			e.close()
@@ -214,15 +228,24 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if e.js, err = jetstream.New(conn); err != nil {
 		return nil, err
 	}
+	if e.leader, err = conn.JetStream(); err != nil {
+		return nil, err
+	}
 	if err := e.prepare(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.watchConfigurations(e.ctx); err != nil {
+	if err := e.watchConfigurations(ctx); err != nil {
 		return nil, err
 	}
 	if err := e.listenForCancels(); err != nil {
 		return nil, err
 	}
+	conn.SetReconnectHandler(func(*nats.Conn) {
+		q.cfg.Log.Info("the queue is connected again")
+		e.restore()
+	})
+	lost := conn.StatusChanged(nats.RECONNECTING)
+	e.tasks.Go(func() { e.followConnection(lost) })
 	e.tasks.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
 	e.tasks.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
 	return e, nil
@@ -231,7 +254,7 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 // prepare makes the streams, or finds them.
 func (e *engine) prepare(ctx context.Context) (err error) {
 	cfg, name := e.q.cfg, streamName(e.prefix)
-	e.events, err = e.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	e.events, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
 		Name: name + "_events", Description: "events of " + cfg.Function.URN(), Subjects: []string{e.subject("*")},
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
 		MaxMsgs: cfg.MaxEvents, MaxBytes: cfg.MaxBytes, MaxMsgSize: maxMessage,
@@ -240,25 +263,41 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 		return fmt.Errorf("stream of events: %w", err)
 	}
 	// No limit of pending acknowledgements: a request that waits for its retry counts as one.
-	e.runner, err = e.events.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	e.runner, err = insist(ctx, e.events.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
 		Durable: "run", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: -1, MaxDeliver: -1,
 	})
 	if err != nil {
 		return fmt.Errorf("consumer of events: %w", err)
 	}
-	e.records, err = e.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	e.records, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
 		Bucket: name + "_records", Storage: jetstream.FileStorage, Replicas: cfg.Replicas, TTL: cfg.Retention + recordGrace,
 	})
 	if err != nil {
 		return fmt.Errorf("bucket of records: %w", err)
 	}
-	e.configs, err = e.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	e.configs, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
 		Bucket: name + "_configurations", Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
 	})
 	if err != nil {
 		return fmt.Errorf("bucket of configurations: %w", err)
 	}
 	return e.prepareNotifications(ctx, name)
+}
+
+// insistAfter is how long the first answer is waited for, and up to as long again at random; it doubles.
+const insistAfter = time.Second
+
+// insist makes something on the server, and asks again when there is no answer: a cluster may give none when two agents
+// make the same thing at the same moment. The second time it is there; chance keeps the two apart from then on.
+func insist[C, T any](ctx context.Context, ask func(context.Context, C) (T, error), cfg C) (made T, err error) {
+	for wait := insistAfter; ; wait *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, wait+rand.N(wait))
+		made, err = ask(attempt, cfg)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return made, err
+		}
+	}
 }
 
 func streamName(prefix string) string { return strings.ReplaceAll(prefix, ".", "_") }
@@ -333,6 +372,8 @@ func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err er
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	ctx, release := e.whileConnected(ctx)
+	defer release()
 	if _, err := e.js.PublishMsg(ctx, msg); err != nil {
 		return "", q.notStored(err)
 	}
@@ -393,18 +434,21 @@ const depthAge = time.Second
 // queue is not open. For metrics.
 func (q *Queue) Depth() (events int64, oldest time.Duration) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	now := q.cfg.Now()
-	if q.open != nil && now.Sub(q.looked) >= depthAge {
-		q.looked = now
-		ctx, cancel := context.WithTimeout(q.open.ctx, depthAge)
+	e := q.open // the look may take its time: nobody else waits for it
+	q.mu.Unlock()
+	d, now := &q.depths, q.cfg.Now()
+	d.Lock()
+	defer d.Unlock()
+	if e != nil && now.Sub(d.looked) >= depthAge {
+		d.looked = now
+		ctx, cancel := context.WithTimeout(e.ctx, depthAge)
 		defer cancel()
-		if info, err := q.open.events.Info(ctx); err == nil {
-			q.depth, q.first = int64(info.State.Msgs), info.State.FirstTime
+		if info, err := e.events.Info(ctx); err == nil {
+			d.events, d.first = int64(info.State.Msgs), info.State.FirstTime
 		}
 	}
-	if q.depth == 0 {
+	if d.events == 0 {
 		return 0, 0
 	}
-	return q.depth, max(now.Sub(q.first), 0)
+	return d.events, max(now.Sub(d.first), 0)
 }

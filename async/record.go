@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -182,7 +183,7 @@ func (e *engine) recorded(ctx context.Context, f *Filter, found map[string]Recor
 			if !f.takes(entry.Key()) {
 				continue
 			}
-			r, err := readRecord(entry)
+			r, err := readRecord(entry.Key(), entry.Value())
 			if err != nil {
 				return err
 			}
@@ -193,29 +194,32 @@ func (e *engine) recorded(ctx context.Context, f *Filter, found map[string]Recor
 	}
 }
 
-func readRecord(entry jetstream.KeyValueEntry) (*Record, error) {
+func readRecord(id string, text []byte) (*Record, error) {
 	r := &Record{}
-	if err := json.Unmarshal(entry.Value(), r); err != nil {
-		return nil, fmt.Errorf("record %s: %w", entry.Key(), err)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("record %s: %w", id, err)
 	}
-	r.RequestID = entry.Key()
+	r.RequestID = id
 	return r, nil
 }
 
-// record returns the stored record of a request and its revision; nil and 0 if it has none.
+// record returns the stored record of a request and its revision; nil and 0 if it has none. On a cluster only the leader is
+// asked. Any other copy may lag, and a request with an outcome would run again; or nobody reaches it, and the read takes all
+// of its time.
 func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error) {
 	if _, ok := acceptedAt(id); !ok {
 		return nil, 0, nil
 	}
-	entry, err := e.records.Get(ctx, id)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	bucket := e.records.Bucket()
+	msg, err := e.leader.GetLastMsg("KV_"+bucket, "$KV."+bucket+"."+id, nats.Context(ctx))
+	if errors.Is(err, nats.ErrMsgNotFound) {
 		return nil, 0, nil
 	}
 	if err != nil {
 		return nil, 0, err
 	}
-	r, err := readRecord(entry)
-	return r, entry.Revision(), err
+	r, err := readRecord(id, msg.Data)
+	return r, msg.Sequence, err
 }
 
 // errOvertaken says that somebody else has changed the record meanwhile.
@@ -232,11 +236,22 @@ func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64,
 	} else {
 		revision, err = e.records.Update(ctx, r.RequestID, text, revision)
 	}
-	var api *jetstream.APIError
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		var api *jetstream.APIError
+		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+			pause(ctx, fetchPause) // a cluster is still copying the other write: it cannot be read yet
+		}
 		return 0, errOvertaken
 	}
 	return revision, err
+}
+
+// pause waits, unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 func unavailable(message string, err error) *fault.Error {

@@ -20,6 +20,8 @@ type attempts struct {
 	Started        int `json:"started"`
 	UserFailures   int `json:"userFailures"`
 	SystemFailures int `json:"systemFailures"`
+	// Lost is the number of those of whose end nobody has said anything.
+	Lost int `json:"lost,omitempty"`
 }
 
 // verdict is what follows a failed attempt: another one after a delay, or none.

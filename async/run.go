@@ -46,7 +46,7 @@ const (
 
 // fetch takes as many messages as there is room for, until Pause. A message is fetched only when it can be looked after:
 // from then on the server waits for word about it.
-func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(jetstream.Msg)) {
+func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(*message)) {
 	room := make(chan struct{}, parallel)
 	ctx := e.q.fetching
 	for {
@@ -71,16 +71,19 @@ func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(jetstr
 }
 
 // take fetches up to n messages and starts them; it returns how many. Each gives its place in the room back.
-func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room chan struct{}, handle func(jetstream.Msg)) (taken int) {
+func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room chan struct{}, handle func(*message)) (taken int) {
 	wait, cancel := context.WithTimeout(ctx, fetchWait)
 	defer cancel()
+	wait, release := e.whileConnected(wait) // a new server knows nothing of who waits
+	defer release()
+	epoch := e.epoch.Load()
 	batch, err := from.Fetch(n, jetstream.FetchContext(wait))
 	if err == nil {
 		for msg := range batch.Messages() {
 			taken++
 			e.running.Go(func() {
 				defer func() { <-room }()
-				handle(msg)
+				handle(&message{msg, e, epoch})
 			})
 		}
 		err = batch.Error()
@@ -96,11 +99,16 @@ func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room 
 }
 
 // handle looks after one request until it has an outcome, or waits for its next attempt.
-func (e *engine) handle(msg jetstream.Msg) {
+func (e *engine) handle(msg *message) {
+	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
+	if _, underWay := e.underWay.LoadOrStore(id, nil); underWay {
+		return // the server has missed word about it while it was away; its first delivery goes on
+	}
+	defer e.underWay.Delete(id)
 	beating, stop := context.WithCancel(e.ctx)
 	defer stop()
 	go e.beat(beating, msg)
-	r := &run{engine: e, msg: msg, id: msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]}
+	r := &run{engine: e, msg: msg, id: id}
 	if err := r.do(); err != nil {
 		// Nothing was decided: it comes again, here or at another agent.
 		e.q.cfg.Log.Warn("an asynchronous request comes again", zap.String("request_id", r.id), zap.Error(err))
@@ -127,7 +135,7 @@ func (e *engine) beat(ctx context.Context, msg jetstream.Msg) {
 // run is one request under way.
 type run struct {
 	*engine
-	msg      jetstream.Msg
+	msg      *message
 	id       string
 	record   Record
 	revision uint64
@@ -152,6 +160,11 @@ func (r *run) do() error {
 	if now.Sub(r.accepted) >= r.config.age() {
 		return r.expire(now)
 	}
+	if r.record.Status == Running { // nobody has said how that attempt ended
+		if r.record.Attempts.Lost++; r.record.Attempts.Lost >= maxLost {
+			return r.giveUp(now)
+		}
+	}
 	inv := r.invocation()
 	inv.Started = r.started
 	result, f := r.q.cfg.Invoke(inv, r.msg.Data())
@@ -161,8 +174,24 @@ func (r *run) do() error {
 	return r.after(result, f)
 }
 
-// started records that an attempt has a slot, beside the attempt: the function does not wait for the disk.
+// noteLimit is how long a repeated attempt waits for the record of its start.
+const noteLimit = time.Second
+
+// started records that an attempt has a slot. The first attempt does not wait for the disk. Further ones do: an event that
+// kills the agent at once would never be found out.
 func (r *run) started() {
+	r.noteStart()
+	if meta, err := r.msg.Metadata(); err == nil && meta.NumDelivered == 1 {
+		return
+	}
+	select {
+	case <-r.noted:
+	case <-time.After(noteLimit):
+	}
+}
+
+// noteStart records the start beside the attempt.
+func (r *run) noteStart() {
 	r.record.Status, r.record.Start = Running, r.q.cfg.Now()
 	r.record.Attempts.Started++
 	r.q.counts.started.Add(1)
@@ -207,6 +236,8 @@ func (r *run) read() error {
 func (r *run) store() error {
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 	defer cancel()
+	ctx, release := r.whileConnected(ctx)
+	defer release()
 	revision, err := r.write(ctx, &r.record, r.revision)
 	if err != nil {
 		return err
@@ -265,7 +296,7 @@ func (r *run) after(result []byte, f *fault.Error) error {
 		a.SystemFailures++
 		v = a.afterSystemError()
 	}
-	if !v.again {
+	if !v.again || r.msg.lost() { // no event, no other attempt
 		r.q.counts.failed.Add(1)
 		return r.end(Fail, now, f.Code, messageOf(f), &outcome{fault: f, condition: conditionExhausted})
 	}
@@ -296,6 +327,20 @@ func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
 	}
 	r.q.counts.retried.Add(1)
 	return r.msg.NakWithDelay(max(v.delay, handBack))
+}
+
+// maxLost is how many attempts may end without a word, as with the death of their agent.
+const maxLost = 3
+
+// giveUp fails a request during which agents keep dying: it may be the reason.
+func (r *run) giveUp(now time.Time) error {
+	f := &fault.Error{
+		Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited,
+		Message: fmt.Sprintf("the agent died during %d attempts of this request", r.record.Attempts.Lost),
+	}
+	r.q.counts.failed.Add(1)
+	r.q.cfg.Log.Error("an asynchronous request is given up", zap.String("request_id", r.id), zap.Error(f))
+	return r.end(Fail, now, f.Code, messageOf(f), &outcome{fault: f, condition: conditionExhausted})
 }
 
 // expire discards a request whose time is over.
@@ -392,6 +437,8 @@ func (e *engine) handOver(ctx context.Context, r *Record, revision uint64) error
 func (r *run) done() error {
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 	defer cancel()
+	ctx, release := r.whileConnected(ctx)
+	defer release()
 	if err := r.handOver(ctx, &r.record, r.revision); err != nil {
 		return err
 	}

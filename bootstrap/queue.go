@@ -100,13 +100,32 @@ func (in *instance) openQueue() *queue {
 	})
 	in.queueGauges(q.Queue)
 	if left {
-		go func() {
-			if err := q.Start(in.agent.Base()); err != nil {
-				in.log.Warn("what is left in the queue waits for the next need", zap.Error(err))
-			}
-		}()
+		go in.startQueue(q.Queue)
 	}
 	return q
+}
+
+// Pauses between tries to open the queue at the start.
+const (
+	startPause    = time.Second
+	maxStartPause = time.Minute
+)
+
+// startQueue opens the queue for what was left in it, until that works or the instance stops: nobody may ever need it again.
+func (in *instance) startQueue(q *async.Queue) {
+	base := in.agent.Base()
+	for pause := startPause; ; pause = min(2*pause, maxStartPause) {
+		err := q.Start(base)
+		if err == nil || base.Err() != nil {
+			return
+		}
+		in.log.Warn("what is left in the queue waits until it can be opened", zap.Duration("next_try", pause), zap.Error(err))
+		select {
+		case <-time.After(pause):
+		case <-base.Done():
+			return
+		}
+	}
 }
 
 func (in *instance) queueGauges(q *async.Queue) {

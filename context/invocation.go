@@ -19,7 +19,7 @@ type Invocation struct {
 	MemoryMB int
 	// Tail asks for the last lines of the call's log in the answer.
 	Tail bool
-	// Started, if set, is called when the call has its slot, before the handler runs; it must not block.
+	// Started, if set, is called when the call has its slot, before the handler runs; the call waits for it.
 	Started func() `json:"-"`
 	Async   bool
 }

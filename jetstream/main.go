@@ -23,7 +23,7 @@ var (
 // Exit codes.
 const (
 	exitOK    = 0
-	exitError = 1 // the store cannot be opened, or cannot be written any more
+	exitError = 1 // the store cannot be opened, cannot be written any more, or is gone
 	exitUsage = 2 // not started by the agent
 )
 
@@ -53,7 +53,7 @@ func run(args []string, stdout, stderr *os.File) int {
 	return serve(control, newJournal(stderr))
 }
 
-// serve runs the server until the agent ends it or is gone, or the store cannot be written any more.
+// serve runs the server until the agent ends it or is gone, or the store cannot be written any more or is gone.
 func serve(control *control, log *journal) int {
 	unix.Umask(0o077)
 	signal.Ignore(unix.SIGPIPE) // when the agent is gone stderr is too, and that must not cut the end short
@@ -80,6 +80,10 @@ func serve(control *control, log *journal) int {
 
 	code := exitOK
 	select {
+	case lost := <-newWatch(store, c.Store).gone():
+		// Not an ordinary end: nothing of it may get into what lies there now.
+		log.Errorf("the store %s was removed or replaced while it was in use; lost with it: %s", c.Store, lost)
+		return exitError
 	case <-term:
 	case <-control.gone():
 	case <-log.broken:

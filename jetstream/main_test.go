@@ -347,6 +347,85 @@ func TestWriteError(t *testing.T) {
 	require.Contains(t, r.stderr.String(), "error: the store could not be written")
 }
 
+// The server itself does not notice that its files are gone.
+func TestVanishedStore(t *testing.T) {
+	r := start(t)
+	require.True(t, r.open().Ready)
+	js := r.client()
+	_, err := js.CreateStream(patient(t), jetstream.StreamConfig{Name: "tests", Subjects: []string{"tests.>"}})
+	require.NoError(t, err)
+	for range 3 {
+		_, err := js.Publish(patient(t), "tests.one", nil)
+		require.NoError(t, err)
+	}
+	require.NoError(t, os.RemoveAll(r.config.Store))
+	require.Equal(t, exitError, r.exit())
+	require.Contains(t, r.stderr.String(), "error: the store "+r.config.Store+" was removed or replaced while it was in use; lost with it: messages: 3 of tests\n")
+}
+
+func TestWatch(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	s, err := openStore(&config{Store: store, Password: "secret-password"}, newJournal(io.Discard))
+	require.NoError(t, err)
+	defer s.Shutdown()
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.UserInfo(user, "secret-password"))
+	require.NoError(t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	w := newWatch(s, store)
+	require.True(t, w.intact(), "nothing is stored yet")
+	require.Equal(t, "no messages", w.contents())
+	_, err = js.CreateStream(patient(t), jetstream.StreamConfig{Name: "tests", Subjects: []string{"tests.>"}})
+	require.NoError(t, err)
+	unseen := newWatch(s, store)
+	for range 2 {
+		require.True(t, w.intact())
+	}
+
+	require.NoError(t, os.CopyFS(store+".backup", os.DirFS(store)))
+	require.NoError(t, os.Rename(store, store+".old"))
+	require.False(t, w.intact(), "removed")
+	require.True(t, unseen.intact(), "it could be about to be made")
+	require.False(t, unseen.intact(), "it is not")
+	require.NoError(t, os.Rename(store+".backup", store))
+	require.False(t, w.intact(), "replaced")
+	require.NoError(t, os.RemoveAll(store))
+	require.NoError(t, os.Rename(store+".old", store))
+	require.True(t, w.intact())
+}
+
+// Without the state of a consumer all messages come again; the server alone would refuse to make it anew.
+func TestDamagedConsumer(t *testing.T) {
+	r := start(t)
+	store := r.config.Store
+	for round := range 2 {
+		require.True(t, r.open().Ready)
+		js := r.client()
+		_, err := js.CreateOrUpdateStream(patient(t), jetstream.StreamConfig{Name: "tests", Subjects: []string{"tests.>"}})
+		require.NoError(t, err)
+		if round == 0 {
+			_, err = js.Publish(patient(t), "tests.one", nil)
+			require.NoError(t, err)
+		}
+		c, err := js.CreateOrUpdateConsumer(patient(t), "tests", jetstream.ConsumerConfig{Durable: "run", AckPolicy: jetstream.AckExplicitPolicy})
+		require.NoError(t, err)
+		_, err = c.Next(jetstream.FetchMaxWait(patience))
+		require.NoError(t, err)
+		r.cmd.Process.Signal(unix.SIGTERM)
+		require.Equal(t, exitOK, r.exit())
+		if round == 0 {
+			state := filepath.Join(streamFolder(store), "tests", "obs", "run", "o.dat")
+			require.NoError(t, os.WriteFile(state, []byte("damaged"), 0o600))
+			r = start(t)
+			r.config.Store = store
+		}
+	}
+	to := filepath.Join(store, "damaged", "tests-run")
+	require.Contains(t, r.stderr.String(), "error: the consumer run of tests is damaged: it was moved to "+to+", and is made anew\n")
+	require.FileExists(t, filepath.Join(to, "o.dat"))
+}
+
 func TestLimiter(t *testing.T) {
 	l := limiter{every: time.Second, burst: 2}
 	now := time.Unix(1000, 0)

@@ -41,11 +41,47 @@ func openStore(c *config, log *journal) (*server.Server, error) {
 	s.SetLoggerV2(log, false, false, false)
 	s.Start() // returns when it is done, since it does not listen
 	if s.JetStreamEnabled() && !log.fatal() {
+		setAside(s, c.Store, log)
 		return s, nil
 	}
 	s.Shutdown()
 	s.WaitForShutdown()
 	return nil, errors.New(log.lastError() + probe(c.Store))
+}
+
+// setAside moves what is left of consumers that the server could not read out of its way: it would refuse to make them anew.
+// A consumer knows only what was handed out; without it all that is stored is handed out once more.
+func setAside(s *server.Server, store string, log *journal) {
+	for _, stream := range newWatch(s, store).streams() {
+		read := map[string]bool{}
+		for _, c := range stream.Consumer {
+			read[c.Name] = true
+		}
+		folder := filepath.Join(streamFolder(store), stream.Name, "obs")
+		found, _ := os.ReadDir(folder) // missing: no consumers
+		for _, f := range found {
+			if read[f.Name()] {
+				continue
+			}
+			to := filepath.Join(store, "damaged", stream.Name+"-"+f.Name())
+			if err := moveAside(filepath.Join(folder, f.Name()), to); err != nil {
+				log.Errorf("what is damaged cannot be set aside: %v", err)
+				continue
+			}
+			log.Errorf("the consumer %s of %s is damaged: it was moved to %s, and is made anew", f.Name(), stream.Name, to)
+		}
+	}
+}
+
+// moveAside replaces what was moved there before.
+func moveAside(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
 }
 
 // probe repeats the server's own test of the folder, whose error it does not tell. Empty if that works now.

@@ -1,0 +1,126 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// errCut says that the connection was lost while an answer was awaited: the server has forgotten who asked.
+var errCut = errors.New("the connection to the queue was lost before the answer came")
+
+// whileConnected returns a context that also ends, with errCut, when the connection is lost. Of one that is lost already the
+// next one counts: what is sent meanwhile waits for it.
+func (e *engine) whileConnected(ctx context.Context) (context.Context, context.CancelFunc) {
+	e.mu.Lock()
+	link := e.link
+	e.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(link, func() { cancel(errCut) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// followConnection ends the link with each loss of the connection.
+func (e *engine) followConnection(lost <-chan nats.Status) {
+	for {
+		select {
+		case <-lost:
+			e.mu.Lock()
+			e.cut()
+			e.link, e.cut = context.WithCancel(e.ctx)
+			e.mu.Unlock()
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// restore makes the streams again if the store has lost them: somebody removed the folder. What they held is lost, but for
+// the configurations in force. It is called with every new connection.
+func (e *engine) restore() {
+	ctx, cancel := context.WithTimeout(e.ctx, openTimeout)
+	defer cancel()
+	ctx, release := e.whileConnected(ctx)
+	defer release()
+	_, err := e.js.Stream(ctx, streamName(e.prefix)+"_events")
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return
+	}
+	e.q.cfg.Log.Error("the queue's store is empty: requests, records and notifications that were in it are lost")
+	e.epoch.Add(1)
+	anew := &engine{q: e.q, js: e.js, prefix: e.prefix} // the handles of e go by name, and others are using them
+	if err = anew.prepare(ctx); err == nil {
+		err = e.keepConfigurations(ctx)
+	}
+	if err != nil && e.ctx.Err() == nil {
+		e.q.cfg.Log.Error("the queue cannot be made again", zap.Error(err))
+	}
+}
+
+// keepConfigurations stores what is in force once more. Revisions begin anew.
+func (e *engine) keepConfigurations(ctx context.Context) error {
+	e.mu.Lock()
+	kept := e.inForce
+	e.inForce = map[string]inForce{}
+	e.mu.Unlock()
+	for key, f := range kept {
+		if f.configuration == nil {
+			continue
+		}
+		text, err := json.Marshal(f.configuration)
+		if err != nil {
+			return err
+		}
+		revision, err := e.configs.Put(ctx, key, text)
+		if err != nil {
+			return fmt.Errorf("configuration in force: %w", err)
+		}
+		e.follow(key, f.configuration, revision)
+	}
+	return nil
+}
+
+// message is one with the store that it came from. In another store its number is another message's, which no word
+// about this one may reach.
+type message struct {
+	jetstream.Msg
+	engine *engine
+	epoch  int64
+}
+
+// errLost says that the store a message came from is gone.
+var errLost = errors.New("the store of this message is gone")
+
+func (m *message) lost() bool { return m.epoch != m.engine.epoch.Load() }
+
+// say sends word to the store, unless it is gone.
+func (m *message) say(word func() error) error {
+	if m.lost() {
+		return errLost
+	}
+	return word()
+}
+
+// DoubleAck implements jetstream.Msg, and so do the next ones.
+func (m *message) DoubleAck(ctx context.Context) error {
+	return m.say(func() error { return m.Msg.DoubleAck(ctx) })
+}
+
+func (m *message) NakWithDelay(delay time.Duration) error {
+	return m.say(func() error { return m.Msg.NakWithDelay(delay) })
+}
+
+func (m *message) InProgress() error { return m.say(m.Msg.InProgress) }
+
+func (m *message) TermWithReason(reason string) error {
+	return m.say(func() error { return m.Msg.TermWithReason(reason) })
+}

@@ -1,0 +1,137 @@
+package async
+
+import (
+	"context"
+	"gantry/fault"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+)
+
+// exchanged is a server that a test replaces, as the child is by its next process.
+type exchanged struct{ atomic.Pointer[server.Server] }
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (x *exchanged) InProcessConn() (net.Conn, error) { return x.Load().InProcessConn() }
+
+func (x *exchanged) by(s *server.Server) {
+	x.Swap(s).Shutdown()
+}
+
+func on(x *exchanged) func(*Config) {
+	return func(c *Config) {
+		c.Connect = func(_ context.Context, options ...nats.Option) (*nats.Conn, error) {
+			return nats.Connect("", append(options, nats.InProcessServer(x))...)
+		}
+		c.Log = zap.NewNop() // it has an error, as it should
+	}
+}
+
+// TestRestore: the store is gone, with what was in it. The queue goes on with a new one, in which no word about what the old
+// one had handed out counts.
+func TestRestore(t *testing.T) {
+	gates := map[string]chan struct{}{"old": make(chan struct{}), "new": make(chan struct{})}
+	f := &testFunction{answer: func(_ int, _ *fncontext.Invocation, event string) *fault.Error {
+		<-gates[event]
+		return nil
+	}}
+	x := &exchanged{}
+	x.Store(startServer(t, t.TempDir()))
+	q := open(t, x.Load(), f, on(x))
+	c, err := ParseConfiguration([]byte(`{"max_async_retry_attempts":2}`))
+	require.NoError(t, err)
+	set, err := q.SetConfiguration(t.Context(), "latest", "", "urn", c)
+	require.NoError(t, err)
+	old := accept(t, q, "old")
+	waitStatus(t, q, old, Running)
+
+	x.by(startServer(t, t.TempDir()))
+	id := ""
+	require.Eventually(t, func() bool {
+		id, err = q.Accept(t.Context(), &Event{Body: []byte("new"), Version: "latest"})
+		return err == nil
+	}, patience, 5*time.Millisecond)
+	waitStatus(t, q, id, Running)
+	close(gates["old"])
+	waitStatus(t, q, old, Success)
+	require.Never(t, func() bool { n, _ := q.Depth(); return n != 1 }, 2*depthAge, depthAge/4, "the new event has the old one's number")
+	close(gates["new"])
+	waitStatus(t, q, id, Success)
+	require.Equal(t, 2, f.calls())
+
+	again := open(t, x.Load(), f, on(x))
+	kept, err := again.Configuration(t.Context(), "latest", "")
+	require.NoError(t, err)
+	require.Equal(t, set, kept)
+	changed, err := q.SetConfiguration(t.Context(), "latest", "", "urn", c)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		seen, err := q.Configuration(t.Context(), "latest", "")
+		return err == nil && seen == changed
+	}, patience, time.Millisecond)
+}
+
+// TestWhileConnected: nobody waits for an answer of a server that is gone.
+func TestWhileConnected(t *testing.T) {
+	x := &exchanged{}
+	x.Store(startServer(t, t.TempDir()))
+	q := open(t, x.Load(), &testFunction{}, on(x))
+	require.NoError(t, q.Start(t.Context()))
+	for range 3 {
+		require.Eventually(t, q.open.conn.IsConnected, patience, time.Millisecond)
+		ctx, release := q.open.whileConnected(t.Context())
+		defer release()
+		x.by(startServer(t, t.TempDir()))
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), errCut)
+	}
+	ctx, release := q.open.whileConnected(t.Context())
+	release()
+	<-ctx.Done()
+	require.Equal(t, context.Canceled, context.Cause(ctx))
+}
+
+// TestLostAttempts: a request during which agents keep dying runs a bounded number of times.
+func TestLostAttempts(t *testing.T) {
+	for lost, want := range []Status{Success, Success, Fail} {
+		s, f := startServer(t, t.TempDir()), &testFunction{}
+		dead := open(t, s, f)
+		dead.Pause()
+		id := accept(t, dead, "{}")
+		_, err := dead.open.write(t.Context(), &Record{RequestID: id, Status: Running, Attempts: attempts{Started: lost + 1, Lost: lost}}, 0)
+		require.NoError(t, err)
+		r := waitStatus(t, open(t, s, f), id, want)
+		require.Equal(t, lost+1, r.Attempts.Lost)
+		if want == Fail {
+			require.Equal(t, fault.CodeExited, r.ErrorCode)
+			require.Contains(t, r.ErrorMessage, "the agent died during 3 attempts")
+			require.Zero(t, f.calls())
+		}
+	}
+}
+
+// redelivered is a message that is under way already; nothing may be done with it.
+type redelivered struct {
+	jetstream.Msg
+	subject string
+}
+
+// Subject implements jetstream.Msg.
+func (r redelivered) Subject() string { return r.subject }
+
+func TestRequestIsLookedAfterOnce(t *testing.T) {
+	e := &engine{}
+	e.underWay.Store("id", nil)
+	e.handle(&message{Msg: redelivered{subject: "gantry.key.event.id"}})
+	_, still := e.underWay.Load("id")
+	require.True(t, still)
+}

@@ -1,0 +1,96 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAgentKilled: what a killed agent had under way runs at the other one.
+func TestAgentKilled(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	f := newFunction(t, c, "hello")
+	a, b := f.newAgent("a", nil), f.newAgent("b", nil)
+	l := newLoad(f, a, b)
+	l.waitCount(500)
+	held := l.hold(a, 5)
+	a.kill()
+	killed := time.Now()
+	l.waitCount(2000)
+	l.stop()
+	drained := l.drained(b)
+	moved := time.Duration(0)
+	for _, id := range held {
+		runs := f.runs()[id]
+		last := runs[len(runs)-1]
+		require.Equal(t, "b", last.agent, id)
+		moved = max(moved, last.at.Sub(killed))
+	}
+	l.check("what was under way ran at the other agent after "+round(moved).String(), "drained after "+round(drained).String())
+}
+
+// TestLeaderKilled: the server that leads the queue dies, and comes back. Every outcome reaches its destination as well.
+func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	f := newFunction(t, c, "hello")
+	a, b := f.newAgent("a", nil), f.newAgent("b", nil)
+	configure(a, b, `{"destination_config":{"on_success":{"destination":"OBS","param":"{\"bucket\":\"done\"}"}}}`)
+	l := newLoad(f, a, b)
+	l.waitCount(1000)
+	victim := c.leader("_events")
+	victim.kill()
+	killed := time.Now()
+	recovery := l.recovered(killed, a, b)
+	l.waitCount(l.count() + 500)
+	victim.start()
+	l.waitCount(l.count() + 500)
+	c.waitWhole()
+	l.stop()
+	drained := l.drained(a)
+	eventually(t, func() bool { return f.notified() == l.count() }, "%d notifications", l.count())
+	l.check("accepted again at both after "+round(recovery).String(), "drained after "+round(drained).String())
+}
+
+// TestQuorumLost: two of three servers die. Nothing is accepted then, and everything is answered. When they are back, nobody
+// has to restart an agent.
+func TestQuorumLost(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	f := newFunction(t, c, "hello")
+	a, b := f.newAgent("a", nil), f.newAgent("b", nil)
+	l := newLoad(f, a, b)
+	l.waitCount(1000)
+	id := l.add(a, "{}")
+	c.servers[0].kill()
+	c.servers[1].kill()
+	killed := time.Now()
+	for _, x := range []*agent{a, b} {
+		l.waitRefused(x, killed)
+	}
+	for _, ask := range []struct{ method, path, body string }{
+		{"POST", "invocations-async", `{}`},
+		{"POST", "cancel", `{"request_id":"` + id + `"}`},
+		{"PUT", "async-invoke-config", `{}`},
+	} {
+		began := time.Now()
+		got := a.request(ask.method, ask.path, ask.body)
+		t.Logf("without a quorum %s %s: %d %s, after %s", ask.method, ask.path, got.status, got.body, round(time.Since(began)))
+		require.Equal(t, 503, got.status, got.body)
+		require.Contains(t, got.body, "asynchronous invocation is not available")
+	}
+	require.Equal(t, 200, a.request("POST", "invocations", "{}").status, "synchronous calls go on")
+	c.servers[0].start()
+	c.servers[1].start()
+	back := time.Now()
+	recovery := l.recovered(back, a, b)
+	l.waitCount(max(2000, l.count()+500))
+	l.stop()
+	configure(a, b, `{"max_async_retry_attempts":2}`)
+	configure(b, a, `{"max_async_retry_attempts":3}`)
+	drained := l.drained(a)
+	l.check(fmt.Sprintf("accepted again at both %s after the servers were back", round(recovery)), "drained after "+round(drained).String())
+}

@@ -1,0 +1,321 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+// load sends events for as long as it runs, whatever dies meanwhile, and notes what became of them.
+type load struct {
+	t    *testing.T
+	fn   *function
+	stop func()
+
+	mu       sync.Mutex
+	accepted map[string]bool
+	accepts  []accept // in the order of their answers
+	refused  map[string]int
+	silent   int // requests without an answer: their agent was killed
+	slowest  time.Duration
+	// refusedAt is the start of the latest request that an agent has refused.
+	refusedAt map[string]time.Time
+}
+
+// accept is when an agent accepted something.
+type accept struct {
+	at    time.Time
+	agent string
+}
+
+const (
+	// senders is how many callers each agent has.
+	senders = 4
+	// perSecond is how much all of an agent's callers send: agents can run it as well on a busy machine, so that a test ends
+	// when its subject does, and not with the queue that it has left.
+	perSecond = 100
+)
+
+// newLoad sends events to each of the agents, each with some callers of its own.
+func newLoad(f *function, agents ...*agent) *load {
+	l := &load{t: f.t, fn: f, accepted: map[string]bool{}, refused: map[string]int{}, refusedAt: map[string]time.Time{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var callers sync.WaitGroup
+	for _, a := range agents {
+		for range senders {
+			callers.Go(func() {
+				for pace := time.NewTicker(senders * time.Second / perSecond); ctx.Err() == nil; <-pace.C {
+					l.send(ctx, a)
+				}
+			})
+		}
+	}
+	l.stop = sync.OnceFunc(func() { cancel(); callers.Wait() })
+	f.t.Cleanup(l.stop)
+	return l
+}
+
+var varying = regexp.MustCompile(`[0-9a-f-]{36}|127\.0\.0\.1:\d+`)
+
+// send makes one request. A caller that is refused waits a moment, as a caller would.
+func (l *load) send(ctx context.Context, a *agent) {
+	began := time.Now()
+	got, err := a.ask("POST", "invocations-async", "{}")
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slowest = max(l.slowest, now.Sub(began))
+	switch id := requestID(got); {
+	case err != nil:
+		l.silent++
+	case got.status == 202 && id != "":
+		l.accepted[id] = true
+		l.accepts = append(l.accepts, accept{now, a.name})
+		return
+	default:
+		l.refusedAt[a.name] = began
+		l.refused[fmt.Sprintf("%d %s", got.status, varying.ReplaceAllString(got.body, "…"))]++
+	}
+	l.mu.Unlock()
+	select {
+	case <-time.After(50 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+}
+
+// add sends one event more, which has to be accepted and to end with SUCCESS.
+func (l *load) add(a *agent, event string) string {
+	l.t.Helper()
+	id := a.accept(event)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accepted[id] = true
+	l.accepts = append(l.accepts, accept{time.Now(), a.name})
+	return id
+}
+
+// hold sends events whose runs at an agent do not end, until so many are under way there; at another agent they are over at
+// once. It returns those that are held.
+func (l *load) hold(a *agent, n int) (held []string) {
+	l.t.Helper()
+	sent := map[string]bool{}
+	eventually(l.t, func() bool {
+		sent[l.add(a, `{"hold":"`+a.name+`"}`)] = true
+		held = held[:0]
+		for id, runs := range l.fn.runs() {
+			if sent[id] && runs[0].agent == a.name {
+				held = append(held, id)
+			}
+		}
+		return len(held) >= n
+	}, "agent %s to hold %d requests", a.name, n)
+	return held
+}
+
+// waitRefused waits until an agent has refused something that it was asked for after a moment.
+func (l *load) waitRefused(a *agent, after time.Time) {
+	l.t.Helper()
+	eventually(l.t, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.refusedAt[a.name].After(after)
+	}, "agent %s to refuse", a.name)
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.accepted)
+}
+
+// waitCount waits until so many have been accepted.
+func (l *load) waitCount(n int) {
+	l.t.Helper()
+	eventually(l.t, func() bool { return l.count() >= n }, "%d requests to be accepted", n)
+}
+
+// after is how long it took from a moment until an agent accepted something; any agent if none is named. ok is false as
+// long as none did.
+func (l *load) after(at time.Time, agents ...*agent) (took time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, x := range l.accepts {
+		if x.at.After(at) && (len(agents) == 0 || slices.ContainsFunc(agents, func(a *agent) bool { return a.name == x.agent })) {
+			return x.at.Sub(at), true
+		}
+	}
+	return 0, false
+}
+
+// recovered waits until each of the agents has accepted something after a moment, and returns how long the last one took.
+func (l *load) recovered(at time.Time, agents ...*agent) (took time.Duration) {
+	l.t.Helper()
+	for _, a := range agents {
+		eventually(l.t, func() bool {
+			d, ok := l.after(at, a)
+			took = max(took, d)
+			return ok
+		}, "agent %s to accept again", a.name)
+	}
+	return took
+}
+
+// gap is the longest time without an accept.
+func (l *load) gap() (longest time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := 1; i < len(l.accepts); i++ {
+		longest = max(longest, l.accepts[i].at.Sub(l.accepts[i-1].at))
+	}
+	return longest
+}
+
+// drained waits until an agent knows of nothing that waits or runs.
+func (l *load) drained(a *agent) time.Duration {
+	l.t.Helper()
+	began := time.Now()
+	var got answer
+	eventually(l.t, func() bool {
+		got = a.request("GET", "active-async-invocations?limit=1", "")
+		return got.status == 200 && strings.Contains(got.body, `"count":0,`)
+	}, "requests are left: %s", &got.body)
+	return time.Since(began)
+}
+
+// run is one line of the function's own notes.
+type run struct {
+	at    time.Time
+	agent string
+}
+
+// runs reads the notes, by request id.
+func (f *function) runs() map[string][]run {
+	f.t.Helper()
+	file, err := os.Open(filepath.Join(f.folder, "runs"))
+	require.NoError(f.t, err)
+	defer file.Close()
+	all := map[string][]run{}
+	scanner := bufio.NewScanner(file)
+	for scanner.Scan() {
+		fields := strings.Fields(scanner.Text())
+		if len(fields) != 3 {
+			continue // a line that a kill cut off
+		}
+		millis, err := strconv.ParseInt(fields[0], 10, 64)
+		require.NoError(f.t, err)
+		all[fields[1]] = append(all[fields[1]], run{time.UnixMilli(millis), fields[2]})
+	}
+	require.NoError(f.t, scanner.Err())
+	return all
+}
+
+// records reads the agents' bucket: the platform API rounds times to seconds.
+func (c *cluster) records() (map[string]record, error) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	info := c.stream("_records")
+	if info == nil {
+		return nil, errNoRecords
+	}
+	bucket, err := c.js.KeyValue(ctx, strings.TrimPrefix(info.Config.Name, "KV_"))
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = watcher.Stop() }()
+	all := map[string]record{}
+	for {
+		select {
+		case entry := <-watcher.Updates():
+			if entry == nil {
+				return all, nil
+			}
+			var r record
+			if err := json.Unmarshal(entry.Value(), &r); err != nil {
+				return nil, err
+			}
+			all[entry.Key()] = r
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// check holds the function's own notes against what was accepted and recorded, and logs the figures. It
+// returns how many runs each agent had.
+func (l *load) check(remarks ...string) (by map[string]int) {
+	l.t.Helper()
+	l.stop()
+	var records map[string]record
+	open := 0
+	eventually(l.t, func() bool { // a server that lists them may lag behind a moment
+		open = 0
+		var err error
+		records, err = l.fn.cluster.records()
+		for id := range l.accepted {
+			if records[id].Status != "SUCCESS" {
+				open++
+			}
+		}
+		return err == nil && open == 0
+	}, "every record to be SUCCESS; %d are not", &open)
+	lost, twice, late := 0, 0, 0
+	by = map[string]int{}
+	all := l.fn.runs()
+	for id, runs := range all {
+		for _, r := range runs {
+			by[r.agent]++
+			// Times in the record are exact, those of the function whole milliseconds, rounded down.
+			if end := records[id].End; !end.IsZero() && r.at.After(end) {
+				late++
+			}
+		}
+		if len(runs) > 1 {
+			twice++
+		}
+	}
+	for id := range l.accepted {
+		if len(all[id]) == 0 {
+			lost++
+		}
+	}
+	l.t.Logf("%d accepted, refused %s, %d without an answer; lost %d, ran more than once %d, run after the outcome %d; runs %v; longest gap %s, slowest answer %s%s",
+		len(l.accepted), l.refusals(), l.silent, lost, twice, late, by, round(l.gap()), round(l.slowest), strings.Join(append([]string{""}, remarks...), "; "))
+	require.Zero(l.t, lost, "lost")
+	require.Zero(l.t, late, "run after the outcome was recorded")
+	for text := range l.refused {
+		require.Regexp(l.t, `^503 .*FSS\.0503.*asynchronous invocation is not available`, text)
+	}
+	return by
+}
+
+func (l *load) refusals() string {
+	if len(l.refused) == 0 {
+		return "0"
+	}
+	var all []string
+	for _, text := range slices.Sorted(maps.Keys(l.refused)) {
+		all = append(all, fmt.Sprintf("%d × %s", l.refused[text], text))
+	}
+	return strings.Join(all, ", ")
+}
+
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
