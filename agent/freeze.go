@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"gantry/runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -47,26 +48,32 @@ func (a *Agent) freeze(uses int) {
 		return
 	}
 	a.frozen = true
-	a.signalAll(unix.SIGSTOP)
+	a.cfg.Log.Debug("freeze rehearsal: stopped")
+	for _, w := range a.workers { // and none that still starts: its time would run out
+		if w != nil {
+			a.signal(w, unix.SIGSTOP)
+		}
+	}
+	a.cfg.Freeze.Signal(unix.SIGSTOP)
 }
 
 // thaw continues everything; called with mu held, before anything is asked of a worker or an extension.
 func (a *Agent) thaw() {
-	if a.frozen {
-		a.frozen = false
-		a.signalAll(unix.SIGCONT)
+	if !a.frozen {
+		return
 	}
+	a.frozen = false
+	a.cfg.Log.Debug("freeze rehearsal: continued")
+	for w := range a.live {
+		a.signal(w, unix.SIGCONT)
+	}
+	a.cfg.Freeze.Signal(unix.SIGCONT)
 }
 
-// signalAll is called with mu held.
-func (a *Agent) signalAll(sig unix.Signal) {
-	a.cfg.Log.Debug("freeze rehearsal", zap.String("signal", unix.SignalName(sig)))
-	for w := range a.live {
-		if err := w.Signal(sig); err != nil {
-			a.cfg.Log.Warn("worker not signalled", zap.Error(err))
-		}
+func (a *Agent) signal(w *runtime.Worker, sig unix.Signal) {
+	if err := w.Signal(sig); err != nil {
+		a.cfg.Log.Warn("worker not signalled", zap.String("signal", unix.SignalName(sig)), zap.Error(err))
 	}
-	a.cfg.Freeze.Signal(sig)
 }
 
 // Frozen reports whether the processes are stopped. For metrics.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"gantry/extension"
 	"gantry/fault"
+	"gantry/logger"
+	"time"
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
@@ -34,11 +36,14 @@ func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
 	if !loopback(ln.Addr()) {
 		return nil, errors.Join(fmt.Errorf("extension listener: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT", cfg.Addr), ln.Close())
 	}
-	e := &extensionAPI{cfg}
+	e := &extensionAPI{ExtensionConfig: cfg}
 	return newServer("extension", ln, extensionBodyLimit, cfg.Log, e.refuse, checkOrigin(e.refuse, e.route)), nil
 }
 
-type extensionAPI struct{ *ExtensionConfig }
+type extensionAPI struct {
+	*ExtensionConfig
+	refusals logger.Limit // any process beside the function can cause one, as often as it likes
+}
 
 func (e *extensionAPI) route(ctx *fasthttp.RequestCtx) {
 	register := bytes.Equal(ctx.Path(), []byte("/extension/register"))
@@ -73,7 +78,7 @@ func (e *extensionAPI) register(ctx *fasthttp.RequestCtx) {
 func (e *extensionAPI) subscribe(ctx *fasthttp.RequestCtx) {
 	if err := e.Host.Subscribe(string(ctx.Request.Header.Peek("FunctionGraph-Extension-Name")), ctx.Request.Body()); err != nil {
 		f := fault.From(err)
-		e.Log.Info("telemetry subscription refused", zap.String("type", f.Type), zap.String("message", f.Message))
+		e.remark("telemetry subscription refused", f)
 		ctx.Response.SetStatusCode(functionStatus[f.Kind])
 		ctx.Response.Header.SetContentType(contentJSON)
 		ctx.Response.SetBodyRaw(f.Text(true))
@@ -84,8 +89,21 @@ func (e *extensionAPI) subscribe(ctx *fasthttp.RequestCtx) {
 }
 
 func (e *extensionAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
-	e.Log.Info("extension request refused", zap.String("type", f.Type), zap.String("message", f.Message))
+	e.remark("extension request refused", f)
 	e.answer(ctx, functionStatus[f.Kind], f.Type, f.Message)
+}
+
+// remark logs a refusal, unless there are too many.
+func (e *extensionAPI) remark(what string, f *fault.Error) {
+	left, ok := e.refusals.Take(time.Now())
+	if !ok {
+		return
+	}
+	fields := []zap.Field{zap.String("type", f.Type), zap.String("message", f.Message)}
+	if left > 0 {
+		fields = append(fields, zap.Int64("not_logged", left))
+	}
+	e.Log.Info(what, fields...)
 }
 
 // registered is the answer to a registration, good or bad; errorInfo is always there.

@@ -71,6 +71,15 @@ type facts struct {
 // would be right.
 func load(environ []string, flags map[string]string, f facts) (*config, error) {
 	env := variables(environ)
+	c, err := read(environ, env, flags, f)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.resolve(env, f)
+}
+
+// read is the part of load that needs no function: every setting by itself. env has the variables of environ.
+func read(environ []string, env, flags map[string]string, f facts) (*config, error) {
 	c := &config{environment: environ, trust: f.pid == 1, addr: "127.0.0.1:8000"}
 	if f.pid == 1 {
 		c.addr = ":8000"
@@ -98,7 +107,7 @@ func load(environ []string, flags map[string]string, f facts) (*config, error) {
 			c.secretNames = append(c.secretNames, s.env)
 		}
 	}
-	return c, c.resolve(env, f)
+	return c, nil
 }
 
 // variables turns a list of NAME=value into a map.

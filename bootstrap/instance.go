@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	fncontext "gantry/context"
 )
@@ -83,7 +84,7 @@ func (in *instance) agentConfig() *agent.Config {
 	cgroups.Delegate()
 	var freeze *agent.Freeze
 	if c.freeze {
-		freeze = &agent.Freeze{Quiet: in.quiet, Signal: in.host.Signal}
+		freeze = &agent.Freeze{Quiet: in.quiet, Signal: in.freeze}
 	}
 	return &agent.Config{
 		Runtime: &runtime.Config{
@@ -120,6 +121,12 @@ func (in *instance) gauges() {
 	m.Gauge(fmt.Sprintf("gantry_build_info{version=%q,commit=%q,go=%q}", b.Version, b.Commit, b.Go), func() float64 { return 1 })
 }
 
+// freeze stops the extensions, or lets them go on.
+func (in *instance) freeze(sig unix.Signal) {
+	in.stream.Freeze(sig == unix.SIGSTOP)
+	in.host.Signal(sig)
+}
+
 // quiet waits until notifications are answered and events delivered, or ctx ends.
 func (in *instance) quiet(ctx context.Context) {
 	in.host.Quiet(ctx)
@@ -134,6 +141,9 @@ func (in *instance) close(deadline time.Time, reason string) {
 	quiet, cancel := context.WithDeadline(context.Background(), deadline.Add(-left/2))
 	defer cancel()
 	in.quiet(quiet)
+	if quiet.Err() != nil {
+		in.log.Warn("the extensions are stopped before they have taken everything: calls or telemetry they were to be told of are left")
+	}
 	in.host.Stop(deadline.Add(-left/8), reason)
 	last, cancelLast := context.WithDeadline(context.Background(), deadline.Add(-left/16))
 	defer cancelLast()

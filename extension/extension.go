@@ -42,15 +42,8 @@ func Discover(dirs []string) ([]Script, error) {
 			return nil, fmt.Errorf("extension folder: %w", err)
 		}
 		for _, e := range entries {
-			if !strings.HasPrefix(e.Name(), "extension") {
-				continue
-			}
-			info, err := os.Stat(filepath.Join(dir, e.Name())) // follows links, as exec does
-			if err != nil || !info.Mode().IsRegular() {
-				continue
-			}
-			s := Script{Name: e.Name(), Path: filepath.Join(dir, e.Name()), Executable: info.Mode()&0o111 != 0}
-			if !s.Executable && !strings.HasSuffix(s.Name, ".sh") {
+			s, err := Inspect(filepath.Join(dir, e.Name()))
+			if err != nil {
 				continue
 			}
 			if other, twice := seen[s.Name]; twice {
@@ -68,6 +61,26 @@ func Discover(dirs []string) ([]Script, error) {
 		return nil, fmt.Errorf("%d extensions, at most %d are possible: %s", len(found), Slots, strings.Join(names, ", "))
 	}
 	return found, nil
+}
+
+// Inspect says how the agent starts the file at path. The error says why Discover passes it over, and what would be right;
+// name and path are filled in nevertheless.
+func Inspect(path string) (Script, error) {
+	s := Script{Name: filepath.Base(path), Path: path}
+	info, err := os.Stat(path) // follows links, as exec does
+	if err != nil {
+		return s, err
+	}
+	s.Executable = info.Mode()&0o111 != 0
+	switch {
+	case !info.Mode().IsRegular():
+		return s, fmt.Errorf("%s is no file", s.Name)
+	case !strings.HasPrefix(s.Name, "extension"):
+		return s, fmt.Errorf("%s is not called extension…, so the agent passes it over", s.Name)
+	case !s.Executable && !strings.HasSuffix(s.Name, ".sh"):
+		return s, fmt.Errorf("%s lacks the execute bit, and is not called ….sh, so the agent passes it over", s.Name)
+	}
+	return s, nil
 }
 
 // ParseAddress checks the address an extension registers with. It must be literally 127.0.0.1 and a port from 8081 to

@@ -41,6 +41,9 @@ type Config struct {
 	Stream *telemetry.Stream
 	// Costs keeps what each extension cost each call, for Costs.
 	Costs bool
+	// Observer is told what happens, ListLeft asks for process.Process.Left. Both are for tools.
+	Observer Observer
+	ListLeft bool
 }
 
 // Host owns the slots. Use NewHost.
@@ -70,7 +73,9 @@ type Host struct {
 	// outstanding are notifications that are queued or under way; listener is the telemetry subscriber's place.
 	outstanding atomic.Int64
 	listener    *listener
+	refusals    logger.Limit // of registrations, as events
 	deliveries  sync.WaitGroup
+	lives       sync.WaitGroup // of those that were started, and of starts to come
 }
 
 // extension is one extension by name: started here, registered, or both.
@@ -133,13 +138,14 @@ func (h *Host) start(s Script, a *attempts) {
 	cmd := &process.Command{
 		Name: s.Name, Path: s.Path, Args: []string{s.Path}, Dir: filepath.Dir(s.Path),
 		Env: append([]string{"EXTENSION_API_ADDR=" + h.apiAddr, "EXTENSION_ROOT=" + filepath.Dir(filepath.Dir(s.Path))}, h.cfg.Env...),
-		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, Output: func(stream string, r *os.File) { h.output(e, stream, r) },
+		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, ListLeft: h.cfg.ListLeft, Output: func(stream string, r *os.File) { h.output(e, stream, r) },
 	}
 	if !s.Executable {
 		h.cfg.Log.Warn("extension lacks the execute bit: /bin/sh runs it", zap.String("extension", s.Name))
 		cmd.Path, cmd.Args = "/bin/sh", []string{"/bin/sh", s.Path}
 	}
 	proc, err := h.cfg.Supervisor.Start(cmd)
+	h.cfg.Observer.started(s, proc, err)
 	if err != nil {
 		h.cfg.Log.Error("extension not started", zap.String("extension", s.Name), zap.Error(err))
 		h.state(s.Name, telemetry.StateExited, err.Error())
@@ -153,7 +159,7 @@ func (h *Host) start(s Script, a *attempts) {
 	if stopping { // a restart that came too late
 		_ = proc.Kill() // whoever does not die is found by the supervisor's end
 	}
-	go h.watch(s, e, a)
+	h.lives.Go(func() { h.watch(s, e, a) })
 }
 
 func (h *Host) output(e *extension, stream string, r *os.File) {
@@ -188,7 +194,7 @@ func (h *Host) watch(s Script, e *extension, a *attempts) {
 		fields := []zap.Field{zap.String("extension", e.name), zap.String("exit", exit)}
 		if again {
 			h.cfg.Log.Error("extension ended; it is started anew", append(fields, zap.Duration("in", pause))...)
-			go h.restart(s, a, pause)
+			h.lives.Go(func() { h.restart(s, a, pause) })
 		} else {
 			h.cfg.Log.Error("extension ended; the function runs on without it", fields...)
 		}
@@ -301,10 +307,10 @@ func (h *Host) lost(s *slot) {
 // *fault.Error, is for those that are required.
 func (h *Host) WaitReady(ctx context.Context) error {
 	h.await(ctx)
-	if h.missing.Load() == 0 || ctx.Err() != nil {
-		return nil
+	if h.missing.Load() > 0 && ctx.Err() == nil {
+		return h.whoIsMissing(fault.Init)
 	}
-	return h.whoIsMissing(fault.Init)
+	return nil
 }
 
 func (h *Host) await(ctx context.Context) {
@@ -373,13 +379,14 @@ func (h *Host) Stop(deadline time.Time, reason string) {
 		})
 	}
 	ending.Wait()
-	delivered := make(chan struct{})
+	over := make(chan struct{})
 	go func() {
+		h.lives.Wait()
 		h.deliveries.Wait()
-		close(delivered)
+		close(over)
 	}()
 	select { // one that never answers holds its delivery for replyTimeout, which may be longer than we have
-	case <-delivered:
+	case <-over:
 	case <-ctx.Done():
 	}
 }

@@ -3,6 +3,8 @@ package extension
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"gantry/process"
 	"sync"
 	"time"
@@ -144,8 +146,16 @@ func (s *slot) tellShutdown(body []byte, limit time.Time) {
 		Addr: s.addr.String(), MaxConns: 1, MaxResponseBodySize: 64 << 10, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
 	}
 	defer client.CloseIdleConnections()
+	began := time.Now()
 	err := client.DoDeadline(req, resp, limit)
-	if err != nil || resp.StatusCode()/100 != 2 {
-		s.host.cfg.Log.Warn("extension was not told of the shutdown", zap.String("extension", s.name), zap.Int("status", resp.StatusCode()), zap.Error(err))
+	if errors.Is(err, fasthttp.ErrBodyTooLarge) { // only the status counts
+		err = nil
+	}
+	if err == nil && resp.StatusCode()/100 != 2 {
+		err = fmt.Errorf("status %d", resp.StatusCode())
+	}
+	s.host.cfg.Observer.told(s.name, began, err)
+	if err != nil {
+		s.host.cfg.Log.Warn("extension was not told of the shutdown", zap.String("extension", s.name), zap.Error(err))
 	}
 }

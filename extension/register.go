@@ -6,6 +6,7 @@ import (
 	"gantry/fault"
 	"gantry/telemetry"
 	"strings"
+	"time"
 )
 
 // Error types of a refused registration, as they appear in errorInfo.errorType. The platform documents none.
@@ -53,16 +54,33 @@ func (r *Registration) options() (*options, error) {
 	return o, nil
 }
 
+// Wants says which messages the registration asks for, and whether calls wait for the answers. Of a registration that is
+// refused for its headers it says no three times.
+func (r *Registration) Wants() (invoke, shutdown, sync bool) {
+	o, err := r.options()
+	if err != nil {
+		return false, false, false
+	}
+	return o.invoke, o.shutdown, o.sync
+}
+
 const maxName = 255
 
 // Register gives the extension its slot. The same name with the same address may come again and again. Errors are
 // *fault.Error with one of the types above.
 func (h *Host) Register(r Registration) error {
 	err := h.register(&r)
-	if f := (*fault.Error)(nil); errors.As(err, &f) {
+	h.cfg.Observer.registered(r, err)
+	if f := (*fault.Error)(nil); errors.As(err, &f) && h.tellsRefusal() {
 		h.state(strings.ToValidUTF8(r.Name[:min(len(r.Name), maxName)], ""), telemetry.StateRefused, f.Type)
 	}
 	return err
+}
+
+// tellsRefusal bounds what refusals become events: they must not crowd out others.
+func (h *Host) tellsRefusal() bool {
+	_, ok := h.refusals.Take(time.Now())
+	return ok
 }
 
 func (h *Host) register(r *Registration) error {
@@ -98,7 +116,7 @@ func (h *Host) register(r *Registration) error {
 		return refuse(fault.Conflict, TypeAlreadyRegistered, fmt.Sprintf("%s is registered with %s", name, e.slot.addr))
 	case h.registered() == Slots:
 		return refuse(fault.Conflict, TypeTooMany, fmt.Sprintf("%d extensions are registered, which is the limit", Slots))
-	case h.listener != nil && h.listener.port == addr.Port() && h.listener.owner != name:
+	case h.listening() != nil && h.listener.port == addr.Port() && h.listener.owner != name:
 		return refuse(fault.Conflict, TypeAddressInUse, fmt.Sprintf("%s is where telemetry goes", addr))
 	case h.slots[slotOf(addr)] != nil:
 		return refuse(fault.Conflict, TypeAddressInUse, fmt.Sprintf("%s belongs to %s", addr, h.slots[slotOf(addr)].name))

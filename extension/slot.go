@@ -28,6 +28,9 @@ const (
 	// A refused connection is tried again: an extension may register just before it listens.
 	refusedTries = 3
 	refusedPause = 150 * time.Millisecond
+	// idleLimit is how long a connection to an extension is kept without use. Servers close idle ones after a while, Node.js
+	// after 5 s, and a notification that meets the close is lost: a POST is not sent twice. So we close first.
+	idleLimit = time.Second
 	// refusedLimit is after how many refusals in a row an extension that was not started here counts as gone.
 	refusedLimit = 3
 	// complainEvery limits how often failures of one extension are logged.
@@ -44,7 +47,7 @@ type slot struct {
 	queue   chan *notification
 	quit    chan struct{}
 	running atomic.Int32 // deliverers
-	idle    atomic.Int32 // deliverers that wait for work
+	pending atomic.Int32 // notifications that are queued or under way
 
 	failures     atomic.Int64 // since the last complaint
 	complainedAt atomic.Int64
@@ -82,7 +85,7 @@ func newSlot(name string, addr netip.AddrPort, h *Host, o *options) *slot {
 		metrics: h.cfg.Metrics, index: slotOf(addr), options: *o,
 		client: &fasthttp.HostClient{
 			Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
-			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: time.Minute,
+			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: idleLimit,
 		},
 	}
 }
@@ -90,6 +93,7 @@ func newSlot(name string, addr netip.AddrPort, h *Host, o *options) *slot {
 // offer queues n, or drops it. It is called with the host's lock held and never blocks.
 func (s *slot) offer(n *notification) {
 	s.host.outstanding.Add(1)
+	pending := s.pending.Add(1)
 	if s.sync && n.answers != nil {
 		n.answers.Add(1)
 	}
@@ -100,7 +104,7 @@ func (s *slot) offer(n *notification) {
 		s.metrics.NotificationDrops[s.index].Inc()
 		return
 	}
-	if s.idle.Load() == 0 && s.running.Load() < maxDeliveries {
+	if running := s.running.Load(); running < pending && running < maxDeliveries { // else one that is idle takes it
 		s.running.Add(1)
 		s.host.deliveries.Go(s.deliver)
 	}
@@ -125,6 +129,7 @@ func (s *slot) ended(n *notification) {
 	if s.sync && n.answers != nil {
 		n.answers.Done()
 	}
+	s.pending.Add(-1)
 	s.host.outstanding.Add(-1)
 }
 
@@ -135,13 +140,10 @@ func (s *slot) deliver() {
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
 	for {
-		s.idle.Add(1)
 		select {
 		case <-s.quit:
-			s.idle.Add(-1)
 			return
 		case n := <-s.queue:
-			s.idle.Add(-1)
 			s.send(n, req, resp)
 			s.ended(n)
 		}
@@ -158,13 +160,7 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 		req.Header.Set("Traceparent", n.traceparent)
 	}
 	req.SetBodyRaw(n.body)
-	var err error
-	for try := 1; ; try++ {
-		err = s.client.DoTimeout(req, resp, replyTimeout)
-		if !errors.Is(err, syscall.ECONNREFUSED) || s.reached.Load() || try == refusedTries || !s.pause() {
-			break
-		}
-	}
+	err := s.post(req, resp)
 	status := 0
 	if err == nil {
 		status = resp.StatusCode()
@@ -184,6 +180,31 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 	} else if s.refused.Add(1) == refusedLimit {
 		go s.host.lost(s)
 	}
+}
+
+// post tries again where the extension cannot have seen it: nobody listened yet, or it had closed the connection that was
+// kept, as servers do after some seconds. Of an answer that is too long only the status counts.
+func (s *slot) post(req *fasthttp.Request, resp *fasthttp.Response) error {
+	for try := 1; ; try++ {
+		err := s.client.DoTimeout(req, resp, replyTimeout)
+		switch {
+		case errors.Is(err, fasthttp.ErrBodyTooLarge):
+			return nil
+		case errors.Is(err, syscall.ECONNREFUSED) && !s.reached.Load() && try < refusedTries:
+			if !s.pause() {
+				return err
+			}
+		case hungUp(err) && s.reached.Load() && try == 1:
+			s.client.CloseIdleConnections() // the others are as old
+		default:
+			return err
+		}
+	}
+}
+
+// hungUp reports whether the connection ended before the first byte of an answer.
+func hungUp(err error) bool {
+	return errors.Is(err, fasthttp.ErrConnectionClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // account notes what the notification cost.

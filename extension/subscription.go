@@ -67,7 +67,8 @@ type subscriptionBody struct {
 // Subscribe makes an extension the subscriber of telemetry. name is the header FunctionGraph-Extension-Name, which may be
 // missing. The same request may come again and again; another one is refused while somebody listens at the first one's
 // address. Errors are *fault.Error with one of the types above.
-func (h *Host) Subscribe(name string, body []byte) error {
+func (h *Host) Subscribe(name string, body []byte) (err error) {
+	defer func() { h.cfg.Observer.subscribed(strings.TrimSpace(name), err) }()
 	asked, port, err := parseSubscription(body)
 	if err != nil {
 		return err
@@ -100,13 +101,13 @@ func (h *Host) subscribe(name string, asked *subscription, port uint16) (*listen
 	if err != nil {
 		return nil, err
 	}
-	if l := h.listener; l != nil && h.cfg.Stream.Current() == l.sub {
+	if l := h.listening(); l != nil {
 		if l.asked == *asked {
 			return nil, nil
 		}
 		return l, refuse(fault.Invalid, TypeAlreadySubscribed, fmt.Sprintf("%s at port %d has the one telemetry subscription, and listens; its process has to end first", describe(l.owner), l.port))
 	}
-	l := &listener{port: port, owner: owner, asked: *asked, sub: newSubscriber(owner, asked)}
+	l := &listener{port: port, owner: owner, asked: *asked, sub: newSubscriber(owner, asked, &h.cfg.Observer)}
 	if !h.cfg.Stream.Subscribe(l.sub) {
 		return nil, refuse(fault.Unavailable, TypeShuttingDown, "there is no telemetry")
 	}
@@ -144,6 +145,15 @@ func (h *Host) ownerOf(name string, port uint16) (string, error) {
 		}
 	}
 	return name, nil
+}
+
+// listening returns the listener, or nil if there is none, or if its subscription has ended because nobody listened there;
+// called with mu held.
+func (h *Host) listening() *listener {
+	if h.listener != nil && h.cfg.Stream.Current() != h.listener.sub {
+		h.listener = nil
+	}
+	return h.listener
 }
 
 // unlisten ends the subscription of an extension that ended; called with mu held.
@@ -205,9 +215,9 @@ func (s *subscription) readURI(text string) (port uint16, err error) {
 		return 0, bad("is no URL")
 	case u.Scheme != "http":
 		return 0, bad("is not http")
-	case u.User != nil || u.Fragment != "":
-		return 0, bad("has a user or a fragment")
-	case u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost":
+	case u.User != nil || u.Fragment != "" || strings.Contains(u.RawQuery, " "):
+		return 0, bad("has a user, a fragment or a blank")
+	case u.Hostname() != "127.0.0.1" && !strings.EqualFold(u.Hostname(), "localhost"):
 		return 0, bad("is not on 127.0.0.1")
 	}
 	n, err := strconv.Atoi(u.Port())
@@ -293,37 +303,56 @@ const deliveryLimit = 2 * time.Second
 
 // postman posts batches to the subscriber, one at a time.
 type postman struct {
-	client *fasthttp.HostClient
-	url    string
+	client   *fasthttp.HostClient
+	url      string
+	observer *Observer
 
 	mu   sync.Mutex
+	ctx  context.Context // of the request under way
 	conn net.Conn
 }
 
-func newSubscriber(owner string, asked *subscription) *telemetry.Subscriber {
-	p := &postman{url: asked.uri}
+func newSubscriber(owner string, asked *subscription, o *Observer) *telemetry.Subscriber {
+	p := &postman{url: asked.uri, observer: o}
 	u, _ := url.Parse(asked.uri) // we wrote it
 	p.client = &fasthttp.HostClient{
 		Addr: u.Host, MaxConns: 1, MaxResponseBodySize: 64 << 10, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
-		MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: time.Minute, Dial: p.dial,
+		MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: idleLimit, Dial: p.dial,
 	}
 	return &telemetry.Subscriber{
 		Name: owner, Types: asked.types, Envelope: asked.envelope, MaxItems: asked.maxItems, MaxBytes: asked.maxBytes, Timeout: asked.timeout, Send: p.send,
 	}
 }
 
+// dial ends with the request's context: an address may neither take connections nor refuse them.
 func (p *postman) dial(addr string) (net.Conn, error) {
-	conn, err := net.DialTimeout("tcp", addr, deliveryLimit)
-	if err == nil {
-		p.mu.Lock()
-		p.conn = conn
-		p.mu.Unlock()
+	p.mu.Lock()
+	ctx := p.ctx
+	p.mu.Unlock()
+	dialer := net.Dialer{Timeout: deliveryLimit}
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ctx.Err() != nil { // hangUp was here before the connection
+		return nil, errors.Join(ctx.Err(), conn.Close())
+	}
+	p.conn = conn
+	return conn, nil
 }
 
-// send is telemetry.Subscriber.Send. Any 2xx is fine, whatever comes with it; of 4xx another attempt gets the same.
+// send is telemetry.Subscriber.Send.
 func (p *postman) send(ctx context.Context, batch []byte) error {
+	began := time.Now()
+	err := p.post(ctx, batch)
+	p.observer.batch(batch, began, err)
+	return err
+}
+
+// post is one attempt. Any 2xx is fine, whatever comes with it; of 4xx another attempt gets the same.
+func (p *postman) post(ctx context.Context, batch []byte) error {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -331,6 +360,9 @@ func (p *postman) send(ctx context.Context, batch []byte) error {
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
 	req.SetBodyRaw(batch)
+	p.mu.Lock()
+	p.ctx = ctx
+	p.mu.Unlock()
 	defer context.AfterFunc(ctx, p.hangUp)()
 	if ctx.Err() != nil {
 		return ctx.Err()

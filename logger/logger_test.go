@@ -248,3 +248,23 @@ func TestNewRefusesUnknownLevels(t *testing.T) {
 	_, err := New(io.Discard, "loud", false, false)
 	require.ErrorContains(t, err, "want debug, info, warn or error")
 }
+
+func TestLimit(t *testing.T) {
+	var l Limit
+	now := time.Now()
+	for range limitTaken {
+		left, ok := l.Take(now)
+		require.True(t, ok)
+		require.Zero(t, left)
+	}
+	for range 1000 {
+		_, ok := l.Take(now.Add(limitPeriod - 1))
+		require.False(t, ok)
+	}
+	left, ok := l.Take(now.Add(limitPeriod))
+	require.True(t, ok, "a minute later")
+	require.EqualValues(t, 1000, left)
+	left, ok = l.Take(now.Add(limitPeriod))
+	require.True(t, ok)
+	require.Zero(t, left, "told once")
+}

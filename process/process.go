@@ -21,6 +21,9 @@ type Process struct {
 	pumps   sync.WaitGroup
 	cgroup  *Cgroup
 
+	listLeft bool
+	left     []Leftover
+
 	exit   Exit
 	exited chan struct{} // the process has ended and exit is readable
 	done   chan struct{} // and its output is drained
@@ -67,6 +70,9 @@ func (p *Process) Exit() Exit { return p.exit }
 // cannot belong to anybody else yet.
 func (p *Process) collect() {
 	oom := p.cgroup.oomKills()
+	if p.listLeft {
+		p.left = members(p.PID)
+	}
 	_ = unix.Kill(-p.PID, unix.SIGKILL) // what is left of the group; ESRCH when nothing is
 	var status unix.WaitStatus
 	var usage unix.Rusage

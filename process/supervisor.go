@@ -84,6 +84,8 @@ type Command struct {
 	UID, GID int
 	// Nice is added to the priority value of the child's group: above 0 it yields to the others.
 	Nice int
+	// ListLeft finds out who outlives the child in its group, for Process.Left. It reads all of /proc when the child ends.
+	ListLeft bool
 	// Output reads one of the child's streams (stdout, stderr) until it ends. It runs in a goroutine of its own and must
 	// keep reading.
 	Output func(stream string, r *os.File)
@@ -108,7 +110,7 @@ func (s *Supervisor) Start(cmd *Command) (*Process, error) {
 	}
 	defer errW.Close()
 
-	p := &Process{Name: cmd.Name, sup: s, done: make(chan struct{}), exited: make(chan struct{}), streams: []*os.File{outR, errR}}
+	p := &Process{Name: cmd.Name, sup: s, done: make(chan struct{}), exited: make(chan struct{}), streams: []*os.File{outR, errR}, listLeft: cmd.ListLeft}
 	p.pumps.Add(len(p.streams)) // before the process exists: it may end before its output is read
 	reply := make(chan error, 1)
 	select {

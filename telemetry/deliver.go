@@ -25,7 +25,6 @@ const (
 
 // run delivers batches until the subscription ends.
 func (s *Stream) run(sub *Subscriber) {
-	defer close(sub.done)
 	d := &delivery{stream: s, sub: sub, encoder: encoder{function: s.function, version: s.version, envelope: sub.Envelope}}
 	var body []byte
 	var batch []Event
@@ -42,7 +41,7 @@ func (s *Stream) run(sub *Subscriber) {
 		}
 		timer := time.NewTimer(wait)
 		select {
-		case <-s.wake:
+		case <-sub.wake:
 		case <-timer.C:
 		case <-sub.ctx.Done():
 			timer.Stop()
@@ -63,7 +62,11 @@ func (s *Stream) take(sub *Subscriber, batch []Event) ([]Event, time.Duration) {
 		return batch, asleep
 	}
 	if s.waiting() < sub.MaxItems && s.bytes < sub.MaxBytes && s.first() >= s.flush {
-		if left := time.Until(s.since.Add(sub.Timeout)); left > 0 {
+		limit := sub.Timeout
+		if s.waiting() == s.ownWaiting() {
+			limit = max(limit, ownTimeout)
+		}
+		if left := time.Until(s.since.Add(limit)); left > 0 {
 			return batch, left
 		}
 	}
@@ -146,14 +149,20 @@ func (d *delivery) deliver(body []byte, batch []Event) {
 }
 
 func (d *delivery) attempt(body []byte) error {
-	err := d.sub.Send(d.sub.ctx, body)
-	for _, pause := range retryPauses {
-		if err == nil || errors.Is(err, ErrFinal) || !sleep(d.sub.ctx, pause) {
+	for try := 0; ; {
+		stops, began := d.stream.awake(d.sub.ctx), time.Now()
+		err := d.sub.Send(d.sub.ctx, body)
+		if err == nil || errors.Is(err, ErrFinal) || d.sub.ctx.Err() != nil {
 			return err
 		}
-		err = d.sub.Send(d.sub.ctx, body)
+		if d.stream.excused(began, stops) {
+			continue
+		}
+		if try == len(retryPauses) || !sleep(d.sub.ctx, retryPauses[try]) {
+			return err
+		}
+		try++
 	}
-	return err
 }
 
 // sleep waits; false if ctx ended.

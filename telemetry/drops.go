@@ -10,10 +10,11 @@ const (
 	undelivered               // the subscriber did not take them
 	feedback                  // the subscriber's own lines, too many
 	abandoned                 // the subscription or the instance ended first
+	unasked                   // nobody had subscribed: no loss
 	reasons
 )
 
-var reasonNames = [reasons]string{"overflow", "undelivered", "feedback", "abandoned"}
+var reasonNames = [reasons]string{"overflow", "undelivered", "feedback", "abandoned", "unasked"}
 
 // ReasonNames is the closed list of why events are dropped.
 func ReasonNames() []string { return reasonNames[:] }
@@ -21,6 +22,7 @@ func ReasonNames() []string { return reasonNames[:] }
 var reasonTexts = [reasons]string{
 	"events came faster than the subscriber took them", "the subscriber did not take them",
 	"the subscriber's own lines: too many in one batch", "the subscription ended before they were delivered",
+	"nobody had subscribed, and only a little is kept",
 }
 
 func (r reason) text() string { return reasonTexts[r] }
@@ -44,6 +46,9 @@ type counters struct {
 
 // Counts returns what became of all events so far. For metrics.
 func (s *Stream) Counts() Counts {
+	if s == nil {
+		return Counts{}
+	}
 	c := Counts{Accepted: s.counts.accepted.Load(), Delivered: s.counts.delivered.Load(), Dropped: map[string]int64{}}
 	for r := range reasons {
 		c.Dropped[reasonNames[r]] = s.counts.dropped[r].Load()

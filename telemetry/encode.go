@@ -59,7 +59,7 @@ func (c *encoder) appendFlat(dst []byte, e *Event) []byte {
 		dst = appendState(dst, e)
 	case FunctionLine, ExtensionLine:
 		if e.Level != "" {
-			dst = append(append(append(dst, `,"level":"`...), e.Level...), '"')
+			dst = logger.AppendJSONString(append(dst, `,"level":`...), e.Level) // the worker's word, so anything
 		}
 		dst = appendPart(logger.AppendJSONString(append(dst, `,"record":`...), e.Text), e)
 	}

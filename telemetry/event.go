@@ -48,7 +48,6 @@ const (
 
 // States of an extension, as ExtensionState events have them.
 const (
-	StateStarted    = "Started"
 	StateRegistered = "Registered"
 	StateExited     = "Exited"
 	StateRefused    = "Refused"

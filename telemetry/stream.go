@@ -16,8 +16,10 @@ const (
 	replayWindow              = 10 * time.Second
 	// What waits for a subscriber is bounded by these.
 	maxWaiting, maxWaitingBytes = 16 << 10, 2 << 20
-	// maxOwnLines is how many lines of the subscriber itself one batch may have: it may print for each batch it gets.
+	// maxOwnLines is how many lines of the subscriber itself one batch may have: it may print for each batch it gets. A batch of
+	// nothing else waits for ownTimeout, or this would keep an idle instance busy.
 	maxOwnLines = 100
+	ownTimeout  = time.Second
 )
 
 // Batching as long as a subscription asks for nothing else (docs/COMPATIBILITY.md).
@@ -42,7 +44,7 @@ type Subscriber struct {
 
 	ctx     context.Context
 	stop    context.CancelFunc
-	done    chan struct{} // closed when its loop has ended
+	wake    chan struct{} // its loop's alone: that of an earlier subscriber may still be at its last batch
 	sending int           // events that are out of the queues and not delivered yet; the stream's mu guards it
 }
 
@@ -67,8 +69,11 @@ type Stream struct {
 	sub      *Subscriber
 	since    time.Time // the oldest event waits since then, about
 	flush    uint64    // send everything before this without waiting for company
-	wake     chan struct{}
 	waiters  []waiter
+	loops    sync.WaitGroup
+	served   bool          // there was a subscriber
+	stops    int           // how often its process was stopped
+	thawed   chan struct{} // closed when it goes on; nil unless it is stopped
 	closed   bool
 	window   *time.Timer
 }
@@ -81,12 +86,17 @@ type waiter struct {
 
 // NewStream returns a stream that keeps a little for the first subscriber.
 func NewStream(function, version string, log *zap.Logger) *Stream {
-	s := &Stream{function: function, version: version, log: log, wake: make(chan struct{}, 1)}
-	for r := range s.dropped {
-		s.dropped[r].reason = reason(r)
-	}
+	s := &Stream{function: function, version: version, log: log}
+	s.untold()
 	s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
 	return s
+}
+
+// untold forgets what a subscriber would be told of drops.
+func (s *Stream) untold() {
+	for r := range s.dropped {
+		s.dropped[r] = drops{reason: reason(r)}
+	}
 }
 
 // Settled says that the start is over: whoever has not subscribed after another ten seconds does not get what came before.
@@ -109,7 +119,7 @@ func (s *Stream) forget() {
 	if s.sub == nil {
 		s.kept.Store(0)
 		s.discard(abandoned)
-		s.dropped = [reasons]drops{{reason: overflow}, {reason: undelivered}, {reason: feedback}, {reason: abandoned}}
+		s.untold()
 	}
 }
 
@@ -132,7 +142,8 @@ func (s *Stream) Line(l *logger.Line) {
 		return
 	}
 	s.counts.accepted.Add(1)
-	if s.sub != nil && extension != "" && extension == s.sub.Name {
+	own := s.sub != nil && extension != "" && extension == s.sub.Name
+	if own {
 		if s.own++; s.own > maxOwnLines {
 			s.drop(feedback, 1, len(l.Text))
 			return
@@ -143,7 +154,7 @@ func (s *Stream) Line(l *logger.Line) {
 		part: int32(l.Part), more: l.More,
 	})
 	s.bytes += len(l.Text)
-	s.published()
+	s.published(own)
 }
 
 // Publish takes a platform event; e may be used again. It never blocks.
@@ -158,7 +169,7 @@ func (s *Stream) Publish(e *Event) {
 	}
 	s.counts.accepted.Add(1)
 	s.push(e)
-	s.published()
+	s.published(false)
 }
 
 // push is called with mu held.
@@ -168,14 +179,18 @@ func (s *Stream) push(e *Event) {
 }
 
 // published counts what was queued last, and makes room for it; called with mu held.
-func (s *Stream) published() {
+func (s *Stream) published(own bool) {
 	s.seq++
-	if s.waiting() == 1 {
+	first := s.waiting() == 1 || !own && s.waiting() == 1+s.ownWaiting()
+	if first {
 		s.since = time.Now()
 	}
 	s.makeRoom()
-	s.rouse()
+	s.rouse(first)
 }
+
+// ownWaiting is how many lines of the subscriber wait for the next batch; called with mu held.
+func (s *Stream) ownWaiting() int { return min(s.own, maxOwnLines) }
 
 const slabSize = 64 << 10
 
@@ -202,6 +217,9 @@ func (s *Stream) makeRoom() {
 
 // dropOldest drops a line if there is one, else a platform event. Called with mu held.
 func (s *Stream) dropOldest(why reason) {
+	if s.sub == nil {
+		why = unasked
+	}
 	if s.lines.n == 0 {
 		s.platform.pop()
 		s.drop(why, 1, 0)
@@ -253,18 +271,19 @@ func (s *Stream) discard(why reason) {
 }
 
 // rouse wakes the subscriber's loop if it has something to do; called with mu held.
-func (s *Stream) rouse() {
+func (s *Stream) rouse(first bool) {
 	if s.sub == nil || s.sub.sending > 0 {
 		return
 	}
-	if n := s.waiting(); n == 1 || n == s.sub.MaxItems || s.bytes >= s.sub.MaxBytes {
+	if first || s.waiting() == s.sub.MaxItems || s.bytes >= s.sub.MaxBytes {
 		s.nudge()
 	}
 }
 
+// nudge wakes the subscriber's loop; called with mu held, and only if there is a subscriber.
 func (s *Stream) nudge() {
 	select {
-	case s.wake <- struct{}{}:
+	case s.sub.wake <- struct{}{}:
 	default:
 	}
 }
@@ -298,6 +317,9 @@ func (s *Stream) Current() *Subscriber {
 // Subscribe makes sub the subscriber: it gets what was kept for it, in order, and everything from now on. False if there is
 // another one, or the stream is closed.
 func (s *Stream) Subscribe(sub *Subscriber) bool {
+	if s == nil {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sub != nil || s.closed {
@@ -308,18 +330,17 @@ func (s *Stream) Subscribe(sub *Subscriber) bool {
 		s.window = nil
 	}
 	sub.ctx, sub.stop = context.WithCancel(context.Background())
-	sub.done = make(chan struct{})
-	s.sub, s.own = sub, 0
+	sub.wake = make(chan struct{}, 1)
+	s.sub, s.own, s.served = sub, 0, true
 	s.kept.Store(uint32(sub.Types))
 	s.omitUnwanted(sub.Types)
 	if sub.Envelope && sub.Types&TypePlatform != 0 {
 		s.counts.accepted.Add(1)
 		s.push(&Event{Kind: subscribed, Begin: time.Now(), Extension: sub.Name, types: sub.Types})
-		s.published()
+		s.published(false)
 	}
 	s.flush = s.seq
-	s.nudge()
-	go s.run(sub)
+	s.loops.Go(func() { s.run(sub) })
 	return true
 }
 
@@ -343,6 +364,9 @@ func (s *Stream) omitUnwanted(types Type) {
 // Unsubscribe ends the subscription, if it is still sub's; what waits is dropped. A new subscriber gets what comes within
 // the next seconds.
 func (s *Stream) Unsubscribe(sub *Subscriber) bool {
+	if s == nil {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sub != sub || sub == nil {
@@ -359,8 +383,8 @@ func (s *Stream) Unsubscribe(sub *Subscriber) bool {
 // end stops the subscriber's loop; called with mu held.
 func (s *Stream) end() {
 	s.sub.stop()
-	s.sub = nil
 	s.discard(abandoned)
+	s.sub = nil
 	s.release()
 }
 
@@ -399,7 +423,8 @@ func (s *Stream) Flush(ctx context.Context) {
 	}
 }
 
-// Close flushes until ctx ends, drops what is left, and takes nothing more.
+// Close flushes until ctx ends, drops what is left, and takes nothing more. It waits for batches that are under way, which
+// end with the context that Send has. If there was a subscriber, it logs what became of all events.
 func (s *Stream) Close(ctx context.Context) {
 	if s == nil {
 		return
@@ -408,19 +433,25 @@ func (s *Stream) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	s.kept.Store(0)
-	sub := s.sub
-	if sub != nil {
+	subscribed, served := s.sub != nil, s.served
+	if subscribed {
 		s.end()
 	}
+	s.discard(abandoned) // nobody came for it
 	if s.window != nil {
 		s.window.Stop()
 	}
 	s.mu.Unlock()
-	if sub == nil {
-		return
-	}
-	<-sub.done // its request ends with its context
-	if c := s.Counts(); c.Accepted > c.Delivered {
-		s.log.Warn("telemetry was lost", zap.Int64("events", c.Accepted), zap.Int64("delivered", c.Delivered), zap.Any("dropped", c.Dropped))
+	s.loops.Wait()
+	c := s.Counts()
+	fields := []zap.Field{zap.Int64("events", c.Accepted), zap.Int64("delivered", c.Delivered), zap.Any("dropped", c.Dropped)}
+	switch {
+	case !served:
+	case subscribed && c.Accepted > c.Delivered, c.Accepted > c.Delivered+c.Dropped[reasonNames[abandoned]]+c.Dropped[reasonNames[unasked]]:
+		s.log.Warn("telemetry was lost", fields...)
+	case c.Accepted > c.Delivered: // a subscriber that ends may leave its last lines behind
+		s.log.Info("telemetry ended", fields...)
+	default:
+		s.log.Debug("telemetry ended", fields...)
 	}
 }
