@@ -1,6 +1,7 @@
 package async
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,14 +73,23 @@ func (e *engine) notification(r *Record, event []byte, o *outcome) ([]byte, erro
 	if len(result) <= maxResult {
 		n.ResponsePayload = payload(result)
 	}
-	text, err := json.Marshal(n)
+	text, err := n.text()
 	for _, large := range []*json.RawMessage{&n.ResponsePayload, &n.RequestPayload} {
 		if err == nil && len(text) > maxNotification {
 			*large = payload(nil)
-			text, err = json.Marshal(n)
+			text, err = n.text()
 		}
 	}
 	return text, err
+}
+
+// text writes it as JSON, payloads with the characters they had: json.Marshal escapes some for HTML.
+func (n *Notification) text() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(n)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // payload is JSON as it is, and anything else as a string.
@@ -170,9 +180,15 @@ func (e *engine) deliver(msg *message) {
 	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
 	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}
 	hops, _ := strconv.Atoi(h.Get(HeaderHops)) // absent: none
-	ctx, cancel := context.WithTimeout(e.ctx, sendTimeout)
+	ctx, cancel := context.WithTimeout(e.sends, sendTimeout)
 	defer cancel()
 	err := e.send(ctx, d, id, hops, msg.Data())
+	if err != nil && e.sends.Err() != nil { // no fault of the destination's
+		if err := msg.NakWithDelay(handBack); err != nil {
+			e.q.cfg.Log.Debug("a notification is not handed back", zap.String("request_id", id), zap.Error(err))
+		}
+		return
+	}
 	fields := []zap.Field{zap.String("request_id", id), zap.String("destination", d.Kind), zap.Error(err)}
 	if err == nil {
 		e.q.counts.notified.Add(1)

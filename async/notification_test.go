@@ -1,6 +1,7 @@
 package async
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -55,14 +56,20 @@ func TestNotification(t *testing.T) {
 	folder := t.TempDir()
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) { c.Folder = folder })
 	configure(t, q, &Destination{"OBS", `{"bucket":"b","prefix":"/good","expires":5}`}, &Destination{"SMN", `{"topic_urn":"urn:smn:r:p:t"}`})
-	id := accept(t, q, `{"k":1}`)
-	n := sent(t, filepath.Join(folder, "notifications/OBS/b/good/hello/*/*/*", id+".json"))
-	_, err := time.Parse(time.RFC3339, n["timestamp"].(string))
+	id := accept(t, q, `{"k":1,"html":"<&>"}`)
+	pattern := filepath.Join(folder, "notifications/OBS/b/good/hello/*/*/*", id+".json")
+	n := sent(t, pattern)
+	files, err := filepath.Glob(pattern)
+	require.NoError(t, err)
+	text, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"request_payload":{"k":1,"html":"<&>"}`)
+	_, err = time.Parse(time.RFC3339, n["timestamp"].(string))
 	require.NoError(t, err)
 	delete(n, "timestamp")
 	require.Equal(t, map[string]any{
 		"request_context":  map[string]any{"request_id": id, "function_urn": "urn:fss:r:p:function:default:hello:latest", "condition": "", "approximate_invoke_count": 1.0},
-		"request_payload":  map[string]any{"k": 1.0},
+		"request_payload":  map[string]any{"k": 1.0, "html": "<&>"},
 		"response_context": map[string]any{"status_code": 200.0, "function_error": ""},
 		"response_payload": "hello world!",
 	}, n)
@@ -261,4 +268,37 @@ func TestReadEndpoints(t *testing.T) {
 		require.ErrorContains(t, err, says)
 		require.NotContains(t, err.Error(), "hidden")
 	}
+}
+
+// TestCloseWhileDestinationHangs: the stop does not wait for it, and the notification is sent at the next start, not later.
+func TestCloseWhileDestinationHangs(t *testing.T) {
+	asked, answer := make(chan struct{}, 2), make(chan struct{})
+	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-answer
+	}))
+	defer service.Close()
+	s, f := startServer(t, t.TempDir()), &testFunction{}
+	change := func(c *Config) {
+		c.Endpoints = &Endpoints{SMN: Endpoint{URL: service.URL}}
+		c.Log = zap.NewNop()
+	}
+	q := open(t, s, f, change)
+	configure(t, q, &Destination{"SMN", `{"topic_urn":"t"}`}, nil)
+	accept(t, q, "{}")
+	<-asked
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), sendTimeout)
+	defer cancel()
+	q.Close(ctx)
+	require.Less(t, time.Since(began), sendTimeout*2/3)
+	close(answer)
+	q2 := open(t, s, f, change)
+	require.NoError(t, q2.Start(t.Context()))
+	select {
+	case <-asked:
+	case <-time.After(notifyAckWait * 2 / 3):
+		t.Fatal("it was not handed back")
+	}
+	require.Eventually(t, func() bool { return q2.Counts()["notified"] == 1 }, patience, time.Millisecond)
 }

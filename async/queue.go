@@ -103,6 +103,9 @@ type engine struct {
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup // watchers and loops
 	running  sync.WaitGroup // requests and notifications under way
+	// sends ends before ctx: a destination that hangs does not hold the stop.
+	sends     context.Context
+	stopSends context.CancelFunc
 
 	epoch     atomic.Int64 // of the store
 	underWay  sync.Map     // ids of requests that are looked after here
@@ -219,6 +222,7 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	}
 	e := &engine{q: q, conn: conn, prefix: "gantry." + key(q.cfg.Function), inForce: map[string]inForce{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.sends, e.stopSends = context.WithCancel(e.ctx)
 	e.link, e.cut = context.WithCancel(e.ctx)
 	defer func() {
 		if err != nil {
@@ -390,6 +394,9 @@ func (q *Queue) notStored(err error) *fault.Error {
 	return unavailable("the event could not be stored", err)
 }
 
+// sendGrace is how long notifications that are being sent may take once the queue closes. They go back after it.
+const sendGrace = time.Second
+
 // Pause stops fetching: nothing new starts. The requests under way go on.
 func (q *Queue) Pause() { q.stop() }
 
@@ -414,6 +421,7 @@ func (q *Queue) Close(ctx context.Context) {
 	if e == nil {
 		return
 	}
+	defer time.AfterFunc(sendGrace, e.stopSends).Stop()
 	ended := make(chan struct{})
 	go func() {
 		e.running.Wait()

@@ -267,8 +267,6 @@ var client = &fasthttp.Client{
 // exchange sends one request and returns the answer's body; anything but 2xx is an error.
 func exchange(ctx context.Context, method, uri string, header map[string]string, body []byte) ([]byte, error) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-	defer fasthttp.ReleaseRequest(req)
-	defer fasthttp.ReleaseResponse(resp)
 	req.URI().DisablePathNormalizing = true
 	req.SetRequestURI(uri)
 	req.Header.SetMethod(method)
@@ -277,8 +275,17 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 	}
 	req.SetBody(body)
 	deadline, _ := ctx.Deadline()
-	if err := client.DoDeadline(req, resp, deadline); err != nil {
-		return nil, err
+	done := make(chan error, 1)
+	go func() { done <- client.DoDeadline(req, resp, deadline) }()
+	select {
+	case err := <-done:
+		defer fasthttp.ReleaseRequest(req)
+		defer fasthttp.ReleaseResponse(resp)
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done(): // both stay the client's; what comes of it nobody will know
+		return nil, context.Cause(ctx)
 	}
 	status := resp.StatusCode()
 	if status >= 200 && status < 300 {
