@@ -5,7 +5,7 @@ COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test build lint bench test-container test-sdk test-gateway soak fuzz nodes clean
+.PHONY: run test build lint bench test-container test-sdk test-gateway test-otlp soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -74,6 +74,11 @@ test-gateway: build .cache/versitygw
 
 .cache/versitygw: test/gateway/go.mod test/gateway/go.sum
 	cd test/gateway && $(GO) build -ldflags "-s -w" -o ../../$@ github.com/versity/versitygw/cmd/versitygw
+
+# The example extension otlp against OpenTelemetry's own decoders.
+test-otlp:
+	@.ci/need go node gcc
+	cd test/otlp && $(GO) vet ./... && $(GO) test -race -count=1 ./...
 
 clean:
 	rm -rf bin

@@ -41,7 +41,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return p.withConfig(cmd, p.serve) }
 	root.AddCommand(
 		&cobra.Command{Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs, RunE: root.RunE},
-		p.invokeCommand(), p.asyncCommand(), p.healthCommand(), p.versionCommand(),
+		p.invokeCommand(), p.asyncCommand(), p.checkCommand(), p.healthCommand(), p.versionCommand(),
 	)
 	return root
 }

@@ -112,6 +112,7 @@ func prepare(t *testing.T, dir string, env ...string) *running {
 	r.cmd.Env = append([]string{
 		asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + dir, "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0",
 		"EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_LOG_FORMAT=text", "RUNTIME_MEMORY=512",
+		"GORACE=atexit_sleep_ms=0", // the race detector waits a second before each exit, and stops are measured here
 	}, env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.stderr
 	return r

@@ -73,20 +73,51 @@ func doomed(pid int) bool {
 	return err == nil && pending&(1<<(unix.SIGKILL-1)) != 0
 }
 
-// Strangers returns the living children that were not started here: orphans of the children that were.
-func (s *Supervisor) Strangers() []Leftover {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.strangers()
+// strangersPoll is how often waiting for strangers looks again.
+const strangersPoll = 10 * time.Millisecond
+
+// Strangers returns the living children that were not started here: orphans of the children that were. It first waits until
+// those that are about to end are gone, or until ctx ends: what they leave behind in turn belongs to the answer.
+func (s *Supervisor) Strangers(ctx context.Context) []Leftover {
+	for {
+		living, ending := s.strangers(false)
+		if ending == 0 || !later(ctx) {
+			return living
+		}
+	}
 }
 
-// strangers is called with mu held: nobody is collected meanwhile, so each id is still its owner's.
-func (s *Supervisor) strangers() []Leftover {
+// EndStrangers kills the strangers and what they leave behind in turn, until there is nobody or ctx ends.
+func (s *Supervisor) EndStrangers(ctx context.Context) {
+	for {
+		living, ending := s.strangers(true)
+		if len(living)+ending == 0 || !later(ctx) {
+			return
+		}
+	}
+}
+
+// later waits for a moment; false if ctx ended.
+func later(ctx context.Context) bool {
+	timer := time.NewTimer(strangersPoll)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// strangers returns those that live, which it kills if it is told to, and counts those that are ending. Nobody is collected
+// meanwhile, so that each id is still its owner's.
+func (s *Supervisor) strangers(kill bool) (living []Leftover, ending int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		return nil
+		return nil, 0
 	}
-	var found []Leftover
 	for _, thread := range threads {
 		children, err := os.ReadFile("/proc/self/task/" + thread.Name() + "/children")
 		if err != nil {
@@ -94,36 +125,19 @@ func (s *Supervisor) strangers() []Leftover {
 		}
 		for _, child := range bytes.Fields(children) {
 			pid := int(number(child))
-			if name, _, alive := look(pid); alive && s.children[pid] == nil && !doomed(pid) {
-				found = append(found, Leftover{pid, name})
+			if s.children[pid] != nil {
+				continue
+			}
+			name, _, alive := look(pid)
+			if !alive || doomed(pid) {
+				ending++
+				continue
+			}
+			living = append(living, Leftover{pid, name})
+			if kill {
+				_ = unix.Kill(pid, unix.SIGKILL) // EPERM: somebody else's, whom we leave alone
 			}
 		}
 	}
-	return found
-}
-
-// strangersPoll is how often EndStrangers looks for those that the killed ones leave behind in turn.
-const strangersPoll = 10 * time.Millisecond
-
-// EndStrangers kills the strangers and what they leave behind in turn, until there is nobody or ctx ends.
-func (s *Supervisor) EndStrangers(ctx context.Context) {
-	tick := time.NewTicker(strangersPoll)
-	defer tick.Stop()
-	for s.killStrangers() > 0 {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (s *Supervisor) killStrangers() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := s.strangers()
-	for _, l := range found {
-		_ = unix.Kill(l.PID, unix.SIGKILL) // ESRCH cannot be; EPERM is somebody else's, whom we leave alone
-	}
-	return len(found)
+	return living, ending
 }

@@ -31,7 +31,7 @@ const (
 
 // Subscriber is who gets the events. Its members do not change any more.
 type Subscriber struct {
-	// Name is the extension's, empty if it is not known.
+	// Name is the extension's, empty if it is not known: lines of all extensions count as its own then.
 	Name  string
 	Types Type
 	// Envelope chooses the shape of Lambda's telemetry in place of the platform's flat one.
@@ -142,7 +142,7 @@ func (s *Stream) Line(l *logger.Line) {
 		return
 	}
 	s.counts.accepted.Add(1)
-	own := s.sub != nil && extension != "" && extension == s.sub.Name
+	own := s.sub != nil && extension != "" && (extension == s.sub.Name || s.sub.Name == "")
 	if own {
 		if s.own++; s.own > maxOwnLines {
 			s.drop(feedback, 1, len(l.Text))

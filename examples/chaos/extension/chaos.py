@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 HOW = os.environ.get("CHAOS", "good").split(",")
 NAME = os.environ.get("CHAOS_NAME", "extensionChaos.sh")
 ADDRESS = os.environ.get("CHAOS_ADDR", "127.0.0.1:8083")
-DELAY = float(os.environ.get("CHAOS_DELAY", "0"))
+AFTER = os.environ.get("CHAOS_AFTER", "")
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "1"))
 TELEMETRY = os.environ.get("CHAOS_TELEMETRY", "")
 URI = os.environ.get("CHAOS_TELEMETRY_URI", f"http://{ADDRESS}/telemetry")
@@ -119,7 +119,8 @@ def register(address):
 
 def subscribe():
     wanted = {"subscriber": {"protocol": "POST", "uri": URI}, "types": ["platform", "function", "extension"]}
-    post("/telemetry", json.dumps(wanted).encode(), **{"FunctionGraph-Extension-Name": NAME})
+    headers = {} if "nameless" in HOW else {"FunctionGraph-Extension-Name": NAME}
+    post("/telemetry", json.dumps(wanted).encode(), **headers)
 
 
 def place(uri):
@@ -146,6 +147,12 @@ def occupy(address):
     return listener, waiting
 
 
+def listen(address):
+    server = ThreadingHTTPServer(address, Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
 def main():
     signal.signal(signal.SIGTERM, ended)
     record("start")
@@ -153,13 +160,14 @@ def main():
         sys.exit(5)
     if "silent" in HOW:
         time.sleep(3600)
-    server = None
     if "deaf" not in HOW:
-        server = ThreadingHTTPServer(place(ADDRESS), Handler)
-        server.daemon_threads = True
+        listen(place(ADDRESS))
+    if TELEMETRY not in ("", "refuse", "full") and place(URI) != place(ADDRESS):
+        listen(place(URI))
     if TELEMETRY == "full":
         OCCUPIED.append(occupy(place(URI)))
-    time.sleep(DELAY)
+    while AFTER and not os.path.exists(AFTER):
+        time.sleep(0.01)
     if "wrong" in HOW:
         register("127.0.0.1:9999")
     else:
@@ -173,8 +181,6 @@ def main():
     if "daemon" in HOW:  # leaves a grandchild behind that keeps stdout open
         subprocess.Popen(["sleep", "30"], start_new_session=True)
         os._exit(0)
-    if server:
-        server.serve_forever()
     while True:
         signal.pause()
 

@@ -6,10 +6,11 @@
 #                  deaf (listens nowhere), crash (ends at once), dies (ends after it has registered), fragile (ends after each
 #                  call), daemon (leaves a process behind that keeps its output open), stubborn (does not end on TERM),
 #                  slow (answers calls after CHAOS_SECONDS, 1), never (does not answer calls), error (answers calls with 500),
-#                  flood (prints 10,000 lines for each call), mute (does not answer the notice of the shutdown)
+#                  flood (prints 10,000 lines for each call), mute (does not answer the notice of the shutdown),
+#                  nameless (subscribes to telemetry without its name)
 # CHAOS_NAME       its name; default: that of this script
 # CHAOS_ADDR       where it listens, and registers; default: 127.0.0.1:8083
-# CHAOS_DELAY      seconds between its start and its registration; default: 0
+# CHAOS_AFTER      a file: it registers when that exists; default: at once
 # CHAOS_EVENTS     header FunctionGraph-Extension-Events; default: none
 # CHAOS_MODE       header FunctionGraph-Extension-Mode; default: none
 # CHAOS_TELEMETRY  how it takes telemetry; default: it does not subscribe. One of:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import sys
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 host, port = ADDRESS.split(":")
 server = ThreadingHTTPServer((host, int(port)), Handler)  # listens from here on
 request = urllib.request.Request(
@@ -36,6 +39,7 @@ request = urllib.request.Request(
     method="POST",
     headers={"FunctionGraph-Extension-Name": NAME, "FunctionGraph-Extension-Address": ADDRESS},
 )
-with urllib.request.urlopen(request, timeout=5) as answer:
+agent = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # past any proxy of the environment
+with agent.open(request, timeout=5) as answer:
     print("registered with", json.load(answer)["functionName"])
 server.serve_forever()

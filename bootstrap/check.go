@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"gantry/agent"
+	"gantry/api"
+	"gantry/extension"
+	"gantry/logger"
+	"gantry/process"
+	"gantry/telemetry"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	fncontext "gantry/context"
+)
+
+type checkOptions struct {
+	extension, junit string
+	env              []string
+	wait, timeout    string // as settings of durations are written
+}
+
+func (p *program) checkCommand() *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use: "check --extension FILE", Short: "Check one extension against its contract; exits with 0 or 1", Args: cobra.NoArgs,
+		Long: "Start one extension alone, as an agent starts it, and drive it through all that happens to extensions: registration,\n" +
+			"calls, pauses, freezes, telemetry, a burst, the stop. No function and no worker are started; the calls are made up.\n" +
+			"Prints a line for each check on stdout: ok, warn, fail or skip, what was seen, and what would be right.\n" +
+			"What the extension prints goes to stderr, behind its name. Exits with 0 when nothing failed, 1 when something did,\n" +
+			"2 when the command line is wrong. The function's settings are those of the flags below.",
+	}
+	cmd.Flags().StringVar(&o.extension, "extension", "", "the extension's file (required)")
+	cmd.Flags().StringArrayVar(&o.env, "env", nil, "NAME=value, a variable for the extension; may be repeated")
+	cmd.Flags().StringVar(&o.wait, "wait", "", "how long it may take to register, in seconds or as a duration; default: that of --extension-wait")
+	cmd.Flags().StringVar(&o.timeout, "timeout", "60", "how long everything may take, in seconds or as a duration")
+	cmd.Flags().StringVar(&o.junit, "junit", "", "file for the results as JUnit XML")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		flags := changedSettings(cmd.Flags())
+		delete(flags, "timeout") // ours, and not the handler's
+		return p.check(&o, flags)
+	}
+	return cmd
+}
+
+// check runs the reference test kit for one extension.
+func (p *program) check(o *checkOptions, flags map[string]string) error {
+	c, limit, err := p.checkConfig(o, flags)
+	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	var junit *os.File
+	if o.junit != "" { // now, not after a minute
+		if junit, err = os.Create(o.junit); err != nil {
+			return &failure{exitUsage, fmt.Errorf("--junit: %w", err)}
+		}
+		defer junit.Close()
+	}
+	if err := p.conceal(); err != nil {
+		return err
+	}
+	log := zap.NewNop() // the findings say it
+	if level, given := flags["log-level"]; given {
+		if log, err = logger.New(p.stderr, level, false, false); err != nil {
+			return &failure{exitUsage, err}
+		}
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGPIPE) // a closed stdout ends nothing here
+	defer signal.Stop(signals)
+	k, err := openKit(c, o, log, p)
+	if err != nil {
+		return err
+	}
+	ended := k.runFor(limit, signals)
+	if junit != nil {
+		if err := errors.Join(k.report.writeJUnit(junit), junit.Sync()); err != nil && !errors.Is(err, unix.EINVAL) { // a pipe cannot be synced
+			return fmt.Errorf("--junit: %w", err)
+		}
+	}
+	fmt.Fprintln(p.stdout, k.report.summary())
+	if ended == nil && k.report.count()[verdictFail] > 0 {
+		return &failure{exitError, nil}
+	}
+	return ended
+}
+
+// checkConfig reads the settings that matter without a function, and what is the command's own.
+func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*config, time.Duration, error) {
+	if o.extension == "" {
+		return nil, 0, errors.New("--extension FILE is missing; see bootstrap check --help")
+	}
+	path, err := filepath.Abs(o.extension)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("--extension: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("--extension: %s is no file", path)
+	}
+	o.extension = path
+	for _, kv := range o.env {
+		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" || strings.ContainsRune(kv, 0) {
+			return nil, 0, fmt.Errorf("--env: %q is not of the form NAME=value", kv)
+		} else if reserved(name) || name == "EXTENSION_ROOT" {
+			return nil, 0, fmt.Errorf("--env: %s is set by the agent; the function's settings have flags, see bootstrap check --help", name)
+		}
+	}
+	c, err := read(p.environ, variables(p.environ), flags, facts{pid: os.Getpid(), cwd: filepath.Dir(path)})
+	if err != nil {
+		return nil, 0, err
+	}
+	var limit time.Duration
+	if err := seconds(func(*config) *time.Duration { return &limit })(c, o.timeout); err != nil {
+		return nil, 0, fmt.Errorf("--timeout: %q: %w", o.timeout, err)
+	}
+	if o.wait != "" {
+		if err := seconds(func(c *config) *time.Duration { return &c.extensionWait })(c, o.wait); err != nil {
+			return nil, 0, fmt.Errorf("--wait: %q: %w", o.wait, err)
+		}
+	}
+	if c.fn.Handler, err = fncontext.ParseHandler(c.handler); err != nil {
+		return nil, 0, fmt.Errorf("RUNTIME_HANDLER: %w", err)
+	}
+	c.fn.CodeRoot = filepath.Dir(filepath.Dir(path))
+	if c.fn.Name == "" {
+		c.fn.Name = "check"
+	}
+	if !c.extensionAddrSet { // a running agent has the usual port
+		c.extensionAddr = "127.0.0.1:0"
+	}
+	return c, limit, nil
+}
+
+// environmentWith is the extension's environment with the variables of --env, which beat the others.
+func (c *config) environmentWith(more []string) []string {
+	given := variables(more)
+	var env []string
+	for _, kv := range c.extensionEnvironment() {
+		if name, _, _ := strings.Cut(kv, "="); given[name] == "" && !has(given, name) {
+			env = append(env, kv)
+		}
+	}
+	for name, value := range given {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+func has(m map[string]string, key string) bool {
+	_, there := m[key]
+	return there
+}
+
+// openKit makes everything that an agent has around its extensions. On an error nothing is left behind.
+func openKit(c *config, o *checkOptions, log *zap.Logger, p *program) (*kit, error) {
+	if err := process.Adopt(); err != nil {
+		return nil, fmt.Errorf("orphans cannot be adopted: %w", err)
+	}
+	env := c.environmentWith(o.env)
+	script, passedOver := extension.Inspect(o.extension)
+	file, err := readScriptFile(script, variables(env)["PATH"])
+	if err != nil {
+		return nil, &failure{exitUsage, fmt.Errorf("--extension: %w", err)}
+	}
+	k := &kit{cfg: c, file: file, passedOver: passedOver, report: newCheckReport(script.Name, p.stdout), registered: make(chan struct{}), rejected: make(chan struct{})}
+	k.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, log)
+	k.metrics = telemetry.NewMetrics(agent.Outcomes())
+	k.supervisor = process.NewSupervisor(true)
+	k.sink = logger.NewSink(&outputLimit{w: p.stderr, left: maxShown}, false, k.line)
+	k.host = extension.NewHost(&extension.Config{
+		Function: &c.fn, Wait: c.extensionWait, Env: env, UID: c.uid, GID: c.gid, Supervisor: k.supervisor, Sink: k.sink, Log: log,
+		Metrics: k.metrics, Stream: k.stream, Costs: true, ListLeft: true, Observer: k.observer(),
+	}, []extension.Script{script})
+	k.api, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: k.host, Function: &c.fn, Log: log})
+	if err != nil {
+		k.sink.Close(time.Now())
+		k.supervisor.Close()
+		return nil, &failure{exitListen, err}
+	}
+	go func() { _ = k.api.Serve() }() // ends with close, after its error can matter to anyone
+	return k, nil
+}
+
+// Parts of the time limit. What is left after the checks is for the stop, whatever happened before.
+const (
+	// stopShare is a divisor: at most so much of the whole limit is for the stop.
+	stopShare = 2
+	// aroundStop is what the stop needs beside the extension's own time.
+	aroundStop = 2 * time.Second
+	// lateness is how much later than the limit a check that hangs is given up.
+	lateness = 2 * time.Second
+)
+
+// errTooLong is the cause of a context that --timeout ended.
+var errTooLong = errors.New("--timeout has passed")
+
+// runFor makes the checks within limit. The error is for an end by a signal.
+func (k *kit) runFor(limit time.Duration, signals <-chan os.Signal) error {
+	end := time.Now().Add(limit)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	bounded, cancelBounded := context.WithDeadlineCause(ctx, end.Add(-min(limit/stopShare, k.stopTime()+aroundStop)), errTooLong)
+	defer cancelBounded()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.run(bounded, end)
+	}()
+	last := time.NewTimer(time.Until(end) + lateness)
+	defer last.Stop()
+	var ended error
+	for {
+		select {
+		case <-done:
+			return ended
+		case sig := <-signals:
+			if sig == unix.SIGPIPE {
+				continue
+			}
+			code := 128 + int(sig.(syscall.Signal))
+			if ended != nil { // the second one
+				k.supervisor.KillAll()
+				return &failure{code, errForced{sig.(syscall.Signal)}}
+			}
+			ended = &failure{code, fmt.Errorf("the checks were cut off: %s", sig)}
+			cancel(ended)
+		case <-last.C: // no check may hang; this is for the kernel's and for our own mistakes
+			k.supervisor.KillAll()
+			k.report.add(finding{name: "time", verdict: verdictFail, seen: "the checks did not end at --timeout, and were given up", took: limit})
+			return ended
+		}
+	}
+}
+
+// maxShown is how much of the extension's output is shown, in bytes.
+const maxShown = 256 << 10
+
+// outputLimit writes until its limit; the rest is dropped, after a remark.
+type outputLimit struct {
+	w    *os.File
+	left int
+}
+
+func (l *outputLimit) Write(p []byte) (int, error) {
+	switch {
+	case l.left <= 0:
+		return len(p), nil
+	case len(p) < l.left:
+		l.left -= len(p)
+		return l.w.Write(p)
+	}
+	_, err := fmt.Fprintf(l.w, "%s\n(further output is not shown)\n", p[:l.left])
+	l.left = 0
+	return len(p), err
+}

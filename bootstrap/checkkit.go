@@ -1,0 +1,331 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/api"
+	"gantry/extension"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/process"
+	"gantry/telemetry"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+
+	fncontext "gantry/context"
+)
+
+// kit is the reference test kit: everything that an agent has around its extensions, with one extension, and what was seen
+// of it. Function and worker are missing; calls are made up.
+type kit struct {
+	cfg        *config
+	file       *scriptFile
+	passedOver error // why an agent would not start the file
+	report     *checkReport
+	stream     *telemetry.Stream
+	metrics    *telemetry.Metrics
+	supervisor *process.Supervisor
+	sink       *logger.Sink
+	host       *extension.Host
+	api        *api.Server
+
+	registered chan struct{} // closed with the first registration that was taken
+	rejected   chan struct{} // closed with the first one that was refused
+	// blocked is why the checks that need a running, registered extension make no sense any more.
+	blocked string
+	mute    bool // it answered no call
+	calls   int  // that it was told of
+
+	mu            sync.Mutex
+	proc          *process.Process
+	startErr      error
+	registration  *registrationSeen // the one that was taken
+	refused       []string
+	intruding     bool // the kit itself registers
+	subscriptions []string
+	batches       []batchSeen
+	told          *toldSeen
+	lines, bytes  int // of its output
+	parts         int // of lines that were too long
+	last          []string
+}
+
+// registrationSeen is the registration that was taken.
+type registrationSeen struct {
+	extension.Registration
+	at             time.Time
+	listened       bool // when it registered
+	invoke, notice bool
+	sync           bool
+}
+
+// batchSeen is one attempt to deliver telemetry.
+type batchSeen struct {
+	events, bytes int
+	took          time.Duration
+	err           error
+}
+
+// toldSeen is the answer to the shutdown notice.
+type toldSeen struct {
+	at   time.Time
+	took time.Duration
+	err  error
+}
+
+func (k *kit) observer() extension.Observer {
+	return extension.Observer{
+		Started: func(_ extension.Script, p *process.Process, err error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.proc, k.startErr = p, err
+		},
+		Registered: k.seeRegistration,
+		Subscribed: func(_ string, err error) {
+			if err != nil {
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				k.subscriptions = append(k.subscriptions, refusal(err))
+			}
+		},
+		Batch: func(batch []byte, took time.Duration, err error) {
+			var events []json.RawMessage
+			if jsonErr := json.Unmarshal(batch, &events); jsonErr != nil { // our own mistake
+				err = errors.Join(err, jsonErr)
+			}
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.batches = append(k.batches, batchSeen{len(events), len(batch), took, err})
+		},
+		Told: func(_ string, took time.Duration, err error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.told = &toldSeen{time.Now(), took, err}
+		},
+	}
+}
+
+func refusal(err error) string {
+	if f := (*fault.Error)(nil); errors.As(err, &f) {
+		return f.Type + ": " + f.Message
+	}
+	return err.Error()
+}
+
+func (k *kit) seeRegistration(r extension.Registration, err error) {
+	listened := err == nil && listens(r.Address)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.intruding:
+	case err != nil:
+		if len(k.refused) == 0 {
+			close(k.rejected)
+		}
+		k.refused = append(k.refused, refusal(err))
+	case k.registration == nil:
+		k.registration = &registrationSeen{Registration: r, at: time.Now(), listened: listened}
+		k.registration.invoke, k.registration.notice, k.registration.sync = r.Wants()
+		close(k.registered)
+	}
+}
+
+// dialLimit bounds the question whether somebody listens; on loopback the kernel answers at once.
+const dialLimit = 200 * time.Millisecond
+
+func listens(address string) bool {
+	addr, err := extension.ParseAddress(trim(address))
+	if err != nil {
+		return false
+	}
+	conn, err := net.DialTimeout("tcp", addr.String(), dialLimit)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
+// keptLines is how many lines of the extension findings may quote.
+const keptLines = 3
+
+// line is the sink's tap: it sees every line of the extension.
+func (k *kit) line(l *logger.Line) {
+	k.stream.Line(l)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.bytes += len(l.Text) + 1
+	if l.More {
+		k.parts++
+		return
+	}
+	k.lines++
+	k.last = append(k.last, string(l.Text[:min(len(l.Text), 200)]))
+	if len(k.last) > keptLines {
+		k.last = slices.Delete(k.last, 0, 1)
+	}
+}
+
+// printed returns the number of lines so far.
+func (k *kit) printed() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lines
+}
+
+// gone says how the extension ended, if it has.
+func (k *kit) gone() (how string, gone bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.proc == nil {
+		return "", false
+	}
+	select {
+	case <-k.proc.Exited():
+		return k.proc.Exit().String(), true
+	default:
+		return "", false
+	}
+}
+
+// quote is what the extension printed last, for a finding about its end.
+func (k *kit) quote() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.last) == 0 {
+		return "; it had printed nothing"
+	}
+	return fmt.Sprintf("; its last words: %q", k.last)
+}
+
+// seen returns the registration, or nil.
+func (k *kit) seen() *registrationSeen {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.registration
+}
+
+// batchesSince returns a copy of the attempts to deliver telemetry, without the first n.
+func (k *kit) batchesSince(n int) []batchSeen {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.batches[n:])
+}
+
+// replyLimit is how long one round of calls may take: the agent waits 2 s for an answer, and tries refused connections again.
+const replyLimit = 3 * time.Second
+
+// answers is what became of the notifications of some calls.
+type answers struct {
+	took    []time.Duration // of those that were good
+	failed  int
+	err     error // the last one
+	missing int   // neither answered nor given up: still waiting, or dropped
+}
+
+func (a *answers) add(b *answers) {
+	a.took = append(a.took, b.took...)
+	a.failed += b.failed
+	a.missing += b.missing
+	if b.err != nil {
+		a.err = b.err
+	}
+}
+
+// median and most of what they took.
+func (a *answers) median() time.Duration {
+	slices.Sort(a.took)
+	return a.took[len(a.took)/2]
+}
+
+func (a *answers) most() time.Duration { return slices.Max(a.took) }
+
+// ask makes n calls at once, as an agent does it, and waits for the answers until limit.
+func (k *kit) ask(ctx context.Context, n int, limit time.Duration) *answers {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ids := make([]string, n)
+	var calling sync.WaitGroup
+	for i := range ids {
+		calling.Go(func() { ids[i] = k.call() })
+	}
+	calling.Wait()
+	k.calls += n
+	k.host.Quiet(ctx)
+	k.stream.Idle()
+	a := &answers{}
+	for _, id := range ids {
+		costs := k.host.Costs(id)
+		if len(costs) == 0 {
+			a.missing++
+		}
+		for _, c := range costs {
+			if c.Err == nil {
+				a.took = append(a.took, c.Took)
+				continue
+			}
+			a.failed++
+			a.err = c.Err
+		}
+	}
+	return a
+}
+
+// call tells the extension of one call and publishes what a function that prints one line would. With an extension in sync mode it
+// takes until the answer.
+func (k *kit) call() string {
+	id := uuid.NewString()
+	inv := &fncontext.Invocation{RequestID: id, Function: &k.cfg.fn, Deadline: time.Now().Add(k.cfg.fn.Timeout)}
+	inv.Trace.Parent = "00-" + uuidHex() + "-" + uuidHex()[:16] + "-01"
+	k.host.Notify(inv)
+	began := time.Now()
+	k.stream.Publish(&telemetry.Event{Kind: telemetry.Start, Begin: began, RequestID: id})
+	k.functionLine(id, []byte("a line of the function"))
+	k.stream.Publish(&telemetry.Event{Kind: telemetry.RuntimeDone, Begin: began, RequestID: id, Status: telemetry.StatusSuccess})
+	k.stream.Publish(&telemetry.Event{
+		Kind: telemetry.Report, Begin: began, End: time.Now(), RequestID: id, Status: telemetry.StatusSuccess,
+		Figures: &telemetry.Figures{Duration: time.Millisecond, Billed: time.Millisecond, MemoryMB: k.cfg.fn.MemoryMB, MemoryUsed: 32},
+	})
+	return id
+}
+
+func (k *kit) functionLine(id string, text []byte) {
+	k.stream.Line(&logger.Line{Time: time.Now(), RequestID: id, Source: logger.SourceFunction, Stream: "stdout", Text: text})
+}
+
+func uuidHex() string {
+	id := uuid.New()
+	return fmt.Sprintf("%x", id[:])
+}
+
+// inWords says why a request to the extension failed.
+func inWords(err error) string {
+	switch {
+	case errors.Is(err, fasthttp.ErrTimeout):
+		return "no answer within 2 s"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nobody listens there"
+	case errors.Is(err, fasthttp.ErrConnectionClosed):
+		return "it closed the connection without an answer"
+	}
+	return err.Error()
+}
+
+// pause waits; false if ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

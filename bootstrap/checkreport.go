@@ -1,0 +1,196 @@
+package main
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// verdict is how one check of an extension ended.
+type verdict string
+
+const (
+	verdictOK   verdict = "ok"
+	verdictWarn verdict = "warn"
+	verdictFail verdict = "fail"
+	verdictSkip verdict = "skip" // there was nothing to check, or no way to
+)
+
+// finding is the result of one check: what was seen, and what would be right unless all is well.
+type finding struct {
+	name        string
+	verdict     verdict
+	seen, right string
+	took        time.Duration
+}
+
+func passed(seen string, args ...any) finding {
+	return finding{verdict: verdictOK, seen: fmt.Sprintf(seen, args...)}
+}
+
+func warned(right, seen string, args ...any) finding {
+	return finding{verdict: verdictWarn, seen: fmt.Sprintf(seen, args...), right: right}
+}
+
+func failed(right, seen string, args ...any) finding {
+	return finding{verdict: verdictFail, seen: fmt.Sprintf(seen, args...), right: right}
+}
+
+func skipped(why string, args ...any) finding {
+	return finding{verdict: verdictSkip, seen: fmt.Sprintf(why, args...)}
+}
+
+// String is the finding's line for people.
+func (f *finding) String() string {
+	line := fmt.Sprintf("%-4s  %-22s  %s", f.verdict, f.name, f.seen)
+	if f.right != "" {
+		line += "; right: " + f.right
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f { // the extension's own words may be in it
+			return ' '
+		}
+		return r
+	}, line)
+}
+
+// advice is the finding in the lines of a report.
+func (f *finding) advice() string {
+	if f.right == "" {
+		return f.seen + "\n"
+	}
+	return f.seen + "\nright: " + f.right + "\n"
+}
+
+// checkReport collects the findings and prints each at once.
+type checkReport struct {
+	extension string
+	began     time.Time
+	w         io.Writer
+
+	mu       sync.Mutex
+	findings []finding
+}
+
+func newCheckReport(extension string, w io.Writer) *checkReport {
+	return &checkReport{extension: extension, began: time.Now(), w: w}
+}
+
+// add takes one finding and prints its line.
+func (r *checkReport) add(f finding) {
+	r.mu.Lock()
+	r.findings = append(r.findings, f)
+	r.mu.Unlock()
+	fmt.Fprintln(r.w, f.String()) // not under the lock: nobody may read it
+}
+
+// all returns what was found so far.
+func (r *checkReport) all() []finding {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]finding(nil), r.findings...)
+}
+
+func (r *checkReport) count() map[verdict]int {
+	n := map[verdict]int{}
+	for _, f := range r.all() {
+		n[f.verdict]++
+	}
+	return n
+}
+
+func (r *checkReport) summary() string {
+	n := r.count()
+	return fmt.Sprintf("%s: %d checks in %s: %d ok, %d warnings, %d failures, %d skipped",
+		r.extension, len(r.all()), shortTime(time.Since(r.began)), n[verdictOK], n[verdictWarn], n[verdictFail], n[verdictSkip])
+}
+
+// junitSuites is a report as JUnit XML, as far as the tools that read it agree on its form.
+type junitSuites struct {
+	XMLName  xml.Name     `xml:"testsuites"`
+	Tests    int          `xml:"tests,attr"`
+	Failures int          `xml:"failures,attr"`
+	Skipped  int          `xml:"skipped,attr"`
+	Time     string       `xml:"time,attr"` // in seconds, as all times
+	Suites   []junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Name      string      `xml:"name,attr"`
+	Tests     int         `xml:"tests,attr"`
+	Failures  int         `xml:"failures,attr"`
+	Errors    int         `xml:"errors,attr"`
+	Skipped   int         `xml:"skipped,attr"`
+	Time      string      `xml:"time,attr"`
+	Timestamp string      `xml:"timestamp,attr"`
+	Cases     []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Class   string        `xml:"classname,attr"`
+	Name    string        `xml:"name,attr"`
+	Time    string        `xml:"time,attr"`
+	Failure *junitFailure `xml:"failure"`
+	Skipped *junitSkipped `xml:"skipped"`
+	Output  string        `xml:"system-out,omitempty"`
+}
+
+type junitFailure struct {
+	Message string `xml:"message,attr"`
+	Type    string `xml:"type,attr"`
+	Text    string `xml:",chardata"`
+}
+
+type junitSkipped struct {
+	Message string `xml:"message,attr"`
+}
+
+// writeJUnit writes one test case for each check; a warning is a case that passed and has said something.
+func (r *checkReport) writeJUnit(w io.Writer) error {
+	n, findings := r.count(), r.all()
+	took := junitTime(time.Since(r.began))
+	suite := junitSuite{
+		Name: "bootstrap check " + r.extension, Tests: len(findings), Failures: n[verdictFail], Skipped: n[verdictSkip],
+		Time: took, Timestamp: r.began.UTC().Format("2006-01-02T15:04:05"),
+	}
+	for _, f := range findings {
+		c := junitCase{Class: r.extension, Name: f.name, Time: junitTime(f.took)}
+		switch f.verdict {
+		case verdictWarn:
+			c.Output = "warning: " + f.advice()
+		case verdictFail:
+			c.Failure = &junitFailure{Message: f.seen, Type: "check", Text: f.advice()}
+		case verdictSkip:
+			c.Skipped = &junitSkipped{Message: f.seen}
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(junitSuites{
+		Tests: suite.Tests, Failures: suite.Failures, Skipped: suite.Skipped, Time: took, Suites: []junitSuite{suite},
+	}); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func junitTime(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
+
+// shortTime writes a duration with no more digits than anybody reads.
+func shortTime(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
