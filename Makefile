@@ -5,7 +5,7 @@ COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test build lint bench test-container test-sdk test-gateway test-otlp soak fuzz nodes clean
+.PHONY: run test build lint bench test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -28,7 +28,7 @@ test:
 	@.ci/need go node npm python3 gcc curl openssl
 	@$(MAKE) --no-print-directory nodes
 	$(GO) vet ./...
-	$(GO) test -race ./...
+	$(GO) test -race -timeout 20m ./...
 
 # Other versions of Node.js for the contract tests, from npm's "node" package.
 nodes: $(NODES:%=.cache/node/%/node_modules/node/bin/node)
@@ -66,6 +66,11 @@ test-sdk: build
 	@.ci/need go node npm
 	cd test/sdk && $(GO) vet ./... && $(GO) test -count=1 ./...
 	cd test/sdk-node && npm ci --no-audit --no-fund --loglevel=error >/dev/null && node --test
+
+# Agents on three real NATS servers, which are killed and cut off. Most of the time is spent waiting: the tests run side by side.
+test-cluster: build
+	@.ci/need go gcc node ip
+	cd test/cluster && $(GO) vet ./... && $(GO) test -race -count=1 -parallel 8 ./...
 
 # Outcomes in a real S3 gateway, which is built from its module: one to three minutes the first time.
 test-gateway: build .cache/versitygw

@@ -74,13 +74,13 @@ func (e *engine) cascade(ctx context.Context, r *Record) error {
 	if latest, _, err := e.record(ctx, r.RequestID); err == nil && latest != nil {
 		r = latest
 	}
-	dropped, err := e.dropNotification(ctx, r.RequestID)
-	if err != nil || dropped {
-		return err
-	}
 	switch {
-	case r.Next == nil:
-		return invalidID()
+	case r.Next == nil: // a notification that was sent may still be in its queue
+		dropped, err := e.dropNotification(ctx, r.RequestID)
+		if err == nil && !dropped {
+			err = invalidID()
+		}
+		return err
 	case r.Next.Prefix != "":
 		return e.cascadeHere(ctx, r.Next)
 	}

@@ -102,6 +102,7 @@ type engine struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup // watchers and loops
+	fetchers sync.WaitGroup // which start what is under way; they end with Pause
 	running  sync.WaitGroup // requests and notifications under way
 	// sends ends before ctx: a destination that hangs does not hold the stop.
 	sends     context.Context
@@ -250,8 +251,8 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	})
 	lost := conn.StatusChanged(nats.RECONNECTING)
 	e.tasks.Go(func() { e.followConnection(lost) })
-	e.tasks.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
-	e.tasks.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
+	e.fetchers.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
+	e.fetchers.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
 	return e, nil
 }
 
@@ -316,6 +317,7 @@ func (e *engine) close() {
 	_ = e.conn.FlushTimeout(flushTimeout) // what was handed back is not waited for otherwise
 	e.cancel()
 	e.conn.Close()
+	e.fetchers.Wait()
 	e.tasks.Wait()
 }
 
@@ -424,6 +426,7 @@ func (q *Queue) Close(ctx context.Context) {
 	defer time.AfterFunc(sendGrace, e.stopSends).Stop()
 	ended := make(chan struct{})
 	go func() {
+		e.fetchers.Wait()
 		e.running.Wait()
 		close(ended)
 	}()

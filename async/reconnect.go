@@ -44,26 +44,47 @@ func (e *engine) followConnection(lost <-chan nats.Status) {
 	}
 }
 
-// restore makes the streams again if the store has lost them: somebody removed the folder. What they held is lost, but for
-// the configurations in force. It is called with every new connection.
+// restore makes again what the store has lost: somebody removed its folder, or a part of it was damaged. What the streams held
+// is lost, but for the configurations in force. It is called with every new connection.
 func (e *engine) restore() {
 	ctx, cancel := context.WithTimeout(e.ctx, openTimeout)
 	defer cancel()
 	ctx, release := e.whileConnected(ctx)
 	defer release()
-	_, err := e.js.Stream(ctx, streamName(e.prefix)+"_events")
-	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+	messages, configurations, others := e.missing(ctx)
+	if messages {
+		e.epoch.Add(1)
+		e.q.cfg.Log.Error("the queue's store is empty: requests, records and notifications that were in it are lost")
+	} else if configurations || others {
+		e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again")
+	} else {
 		return
 	}
-	e.q.cfg.Log.Error("the queue's store is empty: requests, records and notifications that were in it are lost")
-	e.epoch.Add(1)
 	anew := &engine{q: e.q, js: e.js, prefix: e.prefix} // the handles of e go by name, and others are using them
-	if err = anew.prepare(ctx); err == nil {
+	err := anew.prepare(ctx)
+	if err == nil && configurations {
 		err = e.keepConfigurations(ctx)
 	}
 	if err != nil && e.ctx.Err() == nil {
 		e.q.cfg.Log.Error("the queue cannot be made again", zap.Error(err))
 	}
+}
+
+// missing reports what the store does not have: a stream of messages, the configurations, or anything else.
+func (e *engine) missing(ctx context.Context) (messages, configurations, others bool) {
+	name := streamName(e.prefix)
+	stream := func(name string) bool {
+		_, err := e.js.Stream(ctx, name)
+		return errors.Is(err, jetstream.ErrStreamNotFound)
+	}
+	consumer := func(stream, name string) bool {
+		_, err := e.js.Consumer(ctx, stream, name)
+		return errors.Is(err, jetstream.ErrConsumerNotFound)
+	}
+	messages = stream(name+"_events") || stream(name+"_notifications")
+	configurations = stream("KV_" + name + "_configurations")
+	others = stream("KV_"+name+"_records") || consumer(name+"_events", "run") || consumer(name+"_notifications", "notify")
+	return messages, configurations, others
 }
 
 // keepConfigurations stores what is in force once more. Revisions begin anew.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"gantry/fault"
 	"net"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,6 +82,40 @@ func TestRestore(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
+// TestRestoreOfAConsumer: a damaged one was set aside while the agent lived. What is stored runs all the same.
+func TestRestoreOfAConsumer(t *testing.T) {
+	gate := make(chan struct{})
+	f := &testFunction{answer: func(int, *fncontext.Invocation, string) *fault.Error {
+		<-gate
+		return nil
+	}}
+	dir := t.TempDir()
+	x := &exchanged{}
+	x.Store(startServer(t, dir))
+	q := open(t, x.Load(), f, on(x))
+	var ids []string
+	for range 10 {
+		ids = append(ids, accept(t, q, "{}"))
+	}
+	require.Eventually(t, func() bool { return f.calls() == 4 }, patience, time.Millisecond)
+	x.Load().Shutdown()
+	x.Load().WaitForShutdown()
+	consumers, err := filepath.Glob(filepath.Join(dir, "jetstream/$G/streams/*_events/obs"))
+	require.NoError(t, err)
+	require.Len(t, consumers, 1)
+	require.NoError(t, os.RemoveAll(consumers[0]))
+	x.Store(startServer(t, dir))
+	require.Eventually(t, func() bool {
+		_, err := q.Accept(t.Context(), &Event{Body: []byte("{}"), Version: "latest"})
+		return err == nil
+	}, patience, 5*time.Millisecond)
+	close(gate)
+	for _, id := range ids {
+		waitStatus(t, q, id, Success)
+	}
+	require.Equal(t, 11, f.calls())
+}
+
 // TestWhileConnected: nobody waits for an answer of a server that is gone.
 func TestWhileConnected(t *testing.T) {
 	x := &exchanged{}
@@ -119,19 +155,24 @@ func TestLostAttempts(t *testing.T) {
 	}
 }
 
-// redelivered is a message that is under way already; nothing may be done with it.
+// redelivered is a message that is under way already: it may only be handed back.
 type redelivered struct {
 	jetstream.Msg
-	subject string
+	handedBack int
 }
 
-// Subject implements jetstream.Msg.
-func (r redelivered) Subject() string { return r.subject }
+func (r *redelivered) Subject() string { return "gantry.key.event.id" }
+
+func (r *redelivered) NakWithDelay(time.Duration) error {
+	r.handedBack++
+	return nil
+}
 
 func TestRequestIsLookedAfterOnce(t *testing.T) {
-	e := &engine{}
+	e, r := &engine{}, &redelivered{}
 	e.underWay.Store("id", nil)
-	e.handle(&message{Msg: redelivered{subject: "gantry.key.event.id"}})
+	e.handle(&message{Msg: r, engine: e})
+	require.Equal(t, 1, r.handedBack)
 	_, still := e.underWay.Load("id")
 	require.True(t, still)
 }

@@ -98,11 +98,16 @@ func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room 
 	return taken
 }
 
+// underWayPause comes before another look at a request that was handed out twice.
+const underWayPause = time.Second
+
 // handle looks after one request until it has an outcome, or waits for its next attempt.
 func (e *engine) handle(msg *message) {
 	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
 	if _, underWay := e.underWay.LoadOrStore(id, nil); underWay {
-		return // the server has missed word about it while it was away; its first delivery goes on
+		// The server has missed word about it, or has forgotten whom it was handed to. That one goes on.
+		_ = msg.NakWithDelay(underWayPause)
+		return
 	}
 	defer e.underWay.Delete(id)
 	beating, stop := context.WithCancel(e.ctx)
