@@ -262,6 +262,17 @@ func TestDatadogExample(t *testing.T) {
 		r.stdout.waitFor(t, "[extensionDatadog] 200 calls counted and posted\n")
 		require.Equal(t, int64(callers*calls), d.sum())
 	})
+	t.Run("frozen between calls", func(t *testing.T) {
+		d := newDatadog(t, nil)
+		r := start(t, code, append(env, "DD_URL="+d.URL, "GANTRY_FREEZE=true", "GANTRY_LOG_LEVEL=debug")...)
+		for i := range 3 {
+			require.Equal(t, 200, r.invoke("{}").status)
+			wait(t, func() bool { return strings.Count(r.stderr.String(), "freeze rehearsal: stopped") == i+1 })
+		}
+		r.stopWell()
+		r.stdout.waitFor(t, "[extensionDatadog] 3 calls counted and posted\n")
+		require.Equal(t, int64(3), d.sum())
+	})
 	t.Run("says what it could not post", func(t *testing.T) {
 		d := newDatadog(t, func(w http.ResponseWriter, _ int) (taken, answered bool) {
 			http.Error(w, "down", http.StatusInternalServerError)
@@ -357,6 +368,17 @@ exports.handler = async (e, c) => first + ' ' + JSON.parse(fs.readFileSync(file)
 		info, err := os.Stat(file)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode())
+		r.stopWell()
+	})
+	t.Run("frozen between calls", func(t *testing.T) {
+		s.set(func() { s.cache, s.asked, s.unchanged = "no-cache", 0, 0 })
+		r := start(t, code, append(env, "CONFIG_URL="+s.URL+"/app", "GANTRY_FREEZE=true", "GANTRY_LOG_LEVEL=debug")...)
+		for i := range 3 {
+			require.Equal(t, "1 1", r.invoke("{}").body)
+			wait(t, func() bool { return strings.Count(r.stderr.String(), "freeze rehearsal: stopped") == i+1 })
+		}
+		asked, unchanged := s.counts()
+		require.Equal(t, []int{4, 3}, []int{asked, unchanged})
 		r.stopWell()
 	})
 	t.Run("changes", func(t *testing.T) {

@@ -454,6 +454,7 @@ func TestFreeze(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "notes")
 			dir := misbehaving(t, []string{"extension_cold.sh", "CHAOS_EVENTS=INVOKE,SHUTDOWN", "CHAOS_MODE=" + mode, "CHAOS_TELEMETRY=good", "CHAOS_RECORD=" + file})
 			r := function(t, okFunction, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_WAIT=60", "GANTRY_FREEZE=true")
+			r.stderr.waitFor(t, "telemetry subscribed") // it could not while it stands still
 			require.Equal(t, 200, r.invoke("{}").status)
 			pids := []int{notes(t, file)[0].PID}
 			for _, pid := range r.children() {
@@ -569,6 +570,7 @@ func TestFreezeQueue(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "notes")
 	dir := misbehaving(t, []string{"extension_cold.sh", "CHAOS_TELEMETRY=good", "CHAOS_RECORD=" + file})
 	r := ungated(t, okFunction, append(env, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_WAIT=60", "GANTRY_FREEZE=true")...)
+	r.stderr.waitFor(t, "telemetry subscribed")
 	require.Equal(t, 200, r.invoke("{}").status)
 	pid := notes(t, file)[0].PID
 	frozen := func() {

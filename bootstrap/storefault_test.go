@@ -310,15 +310,7 @@ func TestStoreReadOnly(t *testing.T) {
 	env = append(env, "GANTRY_CONCURRENCY=4", "GANTRY_SHUTDOWN_TIMEOUT=2")
 	p := press(ungated(t, noting(runs), env...), `{"wait":10}`, 4)
 	p.until("accepted", func() bool { return p.accepted.count() >= 20 })
-	// No remount while files are open for writing. The stopped agent cannot start the child meanwhile.
-	child := childOf(t, p.running, queueProgram)
-	p.signal(syscall.SIGSTOP)
-	t.Cleanup(func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) })
-	require.NoError(t, syscall.Kill(child, syscall.SIGKILL))
-	require.Eventually(t, func() bool {
-		return unix.Mount("gantry-test", d.path, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "size=512m") == nil
-	}, patience, time.Millisecond)
-	p.signal(syscall.SIGCONT)
+	p.withoutChild(func() { d.remount(unix.MS_RDONLY, "512m") }) // not while files are open for writing
 	p.stderr.waitFor(t, "the queue is disconnected")
 	began, calls := time.Now(), p.synchronous()
 	a := p.request("POST", p.api+asyncPath+"invocations-async", `{}`)
@@ -360,6 +352,21 @@ func TestStoreReadOnly(t *testing.T) {
 	p.end(runs, env)
 }
 
+// withoutChild kills the child, and does something before the agent can start it again.
+func (r *running) withoutChild(do func()) {
+	r.t.Helper()
+	child := childOf(r.t, r, queueProgram)
+	r.signal(syscall.SIGSTOP)
+	defer r.signal(syscall.SIGCONT)
+	require.NoError(r.t, syscall.Kill(child, syscall.SIGKILL))
+	require.Eventually(r.t, func() bool {
+		stat, err := os.ReadFile("/proc/" + itoa(child) + "/stat") // there until the agent has collected it
+		require.NoError(r.t, err)
+		return strings.Contains(string(stat), ") Z ")
+	}, patience, time.Millisecond)
+	do()
+}
+
 // acceptedSince returns the requests that were accepted at a time or later.
 func (p *pressed) acceptedSince(at time.Time) map[string]bool {
 	p.t.Helper()
@@ -389,7 +396,7 @@ func TestStoreVanished(t *testing.T) {
 			p := press(r, `{"wait":20}`, 4)
 			p.until("accepted", func() bool { return p.accepted.count() >= 200 })
 			began := time.Now()
-			require.NoError(t, os.RemoveAll(filepath.Join(data, part)))
+			p.until("removed", func() bool { return os.RemoveAll(filepath.Join(data, part)) == nil }) // files are made meanwhile
 			r.stderr.waitFor(t, "the queue's store is empty")
 			t.Logf("noticed, and made again, in %s", time.Since(began).Round(time.Millisecond))
 			for line := range strings.Lines(r.stderr.String()) {
@@ -482,6 +489,25 @@ func TestStoreDamaged(t *testing.T) {
 			t.Logf("a new request took %s; of %d that waited %d ran", took.Round(time.Millisecond), waiting, len(ran)-1)
 		})
 	}
+}
+
+// TestStoreDamagedInUse: the child dies and leaves a damaged file behind. What was accepted runs, and once.
+func TestStoreDamagedInUse(t *testing.T) {
+	env, data := queueSettings(t)
+	runs := filepath.Join(t.TempDir(), "runs")
+	p := press(ungated(t, noting(runs), append(env, "GANTRY_CONCURRENCY=4")...), `{"wait":10}`, 1)
+	p.until("accepted", func() bool { return p.accepted.count() >= 50 })
+	p.withoutChild(func() {
+		files, err := filepath.Glob(filepath.Join(data, "store/jetstream/$G/streams/*_events/obs/run/o.dat"))
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		require.NoError(t, os.WriteFile(files[0], []byte("damaged"), 0o600))
+	})
+	p.stderr.waitFor(t, "is damaged: it was moved to")
+	p.stderr.waitFor(t, "a part of the queue's store is missing, and is made again")
+	t.Logf("accepted again after %s", p.untilAccepted())
+	p.calm()
+	p.end(runs, env)
 }
 
 // poisonConfiguration allows two retries, and has failures noted in a file.

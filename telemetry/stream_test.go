@@ -289,6 +289,21 @@ func TestOwnLinesWait(t *testing.T) {
 	})
 }
 
+// TestFeedbackOfSomebody: a subscriber whose name is not known may be any of the extensions.
+func TestFeedbackOfSomebody(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *harness) {
+		h.subscribe(&inbox{}, func(s *Subscriber) { s.Name = "" })
+		for range maxOwnLines {
+			h.output("extensionA", "a")
+			h.output("extensionB", "b")
+			h.line("the function's")
+		}
+		h.Flush(t.Context())
+		require.EqualValues(t, maxOwnLines, h.dropped(feedback))
+		require.EqualValues(t, 2*maxOwnLines, h.Counts().Delivered)
+	})
+}
+
 func TestReplay(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		for i := range replayEvents + 50 {

@@ -52,17 +52,17 @@ func (f *function) release(agent string) {
 	require.NoError(f.t, os.WriteFile(filepath.Join(f.folder, agent), nil, 0o600))
 }
 
-// notified is the number of requests whose outcome came to a file.
-func (f *function) notified() int {
+// notified has the ids of the requests whose outcome came to a file.
+func (f *function) notified() map[string]bool {
 	f.t.Helper()
 	ids := map[string]bool{}
 	_ = filepath.WalkDir(f.folder, func(path string, d os.DirEntry, err error) error {
-		if err == nil && strings.Contains(path, "/notifications/") && strings.HasSuffix(path, ".json") {
-			ids[d.Name()] = true
+		if id, ok := strings.CutSuffix(filepath.Base(path), ".json"); err == nil && ok && strings.Contains(path, "/notifications/") {
+			ids[id] = true
 		}
 		return nil // files come and go meanwhile
 	})
-	return len(ids)
+	return ids
 }
 
 // agent is one agent under test.
@@ -98,12 +98,19 @@ func (f *function) newAgent(name string, ns *namespace, env ...string) *agent {
 		"GANTRY_NATS_URL="+f.cluster.url(), "GANTRY_ASYNC_REPLICAS=3", "TEST_FOLDER="+f.folder, "TEST_AGENT="+name)}
 	a.env = append(a.env, env...)
 	f.t.Cleanup(func() {
+		if a.program == nil {
+			return
+		}
 		a.stop()
 		a.http.CloseIdleConnections()
+		if code := a.cmd.ProcessState.ExitCode(); code > 0 {
+			a.t.Errorf("agent %s ended with %d", a.name, code)
+		}
+		if strings.Contains(a.output.String(), "the queue's store is empty") {
+			a.t.Errorf("agent %s takes a store that it cannot reach for a lost one", a.name)
+		}
 		if a.t.Failed() {
 			a.t.Logf("agent %s:\n%s", a.name, a.tail())
-		} else if code := a.cmd.ProcessState.ExitCode(); code > 0 {
-			a.t.Errorf("agent %s ended with %d:\n%s", a.name, code, a.tail())
 		}
 	})
 	a.start()

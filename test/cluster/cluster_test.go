@@ -158,8 +158,8 @@ func (c *cluster) url() string {
 	return strings.Join(all, ",")
 }
 
-// connect makes the test's own connection, from a place that is never cut off, and waits until the cluster has chosen a
-// leader.
+// connect makes the test's own connection, from a place that is never cut off, and waits until the servers have found each
+// other: until they take a stream with a copy on each.
 func (c *cluster) connect(n *network) {
 	c.t.Helper()
 	options := []nats.Option{
@@ -174,14 +174,17 @@ func (c *cluster) connect(n *network) {
 	c.js, err = jetstream.New(conn)
 	require.NoError(c.t, err)
 	eventually(c.t, func() bool {
-		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
-		defer cancel()
-		_, err = c.js.AccountInfo(ctx)
 		for _, s := range c.servers {
 			require.False(c.t, s.over(), "%s ended: %s", s.name, s.output)
 		}
-		return err == nil
-	}, "a leader of the cluster: %v", &err)
+		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
+		defer cancel()
+		if _, err = c.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: "try", Replicas: size, Storage: jetstream.MemoryStorage}); err != nil {
+			return false
+		}
+		err = c.js.DeleteStream(ctx, "try")
+		return err == nil || errors.Is(err, jetstream.ErrStreamNotFound)
+	}, "the servers to be a cluster: %v", &err)
 }
 
 // stream finds one of the agents' streams by the end of its name, or nil while it cannot be asked.
@@ -236,16 +239,3 @@ func (c *cluster) waitWhole() {
 		return true
 	}, "all servers to be up to date")
 }
-
-// record is what an agent keeps of a request.
-type record struct {
-	Status string    `json:"status"`
-	Code   int       `json:"errorCode"`
-	End    time.Time `json:"end"`
-}
-
-func (r *record) ended() bool {
-	return r.Status == "SUCCESS" || r.Status == "FAIL" || r.Status == "DISCARD"
-}
-
-var errNoRecords = errors.New("there is no bucket of records")

@@ -51,12 +51,12 @@ func TestLeaderKilled(t *testing.T) {
 	c.waitWhole()
 	l.stop()
 	drained := l.drained(a)
-	eventually(t, func() bool { return f.notified() == l.count() }, "%d notifications", l.count())
+	l.waitNotified()
 	l.check("accepted again at both after "+round(recovery).String(), "drained after "+round(drained).String())
 }
 
-// TestQuorumLost: two of three servers die. Nothing is accepted then, and everything is answered. When they are back, nobody
-// has to restart an agent.
+// TestQuorumLost: two of three servers die, later all three. Nothing is accepted then, and everything is answered. When they
+// are back, nobody has to restart an agent.
 func TestQuorumLost(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
@@ -64,33 +64,49 @@ func TestQuorumLost(t *testing.T) {
 	a, b := f.newAgent("a", nil), f.newAgent("b", nil)
 	l := newLoad(f, a, b)
 	l.waitCount(1000)
-	id := l.add(a, "{}")
-	c.servers[0].kill()
-	c.servers[1].kill()
-	killed := time.Now()
-	for _, x := range []*agent{a, b} {
-		l.waitRefused(x, killed)
-	}
-	for _, ask := range []struct{ method, path, body string }{
-		{"POST", "invocations-async", `{}`},
-		{"POST", "cancel", `{"request_id":"` + id + `"}`},
-		{"PUT", "async-invoke-config", `{}`},
-	} {
-		began := time.Now()
-		got := a.request(ask.method, ask.path, ask.body)
-		t.Logf("without a quorum %s %s: %d %s, after %s", ask.method, ask.path, got.status, got.body, round(time.Since(began)))
-		require.Equal(t, 503, got.status, got.body)
-		require.Contains(t, got.body, "asynchronous invocation is not available")
-	}
-	require.Equal(t, 200, a.request("POST", "invocations", "{}").status, "synchronous calls go on")
-	c.servers[0].start()
-	c.servers[1].start()
-	back := time.Now()
-	recovery := l.recovered(back, a, b)
+	afterTwo := l.outage(c.servers[:2], a, b)
+	l.waitCount(l.count() + 500)
+	afterAll := l.outage(c.servers, a, b)
 	l.waitCount(max(2000, l.count()+500))
 	l.stop()
 	configure(a, b, `{"max_async_retry_attempts":2}`)
 	configure(b, a, `{"max_async_retry_attempts":3}`)
 	drained := l.drained(a)
-	l.check(fmt.Sprintf("accepted again at both %s after the servers were back", round(recovery)), "drained after "+round(drained).String())
+	l.check(fmt.Sprintf("accepted again at both %s after two servers were back, %s after all three", round(afterTwo), round(afterAll)),
+		"drained after "+round(drained).String())
+}
+
+// outage kills servers until no quorum is left, looks at the agents' answers, and starts the servers again. It returns how
+// long it took then until each agent accepted something.
+func (l *load) outage(victims []*server, agents ...*agent) time.Duration {
+	l.t.Helper()
+	for _, s := range victims {
+		s.kill()
+	}
+	killed := time.Now()
+	for _, a := range agents {
+		l.waitRefused(a, killed)
+	}
+	agents[0].requireRefusals()
+	for _, s := range victims {
+		s.start()
+	}
+	return l.recovered(time.Now(), agents...)
+}
+
+// requireRefusals: what writes is refused in words, and the function goes on.
+func (a *agent) requireRefusals() {
+	a.t.Helper()
+	for _, ask := range []struct{ method, path, body string }{
+		{"POST", "invocations-async", "{}"},
+		{"POST", "cancel", `{"request_id":"01900000-0000-7000-8000-000000000000"}`},
+		{"PUT", "async-invoke-config", "{}"},
+	} {
+		began := time.Now()
+		got := a.request(ask.method, ask.path, ask.body)
+		a.t.Logf("no quorum, agent %s: %s %s: %d after %s: %s", a.name, ask.method, ask.path, got.status, round(time.Since(began)), got.body)
+		require.Equal(a.t, 503, got.status, got.body)
+		require.Contains(a.t, got.body, "asynchronous invocation is not available")
+	}
+	require.Equal(a.t, 200, a.request("POST", "invocations", "{}").status, "synchronous calls go on")
 }

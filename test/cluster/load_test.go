@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -127,6 +128,13 @@ func (l *load) hold(a *agent, n int) (held []string) {
 	return held
 }
 
+// except leaves a request out of what has to end with SUCCESS.
+func (l *load) except(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.accepted, id)
+}
+
 // waitRefused waits until an agent has refused something that it was asked for after a moment.
 func (l *load) waitRefused(a *agent, after time.Time) {
 	l.t.Helper()
@@ -197,6 +205,23 @@ func (l *load) drained(a *agent) time.Duration {
 	return time.Since(began)
 }
 
+// waitNotified waits until the outcome of all that was accepted came to its file; a refused request may have been stored after
+// all, and has one as well. Nothing may be accepted meanwhile.
+func (l *load) waitNotified() {
+	l.t.Helper()
+	missing := 0
+	eventually(l.t, func() bool {
+		missing = 0
+		notified := l.fn.notified()
+		for id := range l.accepted {
+			if !notified[id] {
+				missing++
+			}
+		}
+		return missing == 0
+	}, "%d notifications", &missing)
+}
+
 // run is one line of the function's own notes.
 type run struct {
 	at    time.Time
@@ -224,13 +249,23 @@ func (f *function) runs() map[string][]run {
 	return all
 }
 
+// record is what an agent keeps of a request.
+type record struct {
+	Status string    `json:"status"`
+	End    time.Time `json:"end"`
+}
+
+func (r record) ended() bool {
+	return r.Status == "SUCCESS" || r.Status == "FAIL" || r.Status == "DISCARD"
+}
+
 // records reads the agents' bucket: the platform API rounds times to seconds.
 func (c *cluster) records() (map[string]record, error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	info := c.stream("_records")
 	if info == nil {
-		return nil, errNoRecords
+		return nil, errors.New("there is no bucket of records")
 	}
 	bucket, err := c.js.KeyValue(ctx, strings.TrimPrefix(info.Config.Name, "KV_"))
 	if err != nil {
@@ -284,7 +319,7 @@ func (l *load) check(remarks ...string) (by map[string]int) {
 		for _, r := range runs {
 			by[r.agent]++
 			// Times in the record are exact, those of the function whole milliseconds, rounded down.
-			if end := records[id].End; !end.IsZero() && r.at.After(end) {
+			if outcome := records[id]; outcome.ended() && r.at.After(outcome.End) {
 				late++
 			}
 		}

@@ -82,9 +82,11 @@ func detour(leave, do func() error) error {
 		return err
 	}
 	defer home.Close()
-	if err = leave(); err == nil {
-		err = do()
+	if err := leave(); err != nil { // it is home still
+		runtime.UnlockOSThread()
+		return err
 	}
+	err = do()
 	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
 		return fmt.Errorf("no way back from a network namespace: %w", back)
 	}

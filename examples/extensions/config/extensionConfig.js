@@ -39,6 +39,8 @@ let etag; // of the document in the file
 let due = 0; // when to ask again, in ms; by the clock on the wall, because an instance may be frozen between calls
 let pause = FIRST_PAUSE;
 let running; // the promise of a request under way
+let nowRegistered; // fulfils the promise registered
+const registered = new Promise((resolve) => (nowRegistered = resolve));
 
 // refresh brings the file up to date if it is due. Calls that come meanwhile wait for the same request. It never rejects.
 function refresh() {
@@ -136,10 +138,21 @@ function handle(request, response) {
     response.writeHead(404).end();
     return;
   }
-  refresh().then(() => response.end());
+  // The first call may come before the answer to the registration, and the instance may be frozen with this answer.
+  Promise.all([refresh(), registered]).then(() => response.end());
 }
 
-function register() {
+// register asks again when time runs out: while the instance is frozen that is nobody's fault, and the same again is no error.
+async function register(attempts) {
+  try {
+    await ask();
+  } catch (error) {
+    if (error.refused || attempts === 1) throw error;
+    await register(attempts - 1);
+  }
+}
+
+function ask() {
   return new Promise((resolve, reject) => {
     if (!process.env.EXTENSION_API_ADDR) throw new Error('EXTENSION_API_ADDR is not set: the agent starts extensions and sets it');
     const headers = {
@@ -154,7 +167,10 @@ function register() {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (piece) => (text += piece));
-      response.on('end', () => (response.statusCode === 200 ? resolve() : reject(new Error(`not registered: ${text}`))));
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve();
+        else reject(Object.assign(new Error(`not registered: ${text}`), { refused: true }));
+      });
     });
     request.end();
   });
@@ -167,7 +183,8 @@ async function main() {
   const [host, port] = ADDRESS.split(':');
   await new Promise((resolve, reject) => server.once('error', reject).listen(Number(port), host, resolve)); // listen first, then register
   await refresh();
-  await register();
+  await register(3);
+  nowRegistered();
 }
 
 for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0)); // files are written in one go

@@ -53,6 +53,7 @@ type resource struct {
 type counter struct {
 	interval time.Duration
 	began    time.Time
+	ready    chan struct{}          // closed when this extension is registered
 	series   atomic.Pointer[series] // without points; nil before the registration
 	end      atomic.Int64           // of the stop, in Unix milliseconds; 0 before the notice
 

@@ -63,7 +63,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	c := &counter{interval: interval, began: time.Now()}
+	c := &counter{interval: interval, began: time.Now(), ready: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /extension/invoke", c.invoked)
 	mux.HandleFunc("POST /extension/shutdown", c.shutdown)
@@ -75,6 +75,7 @@ func run() error {
 		return err
 	}
 	c.series.Store(newSeries(function))
+	close(c.ready)
 	go c.run(ended)
 	select {
 	case err := <-failed:
@@ -94,33 +95,53 @@ type function struct {
 	Version string `json:"functionVersion"`
 }
 
-// register tells the agent that this extension is up. Listen first: calls may come at once.
-func register(addr string) (*function, error) {
+// attempts is how often the agent is asked: when the instance is frozen meanwhile, time runs out without anybody's fault.
+const attempts = 3
+
+// register tells the agent that this extension is up. Listen first: calls may come at once. The same again is no error.
+func register(addr string) (f *function, err error) {
+	for range attempts {
+		var refused bool
+		if f, refused, err = attempt(addr); err == nil || refused {
+			break
+		}
+	}
+	return f, err
+}
+
+func attempt(addr string) (f *function, refused bool, err error) {
 	req, err := http.NewRequest(http.MethodPost, "http://"+os.Getenv("EXTENSION_API_ADDR")+"/extension/register", nil)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	req.Header.Set("FunctionGraph-Extension-Name", filepath.Base(os.Args[0]))
 	req.Header.Set("FunctionGraph-Extension-Address", addr)
 	req.Header.Set("FunctionGraph-Extension-Events", "INVOKE,SHUTDOWN")
 	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("not registered: %s", body)
+		return nil, true, fmt.Errorf("not registered: %s", body)
 	}
-	f := &function{}
-	return f, json.Unmarshal(body, f)
+	f = &function{}
+	return f, false, json.Unmarshal(body, f)
 }
 
-// invoked counts and answers at once.
-func (c *counter) invoked(_ http.ResponseWriter, _ *http.Request) { c.add() }
+// invoked counts and answers at once, but for the first call if it comes before the answer to the registration: the instance
+// may be frozen with the answer.
+func (c *counter) invoked(_ http.ResponseWriter, r *http.Request) {
+	c.add()
+	select {
+	case <-c.ready:
+	case <-r.Context().Done():
+	}
+}
 
 // shutdown posts what is left before it answers: the agent waits, until about half of the time is over.
 func (c *counter) shutdown(w http.ResponseWriter, r *http.Request) {

@@ -83,6 +83,7 @@ func run() error {
 	if err := subscribe(name, s.addr); err != nil {
 		return err
 	}
+	close(p.ready)
 	select {
 	case err := <-failed:
 		return err
@@ -122,28 +123,42 @@ func subscribe(name, addr string) error {
 	return err
 }
 
-// ask posts to the agent. Anything but 200 is an error that has the agent's reason.
-func ask(path string, body []byte, headers map[string]string) ([]byte, error) {
+// attempts is how often the agent is asked: when the instance is frozen meanwhile, time runs out without anybody's fault.
+const attempts = 3
+
+// ask posts to the agent. The same again is no error. Anything but 200 is one, with the agent's reason.
+func ask(path string, body []byte, headers map[string]string) (answer []byte, err error) {
+	for range attempts {
+		var refused bool
+		if answer, refused, err = attempt(path, body, headers); err == nil || refused {
+			break
+		}
+	}
+	return answer, err
+}
+
+func attempt(path string, body []byte, headers map[string]string) (answer []byte, refused bool, err error) {
 	req, err := http.NewRequest(http.MethodPost, "http://"+os.Getenv("EXTENSION_API_ADDR")+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for name, value := range headers {
 		req.Header.Set(name, value)
 	}
 	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s: %s", path, resp.Status, answer)
+		return nil, true, fmt.Errorf("%s answers %s: %s", path, resp.Status, answer)
 	}
-	return answer, err
+	return answer, false, err
 }
 
-// invoked takes the notice of a call: only it has the caller's trace.
+// invoked takes the notice of a call: only it has the caller's trace. The first one may come before this extension has
+// subscribed, and the instance may be frozen with the answer.
 func (p *pipeline) invoked(w http.ResponseWriter, r *http.Request) {
 	var notice struct {
 		TraceID string `json:"traceId"`
@@ -151,6 +166,10 @@ func (p *pipeline) invoked(w http.ResponseWriter, r *http.Request) {
 	}
 	if decode(w, r, &notice) {
 		p.calls.noticed(notice.TraceID, notice.URN, r.Header.Get("Traceparent"))
+		select {
+		case <-p.ready:
+		case <-r.Context().Done():
+		}
 	}
 }
 
@@ -188,7 +207,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 func newPipeline(s *settings) *pipeline {
 	client := &http.Client{Timeout: s.timeout}
 	return &pipeline{
-		settings: s, calls: newCalls(),
+		settings: s, calls: newCalls(), ready: make(chan struct{}),
 		logs:  newExporter[*pendingLog]("log records", cmp.Or(s.logs, s.base+"/v1/logs"), s.headers, client),
 		spans: newExporter[*pendingSpan]("spans", cmp.Or(s.traces, s.base+"/v1/traces"), s.headers, client),
 	}

@@ -38,6 +38,7 @@ type event struct {
 // pipeline makes records of events and hands them to the exporters.
 type pipeline struct {
 	settings *settings
+	ready    chan struct{} // closed when this extension has subscribed
 	calls    *calls
 	logs     *exporter[*pendingLog]
 	spans    *exporter[*pendingSpan]
