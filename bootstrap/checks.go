@@ -360,7 +360,7 @@ const (
 	bigBatch     = 1000
 	flushLimit   = 9 * time.Second // all attempts to deliver one batch take that long
 	slowDelivery = time.Second
-	// subscribeTime is how long after its registration an extension may take to subscribe.
+	// subscribeTime is how long an extension may take to subscribe once it is asked about it.
 	subscribeTime = time.Second
 	// quietCalls is how many calls there are for extensions that want telemetry alone.
 	quietCalls = 10
@@ -415,9 +415,9 @@ func (k *kit) checkTelemetry(ctx context.Context) finding {
 	return passed("%s", text)
 }
 
-// awaitSubscription gives the extension the time to subscribe after it has registered.
+// awaitSubscription gives the extension the time to subscribe: it may have been stopped since it registered.
 func (k *kit) awaitSubscription(ctx context.Context) {
-	for until := k.seen().at.Add(subscribeTime); time.Now().Before(until) && len(k.batchesSince(0)) == 0 && !k.stream.Subscribed(); {
+	for until := time.Now().Add(subscribeTime); time.Now().Before(until) && len(k.batchesSince(0)) == 0 && !k.stream.Subscribed(); {
 		if !pause(ctx, 10*time.Millisecond) {
 			return
 		}
