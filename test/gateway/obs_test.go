@@ -109,9 +109,11 @@ func TestNames(t *testing.T) {
 // quoted is text as a notification has it.
 func quoted(t *testing.T, text string) string {
 	t.Helper()
-	b, err := json.Marshal(text)
-	require.NoError(t, err)
-	return string(b)
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // a notification has the characters that a name has
+	require.NoError(t, encoder.Encode(text))
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // TestLarge: the largest event, whose result is almost as large.
