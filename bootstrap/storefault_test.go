@@ -45,9 +45,15 @@ func mountDisk(t *testing.T, path, size string) *disk {
 	return &disk{t, path}
 }
 
+// remount waits for the files that a killed process still holds: it is a zombie before the last of its threads lets go of them.
 func (d *disk) remount(flags uintptr, size string) {
 	d.t.Helper()
-	require.NoError(d.t, unix.Mount("gantry-test", d.path, "tmpfs", unix.MS_REMOUNT|flags, "size="+size))
+	var err error
+	require.Eventually(d.t, func() bool {
+		err = unix.Mount("gantry-test", d.path, "tmpfs", unix.MS_REMOUNT|flags, "size="+size)
+		return err != unix.EBUSY
+	}, patience, time.Millisecond)
+	require.NoError(d.t, err)
 }
 
 func (d *disk) free() uint64 {
