@@ -274,3 +274,23 @@ func TestAsyncIsRefusedLikeOthers(t *testing.T) {
 		require.Zero(t, h.WaitingAsync())
 	})
 }
+
+// TestStartedMayRefuse: the call never began, and its slot is free again.
+func TestStartedMayRefuse(t *testing.T) {
+	notified := 0
+	var events func() []told
+	h := newAgent(t, patient, func(c *Config) {
+		c.Notify = func(*fncontext.Invocation) { notified++ }
+		events = follow(t, c)
+	})
+	require.NoError(t, h.WaitReady(h.Base()))
+	refused := stopped()
+	for range 3 {
+		r := h.Invoke(h.Base(), &fncontext.Invocation{RequestID: uuid.NewString(), Function: h.fn, Async: true, Started: func() error { return refused }}, []byte("{}"))
+		require.Equal(t, refused, r.Fault)
+	}
+	require.Zero(t, notified)
+	require.Zero(t, h.InFlight())
+	require.Empty(t, named(events(), "platform.start", "platform.RuntimeDone", "platform.report"))
+	require.Nil(t, h.invoke("{}").Fault)
+}

@@ -68,7 +68,11 @@ func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []b
 		}
 	}
 	for l.try = 1; ; l.try++ {
-		if err := a.admit(ctx, l); err != nil {
+		err := a.admit(ctx, l)
+		if err == nil && l.try == 1 {
+			err = l.announce(log)
+		}
+		if err != nil {
 			r.Fault = fault.From(err)
 			if l.try == 1 { // nothing was announced, so nothing ends
 				a.cfg.Metrics.Outcome(r.Fault.Kind.String())
@@ -88,10 +92,6 @@ func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []b
 
 // run invokes the handler and returns the slot.
 func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Result {
-	fn := l.agent.cfg.Runtime.Function
-	if l.try == 1 {
-		l.announce(fn.Timeout, log)
-	}
 	began := time.Now()
 	meter := l.worker.Meter()
 	cpu := meter.CPU()
@@ -110,7 +110,7 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 		}
 	}
 	usage := meter.Read(now)
-	r.Summary = summarize(now.Sub(began), meter.CPU()-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, fn.MemoryMB))
+	r.Summary = summarize(now.Sub(began), meter.CPU()-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, l.agent.cfg.Runtime.Function.MemoryMB))
 	r.Waited = l.Waited
 	if l.release(notSent && l.try < maxHandovers) && notSent {
 		r.Fault = runtime.CanceledFault()
@@ -119,13 +119,19 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 }
 
 // announce tells of the call's begin; once, however many workers it takes. The function's time starts after extensions that
-// want to be waited for.
-func (l *Lease) announce(timeout time.Duration, log *logger.Request) {
+// want to be waited for. On an error nothing was announced, and the slot is returned.
+func (l *Lease) announce(log *logger.Request) error {
+	a := l.agent
+	timeout := a.cfg.Runtime.Function.Timeout
 	l.inv.Deadline = time.Now().Add(timeout)
 	if l.inv.Started != nil {
-		l.inv.Started()
+		if err := l.inv.Started(); err != nil {
+			if l.release(false) {
+				return runtime.CanceledFault()
+			}
+			return err
+		}
 	}
-	a := l.agent
 	if !l.inv.Async { // nobody sits waiting for the others
 		a.cfg.Metrics.QueueWait.Observe(l.Waited)
 	}
@@ -136,6 +142,7 @@ func (l *Lease) announce(timeout time.Duration, log *logger.Request) {
 	l.inv.Deadline = l.began.Add(timeout)
 	log.Platform(l.began, startLine(l.inv))
 	a.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.Start, Begin: l.began, RequestID: l.inv.RequestID})
+	return nil
 }
 
 func summarize(took, cpu time.Duration, peak int64, limit int) Summary {

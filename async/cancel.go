@@ -17,6 +17,9 @@ const canceledWaiting = "function invocation canceled while it waited"
 // cancelWait is how long another agent may take to say that it runs a request.
 const cancelWait = 2 * time.Second
 
+// cancelLimit bounds a cancel, with all that follows from a recursive one.
+const cancelLimit = cancelWait + cascadeWait
+
 // Cancel ends a request: one that waits is discarded, one that runs fails with code 4208. An id that is unknown, or whose
 // request has an outcome, is an Invalid fault (page functiongraph_06_0146). recursive goes on along destinations that are
 // functions: the outcome is not passed on to one, and of a request with an outcome, what a function was made to run is
@@ -26,10 +29,15 @@ func (q *Queue) Cancel(ctx context.Context, id string, recursive bool) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, cancelLimit)
+	defer cancel()
 	for {
 		err := e.cancelOnce(ctx, id, recursive)
-		if !errors.Is(err, errOvertaken) || ctx.Err() != nil {
+		switch {
+		case !errors.Is(err, errOvertaken):
 			return err
+		case ctx.Err() != nil:
+			return unavailable("the record keeps changing", err)
 		}
 	}
 }

@@ -47,7 +47,9 @@ type testFunction struct {
 }
 
 func (f *testFunction) invoke(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
-	inv.Started()
+	if err := inv.Started(); err != nil {
+		return nil, fault.From(err)
+	}
 	f.most.Store(max(f.most.Load(), f.running.Add(1)))
 	defer f.running.Add(-1)
 	f.mu.Lock()

@@ -176,3 +176,41 @@ func TestRequestIsLookedAfterOnce(t *testing.T) {
 	_, still := e.underWay.Load("id")
 	require.True(t, still)
 }
+
+// TestWaitedTooLong: a request that waited long for its slot runs only if its start can be recorded. Who has it meanwhile
+// may have recorded an outcome.
+func TestWaitedTooLong(t *testing.T) {
+	for name, c := range map[string]struct {
+		overtaken bool
+		calls     int
+	}{"nobody else has it": {false, 1}, "another agent has ended it": {true, 0}} {
+		t.Run(name, func(t *testing.T) {
+			f := &testFunction{}
+			waits, slot, ended := make(chan string, 1), make(chan bool), make(chan bool, 1)
+			var late atomic.Int64
+			q := open(t, startServer(t, t.TempDir()), f, func(cfg *Config) {
+				cfg.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+				cfg.Invoke = func(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
+					waits <- inv.RequestID
+					<-slot
+					body, f := f.invoke(inv, event)
+					ended <- true
+					return body, f
+				}
+			})
+			id := accept(t, q, "{}")
+			require.Equal(t, id, <-waits)
+			if c.overtaken {
+				_, err := q.open.write(t.Context(), &Record{RequestID: id, Status: Success, End: time.Now(), Attempts: attempts{Started: 1}}, 0)
+				require.NoError(t, err)
+			}
+			late.Store(int64(sureFor))
+			close(slot)
+			<-ended
+			r := waitStatus(t, q, id, Success)
+			require.Equal(t, 1, r.Attempts.Started)
+			require.Equal(t, c.calls, f.calls())
+			require.EqualValues(t, c.calls, q.Counts()["started"])
+		})
+	}
+}

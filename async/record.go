@@ -100,8 +100,12 @@ type Page struct {
 	Count, Next int
 }
 
-// listTimeout bounds one listing.
-const listTimeout = 30 * time.Second
+const (
+	// listTimeout bounds one listing.
+	listTimeout = 30 * time.Second
+	// listAnswer bounds its first answer: without a quorum there is none.
+	listAnswer = 10 * time.Second
+)
 
 // Records lists requests in the order of their acceptance.
 func (q *Queue) Records(ctx context.Context, f *Filter) (*Page, error) {
@@ -143,6 +147,8 @@ func (e *engine) waiting(ctx context.Context, f *Filter, found map[string]Record
 	if len(f.IDs) == 1 {
 		filter = e.subject(f.IDs[0])
 	}
+	ctx, cancel := context.WithTimeout(ctx, listAnswer)
+	defer cancel()
 	info, err := e.events.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
 		return err

@@ -146,8 +146,13 @@ type run struct {
 	revision uint64
 	config   *Configuration
 	accepted time.Time
-	// noted is closed once the start was recorded, or could not be; nil before the start.
-	noted chan struct{}
+	// looked is when the record was read.
+	looked time.Time
+	// noted is closed once the start was recorded, or could not be, as unnoted tells then; nil before the start.
+	noted   chan struct{}
+	unnoted error
+	// letGo is set when the slot was returned unused.
+	letGo bool
 }
 
 // storeTimeout bounds one write of a record.
@@ -176,38 +181,64 @@ func (r *run) do() error {
 	if r.noted != nil {
 		<-r.noted
 	}
-	return r.after(result, f)
+	if !r.letGo || r.unnoted == nil {
+		return r.after(result, f)
+	}
+	// Whoever has it must not be told anything about it from here. If nobody has, it comes again after ackWait.
+	r.q.cfg.Log.Warn("an asynchronous request is let go: it waited for a slot, and its start could not be recorded",
+		zap.String("request_id", r.id), zap.Error(r.unnoted))
+	return nil
 }
 
-// noteLimit is how long a repeated attempt waits for the record of its start.
-const noteLimit = time.Second
+const (
+	// noteLimit is how long an attempt that waits for the record of its start does so.
+	noteLimit = time.Second
+	// sureFor is how long after its record was read a request is this agent's without a question: the server gives it to no
+	// other one before ackWait.
+	sureFor = ackWait / 3
+)
+
+// errLetGo ends a call that may be another agent's by now.
+var errLetGo = unavailable("the request waited for a slot, and its start cannot be recorded", nil)
 
 // started records that an attempt has a slot. The first attempt does not wait for the disk. Further ones do: an event that
-// kills the agent at once would never be found out.
-func (r *run) started() {
+// kills the agent at once would never be found out. One that waited long for its slot does not run without the record: if
+// this agent was cut off meanwhile, another one has run it.
+func (r *run) started() error {
+	sure := r.q.cfg.Now().Sub(r.looked) < sureFor
 	r.noteStart()
-	if meta, err := r.msg.Metadata(); err == nil && meta.NumDelivered == 1 {
-		return
+	if !r.deliveredOnce() || !sure {
+		select {
+		case <-r.noted:
+			r.letGo = !sure && r.unnoted != nil
+		case <-time.After(noteLimit):
+			r.letGo = !sure
+		}
 	}
-	select {
-	case <-r.noted:
-	case <-time.After(noteLimit):
+	if r.letGo {
+		return errLetGo
 	}
+	r.q.counts.started.Add(1)
+	return nil
+}
+
+// deliveredOnce tells the first delivery of an event, as far as that is known.
+func (r *run) deliveredOnce() bool {
+	meta, err := r.msg.Metadata()
+	return err == nil && meta.NumDelivered == 1
 }
 
 // noteStart records the start beside the attempt.
 func (r *run) noteStart() {
 	r.record.Status, r.record.Start = Running, r.q.cfg.Now()
 	r.record.Attempts.Started++
-	r.q.counts.started.Add(1)
 	r.noted = make(chan struct{})
 	go func() {
 		defer close(r.noted)
-		err := r.store()
-		if err == nil {
+		if r.unnoted = r.store(); r.unnoted == nil {
 			return
 		}
-		r.q.cfg.Log.Debug("a start is not recorded", zap.String("request_id", r.id), zap.Error(err))
+		r.q.cfg.Log.Debug("a start is not recorded", zap.String("request_id", r.id), zap.Error(r.unnoted))
 		ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 		defer cancel()
 		if other, _, err := r.engine.record(ctx, r.id); err == nil && other != nil && other.Status.final() {
@@ -224,6 +255,7 @@ func (r *run) read() error {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 	defer cancel()
+	r.looked = r.q.cfg.Now()
 	record, revision, err := r.engine.record(ctx, r.id)
 	if err != nil {
 		return err

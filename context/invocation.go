@@ -1,6 +1,9 @@
 package fncontext
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Invocation is one call of the function. The caller of agent.Invoke owns it until Invoke returns.
 type Invocation struct {
@@ -19,8 +22,9 @@ type Invocation struct {
 	MemoryMB int
 	// Tail asks for the last lines of the call's log in the answer.
 	Tail bool
-	// Started, if set, is called when the call has its slot, before the handler runs; the call waits for it.
-	Started func() `json:"-"`
+	// Started, if set, is called when the call has its slot, before the handler runs; the call waits for it. An error ends
+	// the call, which then never began.
+	Started func() error `json:"-"`
 	Async   bool
 }
 
@@ -32,3 +36,26 @@ type Workflow struct{ ID, RunID, StateID string }
 
 // Remaining returns the time until the deadline at now. It may be negative, as on the platform (docs/COMPATIBILITY.md).
 func (c *Invocation) Remaining(now time.Time) time.Duration { return c.Deadline.Sub(now) }
+
+// TakeHeaders takes over what the platform says about this call in its headers (docs/COMPATIBILITY.md): credentials, all of
+// them if there is any, alias and workflow. get returns a header's value, or nothing.
+func (c *Invocation) TakeHeaders(get func(name string) string) {
+	value := func(name string) string {
+		v := get(name)
+		if v == "null" { // no agency
+			return ""
+		}
+		return v
+	}
+	if given := NewCredentials(Secrets{
+		AccessKey: value("X-Cff-Access-Key"), SecretKey: value("X-Cff-Secret-Key"),
+		SecurityAccessKey: value("X-Cff-Security-Access-Key"), SecuritySecretKey: value("X-Cff-Security-Secret-Key"),
+		SecurityToken: value("X-Cff-Security-Token"), AuthToken: value("X-Cff-Auth-Token"),
+	}); !given.Empty() {
+		c.Credentials = given
+	}
+	if tag := value("X-Cff-Origin-Version-Tag"); strings.HasPrefix(tag, "!") {
+		c.Alias = tag[1:]
+	}
+	c.Workflow = Workflow{ID: value("X-Cff-Workflow-Id"), RunID: value("X-Cff-Workflow-Run-Id"), StateID: value("X-Cff-Workflow-State-Id")}
+}

@@ -17,10 +17,10 @@ func TestAgentCut(t *testing.T) {
 	n := newNetwork(t)
 	c := newCluster(t, n)
 	f := newFunction(t, c, "hello")
-	a, b := f.newAgent("a", n.join()), f.newAgent("b", n.join())
+	a, b := f.newAgent("a", n.join()), f.newAgent("b", n.join(), "GANTRY_CONCURRENCY=4")
 	l := newLoad(f, a, b)
 	l.waitCount(500)
-	held := l.hold(b, 5)
+	held := l.hold(b, 4) // a fifth request waits there for a slot
 	canceled := held[0]
 	l.except(canceled)
 	a.waitStatus(canceled, "RUNNING")
