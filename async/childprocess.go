@@ -146,7 +146,7 @@ var childLevels = map[string]zapcore.Level{
 
 // output logs what the process writes.
 func (c *Child) output(p *childProcess, r *os.File) {
-	logger.Pump(r, func(part logger.Part) {
+	logger.NewPump(r, func(part logger.Part) {
 		line := strings.ToValidUTF8(string(part.Text), "\uFFFD")
 		level := zap.ErrorLevel
 		if word, rest, found := strings.Cut(line, ": "); found {
@@ -160,7 +160,7 @@ func (c *Child) output(p *childProcess, r *os.File) {
 			p.mu.Unlock()
 		}
 		c.cfg.Log.Log(level, childName+": "+line)
-	})
+	}).Run()
 }
 
 func (p *childProcess) lastLine() string {

@@ -163,13 +163,13 @@ func (h *Host) start(s Script, a *attempts) {
 }
 
 func (h *Host) output(e *extension, stream string, r *os.File) {
-	logger.Pump(r, func(p logger.Part) {
+	logger.NewPump(r, func(p logger.Part) {
 		e.output.Add(int64(len(p.Text)) + 1)
 		if i := e.index.Load(); i >= 0 {
 			h.cfg.Metrics.ExtensionOutput[i].Set(uint64(e.output.Load()))
 		}
 		h.cfg.Sink.Write(&logger.Line{Time: time.Now(), Source: e.name, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
-	})
+	}).Run()
 }
 
 // watch frees the slot of an extension that ends, whatever its exit code. The function is not touched: a monitor's death

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -204,7 +205,9 @@ func TestSinkKeepsOrder(t *testing.T) {
 
 // TestPumpMemoryIsConstant pushes 100 MB without a line ending through the pump.
 func TestPumpMemoryIsConstant(t *testing.T) {
-	read, write := io.Pipe()
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	defer read.Close()
 	go func() {
 		mb := bytes.Repeat([]byte("y"), 1<<20)
 		for range 100 {
@@ -213,14 +216,14 @@ func TestPumpMemoryIsConstant(t *testing.T) {
 		_ = write.Close()
 	}()
 	total, parts, longest := 0, 0, 0
-	Pump(read, func(p Part) {
+	NewPump(read, func(p Part) {
 		total += len(p.Text)
 		longest = max(longest, len(p.Text))
 		if p.Number != parts {
 			t.Fatalf("part %d came as number %d", parts, p.Number)
 		}
 		parts++
-	})
+	}).Run()
 	require.Equal(t, 100<<20, total)
 	require.Equal(t, MaxLine, longest)
 }

@@ -28,7 +28,11 @@ type Sink struct {
 	dropped int // since the last report
 	closed  bool
 	wake    chan struct{}
+	hurry   chan struct{} // somebody waits for the next write
 	done    chan struct{}
+	queued  int64 // bytes that came, and those of them that were written or lost
+	settled int64
+	written chan struct{} // closed and replaced with each write
 
 	lines, splits, drops atomic.Int64
 }
@@ -36,7 +40,7 @@ type Sink struct {
 // NewSink starts a sink on w. With json each line is wrapped into an object. tap, unless it is nil, sees each line first,
 // also those that are dropped here; it must not block, and not keep the line. Close must be called.
 func NewSink(w io.Writer, json bool, tap func(*Line)) *Sink {
-	s := &Sink{w: w, json: json, tap: tap, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &Sink{w: w, json: json, tap: tap, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), done: make(chan struct{}), written: make(chan struct{})}
 	go s.run()
 	return s
 }
@@ -61,7 +65,9 @@ func (s *Sink) Write(l *Line) {
 		s.reportDrops()
 	}
 	idle := len(s.pending) == 0
+	before := len(s.pending)
 	s.pending = s.append(s.pending, l)
+	s.queued += int64(len(s.pending) - before)
 	s.mu.Unlock()
 	if idle {
 		select {
@@ -82,7 +88,9 @@ func (s *Sink) append(dst []byte, l *Line) []byte {
 func (s *Sink) reportDrops() {
 	text := strconv.Itoa(s.dropped) + " log lines dropped: stdout is not read fast enough"
 	s.dropped = 0
+	before := len(s.pending)
 	s.pending = s.append(s.pending, &Line{Time: time.Now(), Source: SourcePlatform, Level: "WARN", Text: []byte(text)})
+	s.queued += int64(len(s.pending) - before)
 }
 
 func (s *Sink) run() {
@@ -104,14 +112,45 @@ func (s *Sink) run() {
 			return
 		} else {
 			<-s.wake
-			time.Sleep(gather)
+			select {
+			case <-time.After(gather):
+			case <-s.hurry:
+			}
 		}
 		s.mu.Lock()
+		s.settled += int64(len(batch))
+		close(s.written)
+		s.written = make(chan struct{})
 		if cap(batch) <= sinkLimit/4 {
 			s.spare = batch[:0]
 		}
 		s.mu.Unlock()
 	}
+}
+
+// Flush waits until what was queued before it is written, or limit has passed.
+func (s *Sink) Flush(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	s.mu.Lock()
+	target := s.queued
+	for s.settled < target {
+		written := s.written
+		s.mu.Unlock()
+		select {
+		case s.hurry <- struct{}{}:
+		default:
+		}
+		select {
+		case <-written:
+		case <-s.done:
+			return
+		case <-timer.C:
+			return
+		}
+		s.mu.Lock()
+	}
+	s.mu.Unlock()
 }
 
 // Close writes what is queued and stops the sink, waiting until then or until the deadline passes. Later lines are
