@@ -95,7 +95,7 @@ func (f *functionAPI) invocation(h *fasthttp.RequestHeader) *fncontext.Invocatio
 		inv.Tail = strings.EqualFold(string(v), "tail")
 	}
 	if f.TrustHeaders {
-		f.platform(h, inv)
+		inv.TakeHeaders(func(name string) string { return string(h.Peek(name)) })
 	}
 	return inv
 }
@@ -120,26 +120,4 @@ func (f *functionAPI) requestID(h *fasthttp.RequestHeader) string {
 			return id
 		}
 	}
-}
-
-// platform takes over what the platform in front says about this call (docs/COMPATIBILITY.md).
-func (f *functionAPI) platform(h *fasthttp.RequestHeader, inv *fncontext.Invocation) {
-	value := func(name string) string {
-		v := string(h.Peek(name))
-		if v == "null" { // no agency
-			return ""
-		}
-		return v
-	}
-	if c := fncontext.NewCredentials(fncontext.Secrets{
-		AccessKey: value("X-Cff-Access-Key"), SecretKey: value("X-Cff-Secret-Key"),
-		SecurityAccessKey: value("X-Cff-Security-Access-Key"), SecuritySecretKey: value("X-Cff-Security-Secret-Key"),
-		SecurityToken: value("X-Cff-Security-Token"), AuthToken: value("X-Cff-Auth-Token"),
-	}); !c.Empty() {
-		inv.Credentials = c
-	}
-	if tag := value("X-Cff-Origin-Version-Tag"); strings.HasPrefix(tag, "!") {
-		inv.Alias = tag[1:]
-	}
-	inv.Workflow = fncontext.Workflow{ID: value("X-Cff-Workflow-Id"), RunID: value("X-Cff-Workflow-Run-Id"), StateID: value("X-Cff-Workflow-State-Id")}
 }

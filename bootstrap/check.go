@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"gantry/extension"
 	"gantry/logger"
 	"gantry/process"
+	"gantry/runtime"
 	"gantry/telemetry"
 	"os"
 	"os/signal"
@@ -132,7 +134,8 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*config
 			return nil, 0, fmt.Errorf("--wait: %q: %w", o.wait, err)
 		}
 	}
-	if c.fn.Handler, err = fncontext.ParseHandler(c.handler); err != nil {
+	// There is no function: the extension is only told of its name.
+	if c.fn.Handler, err = fncontext.ParseProgram(cmp.Or(c.handler, runtime.Languages[0].Handler)); err != nil {
 		return nil, 0, fmt.Errorf("RUNTIME_HANDLER: %w", err)
 	}
 	c.fn.CodeRoot = filepath.Dir(filepath.Dir(path))

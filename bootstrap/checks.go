@@ -341,6 +341,7 @@ func (k *kit) checkPauses(ctx context.Context) finding {
 const frozenTime = 1500 * time.Millisecond
 
 func (k *kit) checkFreeze(ctx context.Context) finding {
+	k.awaitSubscription(ctx) // which a freeze would delay
 	quiet, cancel := context.WithTimeout(ctx, replyLimit)
 	defer cancel()
 	k.host.Quiet(quiet)
@@ -361,7 +362,7 @@ const (
 	flushLimit   = 9 * time.Second // all attempts to deliver one batch take that long
 	slowDelivery = time.Second
 	// subscribeTime is how long an extension may take to subscribe once it is asked about it.
-	subscribeTime = time.Second
+	subscribeTime = 2 * time.Second
 	// quietCalls is how many calls there are for extensions that want telemetry alone.
 	quietCalls = 10
 )

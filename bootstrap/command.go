@@ -38,16 +38,35 @@ func (p *program) rootCommand() *cobra.Command {
 		return &failure{exitUsage, fmt.Errorf("%w; see bootstrap --help", err)}
 	})
 	addSettings(root.PersistentFlags())
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return p.withConfig(cmd, p.serve) }
+	serve := func(cmd *cobra.Command, _ []string) error { return p.withConfig(cmd, p.serve) }
+	poll := func(cmd *cobra.Command, _ []string) error { return p.withRuntimeConfig(cmd, p.poll) }
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if p.polls() || cmd.Flags().Changed("runtime-api") {
+			return poll(cmd, args)
+		}
+		return serve(cmd, args)
+	}
 	root.AddCommand(
-		&cobra.Command{Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs, RunE: root.RunE},
+		&cobra.Command{Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs, RunE: serve},
+		&cobra.Command{
+			Use: "poll", Short: "Be the custom runtime of a platform: take events from its runtime API (the default where RUNTIME_API_ADDR is set)", Args: cobra.NoArgs, RunE: poll,
+		},
 		p.invokeCommand(), p.asyncCommand(), p.checkCommand(), p.healthCommand(), p.versionCommand(),
 	)
 	return root
 }
 
 func (p *program) withConfig(cmd *cobra.Command, do func(*config) error) error {
-	c, err := p.load(changedSettings(cmd.Flags()))
+	c, err := p.load(changedSettings(cmd.Flags()), false)
+	if err != nil {
+		return err
+	}
+	return do(c)
+}
+
+// withRuntimeConfig is withConfig for an agent that is a custom runtime.
+func (p *program) withRuntimeConfig(cmd *cobra.Command, do func(*config) error) error {
+	c, err := p.load(changedSettings(cmd.Flags()), true)
 	if err != nil {
 		return err
 	}

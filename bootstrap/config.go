@@ -26,6 +26,12 @@ type config struct {
 
 	language *runtime.Language
 	program  string
+	// passedOn are variables for a custom runtime that mean nothing to the agent.
+	passedOn []string
+	// detected says why it is this language; empty when it was set.
+	detected string
+	// runtimeAPI is where poll takes events from.
+	runtimeAPI string
 
 	concurrency, workers, queue int
 	queueWait                   time.Duration
@@ -42,10 +48,10 @@ type config struct {
 	extensionRestart, freeze     bool
 	timeline                     bool // what each extension costs is kept
 	addr, extensionAddr, opsAddr string
-	// extensionAddrSet tells an address that somebody chose.
-	extensionAddrSet bool
-	api              apiConfig
-	async            asyncConfig
+	// extensionAddrSet and opsAddrSet tell addresses that somebody chose.
+	extensionAddrSet, opsAddrSet bool
+	api                          apiConfig
+	async                        asyncConfig
 	// dataDirNamed tells a data folder that somebody chose.
 	dataDirNamed        bool
 	shutdownTimeout     time.Duration
@@ -64,6 +70,8 @@ const defaultSource = "its default"
 type facts struct {
 	pid int
 	cwd string
+	// poll: the agent will be a custom runtime of a platform, not the platform.
+	poll bool
 }
 
 // load builds the configuration from a list of NAME=value and the flags that were given: a flag beats the environment,
@@ -100,8 +108,11 @@ func read(environ []string, env, flags map[string]string, f facts) (*config, err
 			}
 			return nil, fmt.Errorf("%s: %s, from %s: %w", s.env, shown, source, err)
 		}
-		if s.env == "EXTENSION_API_ADDR" {
+		switch s.env {
+		case "EXTENSION_API_ADDR":
 			c.extensionAddrSet = source != defaultSource
+		case "GANTRY_OPS_ADDR":
+			c.opsAddrSet = source != defaultSource
 		}
 		if s.secret {
 			c.secretNames = append(c.secretNames, s.env)
@@ -155,21 +166,13 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	if c.fn.Name == "" {
 		c.fn.Name = filepath.Base(c.fn.CodeRoot)
 	}
-	handler, err := fncontext.ParseHandler(c.handler)
-	if err != nil {
-		return fmt.Errorf("RUNTIME_HANDLER: %w", err)
+	if f.poll {
+		c.becomeRuntime(env)
 	}
-	c.fn.Handler = handler
-	if err := c.pickLanguage(env["PATH"]); err != nil {
+	if err := c.pickLanguage(env["PATH"], f.poll); err != nil {
 		return err
 	}
-	if c.fn.Initializer != "" {
-		if parts := strings.Split(c.fn.Initializer, "."); len(parts) != 2 || parts[1] == "" {
-			// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
-			c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_INITIALIZER_HANDLER=%s means no initializer, as on the platform: write file.function, with exactly one dot", c.fn.Initializer))
-			c.fn.Initializer = ""
-		}
-	}
+	c.checkHooks()
 	if c.extensionDirs == "" {
 		c.extensionDirs = filepath.Join(c.fn.CodeRoot, "extension") + ":/opt/extension"
 	}
@@ -188,23 +191,70 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	return c.api.resolve()
 }
 
-func (c *config) pickLanguage(path string) error {
+// becomeRuntime adapts what the platform gave its custom runtime, which this agent is then.
+func (c *config) becomeRuntime(env map[string]string) {
+	if c.handler == "bootstrap" || c.handler == "-" { // the platform's default: it names this agent, not the function
+		c.handler = ""
+	}
+	if env["EXTENSION_API_ADDR"] != "" {
+		c.remarks = append(c.remarks, "EXTENSION_API_ADDR="+env["EXTENSION_API_ADDR"]+" is the platform's, and is not listened on; the extensions started here get an address of their own")
+	}
+	c.extensionAddr = "127.0.0.1:0"
+	c.api.off = true
+}
+
+// pickLanguage finds the language, the handler in its form, and the program to start.
+func (c *config) pickLanguage(path string, poll bool) (err error) {
 	if c.fn.Runtime != "" {
-		language, err := runtime.LanguageByName(c.fn.Runtime)
-		if err != nil {
+		if c.language, err = runtime.LanguageByName(c.fn.Runtime); err != nil {
 			return fmt.Errorf("GANTRY_RUNTIME: %w", err)
 		}
-		c.language = language
+	} else if c.language, c.detected, err = runtime.DetectLanguage(c.fn.CodeRoot, c.handler); err != nil {
+		return fmt.Errorf("GANTRY_RUNTIME is not set: %w", err)
+	}
+	l := c.language
+	c.fn.Runtime = l.Name
+	if poll && l.Carrier == runtime.OverRuntimeAPI {
+		return fmt.Errorf("GANTRY_RUNTIME: %s: this agent is the custom runtime itself here, and cannot run another one: put the function's code into the code folder, and set GANTRY_RUNTIME to its language if need be", l.Name)
+	}
+	if c.handler == "" {
+		c.handler = l.Handler
+	}
+	parse := fncontext.ParseHandler
+	if l.Program == "" {
+		parse = fncontext.ParseProgram
+	}
+	if c.fn.Handler, err = parse(c.handler); err != nil {
+		return fmt.Errorf("RUNTIME_HANDLER: %w", err)
+	}
+	if l.Program == "" {
+		c.program, err = l.OwnProgram(c.fn.CodeRoot, c.handler)
 	} else {
-		c.language = runtime.DetectLanguage(c.fn.CodeRoot, c.fn.Handler.File)
+		c.program, err = l.FindProgram(path)
 	}
-	if c.language == nil {
-		c.language = runtime.Languages[0] // its worker then says which file is missing, in the platform's words
-	}
-	c.fn.Runtime = c.language.Name
-	program, err := c.language.FindProgram(path)
-	c.program = program
 	return err
+}
+
+// checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none.
+func (c *config) checkHooks() {
+	check := func(setting string, value *string) {
+		switch parts := strings.Split(*value, "."); {
+		case *value == "":
+		case c.language.Carrier == runtime.OverRuntimeAPI: // it is told, and does with it what it likes
+			c.passedOn = append(c.passedOn, setting+"="+*value)
+			*value = ""
+		case c.language.Program == "": // the program knows what it means
+		case len(parts) != 2 || parts[1] == "":
+			// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
+			c.remarks = append(c.remarks, fmt.Sprintf("%s=%s means none, as on the platform: write file.function, with exactly one dot", setting, *value))
+			*value = ""
+		}
+	}
+	check("RUNTIME_INITIALIZER_HANDLER", &c.fn.Initializer)
+	check("RUNTIME_PRESTOP_HANDLER", &c.fn.PreStop)
+	if c.fn.PreStop != "" && c.fn.PreStopTimeout > c.shutdownTimeout/2 {
+		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_TIMEOUT=%s may be cut short: raise GANTRY_SHUTDOWN_TIMEOUT (%s) to more than twice of it", formatSeconds(c.fn.PreStopTimeout), formatSeconds(c.shutdownTimeout)))
+	}
 }
 
 // workDir is the folder above the code, as on the platform (docs/COMPATIBILITY.md).
@@ -232,14 +282,35 @@ func (c *config) runtimeEnv() []string {
 	if f.Initializer != "" {
 		env = append(env, "RUNTIME_INITIALIZER_HANDLER="+f.Initializer, "RUNTIME_INITIALIZER_TIMEOUT="+formatSeconds(f.InitTimeout))
 	}
+	if f.PreStop != "" {
+		env = append(env, "RUNTIME_PRESTOP_HANDLER="+f.PreStop)
+	}
 	return env
 }
 
 func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
 
-// workerEnvironment is the worker's whole environment.
+// workerEnvironment is the worker's whole environment. A custom runtime has no context to ask for user variables: they are real
+// variables there, as on the platform (page functiongraph_01_0154), also those that set up an agent in its place.
 func (c *config) workerEnvironment() []string {
-	return c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)), c.runtimeEnv()...))
+	env := c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)), c.runtimeEnv()...))
+	if c.language.Carrier == runtime.OverRuntimeAPI {
+		env = append(env, c.passedOn...)
+		env = append(env, c.userVariables(func(name string) bool { return reserved(name) && !strings.HasPrefix(name, "GANTRY_") })...)
+	}
+	return env
+}
+
+// userVariables are the user variables in the form of an environment, without those that may not be set.
+func (c *config) userVariables(reserved func(name string) bool) []string {
+	var env []string
+	for name, value := range c.fn.UserData {
+		if reserved(name) || strings.ContainsAny(name+value, "\x00") || strings.ContainsRune(name, '=') || slices.Contains(baseEnv, name) {
+			continue
+		}
+		env = append(env, name+"="+value)
+	}
+	return env
 }
 
 // withHome gives children of another identity a home they can use: the agent's own is not theirs.
@@ -253,14 +324,7 @@ func (c *config) withHome(env []string) []string {
 // extensionEnvironment is the extensions' whole environment, but for the address of their API. User variables are
 // real variables here: an extension has no context to ask.
 func (c *config) extensionEnvironment() []string {
-	env := c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)), c.runtimeEnv()...))
-	for name, value := range c.fn.UserData {
-		if reserved(name) || strings.ContainsAny(name+value, "\x00") || strings.ContainsRune(name, '=') || slices.Contains(baseEnv, name) {
-			continue
-		}
-		env = append(env, name+"="+value)
-	}
-	return env
+	return append(c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)), c.runtimeEnv()...)), c.userVariables(reserved)...)
 }
 
 // reserved names are set by the agent, or hidden by it.

@@ -140,7 +140,7 @@ func FuzzSettings(f *testing.F) {
 }
 
 func TestSecretsLeaveTheEnvironmentOfChildren(t *testing.T) {
-	c, err := loadWith(t, []string{"GANTRY_SECURITY_TOKEN=x", "GANTRY_ADDR=:1", "FOO=bar", "EXTENSION_API_ADDR=127.0.0.1:1", "RUNTIME_API_ADDR=x", `RUNTIME_USERDATA={"COLOR":"blue","GANTRY_X":"1","RUNTIME_X":"2","A=B":"3"}`}, nil)
+	c, err := loadWith(t, []string{"GANTRY_SECURITY_TOKEN=x", "GANTRY_ADDR=:1", "FOO=bar", "EXTENSION_API_ADDR=127.0.0.1:1", "RUNTIME_API_ADDR=127.0.0.1:9", `RUNTIME_USERDATA={"COLOR":"blue","GANTRY_X":"1","RUNTIME_X":"2","A=B":"3"}`}, nil)
 	require.NoError(t, err)
 	for _, env := range [][]string{c.workerEnvironment(), c.extensionEnvironment()} {
 		all := strings.Join(env, "\n")

@@ -90,14 +90,39 @@ func (in *instance) agentConfig() *agent.Config {
 		Runtime: &runtime.Config{
 			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
 			Concurrency: c.concurrency, UID: c.uid, GID: c.gid,
-			Supervisor: in.supervisor, Cgroups: cgroups, Sink: in.sink, Log: in.log,
-			Stray: in.metrics.Stray.Inc,
+			Supervisor: in.supervisor, Cgroups: cgroups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets),
+			Stray: in.metrics.Stray.Inc, ListenRuntime: in.listenRuntime,
 		},
 		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
 		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Complete: in.host.Complete, Notify: in.host.Notify,
 		Stream: in.stream, Freeze: freeze,
 		Metrics: in.metrics, Log: in.log, Sink: in.sink,
 	}
+}
+
+// runtimeEnd bounds the end of a runtime API whose worker is gone, with its connections.
+const runtimeEnd = time.Second
+
+// listenRuntime serves the runtime API of one worker until that is gone.
+func (in *instance) listenRuntime(a *runtime.RuntimeAPI) (addr string, end func(), err error) {
+	server, err := api.ListenRuntime(&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Log: in.log})
+	if err != nil {
+		return "", nil, err
+	}
+	go func() {
+		if err := server.Serve(); err != nil {
+			in.log.Error("a worker cannot ask for events any more", zap.Error(err))
+		}
+	}()
+	return server.Addr().String(), func() {
+		go func() { // the next worker does not wait for it
+			ctx, cancel := context.WithTimeout(context.Background(), runtimeEnd)
+			defer cancel()
+			if err := server.Shutdown(ctx); err != nil {
+				in.log.Debug("connections left", zap.String("listener", server.Name()), zap.Error(err))
+			}
+		}()
+	}, nil
 }
 
 // gauges registers what others count.

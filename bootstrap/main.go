@@ -61,23 +61,31 @@ func (p *program) exit(err error) int {
 	return code
 }
 
-// load builds the configuration from flags and environment.
-func (p *program) load(flags map[string]string) (*config, error) {
+// load builds the configuration from flags and environment; poll says that the agent will be a custom runtime.
+func (p *program) load(flags map[string]string, poll bool) (*config, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	c, err := load(p.environ, flags, facts{pid: os.Getpid(), cwd: cwd})
+	c, err := load(p.environ, flags, facts{pid: os.Getpid(), cwd: cwd, poll: poll})
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
 	return c, nil
 }
 
+// bare is the program without a command: poll where a platform starts its custom runtime, else serve.
 func (p *program) bare() error {
-	c, err := p.load(nil)
+	poll := p.polls()
+	c, err := p.load(nil, poll)
 	if err != nil {
 		return err
 	}
+	if poll {
+		return p.poll(c)
+	}
 	return p.serve(c)
 }
+
+// polls reports whether the environment is that of a custom runtime.
+func (p *program) polls() bool { return variables(p.environ)["RUNTIME_API_ADDR"] != "" }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -12,6 +14,25 @@ import (
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "../testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"build": func(ts *testscript.TestScript, _ bool, args []string) { // PACKAGE PROGRAM
+				cmd := exec.Command("go", "build", "-o", ts.MkAbs(args[1]), args[0])
+				cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					ts.Fatalf("%v: %s", err, out)
+				}
+			},
+			"agent": func(ts *testscript.TestScript, _ bool, args []string) { // FILE: the program under test, as a file
+				program := ""
+				for dir := range strings.SplitSeq(ts.Getenv("PATH"), ":") {
+					if file := filepath.Join(dir, "bootstrap"); program == "" && executableFile(file) {
+						program = file
+					}
+				}
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("#!/bin/sh\nexec "+program+"\n"), 0o755))
+			},
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", env.Getenv("PATH")+":"+os.Getenv("PATH"))
 			env.Setenv("EXTENSION_API_ADDR", "127.0.0.1:0")
@@ -22,4 +43,9 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 	})
+}
+
+func executableFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }

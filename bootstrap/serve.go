@@ -20,9 +20,11 @@ import (
 
 // serve runs the function until a signal ends it.
 func (p *program) serve(c *config) error {
-	if variables(p.environ)["RUNTIME_API_ADDR"] != "" {
-		return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is set, so the platform wants a custom runtime; this version cannot poll one yet, only serve a container")}
-	}
+	return p.run(c, (*serving).listen)
+}
+
+// run runs an instance until a signal ends it; open lets the calls in.
+func (p *program) run(c *config, open func(*serving) error) error {
 	// A closed stdout must not end the agent. Notify, not Ignore: children would inherit that.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)
@@ -36,7 +38,7 @@ func (p *program) serve(c *config) error {
 		return err
 	}
 	s := &serving{instance: in}
-	if err := s.listen(); err != nil {
+	if err := open(s); err != nil {
 		for _, server := range append(s.callers, s.others...) {
 			server.Close()
 		}
@@ -65,6 +67,11 @@ func (s *serving) listen() error {
 		}
 		s.callers = append(s.callers, platform)
 	}
+	return s.listenOps()
+}
+
+func (s *serving) listenOps() error {
+	in, c := s.instance, s.cfg
 	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Incomplete: in.host.Incomplete, Metrics: in.metrics, Log: in.log})
 	if err != nil {
 		return err
@@ -78,21 +85,31 @@ type serving struct {
 	*instance
 	callers []*api.Server // those whose callers wait for the function
 	others  []*api.Server
+	pollers *pollers   // nil unless this is a custom runtime
 	ended   chan error // of listeners
 }
 
 func (s *serving) run(signals <-chan os.Signal) error {
-	fields := []zap.Field{zap.String("urn", s.cfg.fn.URN()), zap.String("runtime", s.cfg.program)}
+	fields := []zap.Field{zap.String("urn", s.cfg.fn.URN()), zap.String("runtime", s.cfg.fn.Runtime), zap.String("program", s.cfg.program)}
+	if s.cfg.detected != "" {
+		fields = append(fields, zap.String("because", s.cfg.detected))
+	}
+	what := "listening"
+	if s.pollers != nil {
+		what = "polling"
+		fields = append(fields, zap.String("runtime_api", s.cfg.runtimeAPI), zap.Int("pollers", s.pollers.count))
+	}
 	servers := append(append(slices.Clone(s.callers), s.others...), s.extensions)
 	s.ended = make(chan error, len(servers))
 	for _, server := range servers {
 		fields = append(fields, zap.Stringer(server.Name(), server.Addr()))
 		go func() { s.ended <- server.Serve() }()
 	}
-	s.log.Info("listening", fields...)
+	s.log.Info(what, fields...)
 	for _, remark := range s.cfg.remarks {
 		s.log.Warn(remark)
 	}
+	s.pollers.start()
 	var failed <-chan struct{}
 	if s.cfg.exitOnFailure {
 		failed = s.agent.Failed()
@@ -161,6 +178,7 @@ func (s *serving) staged(deadline time.Time, reason string) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-left*5/16))
 	defer cancel()
 	s.queue.pause()
+	s.pollers.stop(ctx)
 	if err := s.agent.Drain(ctx); err != nil {
 		s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.agent.InFlight()))
 	}

@@ -23,9 +23,11 @@ type setting struct {
 // settings is the table, in the order of the documentation.
 func settings() []setting {
 	return []setting{
-		{env: "RUNTIME_HANDLER", flag: "handler", fallback: "index.handler", help: "handler, [path/]file.function", apply: text(func(c *config) *string { return &c.handler })},
+		{env: "RUNTIME_HANDLER", flag: "handler", help: "handler: [path/]file.function, or for Go the program's name; default: index.handler, for Go handler", apply: text(func(c *config) *string { return &c.handler })},
 		{env: "RUNTIME_INITIALIZER_HANDLER", flag: "initializer", help: "initializer, file.function in the handler's file", apply: text(func(c *config) *string { return &c.fn.Initializer })},
 		{env: "RUNTIME_INITIALIZER_TIMEOUT", flag: "init-timeout", fallback: "3", help: "initializer deadline, seconds or a duration like 1m30s", apply: seconds(func(c *config) *time.Duration { return &c.fn.InitTimeout })},
+		{env: "RUNTIME_PRESTOP_HANDLER", flag: "prestop", help: "pre-stop hook, file.function in the handler's file", apply: text(func(c *config) *string { return &c.fn.PreStop })},
+		{env: "RUNTIME_PRESTOP_TIMEOUT", flag: "prestop-timeout", fallback: "1", help: "pre-stop hook's deadline, seconds or a duration", apply: seconds(func(c *config) *time.Duration { return &c.fn.PreStopTimeout })},
 		{env: "RUNTIME_TIMEOUT", flag: "timeout", fallback: "3", help: "handler deadline, seconds or a duration; runs from the moment the call has a slot", apply: seconds(func(c *config) *time.Duration { return &c.fn.Timeout })},
 		{env: "RUNTIME_MEMORY", flag: "memory", fallback: "128", help: "memory limit in MB", apply: number(16, 1<<20, func(c *config) *int { return &c.fn.MemoryMB })},
 		{env: "RUNTIME_CPU", flag: "cpu", fallback: "300", help: "CPU share in millicores, for the context", apply: number(1, 1<<20, func(c *config) *int { return &c.fn.CPUMillis })},
@@ -38,7 +40,7 @@ func settings() []setting {
 		{env: "RUNTIME_USERDATA", flag: "userdata", fallback: "{}", help: "user variables, a JSON object", apply: userData},
 		{env: "RUNTIME_CODE_ROOT", flag: "code", help: "code folder; default: /opt/function/code if it exists, else the working directory", apply: text(func(c *config) *string { return &c.fn.CodeRoot })},
 		{env: "RUNTIME_MAX_RESP_BODY_SIZE", flag: "max-response", fallback: "6291456", help: "largest result in bytes", apply: number(1, 1<<30, func(c *config) *int { return &c.fn.MaxResponse })},
-		{env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs; default: by what lies in the code folder", apply: text(func(c *config) *string { return &c.fn.Runtime })},
+		{env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, go or custom; default: by what lies in the code folder", apply: text(func(c *config) *string { return &c.fn.Runtime })},
 		{env: "GANTRY_CONCURRENCY", flag: "concurrency", fallback: "1", help: "calls at once per worker, 1 to 1000", apply: number(1, 1000, func(c *config) *int { return &c.concurrency })},
 		{env: "GANTRY_WORKERS", flag: "workers", fallback: "1", help: "worker processes", apply: number(1, 64, func(c *config) *int { return &c.workers })},
 		{env: "GANTRY_QUEUE", flag: "queue", fallback: "100", help: "size of the waiting room in calls", apply: number(0, 1<<20, func(c *config) *int { return &c.queue })},
@@ -57,6 +59,7 @@ func settings() []setting {
 		{env: "GANTRY_EXTENSION_RESTART", flag: "extension-restart", fallback: "false", help: "start extensions that end anew, after 0.5, 1, 2, 4 and 8 seconds; required ones always are", apply: truth(func(c *config) *bool { return &c.extensionRestart })},
 		{env: "GANTRY_FREEZE", flag: "freeze", fallback: "false", help: "stop worker and extensions between calls, as a cloud does, to rehearse it", apply: truth(func(c *config) *bool { return &c.freeze })},
 		{env: "GANTRY_ADDR", flag: "addr", help: "function listener; default: 127.0.0.1:8000, as PID 1 :8000", apply: address(func(c *config) *string { return &c.addr })},
+		{env: "RUNTIME_API_ADDR", flag: "runtime-api", help: "runtime API that poll takes events from; when it is set, bootstrap without a command is bootstrap poll", apply: address(func(c *config) *string { return &c.runtimeAPI })},
 		{env: "EXTENSION_API_ADDR", flag: "extension-addr", fallback: "127.0.0.1:8091", help: "extension API, loopback only", apply: address(func(c *config) *string { return &c.extensionAddr })},
 		{env: "GANTRY_OPS_ADDR", flag: "ops-addr", fallback: "127.0.0.1:8092", help: "ops listener: /healthz, /readyz, /metrics", apply: address(func(c *config) *string { return &c.opsAddr })},
 		{env: "GANTRY_API_ADDR", flag: "api-addr", help: "platform API: host:port, on for 127.0.0.1:8079, or off; default: off, but on when GANTRY_API_USERS_FILE or GANTRY_API_AUTH=none asks for it", apply: apiAddress},

@@ -17,7 +17,10 @@ type Function struct {
 	Handler         Handler
 	// Initializer is the configured string; empty means none.
 	Initializer string
-	Runtime     string
+	// PreStop is the pre-stop hook, likewise; PreStopTimeout limits it.
+	PreStop        string
+	PreStopTimeout time.Duration
+	Runtime        string
 	// MemoryMB is the limit in megabytes (2^20 bytes), CPUMillis the share in thousandths of a core.
 	MemoryMB, CPUMillis int
 	// Timeout limits one call from the moment it has a slot, InitTimeout the initializer.
@@ -41,12 +44,29 @@ func (f *Function) HandlerString() string { return f.Handler.String() }
 
 // Handler is a handler string, split at its last dot (docs/COMPATIBILITY.md).
 type Handler struct {
-	// File is the path below the code root without its extension, Symbol the exported name.
+	// File is the path below the code root without its extension, Symbol the exported name. A handler that is a program has
+	// no Symbol.
 	File, Symbol string
 }
 
 // String joins the parts again.
-func (h Handler) String() string { return h.File + "." + h.Symbol }
+func (h Handler) String() string {
+	if h.Symbol == "" {
+		return h.File
+	}
+	return h.File + "." + h.Symbol
+}
+
+// ParseProgram takes the name of a program in the code folder as the handler. Errors are as those of ParseHandler.
+func ParseProgram(s string) (Handler, error) {
+	switch {
+	case strings.IndexByte(s, 0) >= 0:
+		return Handler{}, fmt.Errorf("handler %q contains a NUL byte", s)
+	case s == "" || strings.HasSuffix(s, "/"):
+		return Handler{}, fmt.Errorf("handler %q names no file; write the program's path below the code folder", s)
+	}
+	return Handler{File: s}, inside(s, s)
+}
 
 // ParseHandler splits "[path/]file.function" at the last dot. Errors name the rule that was broken; the path must stay
 // inside the code folder, so absolute paths, ".." and NUL are refused.
@@ -61,17 +81,23 @@ func ParseHandler(s string) (Handler, error) {
 		return Handler{}, fmt.Errorf("handler %q contains a NUL byte", s)
 	case dot < 0:
 		return Handler{}, fmt.Errorf("handler %q has no dot; write [path/]file.function, for example index.handler", s)
-	case strings.HasPrefix(s, "/"):
-		return Handler{}, fmt.Errorf("handler %q is an absolute path; write it relative to the code folder", s)
 	case h.File == "" || h.Symbol == "" || strings.HasSuffix(h.File, "/"):
 		return Handler{}, fmt.Errorf("handler %q lacks a part; write [path/]file.function, for example index.handler", s)
 	case strings.ContainsRune(h.Symbol, '/'):
 		return Handler{}, fmt.Errorf("handler %q has no dot after its last slash; write [path/]file.function", s)
 	}
-	for part := range strings.SplitSeq(h.File, "/") {
+	return h, inside(s, h.File)
+}
+
+// inside checks that the file of a handler cannot lie outside of the code folder.
+func inside(handler, file string) error {
+	if strings.HasPrefix(file, "/") {
+		return fmt.Errorf("handler %q is an absolute path; write it relative to the code folder", handler)
+	}
+	for part := range strings.SplitSeq(file, "/") {
 		if part == ".." || part == "." || part == "" {
-			return Handler{}, fmt.Errorf("handler %q leaves or repeats its folder with %q; write a plain relative path", s, part)
+			return fmt.Errorf("handler %q leaves or repeats its folder with %q; write a plain relative path", handler, part)
 		}
 	}
-	return h, nil
+	return nil
 }

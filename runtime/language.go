@@ -1,17 +1,25 @@
 package runtime
 
 import (
+	"bytes"
 	_ "embed"
+	"errors"
 	"fmt"
 	"gantry/fault"
+	"gantry/process"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 //go:embed worker/nodejs/worker.js
 var nodejsSource []byte
+
+//go:embed worker/python/worker.py
+var pythonSource []byte
 
 // Language is one row of the table of languages: data, no behaviour of its own.
 type Language struct {
@@ -19,47 +27,82 @@ type Language struct {
 	Name string
 	// Title is what people call it.
 	Title string
+	// Handler is the default handler. Without a dot it is a program in the code folder, which File names if its name is fixed.
+	Handler, File string
 	// Extensions are the file extensions by which a code folder is recognised, the handler's first.
 	Extensions []string
-	// Program is looked up in PATH, then below Platform, a pattern of the platform's own interpreter paths (14.3).
+	// Program is the interpreter. It is looked up in PATH, then below Platform, a pattern of the platform's own interpreter
+	// paths (page functiongraph_01_1442). Empty when the worker is a program in the code folder.
 	Program, Platform string
-	// Source is the worker, handed to the interpreter as SourcePath after Arguments.
+	// Source is the worker, handed to the interpreter as a script in memory, after Arguments.
 	Source    []byte
 	Arguments []string
-	// MinVersion is the oldest major version that can run Source.
-	MinVersion int
+	// MinVersion is the oldest version that can run Source.
+	MinVersion Version
+	// Carrier is what carries the calls.
+	Carrier Carrier
+	// Ends names what in user code ends the process, for the hint to a call that was cut off; Silent says what a worker that
+	// does not end its load may lack.
+	Ends, Silent string
+}
+
+// Carrier is what carries the calls to a language's worker.
+type Carrier uint8
+
+// What there is.
+const (
+	OverFrames      Carrier = iota // frames on descriptors 3 and 4 (docs/PROTOCOL.md)
+	OverFramesOrRPC                // what a Go program takes up: frames, or net/rpc
+	OverRuntimeAPI                 // the worker polls the runtime API
+)
+
+// Version is the part of an interpreter's version that decides what it can run.
+type Version struct{ Major, Minor int }
+
+// String leaves a minor number of 0 out.
+func (v Version) String() string {
+	if v.Minor == 0 {
+		return strconv.Itoa(v.Major)
+	}
+	return strconv.Itoa(v.Major) + "." + strconv.Itoa(v.Minor)
+}
+
+func (v Version) before(other Version) bool {
+	return v.Major < other.Major || v.Major == other.Major && v.Minor < other.Minor
+}
+
+// parseVersion reads the beginning of a version like 20.1.0 or 3.8.
+func parseVersion(s string) (Version, bool) {
+	var v Version
+	n, _ := fmt.Sscanf(s, "%d.%d", &v.Major, &v.Minor) // an interpreter that tells no minor number has n 1
+	return v, n > 0
 }
 
 // Languages is the table.
 var Languages = []*Language{{
-	Name: "nodejs", Title: "Node.js", Extensions: []string{".js", ".mjs", ".cjs"},
+	Name: "nodejs", Title: "Node.js", Handler: "index.handler", Extensions: []string{".js", ".mjs", ".cjs"},
 	Program: "node", Platform: "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
-	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main"}, MinVersion: 10,
+	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main"}, MinVersion: Version{10, 0},
+	Ends:   "process.exit(), an uncaught error or an unhandled rejection",
+	Silent: "loading the code took too long: look for work or waiting at the top level of the module",
+}, {
+	Name: "python", Title: "Python", Handler: "index.handler", Extensions: []string{".py"},
+	Program: "python3", Platform: "/opt/function/runtime/python3*/rtsp/python/bin/python3",
+	Source: pythonSource, Arguments: []string{"-u", "-B"}, MinVersion: Version{3, 8},
+	Ends:   "os._exit(), an error in a signal handler or in a callback of the event loop",
+	Silent: "loading the code took too long: look for work or waiting at the top level of the module",
+}, {
+	Name: "go", Title: "Go", Handler: "handler", Carrier: OverFramesOrRPC,
+	Ends:   "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
+	Silent: "the program neither called golang.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
+}, {
+	Name: "custom", Title: "custom runtime", Handler: customProgram, File: customProgram, Carrier: OverRuntimeAPI,
+	Ends:   "it has to ask for events in an endless loop",
+	Silent: "bootstrap did not ask for an event: it has to GET http://$RUNTIME_API_ADDR/v1/runtime/invocation/request",
 }}
 
-// LanguageByName returns the row with that name.
-func LanguageByName(name string) (*Language, error) {
-	var names []string
-	for _, l := range Languages {
-		if l.Name == name {
-			return l, nil
-		}
-		names = append(names, l.Name)
-	}
-	return nil, fmt.Errorf("runtime %q is not one of: %s", name, strings.Join(names, ", "))
-}
-
-// DetectLanguage returns the language whose handler file lies in the code folder. handler may be the zero value.
-func DetectLanguage(codeRoot, handlerFile string) *Language {
-	for _, l := range Languages {
-		for _, ext := range l.Extensions {
-			if info, err := os.Stat(filepath.Join(codeRoot, handlerFile+ext)); err == nil && info.Mode().IsRegular() {
-				return l
-			}
-		}
-	}
-	return nil
-}
+// customProgram is the file that the platform starts as a custom runtime (page functiongraph_01_0406).
+const customProgram = "bootstrap"
 
 // FindProgram returns the absolute path of the language's interpreter. path is the value of PATH.
 func (l *Language) FindProgram(path string) (string, error) {
@@ -82,16 +125,70 @@ func (l *Language) FindProgram(path string) (string, error) {
 		}
 	}
 	if best == "" {
-		return "", fmt.Errorf("%s was not found: neither %q in PATH (%s) nor %s; install %s %d or later, or put it into PATH", l.Title, l.Program, path, l.Platform, l.Title, l.MinVersion)
+		return "", fmt.Errorf("%s was not found: neither %q in PATH (%s) nor %s; install %s %s or later, or put it into PATH", l.Title, l.Program, path, l.Platform, l.Title, l.MinVersion)
 	}
 	return best, nil
+}
+
+// OwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it can be
+// run is seen when it is started, which says why not.
+func (l *Language) OwnProgram(codeRoot, handler string) (string, error) {
+	name := handler
+	if l.File != "" {
+		name = l.File
+	}
+	file := filepath.Join(codeRoot, name)
+	if !regular(file) {
+		return "", fmt.Errorf("%s: the code folder %s has no file %q: put the program there", l.Title, codeRoot, name)
+	}
+	return file, nil
+}
+
+// complete adds to a command what the language needs.
+func (l *Language) complete(cmd *process.Command) error {
+	if l.Program == "" {
+		return asScript(cmd)
+	}
+	source, err := sourceFile(l)
+	if err != nil {
+		return err
+	}
+	cmd.Args = append(append(cmd.Args, l.Arguments...), fmt.Sprintf("/proc/self/fd/%d", 3+len(cmd.Files)))
+	cmd.Files = append(cmd.Files, source)
+	return nil
+}
+
+const shell = "/bin/sh"
+
+// asScript has a script without a first line like #!/bin/sh run by a shell, as a shell itself would do.
+func asScript(cmd *process.Command) error {
+	f, err := os.Open(cmd.Path)
+	if err != nil {
+		return nil // the kernel may still run it; it says what is wrong
+	}
+	defer f.Close()
+	head := make([]byte, 256)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil // as above
+	}
+	head = head[:n]
+	if line, _, _ := bytes.Cut(head, []byte("\n")); bytes.HasPrefix(line, []byte("#!")) && bytes.HasSuffix(line, []byte("\r")) {
+		// #!/usr/bin/env python3 starts, and then looks for a program whose name ends in CR.
+		return fmt.Errorf("start worker: %s: its first line ends in CR LF, so the interpreter is not found: save it with Unix line endings", cmd.Path)
+	}
+	if bytes.HasPrefix(head, []byte("#!")) || bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(head[:n/2]) || !executable(cmd.Path) {
+		return nil
+	}
+	cmd.Path, cmd.Args = shell, []string{shell, cmd.Args[0]}
+	return nil
 }
 
 // tooOld is the start-up error for an interpreter that cannot run the worker.
 func (l *Language) tooOld(program, version string) *fault.Error {
 	return &fault.Error{
 		Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout,
-		Message: fmt.Sprintf("%s is %s %s; %s %d or later is needed: install it, or put it first in PATH", program, l.Title, version, l.Title, l.MinVersion),
+		Message: fmt.Sprintf("%s is %s %s; %s %s or later is needed: install it, or put it first in PATH", program, l.Title, version, l.Title, l.MinVersion),
 	}
 }
 

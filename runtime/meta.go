@@ -81,6 +81,7 @@ type helloMeta struct {
 	Runtime        string `json:"runtime"`
 	RuntimeVersion string `json:"runtimeVersion"`
 	Concurrency    bool   `json:"concurrency"`
+	PreStop        bool   `json:"prestop"`
 }
 
 type failureMeta struct {

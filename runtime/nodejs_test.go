@@ -466,7 +466,7 @@ func TestNodeLogging(t *testing.T) {
 	inv.Credentials = fncontext.NewCredentials(fncontext.Secrets{SecurityToken: "s3cr3t"})
 	_, err := f.call(inv, "{}")
 	require.NoError(t, err)
-	f.logHas("cb")
+	f.logHas("cb\n")
 	log := f.out.String()
 	for _, want := range []string{
 		inv.RequestID + " INFO i 1 x\n", inv.RequestID + " WARN w\n", inv.RequestID + " ERROR e { a: 1 }\n", " DEBUG shown\n", " DEBUG still\n", " ERROR last\n",
@@ -666,5 +666,108 @@ exports.handler = async (e, c) => 'ok'`
 	f.Stop(time.Now().Add(20 * time.Second))
 	f.logHas("cleaning up")
 	f.logHas("clean\n")
+	require.Contains(t, f.Death().Message, "exit code 0")
+}
+
+// withPreStop sets the pre-stop hook.
+func withPreStop(s string) option {
+	return func(c *Config) {
+		c.Function.PreStop, c.Function.PreStopTimeout = s, 20*time.Second
+		c.Env = append(c.Env, "RUNTIME_PRESTOP_HANDLER="+s)
+	}
+}
+
+// preStop runs the hook as Stop would, and returns its request id and its answer.
+func (f *fixture) preStop() (string, error) {
+	f.t.Helper()
+	inv := f.invocation()
+	inv.Alias = "prod"
+	inv.Credentials = fncontext.NewCredentials(fncontext.Secrets{AuthToken: "s3cr3t"})
+	log := logger.NewRequest(f.sink, inv.RequestID, false, false)
+	err := f.transport.PreStop(context.Background(), inv, log)
+	log.Flush(time.Now())
+	return inv.RequestID, err
+}
+
+// TestNodePreStop: hooks of every form, after calls and without any, in each Node.js.
+func TestNodePreStop(t *testing.T) {
+	t.Parallel()
+	handler := "exports.handler = async (e, c) => { exports.calls = (exports.calls || 0) + 1; return exports.calls };\nconst said = (c) => c.getLogger().info('hook of %s, %d calls, %s, %s', c.getAlias(), exports.calls || 0, c.getToken().length, c.getRemainingTimeInMilliSeconds() > 0);\n"
+	good := map[string]string{
+		"callback":        "exports.stop = (c, cb) => { said(c); cb(null, 'x') }",
+		"late callback":   "exports.stop = (c, cb) => { setTimeout(() => { said(c); cb(null) }, 5) }",
+		"async":           "exports.stop = async (c) => { await new Promise((r) => setTimeout(r, 5)); said(c); return 'x' }",
+		"async by two":    "exports.stop = async (c, cb) => { await null; said(c) }",
+		"plain":           "exports.stop = (c) => { said(c); return 5 }",
+		"promise":         "exports.stop = (c) => Promise.resolve().then(() => said(c))",
+		"changed by init": "exports.init = (c, cb) => { exports.stop = said; cb(null) }",
+	}
+	bad := map[string]struct{ source, message, errorType string }{
+		"callback(Error)": {"exports.stop = (c, cb) => cb(new RangeError('no db'))", "no db", "RangeError"},
+		"throw":           {"exports.stop = (c) => { throw new TypeError('oops') }", "oops", "TypeError"},
+		"rejection":       {"exports.stop = async (c) => { throw new TypeError('oops') }", "oops", "TypeError"},
+		"missing":         {"", "prestop handler 'stop' not found in module './index.js'", "FunctionConfigError"},
+	}
+	for version, node := range nodes(t) {
+		for name, source := range good {
+			t.Run(version+" "+name, func(t *testing.T) {
+				t.Parallel()
+				f := startWorker(t, map[string]string{"index.js": handler + source}, withNode(node), withPreStop("index.stop"), withInitializer("index.init")).ready()
+				calls := "0"
+				if name == "changed by init" {
+					require.NoError(t, f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
+				} else {
+					_, err := f.invoke("{}")
+					require.NoError(t, err)
+					calls = "1"
+				}
+				id, err := f.preStop()
+				require.NoError(t, err)
+				f.logHas(id + " INFO hook of prod, " + calls + " calls, 6, true\n")
+			})
+		}
+		for name, c := range bad {
+			t.Run(version+" "+name, func(t *testing.T) {
+				t.Parallel()
+				f := startWorker(t, map[string]string{"index.js": handler + c.source}, withNode(node), withPreStop("index.stop")).ready()
+				id, err := f.preStop()
+				preStopFailed(t, err, c.message, c.errorType, name == "throw" || name == "rejection")
+				f.logHas(id + " ERROR ")
+				_, err = f.preStop()
+				preStopFailed(t, err, c.message, c.errorType, name == "throw" || name == "rejection")
+			})
+		}
+	}
+}
+
+// preStopFailed looks at the answer of a hook that failed.
+func preStopFailed(t *testing.T, err error, message, errorType string, stack bool) {
+	t.Helper()
+	var e *fault.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, 4001, e.Code)
+	require.Equal(t, errorType, e.Type)
+	var body struct {
+		ErrorMessage, ErrorType string
+		StackTrace              []string
+	}
+	require.NoError(t, json.Unmarshal(e.Body, &body))
+	require.Equal(t, "function prestop exception, error: "+message, body.ErrorMessage)
+	require.Equal(t, errorType, body.ErrorType)
+	require.Equal(t, stack, body.StackTrace != nil, "only what was raised has a stack")
+	require.True(t, strings.HasPrefix(string(e.Body), "{\n    \""), "four blanks of indentation")
+}
+
+// TestNodePreStopBeforeTerm: the hook runs first, then the user's own handler of TERM.
+func TestNodePreStopBeforeTerm(t *testing.T) {
+	t.Parallel()
+	source := `exports.handler = async (e, c) => 'ok';
+exports.stop = async (c) => { await new Promise((r) => setTimeout(r, 20)); console.log('hook') };
+process.on('SIGTERM', () => { console.log('term'); process.exit(0) });`
+	f := startWorker(t, map[string]string{"index.js": source}, withPreStop("index.stop")).ready()
+	_, err := f.invoke("{}")
+	require.NoError(t, err)
+	f.Stop(time.Now().Add(30 * time.Second))
+	f.logHas("hook\nterm\n")
 	require.Contains(t, f.Death().Message, "exit code 0")
 }

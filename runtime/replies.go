@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// read is the worker's frame reader: it runs until the stream ends or cannot be trusted.
-func (f *frames) read() {
+// serve is the worker's frame reader: it runs until the stream ends or cannot be trusted.
+func (f *frames) serve() {
 	defer close(f.readDone)
 	r := frame.NewReader(f.replies, f.limit)
 	for {
@@ -32,6 +32,9 @@ func (f *frames) read() {
 // readEnded makes sure that the process ends too: a worker that cannot answer is of no use.
 func (f *frames) readEnded(err error) {
 	w := f.worker
+	if f.dropped.Load() {
+		return
+	}
 	grace := time.Duration(0)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		grace = silentGrace // it may be ending anyway
@@ -48,21 +51,18 @@ func (f *frames) readEnded(err error) {
 	}
 }
 
-// flushLogs writes unfinished last lines once there will be no more.
-func (f *frames) flushLogs() {
-	now := time.Now()
-	f.worker.LoadLog.Flush(now)
-	if f.late != nil {
-		f.late.Flush(now)
+// drain lets the answers through that an ended worker left in the socket.
+func (f *frames) drain() {
+	if f.dropped.Load() {
+		return
 	}
-}
-
-// lastRead lets the answers through that an ended worker left in the socket.
-func (f *frames) lastRead() {
 	if err := f.replies.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
 		f.worker.cfg.Log.Debug("no read deadline", zap.Error(err))
 	}
 	<-f.readDone
+	if f.late != nil {
+		f.late.Flush(time.Now()) // there will be no more
+	}
 }
 
 func (f *frames) handle(fr frame.Frame) error {
@@ -72,7 +72,7 @@ func (f *frames) handle(fr frame.Frame) error {
 	case frame.Log:
 		return f.log(fr)
 	case frame.Result, frame.Failure:
-		return f.answer(fr)
+		return f.reply(fr)
 	default:
 		return fmt.Errorf("a worker may not send frames of type %d", fr.Type)
 	}
@@ -84,24 +84,23 @@ func (f *frames) hello(meta []byte) error {
 		return fmt.Errorf("hello: %w", err)
 	}
 	lang := f.worker.cfg.Language
-	var major int
-	if _, err := fmt.Sscanf(h.RuntimeVersion, "%d", &major); err != nil || h.Version != frame.Version {
+	version, ok := parseVersion(h.RuntimeVersion)
+	if !ok || h.Version != frame.Version {
 		return fmt.Errorf("hello: protocol version %d of %q, want %d", h.Version, h.RuntimeVersion, frame.Version)
 	}
-	if major < lang.MinVersion {
+	if version.before(lang.MinVersion) {
 		f.worker.loadEnded(lang.tooOld(f.worker.cfg.Program, h.RuntimeVersion))
 		return nil
 	}
-	f.hailed = true
-	if !h.Concurrency && f.worker.cfg.Concurrency > 1 {
-		f.oneAtATime.Store(true)
-		f.worker.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
-			zap.String("program", f.worker.cfg.Program), zap.String("version", h.RuntimeVersion))
+	if !f.takenUp() {
+		return errors.New("hello: the program serves net/rpc already")
 	}
+	f.hailed = true
+	f.worker.hail(&h)
 	return nil
 }
 
-func (f *frames) answer(fr frame.Frame) error {
+func (f *frames) reply(fr frame.Frame) error {
 	var r reply
 	body := fr.Payload
 	if !fr.Owned {
@@ -132,14 +131,10 @@ func (f *frames) answer(fr frame.Frame) error {
 		}
 		return nil
 	}
-	c := f.take(fr.ID)
-	if c == nil {
-		if f.worker.cfg.Stray != nil {
-			f.worker.cfg.Stray()
-		}
-		return nil
+	if f.worker.cfg.Language.Program == "" { // its output comes by the pipes
+		f.readOutput()
 	}
-	c.done <- r
+	f.answer(fr.ID, r)
 	return nil
 }
 

@@ -1,9 +1,10 @@
 // Package runtime runs workers: processes that hold the user's code. One life cycle and one table of languages; the
-// transport is the seam, because it has more than one implementation.
+// transport is the seam, because there are three: frames, Go's net/rpc, and the runtime API.
 package runtime
 
 import (
 	"context"
+	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
 	"time"
@@ -19,8 +20,21 @@ type Transport interface {
 	Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error
 	// Invoke runs the handler with event and returns the result, which the caller may keep.
 	Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error)
+	// PreStop runs the pre-stop hook, with no call in flight.
+	PreStop(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error
 	// Close tells the worker that no more calls will come.
 	Close() error
+
+	// serve reads what the worker says until there is no more; it reports the load's end to the worker.
+	serve()
+	// drain lets the last answers of an ended process through.
+	drain()
+	// fail ends every call that still waits, and the transport.
+	fail(death *fault.Error)
+	// only is the log of the one call in flight, nil if there is none or more than one; overdue tells whether calls were given up
+	// that the worker may still be busy with.
+	only() *logger.Request
+	overdue() bool
 }
 
 // Result is what a handler answered.
@@ -33,12 +47,14 @@ type Result struct {
 // Config is what every worker of a function has in common.
 type Config struct {
 	Language *Language
-	// Program is the interpreter's absolute path.
+	// Program is the absolute path of the interpreter, or of the user's own program.
 	Program  string
 	Function *fncontext.Function
 	// Env is the worker's whole environment.
 	Env []string
 	Dir string
+	// Credentials are handed to the pre-stop hook.
+	Credentials fncontext.Credentials
 	// Concurrency is how many calls may run at once.
 	Concurrency int
 	// UID and GID are the worker's identity, -1 for the agent's.
@@ -48,8 +64,10 @@ type Config struct {
 	Cgroups    process.CgroupTree
 	Sink       *logger.Sink
 	Log        *zap.Logger
-	// Stray is called for each frame that belongs to no call any more.
+	// Stray is called for each answer that belongs to no call any more.
 	Stray func()
+	// ListenRuntime serves the runtime API of one worker until close is called; for languages that use it.
+	ListenRuntime func(*RuntimeAPI) (addr string, close func(), err error)
 }
 
 const (

@@ -8,6 +8,7 @@ import (
 	"gantry/logger"
 	"gantry/process"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,10 +27,11 @@ type Worker struct {
 	// LoadLog is the log of the load phase.
 	LoadLog *logger.Request
 
-	cfg    *Config
-	proc   *process.Process
-	frames *frames
-	meter  *process.Meter
+	cfg       *Config
+	proc      *process.Process
+	transport Transport
+	meter     *process.Meter
+	output    output
 
 	mu      sync.Mutex
 	state   State
@@ -43,6 +45,9 @@ type Worker struct {
 	// untrusted is why the worker's answers could not be read any more; nil if they could.
 	untrusted error
 	canceled  bool // killed by Cancel
+	stopping  bool // Stop was called
+	// hailed is set once the worker has said Hello, or done what stands for it; oneAtATime and preStop are what it said.
+	hailed, oneAtATime, preStop bool
 
 	limited   chan struct{} // closed once the memory limit is applied, or known not to be
 	memoryErr error
@@ -50,36 +55,53 @@ type Worker struct {
 
 // Start creates a worker. It returns as soon as the process runs: the load goes on by itself, WaitLoaded tells its end.
 func Start(cfg *Config, generation int) (*Worker, error) {
-	f, ends, err := newFrames(resultLimit(cfg.Function))
-	if err != nil {
-		return nil, err
-	}
-	defer closeAll(ends)
-	source, err := sourceFile(cfg.Language)
-	if err != nil {
-		f.close()
-		return nil, err
-	}
 	w := &Worker{
-		Generation: generation, cfg: cfg, frames: f,
+		Generation: generation, cfg: cfg,
 		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{}),
 	}
 	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
-	args := append([]string{cfg.Language.Program}, cfg.Language.Arguments...)
-	w.proc, err = cfg.Supervisor.Start(&process.Command{
-		Name: "worker", Path: cfg.Program, Args: append(args, fmt.Sprintf("/proc/self/fd/%d", 3+len(ends))),
-		Env: cfg.Env, Dir: cfg.Dir, Files: append(ends, source), UID: cfg.UID, GID: cfg.GID, Output: w.captured,
-	})
+	offer, err := w.offer()
 	if err != nil {
-		f.close()
+		return nil, err
+	}
+	defer closeAll(offer.files)
+	w.transport = offer.transport
+	cmd := &process.Command{
+		Name: "worker", Path: cfg.Program, Args: []string{cfg.Program}, // the whole path: Python finds its library by it
+		Env: append(slices.Clip(cfg.Env), offer.env...), Dir: cfg.Dir, Files: offer.files, UID: cfg.UID, GID: cfg.GID, Output: w.captured,
+	}
+	if err = cfg.Language.complete(cmd); err == nil {
+		w.proc, err = cfg.Supervisor.Start(cmd)
+	}
+	if err != nil {
+		offer.transport.fail(nil)
 		return nil, err
 	}
 	w.meter = process.NewMeter(w.proc.PID)
-	f.worker = w
-	go f.read()
+	go w.transport.serve()
 	go w.limit()
 	go w.supervise()
 	return w, nil
+}
+
+// offer is a transport, and what the process needs of it.
+type offer struct {
+	transport Transport
+	files     []*os.File // from descriptor 3 on
+	env       []string
+}
+
+// offer makes the language's transport.
+func (w *Worker) offer() (o offer, err error) {
+	switch w.cfg.Language.Carrier {
+	case OverFrames:
+		o.transport, o.files, err = newFrames(w)
+	case OverFramesOrRPC:
+		o, err = newGoTransport(w)
+	case OverRuntimeAPI:
+		o, err = newRuntimeAPI(w)
+	}
+	return o, err
 }
 
 // limit applies the memory limit. The worker runs already, with little in it yet: making a control group can take longer
@@ -111,38 +133,6 @@ func (w *Worker) MemoryErr() error {
 // resultLimit is the longest payload a worker may send. Log pieces have a size of their own.
 func resultLimit(f *fncontext.Function) int { return max(f.MaxResponse, 64<<10) }
 
-var sources = struct {
-	sync.Mutex
-	files map[*Language]*os.File
-}{files: map[*Language]*os.File{}}
-
-// sourceFile puts the worker's source into memory that a child can open by descriptor: no disk is written. The file is
-// made once and shared by all workers.
-func sourceFile(l *Language) (*os.File, error) {
-	sources.Lock()
-	defer sources.Unlock()
-	if f := sources.files[l]; f != nil {
-		return f, nil
-	}
-	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	fd, err := unix.MemfdCreate("gantry-"+l.Name, flags|unix.MFD_NOEXEC_SEAL) // some kernels are told to insist on it
-	if errors.Is(err, unix.EINVAL) {                                          // and older ones do not know it
-		fd, err = unix.MemfdCreate("gantry-"+l.Name, flags)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("memory for the worker's source: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "worker source")
-	if _, err := f.Write(l.Source); err != nil {
-		return nil, fmt.Errorf("memory for the worker's source: %w", err)
-	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
-		return nil, fmt.Errorf("memory for the worker's source: %w", err)
-	}
-	sources.files[l] = f
-	return f, nil
-}
-
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		_ = f.Close()
@@ -152,11 +142,11 @@ func closeAll(files []*os.File) {
 // supervise waits for the worker's end, lets its last answers through, and closes the books.
 func (w *Worker) supervise() {
 	<-w.proc.Exited()
-	w.frames.lastRead()
+	w.transport.drain()
 	<-w.proc.Done()
-	w.frames.flushLogs()
+	w.LoadLog.Flush(time.Now())
 	exit := w.proc.Exit()
-	if !w.frames.hailed {
+	if !w.said() {
 		if err := w.tooOld(); err != nil {
 			w.loadEnded(err)
 		}
@@ -166,26 +156,47 @@ func (w *Worker) supervise() {
 	w.setState(Gone)
 	w.mu.Unlock()
 	w.loadEnded(w.death)
-	w.frames.fail(w.death)
+	w.transport.fail(w.death)
 	close(w.gone)
+}
+
+// hail takes note of what the worker said of itself.
+func (w *Worker) hail(h *helloMeta) {
+	w.mu.Lock()
+	w.hailed, w.oneAtATime, w.preStop = true, !h.Concurrency, h.PreStop
+	w.mu.Unlock()
+	if !h.Concurrency && w.cfg.Concurrency > 1 {
+		w.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
+			zap.String("program", w.cfg.Program), zap.String("version", h.RuntimeVersion))
+	}
+}
+
+// said reports whether hail was called.
+func (w *Worker) said() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.hailed
 }
 
 // tooOld explains a worker that ended before it said Hello: an interpreter that is too old cannot even read the source.
 // nil if that is not the reason.
 func (w *Worker) tooOld() error {
 	lang := w.cfg.Language
+	if lang.Program == "" {
+		return nil
+	}
 	var out strings.Builder
 	var mu sync.Mutex
 	p, err := w.cfg.Supervisor.Start(&process.Command{
 		Name: "version", Path: w.cfg.Program, Args: []string{lang.Program, "--version"}, Env: w.cfg.Env, Dir: w.cfg.Dir, UID: w.cfg.UID, GID: w.cfg.GID,
 		Output: func(_ string, r *os.File) {
-			logger.Pump(r, func(p logger.Part) {
+			logger.NewPump(r, func(p logger.Part) {
 				mu.Lock()
 				defer mu.Unlock()
 				if out.Len() < maxLastLine {
 					out.Write(p.Text)
 				}
-			})
+			}).Run()
 		},
 	})
 	if err != nil {
@@ -203,11 +214,11 @@ func (w *Worker) tooOld() error {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	var major int
-	if _, err := fmt.Sscanf(out.String(), "v%d", &major); err != nil || major >= lang.MinVersion {
+	version := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(out.String()), lang.Title+" "), "v") // Python 3.6.15, v8.17.0
+	if v, ok := parseVersion(version); !ok || !v.before(lang.MinVersion) {
 		return nil
 	}
-	return lang.tooOld(w.cfg.Program, strings.TrimPrefix(strings.TrimSpace(out.String()), "v"))
+	return lang.tooOld(w.cfg.Program, version)
 }
 
 // distrust ends a worker whose answers cannot be read any more.
@@ -247,7 +258,7 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	hint := ""
 	switch {
 	case exit.Signal == 0:
-		hint = "the process ended by itself: process.exit(), an uncaught error or an unhandled rejection; its last lines say more"
+		hint = "the process ended by itself: " + w.cfg.Language.Ends + "; its last lines say more"
 	case exit.Signal == unix.SIGKILL:
 		hint = "something killed the process from outside; if it was the kernel for want of memory, its log says so"
 	case exit.Signal == unix.SIGABRT:
@@ -330,7 +341,7 @@ func (w *Worker) WaitLoaded(ctx context.Context) error {
 
 // Init runs the initializer.
 func (w *Worker) Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
-	return w.frames.Init(ctx, inv, log)
+	return w.transport.Init(ctx, inv, log)
 }
 
 // SetReady lets the worker take calls. False if it ended meanwhile.
@@ -351,9 +362,9 @@ func (w *Worker) Acquire() bool {
 	return true
 }
 
-// concurrency obeys the worker: an old interpreter cannot tell calls apart.
+// concurrency obeys the worker: an old interpreter cannot tell calls apart. Called with mu held.
 func (w *Worker) concurrency() int {
-	if w.frames.oneAtATime.Load() {
+	if w.oneAtATime {
 		return 1
 	}
 	return w.cfg.Concurrency
@@ -379,7 +390,7 @@ func (w *Worker) Release() {
 
 // Invoke runs one call; the caller holds a slot. A call whose deadline passes retires the worker.
 func (w *Worker) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
-	return w.frames.Invoke(ctx, inv, event, log)
+	return w.transport.Invoke(ctx, inv, event, log)
 }
 
 // Retire stops giving the worker new calls; it ends when the others have been answered, at the latest at their
@@ -417,12 +428,18 @@ func (w *Worker) Canceled() bool {
 	return w.canceled
 }
 
-// Stop ends the worker: Bye, TERM to its group, KILL at the deadline. It waits until the worker is gone.
+// Stop ends the worker: the pre-stop hook, Bye, TERM to its group, KILL at the deadline. It waits until the worker is gone.
 func (w *Worker) Stop(deadline time.Time) {
 	w.mu.Lock()
+	wasReady := w.state == Ready || w.state == Retiring
 	w.setState(Retiring)
+	hook := wasReady && w.preStop && w.busy == 0 && !w.canceled && !w.stopping && w.untrusted == nil
+	w.stopping = true
 	w.mu.Unlock()
-	if err := w.frames.Close(); err != nil {
+	if hook && w.cfg.Function.PreStop != "" && !w.transport.overdue() {
+		w.runPreStop(deadline)
+	}
+	if err := w.transport.Close(); err != nil {
 		w.cfg.Log.Debug("worker takes no Bye", zap.Error(err))
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
@@ -433,17 +450,27 @@ func (w *Worker) Stop(deadline time.Time) {
 	<-w.gone
 }
 
-// captured reads what the process tree writes to its own stdout and stderr, past the worker.
-func (w *Worker) captured(stream string, r *os.File) {
-	logger.Pump(r, func(p logger.Part) {
-		now := time.Now()
-		w.remember(stream, p)
-		if log := w.frames.only(); log != nil {
-			log.Part(now, stream, p)
-			return
-		}
-		w.cfg.Sink.Write(&logger.Line{Time: now, Source: logger.SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
-	})
+// runPreStop runs the hook within its own limit, and leaves the worker time to end before the deadline.
+func (w *Worker) runPreStop(deadline time.Time) {
+	fn := w.cfg.Function
+	end := time.Now().Add(fn.PreStopTimeout)
+	if latest := deadline.Add(-time.Until(deadline) / 8); latest.Before(end) {
+		end = latest
+	}
+	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: fn, Credentials: w.cfg.Credentials, Deadline: end}
+	log := logger.NewRequest(w.cfg.Sink, inv.RequestID, false, false)
+	err := w.transport.PreStop(context.Background(), inv, log)
+	log.Flush(time.Now())
+	var f *fault.Error
+	switch {
+	case err == nil:
+		w.cfg.Log.Debug("pre-stop hook ended", zap.String("request_id", inv.RequestID))
+	case errors.As(err, &f) && f.Kind == fault.Timeout:
+		w.cfg.Log.Warn("pre-stop hook cut off: it did not end in time (RUNTIME_PRESTOP_TIMEOUT, GANTRY_SHUTDOWN_TIMEOUT)",
+			zap.String("request_id", inv.RequestID), zap.String("hint", f.Hint))
+	default:
+		w.cfg.Log.Warn("pre-stop hook failed", zap.String("request_id", inv.RequestID), zap.Error(err))
+	}
 }
 
 // remember keeps the last lines of stderr for the answer to a call that the worker's death cut off.

@@ -19,7 +19,7 @@ const Version = 1
 // Type says what a frame means.
 type Type uint8
 
-// The eight types. Id 0 belongs to the load, which starts by itself; every other id is chosen by the agent.
+// The types. Id 0 belongs to the load, which starts by itself; every other id is chosen by the agent.
 const (
 	Hello   Type = 1 // worker: protocol and language version, before user code is touched
 	Init    Type = 2 // agent: run the initializer
@@ -29,6 +29,7 @@ const (
 	Log     Type = 6 // worker: one piece of output; payload is its text
 	Cancel  Type = 7 // agent: the deadline of this id passed, nobody waits for it
 	Bye     Type = 8 // agent: no more calls will come
+	PreStop Type = 9 // agent: run the pre-stop hook; only to workers whose Hello says that they can
 )
 
 // HeaderSize is the number of bytes before meta.
@@ -98,7 +99,7 @@ func (r *Reader) Next() (Frame, error) {
 	id := binary.BigEndian.Uint32(head[5:])
 	metaLen := int64(binary.BigEndian.Uint32(head[9:]))
 	switch {
-	case kind < Hello || kind > Bye:
+	case kind < Hello || kind > PreStop:
 		return Frame{}, fmt.Errorf("%w %d", ErrType, kind)
 	case metaLen > MaxMeta || HeaderSize-4+metaLen > length:
 		return Frame{}, fmt.Errorf("%w: meta %d, frame %d", ErrMeta, metaLen, length)

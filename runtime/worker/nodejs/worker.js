@@ -10,7 +10,7 @@ const EVENTS = 3; // the agent writes, we read
 const ANSWERS = 4; // we write, and may block: the agent always reads
 const SOURCE = 5; // this file
 
-const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8;
+const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8, PRESTOP = 9;
 const HEADER = 13;
 const LOG_PIECE = 48 * 1024;
 
@@ -31,7 +31,7 @@ function writeAll(buf, from, to) {
     try {
       from += fs.writeSync(ANSWERS, buf, from, to - from);
     } catch (e) {
-      if (e.code === 'EPIPE') process.exit(1); // the agent is gone
+      if (e.code === 'EPIPE' || e.code === 'ECONNRESET') process.exit(1); // the agent is gone
       if (e.code !== 'EAGAIN') throw e;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
@@ -128,6 +128,7 @@ function sent() {
 }
 
 const TEXT = '{"text":true}';
+const LONGEST_TYPE = 1000; // characters: meta has a limit, errors may have any name
 
 function answer(call, value) {
   if (call.answered) return;
@@ -166,6 +167,7 @@ function failure(call, meta, body, cause) {
     meta.code = 4004;
     body = 'response body size ' + Buffer.byteLength(body) + ' exceeds the limit of ' + maxResponse;
   }
+  meta.type = meta.type.slice(0, LONGEST_TYPE);
   put(FAILURE, call.id, asciiJSON(meta), body);
   sent();
 }
@@ -229,6 +231,7 @@ function errorBody(prefix, message, type, stack) {
 const ENTRY = 'function entry exception, error: ';
 const INVOCATION = 'function invocation exception, error: ';
 const INITIALIZATION = 'function initialization exception, error: ';
+const PRESTOPPING = 'function prestop exception, error: ';
 
 // raised builds the answer for a throw or a rejection.
 function raised(call, code, prefix, e) {
@@ -569,33 +572,64 @@ function initialize(id, meta) {
   const call = new Call(id, meta);
   calls.set(id, call);
   run(call, () => {
-    const symbol = env.RUNTIME_INITIALIZER_HANDLER.split('.')[1];
     try {
-      const initializer = exported()[symbol];
-      if (typeof initializer !== 'function') {
-        throw new FunctionError('FunctionConfigError', 'initializer \'' + symbol + '\' not found in module \'./' + target.file + '.js\'');
-      }
+      const symbol = env.RUNTIME_INITIALIZER_HANDLER.split('.')[1];
+      const initializer = findHook('initializer', symbol);
       if (initializer.length !== 2) {
         throw new FunctionError('FunctionConfigError', 'initializer expect to have 2 parameters, but received ' + initializer.length);
       }
-      const returned = exported()[symbol](new Context(call, meta), (err = {}) => {
-        if (!err) answer(call, undefined);
-        else notInitialized(call, err);
-      });
-      if (returned instanceof Promise) returned.then(() => answer(call, undefined), (e) => raised(call, 4009, INITIALIZATION, e));
-      else if (!call.answered && returned !== undefined) explainSilence(call, { length: 3 }, returned);
+      const returned = callHook(call, 4009, INITIALIZATION, symbol, meta);
+      if (!(returned instanceof Promise) && !call.answered && returned !== undefined) explainSilence(call, { length: 3 }, returned);
     } catch (e) {
-      if (e instanceof FunctionError) notInitialized(call, e);
+      if (e instanceof FunctionError) hookFailed(call, 4009, INITIALIZATION, e);
       else raised(call, 4009, INITIALIZATION, e);
     }
   });
 }
 
-// notInitialized answers for callback(err), which carries no stack.
-function notInitialized(call, e) {
+// preStop runs the hook before the end. The platform has none in Node.js, so it may be as handlers elsewhere are: with a
+// callback, or without one and done when it returns.
+function preStop(id, meta) {
+  const call = new Call(id, meta);
+  calls.set(id, call);
+  run(call, () => {
+    try {
+      const symbol = (env.RUNTIME_PRESTOP_HANDLER || '.').split('.')[1];
+      const hook = findHook('prestop handler', symbol);
+      const returned = callHook(call, 4001, PRESTOPPING, symbol, meta);
+      if (returned instanceof Promise || call.answered) return;
+      if (hook.length < 2) answer(call, undefined);
+      else if (returned !== undefined) explainSilence(call, { length: 3 }, returned);
+    } catch (e) {
+      if (e instanceof FunctionError) hookFailed(call, 4001, PRESTOPPING, e);
+      else raised(call, 4001, PRESTOPPING, e);
+    }
+  });
+}
+
+function findHook(what, symbol) {
+  const hook = exported()[symbol];
+  if (typeof hook !== 'function') {
+    throw new FunctionError('FunctionConfigError', what + ' \'' + symbol + '\' not found in module \'./' + target.file + '.js\'');
+  }
+  return hook;
+}
+
+// callHook calls initializer or pre-stop hook; a callback or a promise answers the call.
+function callHook(call, code, prefix, symbol, meta) {
+  const returned = exported()[symbol](new Context(call, meta), (err = {}) => {
+    if (!err) answer(call, undefined);
+    else hookFailed(call, code, prefix, err);
+  });
+  if (returned instanceof Promise) returned.then(() => answer(call, undefined), (e) => raised(call, code, prefix, e));
+  return returned;
+}
+
+// hookFailed answers for callback(err), which carries no stack.
+function hookFailed(call, code, prefix, e) {
   const type = isError(e) ? String(e.type || nameOf(e)) : 'UserFunctionError';
   const message = isError(e) ? messageOf(e) : typeof e === 'string' ? e : String(e.message);
-  failure(call, { code: 4009, type: type }, errorBody(INITIALIZATION, message, type), e);
+  failure(call, { code: code, type: type }, errorBody(prefix, message, type), e);
 }
 
 // ---------------------------------------------------------------------------------------------------- frames in
@@ -646,6 +680,9 @@ function receive(buf, at, end) {
     case INIT:
       initialize(id, JSON.parse(buf.toString('utf8', at + HEADER, payload)));
       break;
+    case PRESTOP:
+      preStop(id, JSON.parse(buf.toString('utf8', at + HEADER, payload)));
+      break;
     case CANCEL: {
       const call = calls.get(id);
       if (call) settle(call);
@@ -669,13 +706,18 @@ function listen() {
 
 // ---------------------------------------------------------------------------------------------------- start
 
-put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null }), '');
-flush();
-if (!atLeast(10, 0)) process.exit(1);
-fs.closeSync(SOURCE);
-process.execArgv = [];
-process.on('exit', flush);
-replaceStream('stdout', 1);
-replaceStream('stderr', 2);
-load();
-listen(); // last: when the code is loaded the agent may already hand over the first call
+function start() {
+  put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true }), '');
+  flush();
+  if (!atLeast(10, 0)) process.exit(1);
+  fs.closeSync(SOURCE);
+  process.execArgv = [];
+  process.on('exit', flush);
+  replaceStream('stdout', 1);
+  replaceStream('stderr', 2);
+  load();
+  listen(); // last: when the code is loaded the agent may already hand over the first call
+}
+
+if (require.main === module) start();
+else module.exports = { put, flush, feed, load, replaceStream, asciiJSON, messageOf, describe, frames, errorBody, isModule, Context, Logger, calls }; // worker.test.js

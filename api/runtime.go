@@ -1,0 +1,122 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"gantry/runtime"
+	"net"
+	"syscall"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// The routes of the runtime API (page functiongraph_01_0406).
+const (
+	routeNext     = "/v1/runtime/invocation/request"
+	routeResponse = "/v1/runtime/invocation/response/"
+	routeError    = "/v1/runtime/invocation/error/"
+)
+
+// RuntimeConfig is what one worker's runtime API needs.
+type RuntimeConfig struct {
+	API *runtime.RuntimeAPI
+	// MaxResponse is the largest answer, in bytes.
+	MaxResponse int
+	Log         *zap.Logger
+}
+
+// ListenRuntime binds the runtime API of one worker to a loopback port that the kernel chooses.
+func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("runtime API listener: %w", err)
+	}
+	r := &runtimeAPI{RuntimeConfig: cfg}
+	s := newServer("runtime", ln, cfg.MaxResponse, cfg.Log, r.refuse, checkOrigin(r.refuse, r.route))
+	s.http.ReadTimeout = 0 // who asks for events waits between two requests for as long as a call takes
+	s.http.IdleTimeout = 0
+	return s, nil
+}
+
+type runtimeAPI struct{ *RuntimeConfig }
+
+func (r *runtimeAPI) route(ctx *fasthttp.RequestCtx) {
+	path := ctx.Path()
+	response, isResponse := bytes.CutPrefix(path, []byte(routeResponse))
+	failure, isFailure := bytes.CutPrefix(path, []byte(routeError))
+	switch {
+	case string(path) == routeNext:
+		r.method(ctx, ctx.IsGet(), fasthttp.MethodGet, func() error { return r.next(ctx) })
+	case isResponse:
+		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.API.Respond(string(response), bytes.Clone(ctx.Request.Body())) })
+	case isFailure:
+		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.API.Fail(string(failure), bytes.Clone(ctx.Request.Body())) })
+	default:
+		r.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the runtime API has GET %s, POST %sID and POST %sID", path, routeNext, routeResponse, routeError)})
+	}
+}
+
+func (r *runtimeAPI) method(ctx *fasthttp.RequestCtx, allowed bool, method string, do func() error) {
+	if !allowed {
+		methodNotAllowed(ctx, r.refuse, method)
+		return
+	}
+	if err := do(); err != nil {
+		r.refuse(ctx, fault.From(err))
+	}
+}
+
+// next answers when there is an event, however long that takes.
+func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) error {
+	conn := ctx.Conn()
+	event, err := r.API.Next(func() bool { return connected(conn) })
+	if err != nil {
+		ctx.SetConnectionClose()
+		return err
+	}
+	h := &ctx.Response.Header
+	for name, values := range event.Headers {
+		h.SetCanonical([]byte(name), []byte(values[0]))
+	}
+	h.SetContentType(contentJSON)
+	ctx.Response.SetBodyRaw(event.Body)
+	return nil
+}
+
+// connected looks whether the other side is still there: whoever has left, or will send nothing more, gets no event.
+func connected(conn net.Conn) bool {
+	tcp, ok := conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	open := true
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		open = n > 0 || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
+	})
+	return err == nil && open
+}
+
+// refuse answers a request that was refused. An answer that was too large to be read ends its call all the same.
+func (r *runtimeAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
+	if f.Kind == fault.TooLarge {
+		for _, prefix := range []string{routeResponse, routeError} {
+			if id, ok := bytes.CutPrefix(ctx.Path(), []byte(prefix)); ok && f.Code == fault.CodeRequestSize {
+				f = fault.From(r.API.TooLarge(string(id), ctx.Request.Header.ContentLength()))
+			}
+		}
+	}
+	r.Log.Debug("runtime API request refused", zap.ByteString("path", ctx.Path()), zap.String("type", f.Type), zap.String("message", f.Message))
+	ctx.Response.SetStatusCode(functionStatus[f.Kind])
+	ctx.Response.Header.SetContentType(contentJSON)
+	ctx.Response.SetBodyRaw(f.Text(true))
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"gantry/agent"
+	"gantry/runtime/poll"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+)
+
+// poll makes this agent the custom runtime of a platform: events come from the runtime API instead of a listener.
+func (p *program) poll(c *config) error {
+	if c.runtimeAPI == "" {
+		return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is not set: the platform sets it for its custom runtime; elsewhere use bootstrap serve")}
+	}
+	return p.run(c, (*serving).openPollers)
+}
+
+// openPollers takes the place of the listeners. Ops has one only where somebody asked for it: the platform may run more than
+// one agent on a machine.
+func (s *serving) openPollers() error {
+	s.pollers = newPollers(s.instance)
+	if s.cfg.opsAddrSet {
+		return s.listenOps()
+	}
+	return nil
+}
+
+// pollers take events, run them and post the answers: hops 1 and 8 of a call. As many ask at once as calls can run.
+type pollers struct {
+	*instance
+	count   int
+	asking  context.Context
+	quit    context.CancelFunc // of asking
+	posting context.Context
+	cut     context.CancelFunc // of posting
+	running sync.WaitGroup
+}
+
+func newPollers(in *instance) *pollers {
+	p := &pollers{instance: in, count: in.cfg.concurrency * in.cfg.workers}
+	p.asking, p.quit = context.WithCancel(context.Background())
+	p.posting, p.cut = context.WithCancel(context.Background())
+	return p
+}
+
+// start asks for events as soon as the function is ready; when it has failed too, so that its callers are told why.
+func (p *pollers) start() {
+	if p == nil {
+		return
+	}
+	for range p.count {
+		p.running.Go(func() {
+			if err := p.agent.WaitReady(p.asking); err != nil && p.agent.State() != agent.Failed {
+				return
+			}
+			p.run()
+		})
+	}
+}
+
+// stop takes no more events and waits until those under way are answered, or ctx ends.
+func (p *pollers) stop(ctx context.Context) {
+	if p == nil {
+		return
+	}
+	p.quit()
+	defer context.AfterFunc(ctx, p.cut)()
+	ended := make(chan struct{})
+	go func() {
+		p.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		p.log.Warn("calls are cut off: their answers are not posted")
+	}
+}
+
+// run is one poller.
+func (p *pollers) run() {
+	client := poll.New(p.cfg.runtimeAPI)
+	defer func() {
+		if err := client.Close(); err != nil {
+			p.log.Debug("connection to the runtime API not closed", zap.Error(err))
+		}
+	}()
+	client.Remark = func(err error) {
+		if err != nil {
+			p.log.Warn("the runtime API cannot be reached; it is tried again and again", zap.String("address", p.cfg.runtimeAPI), zap.Error(err))
+			return
+		}
+		p.log.Info("the runtime API can be reached again")
+	}
+	for p.asking.Err() == nil {
+		event, err := client.Next(p.asking)
+		if err != nil {
+			if p.asking.Err() == nil {
+				p.log.Warn("no event from the runtime API", zap.Error(err))
+			}
+			continue
+		}
+		p.answer(client, event)
+	}
+}
+
+// printLimit bounds the wait for a stdout that is not read.
+const printLimit = 100 * time.Millisecond
+
+// answer runs one event and posts what came of it.
+func (p *pollers) answer(client *poll.Client, event *poll.Event) {
+	inv := p.invocation(event)
+	if !p.agent.Claim(inv.RequestID) {
+		p.log.Warn("the runtime API handed out a request that is still running here", zap.String("request_id", inv.RequestID))
+		return
+	}
+	r := p.agent.Invoke(p.agent.Base(), inv, event.Body)
+	p.agent.Forget(inv.RequestID)
+	p.sink.Flush(printLimit) // the platform takes what is printed until the answer for this call's
+	post, body := client.Respond, r.Body
+	if r.Fault != nil {
+		post, body = client.Fail, r.Fault.Text(false)
+	}
+	if err := post(p.posting, event.RequestID, body); err != nil {
+		p.log.Warn("an answer is lost: the runtime API has not taken it", zap.String("request_id", inv.RequestID), zap.Error(err))
+	}
+}
+
+// invocation builds the call from the headers beside the event, which come from the platform. The platform does not say when
+// the call's time is over: RUNTIME_TIMEOUT does.
+func (p *pollers) invocation(event *poll.Event) *fncontext.Invocation {
+	h := event.Header
+	inv := &fncontext.Invocation{
+		RequestID: event.RequestID, Function: &p.cfg.fn, Credentials: fncontext.NewCredentials(p.cfg.secrets),
+		Trace: fncontext.Trace{Parent: h.Get("Traceparent"), State: h.Get("Tracestate")},
+	}
+	if id, err := uuid.Parse(event.RequestID); err == nil {
+		inv.RequestID = id.String()
+	}
+	inv.TakeHeaders(h.Get)
+	return inv
+}

@@ -1,0 +1,42 @@
+// Command initializer looks articles up in a table that is filled once per process, before the first event.
+package main
+
+import (
+	"context"
+	"fmt"
+	"gantry/runtime/golang"
+)
+
+var table map[string]string
+
+type event struct {
+	SKU string `json:"sku"`
+}
+
+type article struct {
+	SKU      string `json:"sku"`
+	Name     string `json:"name"`
+	Currency string `json:"currency"`
+}
+
+func initialize(ctx context.Context) error {
+	golang.FromContext(ctx).GetLogger().Logf("filling the table")
+	table = map[string]string{"sku-1": "anvil", "sku-2": "rocket skates"}
+	return nil
+}
+
+func handle(ctx context.Context, e event) (article, error) {
+	call := golang.FromContext(ctx)
+	name, ok := table[e.SKU]
+	if !ok {
+		return article{}, fmt.Errorf("unknown sku %q", e.SKU)
+	}
+	currency := call.GetUserData("currency")
+	if currency == "" {
+		currency = "EUR"
+	}
+	call.GetLogger().Slog().Info("found", "sku", e.SKU, "name", name)
+	return article{SKU: e.SKU, Name: name, Currency: currency}, nil
+}
+
+func main() { golang.Start(handle, golang.Initializer(initialize)) }

@@ -1,0 +1,224 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"gantry/logger"
+	"sync"
+	"time"
+
+	fncontext "gantry/context"
+)
+
+// ErrNotSent says that the worker never saw the call: the caller may give it to another one.
+var ErrNotSent = errors.New("the worker ended before the call reached it")
+
+// calls are those of one worker that wait for their answers, whatever carries them.
+type calls struct {
+	worker *Worker
+
+	mu      sync.Mutex
+	pending map[uint32]*call
+	// abandoned names the calls that timed out: their output may still come. A worker retires at the first one, so there are
+	// never more than it had calls at once.
+	abandoned map[uint32]string
+	nextID    uint32
+	dead      *fault.Error
+}
+
+// call is one that waits for its answer. Pooled.
+type call struct {
+	id    uint32
+	log   *logger.Request
+	hint  string // guarded by calls.mu
+	done  chan reply
+	timer *time.Timer
+}
+
+type reply struct {
+	result Result
+	err    *fault.Error
+	unsent bool
+}
+
+var callPool = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &call{done: make(chan reply, 1), timer: t}
+}}
+
+// begin records a call before it is sent, and arms its deadline; company tells whether there are others. The error is
+// ErrNotSent when the worker has ended.
+func (s *calls) begin(inv *fncontext.Invocation, log *logger.Request) (c *call, company bool, err error) {
+	c = callPool.Get().(*call)
+	c.log, c.hint = log, ""
+	company, ok := s.register(c)
+	if !ok {
+		s.recycle(c)
+		return nil, false, ErrNotSent
+	}
+	c.timer.Reset(time.Until(inv.Deadline))
+	return c, company, nil
+}
+
+func (s *calls) register(c *call) (company, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead != nil {
+		return false, false
+	}
+	if s.pending == nil {
+		s.pending, s.abandoned = map[uint32]*call{}, map[uint32]string{}
+	}
+	s.nextID++
+	if s.nextID == 0 { // 0 is the load
+		s.nextID = 1
+	}
+	c.id = s.nextID
+	s.pending[c.id] = c
+	return len(s.pending) > 1, true
+}
+
+// await waits for the answer, the deadline or the end of ctx. quit tells the worker that nobody waits any more.
+func (s *calls) await(ctx context.Context, c *call, inv *fncontext.Invocation, quit func(id uint32)) (Result, error) {
+	var r reply
+	select {
+	case r = <-c.done:
+	case <-c.timer.C:
+		r = s.abandon(c, inv, TimeoutFault, quit)
+	case <-ctx.Done():
+		r = s.abandon(c, inv, stoppedFault, quit)
+	}
+	s.recycle(c)
+	switch {
+	case r.unsent:
+		return Result{}, ErrNotSent
+	case r.err != nil:
+		return Result{}, r.err
+	}
+	return r.result, nil
+}
+
+func (s *calls) recycle(c *call) {
+	c.timer.Stop()
+	c.log = nil
+	callPool.Put(c)
+}
+
+// abandon ends the wait for c. If the answer came at the same moment, it wins.
+func (s *calls) abandon(c *call, inv *fncontext.Invocation, why func(*fncontext.Invocation, string) *fault.Error, quit func(uint32)) reply {
+	s.mu.Lock()
+	_, waiting := s.pending[c.id]
+	delete(s.pending, c.id)
+	hint := c.hint
+	if waiting {
+		s.abandoned[c.id] = inv.RequestID
+	}
+	s.mu.Unlock()
+	if !waiting {
+		return <-c.done
+	}
+	if s.worker.Canceled() { // that came first; the kill takes a moment
+		return reply{err: CanceledFault()}
+	}
+	quit(c.id)
+	return reply{err: why(inv, hint)}
+}
+
+// TimeoutFault is the answer to a call whose deadline passed; it names the limit.
+func TimeoutFault(inv *fncontext.Invocation, hint string) *fault.Error {
+	return &fault.Error{
+		Kind: fault.Timeout, Type: fault.TypeTimeout, Code: fault.CodeTimeout, Hint: hint,
+		Message: fmt.Sprintf("call invoke timeout %gs: the handler's deadline passed (RUNTIME_TIMEOUT)", inv.Function.Timeout.Seconds()),
+	}
+}
+
+// CanceledFault is the answer to a call that was ended by force, and to the others on its worker.
+func CanceledFault() *fault.Error {
+	return &fault.Error{Kind: fault.Canceled, Type: fault.TypeCanceled, Code: fault.CodeCanceled, Message: "function invocation canceled"}
+}
+
+func stoppedFault(*fncontext.Invocation, string) *fault.Error {
+	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance stopped before the call was answered"}
+}
+
+// unsent ends the wait of calls that were not written; except, if not 0, is left to its own deadline.
+func (s *calls) unsent(ids []uint32, except uint32) {
+	for _, id := range ids {
+		if id == except {
+			continue
+		}
+		if c := s.take(id); c != nil {
+			c.done <- reply{unsent: true}
+		}
+	}
+}
+
+// fail ends every call that still waits; there will be no more.
+func (s *calls) fail(death *fault.Error) {
+	s.mu.Lock()
+	s.dead = death
+	waiting := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	for _, c := range waiting {
+		c.done <- reply{err: death}
+	}
+}
+
+// take removes a pending call; nil if nobody waits for the id.
+func (s *calls) take(id uint32) *call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.pending[id]
+	delete(s.pending, id)
+	return c
+}
+
+// answer hands a reply to whoever waits for the id; nobody may, any more.
+func (s *calls) answer(id uint32, r reply) {
+	if c := s.take(id); c != nil {
+		c.done <- r
+	} else if s.worker.cfg.Stray != nil {
+		s.worker.cfg.Stray()
+	}
+}
+
+// suggest notes what a local caller is told should the call time out.
+func (s *calls) suggest(id uint32, hint string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.pending[id]; c != nil {
+		c.hint = hint
+	}
+}
+
+// only returns the log of the one call in flight, or nil if there is none or more than one.
+func (s *calls) only() *logger.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) != 1 {
+		return nil
+	}
+	for _, c := range s.pending {
+		return c.log
+	}
+	return nil
+}
+
+// readOutput reads what the worker has printed so far, before the answer to the call it belongs to: the only one there is. With
+// several nobody could tell whose it is.
+func (s *calls) readOutput() {
+	if s.only() != nil {
+		s.worker.output.settle()
+	}
+}
+
+// overdue reports whether calls were given up that the worker may still be busy with.
+func (s *calls) overdue() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.abandoned) > 0
+}

@@ -1,0 +1,101 @@
+package golang
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"unsafe"
+)
+
+// adapt takes the types off a handler.
+func adapt[T, R any](handler func(context.Context, T) (R, error)) func(context.Context, event, *encoder) outcome {
+	switch h := any(handler).(type) {
+	case func(context.Context, []byte) (R, error):
+		return func(ctx context.Context, ev event, e *encoder) outcome {
+			r, err := h(ctx, ev.kept())
+			return e.finish(r, err)
+		}
+	case func(context.Context, json.RawMessage) (R, error):
+		return func(ctx context.Context, ev event, e *encoder) outcome {
+			r, err := h(ctx, ev.kept())
+			return e.finish(r, err)
+		}
+	}
+	return func(ctx context.Context, ev event, e *encoder) outcome {
+		var v T
+		if err := json.Unmarshal(ev.orEmpty(), &v); err != nil {
+			return outcome{failure: eventFailure(ev.orEmpty(), err)}
+		}
+		r, err := handler(ctx, v)
+		return e.finish(r, err)
+	}
+}
+
+var emptyEvent = []byte("{}")
+
+func (ev event) orEmpty() []byte {
+	if len(ev.bytes) == 0 {
+		return emptyEvent
+	}
+	return ev.bytes
+}
+
+// kept is an event that the handler may keep, and change.
+func (ev event) kept() []byte {
+	if ev.owned && len(ev.bytes) > 0 {
+		return ev.bytes
+	}
+	return bytes.Clone(ev.orEmpty())
+}
+
+// keptBuffer is how much memory an encoder keeps for the next result.
+const keptBuffer = 64 << 10
+
+// encoder writes results as JSON, one at a time.
+type encoder struct {
+	buf  bytes.Buffer
+	json *json.Encoder
+}
+
+// finish turns what a handler returned into an outcome, whose body is good until the next one.
+func (e *encoder) finish(result any, err error) outcome {
+	if err != nil {
+		return outcome{failure: &failure{code: codeLoad, kind: kindReturned, message: err.Error()}}
+	}
+	switch v := result.(type) {
+	case []byte:
+		return outcome{body: v}
+	case json.RawMessage:
+		return outcome{body: v}
+	case string:
+		return outcome{body: unsafe.Slice(unsafe.StringData(v), len(v)), text: true} // it is only read: no copy
+	}
+	body, err := e.encode(result)
+	if err != nil {
+		return outcome{failure: &failure{code: codeResult, kind: kindOf(err), message: unusable + err.Error()}}
+	}
+	return outcome{body: body, text: bare(body)}
+}
+
+// encode is json.Marshal into memory that is used again.
+func (e *encoder) encode(v any) ([]byte, error) {
+	if e.json == nil || e.buf.Cap() > keptBuffer {
+		e.buf = bytes.Buffer{}
+		e.json = json.NewEncoder(&e.buf)
+	}
+	e.buf.Reset()
+	if err := e.json.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(e.buf.Bytes(), []byte("\n")), nil
+}
+
+// bare tells numbers and truth values from documents.
+func bare(document []byte) bool {
+	switch c := document[0]; c {
+	case 't', 'f', '-':
+		return true
+	default:
+		return c >= '0' && c <= '9'
+	}
+}

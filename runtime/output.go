@@ -1,0 +1,54 @@
+package runtime
+
+import (
+	"gantry/logger"
+	"os"
+	"sync"
+	"time"
+)
+
+// output is what the process tree writes to its own stdout and stderr, past the worker.
+type output struct {
+	mu    sync.Mutex
+	pumps []*logger.Pump
+}
+
+// captured reads one of the streams until it ends.
+func (w *Worker) captured(stream string, r *os.File) {
+	pump := logger.NewPump(r, func(p logger.Part) {
+		now := time.Now()
+		w.remember(stream, p)
+		if log := w.transport.only(); log != nil {
+			log.Part(now, stream, p)
+			return
+		}
+		if !w.isLoaded() {
+			w.LoadLog.Part(now, stream, p)
+			return
+		}
+		w.cfg.Sink.Write(&logger.Line{Time: now, Source: logger.SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
+	})
+	w.output.mu.Lock()
+	w.output.pumps = append(w.output.pumps, pump)
+	w.output.mu.Unlock()
+	pump.Run()
+}
+
+// settle reads what was written so far.
+func (o *output) settle() {
+	o.mu.Lock()
+	pumps := o.pumps
+	o.mu.Unlock()
+	for _, p := range pumps {
+		p.Drain()
+	}
+}
+
+func (w *Worker) isLoaded() bool {
+	select {
+	case <-w.loaded:
+		return true
+	default:
+		return false
+	}
+}

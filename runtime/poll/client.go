@@ -1,0 +1,227 @@
+// Package poll is the client's side of the runtime API, which the platform serves to custom runtimes at RUNTIME_API_ADDR
+// (page functiongraph_01_0406): ask for an event, post its result or its error. Standard library only: Go functions import it.
+package poll
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// MaxEvent is the longest event that is taken, in bytes: the platform's limit of 6 MiB and some slack.
+const MaxEvent = 6<<20 + 64<<10
+
+// HandoverGrace is how long Next waits for an event that may be on its way when its ctx ends.
+const HandoverGrace = 250 * time.Millisecond
+
+const (
+	path = "/v1/runtime/invocation/"
+
+	dialTimeout = 3 * time.Second
+	// emptyPause lies between an answer without an event and the next question.
+	emptyPause               = 50 * time.Millisecond
+	firstBackoff, maxBackoff = 50 * time.Millisecond, 5 * time.Second
+	// handoverLimit bounds the whole handover, should the event come in drops.
+	handoverLimit = 2 * time.Second
+	// stallLimit is how long the other side may be silent in the middle of an answer, or before the answer to a POST.
+	stallLimit = 30 * time.Second
+	// heldFrom is how long a connection must be silent without an end to count as one that works.
+	heldFrom = maxBackoff
+	// overloadTries is how often an answer is posted anew that was refused with 429 or 5xx.
+	overloadTries = 5
+
+	maxHeader  = 256 << 10
+	maxIgnored = 64 << 10 // bytes of a body that is of no use but for keeping the connection
+	joinBelow  = 16 << 10 // a copy of less is cheaper than a system call of its own
+)
+
+// Event is one event. All of it belongs to the receiver.
+type Event struct {
+	// RequestID is never empty. The answer has to name it.
+	RequestID string
+	// Header has the facts of the call, the credentials among them: do not log it.
+	Header http.Header
+	Body   []byte
+}
+
+// StatusError is an answer of the runtime API that refuses a result or an error.
+type StatusError struct {
+	Status int
+	// Body is the beginning of what it said.
+	Body string
+}
+
+// Error names the status and what was said.
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the runtime API answered %d %s: %q", e.Status, http.StatusText(e.Status), e.Body)
+}
+
+// TooLargeError is an event over MaxEvent. It was skipped, and nobody answers it unless the receiver of this error does.
+type TooLargeError struct{ RequestID string }
+
+// Error names the limit.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the event of request %q is larger than %d bytes and was skipped", e.RequestID, MaxEvent)
+}
+
+// Client is one poller with one keep-alive connection, made when it is needed. It may be used by one goroutine at a time.
+type Client struct {
+	// Remark, if set before the first use, is told when an outage begins, with its error, and when it is over, with nil.
+	// Single tries are not told. It is called by the goroutine that uses the Client.
+	Remark func(error)
+
+	addr   string
+	conn   *connection
+	outage bool
+	// backoff is the pause after the next failure.
+	backoff time.Duration
+	head    []byte // reused for what is written
+
+	held, stall time.Duration // heldFrom and stallLimit, but for tests
+}
+
+// New returns a Client for host:port, the value of RUNTIME_API_ADDR. It does not connect yet.
+func New(addr string) *Client {
+	return &Client{addr: addr, backoff: firstBackoff, held: heldFrom, stall: stallLimit}
+}
+
+// Close ends the connection, if there is one. The Client can still be used: it makes a new one.
+func (c *Client) Close() error {
+	if c.conn == nil {
+		return nil
+	}
+	err := c.conn.tcp.Close()
+	c.conn = nil
+	return err
+}
+
+// Next waits for an event, as long as it takes: through answers without one and through outages. When ctx ends it says so to
+// the other side by closing its half of the connection and returns ctx's error; but an event that comes within HandoverGrace
+// is returned without an error, as it would be lost otherwise. After a *TooLargeError Next can be called again.
+func (c *Client) Next(ctx context.Context) (*Event, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c.head = fmt.Appendf(c.head[:0], "GET %srequest HTTP/1.1\r\nHost: %s\r\nUser-Agent: gantry\r\n\r\n", path, c.addr)
+		resp, err := c.exchange(ctx, http.MethodGet, c.head, nil)
+		pause := emptyPause
+		if err == nil {
+			c.worked()
+			id := resp.header.Get("X-Cff-Request-Id")
+			switch {
+			case resp.status == http.StatusOK && id != "" && resp.cut:
+				return nil, &TooLargeError{RequestID: id}
+			case resp.status == http.StatusOK && id != "":
+				return &Event{RequestID: id, Header: resp.header, Body: resp.body}, nil
+			}
+		} else {
+			pause = c.failed(ctx, err)
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Respond posts the result of a call and tries until it is accepted, refused with a *StatusError, or ctx ends: give it one
+// with a deadline, and not the one that ends Next. Statuses 200 to 299 accept. 404, 409 and 410 do so too once an earlier
+// try broke off, which may have got through.
+func (c *Client) Respond(ctx context.Context, requestID string, body []byte) error {
+	kind := "application/octet-stream"
+	if looksLikeJSON(body) {
+		kind = "application/json"
+	}
+	return c.post(ctx, "response", kind, requestID, body)
+}
+
+// Fail posts the error of a call, as Respond does a result. The body is a JSON document with errorType and errorMessage.
+func (c *Client) Fail(ctx context.Context, requestID string, body []byte) error {
+	return c.post(ctx, "error", "application/json", requestID, body)
+}
+
+func (c *Client) post(ctx context.Context, what, kind, requestID string, body []byte) error {
+	if requestID == "" {
+		return errors.New("an answer needs the request id of its event")
+	}
+	head := fmt.Appendf(nil, "POST %s%s/%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: gantry\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		path, what, url.PathEscape(requestID), c.addr, kind, len(body))
+	mayBeThere := false
+	for refused := 0; ; {
+		resp, err := c.exchange(ctx, http.MethodPost, head, body)
+		if err != nil {
+			mayBeThere = mayBeThere || !errors.Is(err, errNotSent)
+			if err := sleep(ctx, c.failed(ctx, err)); err != nil {
+				return fmt.Errorf("the %s of request %q was not accepted: %w", what, requestID, err)
+			}
+			continue
+		}
+		c.worked()
+		switch s := resp.status; {
+		case s >= 200 && s < 300:
+			return nil
+		case mayBeThere && (s == http.StatusNotFound || s == http.StatusConflict || s == http.StatusGone):
+			return nil
+		case (s == http.StatusTooManyRequests || s >= 500) && refused < overloadTries:
+			refused++
+			if sleep(ctx, emptyPause<<refused) == nil {
+				continue
+			}
+		}
+		return &StatusError{Status: resp.status, Body: string(resp.body[:min(len(resp.body), 500)])}
+	}
+}
+
+// worked ends an outage.
+func (c *Client) worked() {
+	c.backoff = firstBackoff
+	if c.outage {
+		c.outage = false
+		if c.Remark != nil {
+			c.Remark(nil)
+		}
+	}
+}
+
+// failed takes note of a broken connection and returns how long to wait before the next try.
+func (c *Client) failed(ctx context.Context, err error) time.Duration {
+	if errors.Is(err, errStale) || ctx.Err() != nil {
+		return 0
+	}
+	pause := c.backoff
+	c.backoff = min(2*c.backoff, maxBackoff)
+	if !c.outage {
+		c.outage = true
+		if c.Remark != nil {
+			c.Remark(fmt.Errorf("the runtime API at %s cannot be used: %w", c.addr, err))
+		}
+	}
+	return pause
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// looksLikeJSON tells objects and arrays by their ends; to read it all would cost more than the type is worth.
+func looksLikeJSON(body []byte) bool {
+	b := bytes.Trim(body, " \t\r\n")
+	if len(b) < 2 {
+		return false
+	}
+	return b[0] == '{' && b[len(b)-1] == '}' || b[0] == '[' && b[len(b)-1] == ']'
+}

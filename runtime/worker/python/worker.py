@@ -1,0 +1,1160 @@
+"""The Python worker: loads the function, speaks frames with the agent (docs/PROTOCOL.md), answers as docs/COMPATIBILITY.md
+says. One file, embedded into the agent, standard library only. What not every call needs is imported when it is needed:
+each import costs every cold start. Python 3.6 must be able to read it, so that an old Python gets as far as saying that it
+is too old."""
+import sys
+
+if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    del sys.path[0]  # where /proc/self/fd/5 points to: nothing to import from
+
+import os
+import struct
+
+EVENTS = 3  # the agent writes, we read
+ANSWERS = 4  # we write, and may block: the agent always reads
+SOURCE = 5  # this file
+
+HELLO, INIT, INVOKE, RESULT, FAILURE, LOG, CANCEL, BYE, PRESTOP = range(1, 10)
+HEADER = struct.Struct(">IBII")  # length, type, id, length of meta
+LOG_PIECE = 48 * 1024
+
+if __name__ == "__main__":
+    hello = b'{"version":1,"runtime":"python","runtimeVersion":"%d.%d.%d","concurrency":true,"prestop":true}' % sys.version_info[:3]
+    os.write(ANSWERS, HEADER.pack(9 + len(hello), HELLO, 0, len(hello)) + hello)
+    if sys.version_info < (3, 8):
+        sys.exit(1)
+
+# These come before user code, whose folder may have files of the same names, and which may put others in their places;
+# threading also because the thread that imports it first is its main thread for ever.
+import atexit
+import io
+import json
+import threading
+from _thread import RLock, allocate_lock, get_ident, start_new_thread
+from contextvars import ContextVar, copy_context
+from os import write
+from select import POLLIN, poll
+from time import monotonic, time
+
+env = os.environ
+CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
+MAX_RESPONSE = int(env.get("RUNTIME_MAX_RESP_BODY_SIZE") or 6291456)
+FILE, _, SYMBOL = (env.get("RUNTIME_HANDLER") or "index.handler").rpartition(".")
+
+# ---------------------------------------------------------------------------------------------------- answers
+
+# Whatever is written to the agent, and what decides it, happens under this lock. Re-entrant, because the user's signal
+# handlers and finalizers may print in the middle of a write; their frames wait in the queue.
+wire = RLock()
+queue = []  # what is to be written, each with the sizes of the pieces that have been
+writing = False
+LARGE = 1 << 16  # bytes that are not worth a copy to spare a write
+forked = False  # in a child that user code forked: descriptors 3 and 4 belong to the parent
+
+
+def send(kind, number, meta, payload):
+    """Writes a frame now, behind the answers that wait. Called with wire held."""
+    enqueue(kind, number, meta, payload)
+    drain()
+
+
+def enqueue(kind, number, meta, payload):
+    head = HEADER.pack(9 + len(meta) + len(payload), kind, number, len(meta)) + meta
+    if len(payload) < LARGE:
+        queue.append((head + payload, []))
+    else:
+        queue.extend(((head, []), (payload, [])))
+
+
+def drain():
+    """Writes the queue to descriptor 4, which blocks: what was written before a crash or an endless loop is not lost. Called
+    with wire held. A signal handler of the user may raise anywhere in here: what was written is noted in the same step as it
+    is written, so that the stream goes on at that byte."""
+    global writing
+    if writing and interrupted():
+        return
+    try:
+        writing = True
+        while queue:
+            data, sizes = queue[0]
+            done = sum(sizes)
+            if done == len(data):
+                del queue[0]
+                continue
+            if done:
+                data = memoryview(data)[done:]
+            elif len(queue) > 1 and len(data) < LARGE:
+                data, sizes = join()
+            sizes.extend(map(write, (ANSWERS,), (data,)))
+    except ConnectionError as e:
+        if e.__traceback__.tb_next is None:  # not one of a signal handler
+            os._exit(1)  # the agent is gone
+        raise
+    finally:
+        writing = False
+
+
+def interrupted():
+    """Tells whether drain() is at work below its caller. An exception may have left writing as it was."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code is drain.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def join():
+    """Makes the small frames at the head of the queue one."""
+    small = []
+    for data, _ in queue:
+        if len(data) >= LARGE:
+            break
+        small.append(data)
+    queue[:len(small)] = [(b"".join(small), [])]
+    return queue[0]
+
+
+def flush_queue():
+    with wire:
+        drain()
+
+
+# ---------------------------------------------------------------------------------------------------- calls
+
+calls = {}  # id → Call that has no answer yet
+current = ContextVar("call", default=None)
+base = copy_context()  # what every call's own context starts from; made anew when the code is loaded
+
+
+class Call:
+    """An Init or Invoke on its way."""
+
+    __slots__ = ("id", "kind", "meta", "payload", "request_id", "late", "answered", "held", "executor", "thread", "awaitable", "began", "hint_at")
+
+    def __init__(self, number, kind, meta, payload):
+        self.id, self.kind, self.meta, self.payload = number, kind, meta, payload
+        self.request_id = meta.get("requestId", "")
+        self.late = False  # output may come behind the answer
+        self.answered = False
+        self.held = None  # stream → text that waits for the end of its line
+        self.executor = self.thread = self.awaitable = None
+        self.began = monotonic()
+        left = meta.get("deadline", 0) / 1000 - time()
+        self.hint_at = self.began + left - min(0.5, left / 5)
+
+
+nobody = Call(0, 0, {}, b"")  # whom output belongs to that belongs to no call
+
+
+def owner():
+    """The call that runs here: exact by context; a thread that user code started has none and can only belong to the one
+    call there is."""
+    call = current.get()
+    if call is None:
+        if len(calls) == 1:
+            for call in list(calls.values()):
+                return call
+        return nobody
+    return call
+
+
+def settle(call, kind, meta, payload):
+    """Answers a call, once."""
+    if forked:
+        flush_held(call)
+        os._exit(kind == FAILURE)  # a child that user code forked, and that came back out of the handler
+    if call.executor is not None:
+        call.executor.release(call)  # before the agent can send the next call: that one is to find this thread free
+    with wire:
+        if call.answered:
+            return
+        flush_held(call)
+        if loop is None:
+            at_once = not waiting or call.executor is not main or len(payload) >= LARGE
+        else:
+            at_once = len(calls) < 2 or len(payload) >= LARGE
+            if not at_once and not queue:
+                loop.call_soon(flush_queue)
+        call.late = True  # in this order, as a signal handler may print or raise between them
+        enqueue(kind, call.id, meta, payload)
+        calls.pop(call.id, None)
+        call.answered = True
+        if at_once:
+            drain()
+
+
+TEXT = b'{"text":true}'
+LONGEST_TYPE = 1000  # characters: meta has a limit, classes may have any name
+
+
+def answer(call, value):
+    meta = b""
+    try:
+        if value is None:
+            body = b""
+        elif isinstance(value, str):
+            body, meta = value.encode(), TEXT
+        else:
+            body = json.dumps(value).encode()
+            if isinstance(value, (int, float)):
+                meta = TEXT
+    except Exception as e:
+        body = error_body("function result is invalid, error: ", message_of(e), type(e).__name__)
+        fail(call, 4007, type(e).__name__, body, "function result is invalid, error: " + message_of(e))
+        return
+    if len(body) > MAX_RESPONSE:
+        too_large(call, len(body))
+        return
+    settle(call, RESULT, meta, body)
+
+
+TOO_LARGE = "response body size %d exceeds the limit of %d"
+
+
+def too_large(call, size):
+    text = TOO_LARGE % (size, MAX_RESPONSE)
+    fail(call, 4004, "ResponseTooLarge", text, text)
+
+
+def fail(call, code, kind, body, said, event=False):
+    """Answers with an error body, after the log was told."""
+    write_log(call, ERROR, said.encode("utf-8", "backslashreplace"))
+    body = body.encode("utf-8", "backslashreplace")
+    if len(body) > MAX_RESPONSE and code != 4004 and not call.answered:
+        too_large(call, len(body))
+        return
+    meta = {"code": code, "type": kind[:LONGEST_TYPE]}
+    if event:
+        meta["event"] = True
+    settle(call, FAILURE, json.dumps(meta).encode(), body)
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+class FunctionError(Exception):
+    """What is wrong with the function itself; kind is the platform's name for it."""
+
+    def __init__(self, kind, message):
+        Exception.__init__(self, message)
+        self.kind = kind
+
+
+def shorten(text):
+    return text.replace(CODE_ROOT, ".")
+
+
+def message_of(e):
+    try:
+        if isinstance(e, SystemExit):
+            return "sys.exit(%s) was called" % ("" if e.code is None else repr(e.code))
+        if isinstance(e, SyntaxError) and e.filename and e.lineno:
+            return "%s (%s:%d)" % (e.msg, e.filename, e.lineno)
+        return str(e)
+    except Exception:
+        return "an error that cannot be shown"
+
+
+def user_part(tb):
+    """A traceback without the frames before the first one of user code."""
+    while tb is not None and not tb.tb_frame.f_code.co_filename.startswith(CODE_ROOT + "/"):
+        tb = tb.tb_next
+    return tb
+
+
+def frames(e):
+    found, tb = [], user_part(e.__traceback__)
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        found.append(shorten('File "%s", line %d, in %s' % (code.co_filename, tb.tb_lineno, code.co_name)))
+        tb = tb.tb_next
+    if len(found) > 100:  # a recursion that had no end
+        found[50:-50] = ["... %d more" % (len(found) - 100)]
+    return found
+
+
+def describe(e):
+    """An error for the log, as Python prints it, without the frames that are not the user's."""
+    try:
+        import traceback
+        return shorten("".join(traceback.format_exception(type(e), e, user_part(e.__traceback__))).rstrip("\n"))
+    except Exception:
+        return "%s: %s" % (type(e).__name__, message_of(e))
+
+
+def error_body(prefix, message, kind, stack=None):
+    body = {"errorMessage": prefix + shorten(message), "errorType": kind}
+    if stack is not None:
+        body["stackTrace"] = stack
+    return json.dumps(body, indent=4)
+
+
+ENTRY = "function entry exception, error: "
+INVOCATION = "function invocation exception, error: "
+INITIALIZATION = "function initialization exception, error: "
+
+
+PRESTOPPING = "function prestop exception, error: "
+
+
+def raised(call, e):
+    """Builds the answer for an error of the handler or of a hook."""
+    if forked and isinstance(e, SystemExit) and (e.code is None or isinstance(e.code, int)):
+        flush_held(call)
+        os._exit((e.code or 0) & 0xff)  # a child that user code forked ends as it wants to
+    code, prefix = (4002, INVOCATION) if call.kind == INVOKE else (4009, INITIALIZATION) if call.kind == INIT else (4001, PRESTOPPING)
+    if isinstance(e, FunctionError):
+        fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e))
+        return
+    kind = type(e).__name__
+    fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e))
+
+
+# ---------------------------------------------------------------------------------------------------- logs
+
+DEBUG, INFO, WARN, ERROR = (b'"level":"%s"' % name for name in (b"DEBUG", b"INFO", b"WARN", b"ERROR"))
+STREAMS = {"stdout": b'"stream":"stdout"', "stderr": b'"stream":"stderr"'}
+
+
+def write_log(call, kind, data):
+    """Writes at once: what was logged before a crash, an endless loop or os._exit() is not lost. kind is a member of meta."""
+    if forked:
+        os.write(1 if kind is STREAMS["stdout"] else 2, data if data.endswith(b"\n") else data + b"\n")
+        return
+    with wire:  # whether the call is answered may not change meanwhile
+        meta = b"{" + kind
+        if call.late:
+            meta += b',"requestId":' + json.dumps(call.request_id).encode()
+        if len(data) <= LOG_PIECE:
+            send(LOG, call.id, meta + b"}", data)
+            return
+        for at in range(0, len(data), LOG_PIECE):
+            more = kind[:8] == b'"level":' and at + LOG_PIECE < len(data)
+            send(LOG, call.id, meta + (b',"more":true}' if more else b"}"), data[at:at + LOG_PIECE])
+
+
+def flush_held(call):
+    """Writes the beginnings of lines. Called with wire held."""
+    held, call.held = call.held, None
+    if held:
+        for name, text in held.items():
+            write_log(call, STREAMS[name], text.encode("utf-8", "backslashreplace"))
+
+
+class Stream(io.TextIOBase):
+    """Stands in for sys.stdout and sys.stderr: lines become Log frames of the call that writes them. The beginning of a
+    line waits for its end, for flush() or for the end of the call, because print() writes every argument by itself."""
+
+    encoding, errors, newlines, line_buffering, mode = "utf-8", "backslashreplace", None, True, "w"
+
+    def __init__(self, name, number):
+        self.name, self.stream, self.number = "<%s>" % name, name, number
+        self.buffer = Binary(self)
+
+    def write(self, text):
+        if not isinstance(text, str):
+            raise TypeError("write() argument must be str, not " + type(text).__name__)
+        size, name = len(text), self.stream
+        with wire:
+            call = owner()
+            if call.held is None:
+                call.held = {}
+            text = call.held.pop(name, "") + text
+            cut = len(text) if len(text) > 4096 else text.rfind("\n") + 1
+            if cut < len(text):
+                call.held[name] = text[cut:]
+                text = text[:cut]
+            if text:
+                try:
+                    data = text.encode()
+                except UnicodeEncodeError:
+                    data = text.encode("utf-8", "backslashreplace")
+                write_log(call, STREAMS[name], data)
+        return size
+
+    def flush(self):
+        with wire:
+            call = owner()
+            text = call.held.pop(self.stream, "") if call.held else ""
+            if text:
+                write_log(call, STREAMS[self.stream], text.encode("utf-8", "backslashreplace"))
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.number
+
+    def reconfigure(self, **_):
+        pass
+
+    def close(self):
+        self.flush()  # and stays open, for the next call
+
+
+class Binary(io.BufferedIOBase):
+    """The buffer of a Stream."""
+
+    def __init__(self, text):
+        self.text, self.name, self.mode, self.raw = text, text.number, "wb", self
+
+    def write(self, data):
+        data = bytes(memoryview(data))
+        with wire:
+            self.text.flush()
+            if data:
+                write_log(owner(), STREAMS[self.text.stream], data)
+        return len(data)
+
+    def flush(self):
+        self.text.flush()
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.text.number
+
+    def close(self):
+        self.flush()
+
+
+logger_class = None
+LEVELS = {"level": 20}  # what setLevel() set, for all contexts: INFO
+
+
+def context_logger(call):
+    """A logging.Logger of its own for each context, so that threads that user code starts name the right call. It stands
+    outside of the hierarchy: the root logger stays the user's, and nothing is written twice."""
+    global logger_class, log_handler
+    if logger_class is None:
+        import logging
+
+        class Handler(logging.Handler):
+            def emit(self, record):
+                try:
+                    n = record.levelno
+                    level = ERROR if n >= 40 else WARN if n >= 30 else INFO if n >= 20 else DEBUG
+                    write_log(current.get() or record.call, level, self.format(record).encode("utf-8", "backslashreplace"))
+                except Exception:
+                    self.handleError(record)
+
+        class Logger(logging.Logger):
+            def makeRecord(self, *args, **kwargs):
+                record = logging.Logger.makeRecord(self, *args, **kwargs)
+                record.call = self.call
+                return record
+
+            def setLevel(self, level):
+                logging.Logger.setLevel(self, level)
+                LEVELS["level"] = self.level
+                self._cache.clear()
+
+        log_handler, logger_class = Handler(), Logger
+    logger = logger_class("FunctionLogger", LEVELS["level"])
+    logger.call, logger.propagate = call, False
+    logger.addHandler(log_handler)
+    return logger
+
+
+# ---------------------------------------------------------------------------------------------------- context
+
+
+def parse_user_data():
+    try:
+        parsed = json.loads(env.get("RUNTIME_USERDATA") or "{}")
+        return parsed if isinstance(parsed, dict) else {}
+    except ValueError:
+        return {}  # as on the platform: no user data
+
+
+class Secrets:
+    """The credentials of a call; print(vars(context)) must not put them into the log."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values):
+        self.values = values
+
+    def __repr__(self):
+        return "[redacted]"
+
+
+def secret(name):
+    return property(lambda self: self._secrets.values.get(name, ""))
+
+
+class Context:
+    """What the handler gets beside the event."""
+
+    function_name = env.get("RUNTIME_FUNC_NAME") or ""
+    package = env.get("RUNTIME_PACKAGE") or ""
+    project_id = env.get("RUNTIME_PROJECT_ID") or ""
+    function_version = env.get("RUNTIME_FUNC_VERSION") or ""
+    memory = env.get("RUNTIME_MEMORY") or "0"
+    cpu = env.get("RUNTIME_CPU") or "0"
+    timeout = int(float(env.get("RUNTIME_TIMEOUT") or 3) * 1000)
+    user_data = parse_user_data()
+    invoke_id, invoke_property, instance_id, from_task, state = "", "", "", False, None
+
+    access_key, secret_key = secret("accessKey"), secret("secretKey")
+    security_access_key, security_secret_key = secret("securityAccessKey"), secret("securitySecretKey")
+    security_token, auth_token = secret("securityToken"), secret("authToken")
+
+    def __init__(self, call):
+        meta = call.meta
+        self._call, self._logger, self._deadline = call, None, meta["deadline"]
+        self._secrets = Secrets(meta.get("credentials") or {})
+        self.request_id = self.trace_id = call.request_id
+        self.start_time = int(time() * 1000)
+        self.alias = meta.get("alias", "")
+        self.workflow_id = meta.get("workflowId", "")
+        self.workflow_run_id = meta.get("workflowRunId", "")
+        self.workflow_state_id = meta.get("workflowStateId", "")
+
+    @property
+    def logger(self):
+        if self._logger is None:
+            self._logger = context_logger(self._call)
+        return self._logger
+
+    def getRequestID(self): return self.request_id
+    def getRemainingTimeInMilliSeconds(self): return int(self._deadline - time() * 1000)
+    def getAccessKey(self): return self.access_key
+    def getSecretKey(self): return self.secret_key
+    def getSecurityAccessKey(self): return self.security_access_key
+    def getSecuritySecretKey(self): return self.security_secret_key
+    def getSecurityToken(self): return self.security_token
+    def getToken(self): return self.auth_token
+    def getUserData(self, key, default=None): return self.user_data.get(key, default)
+    def getFunctionName(self): return self.function_name
+    def getRunningTimeInSeconds(self): return self.timeout / 1000 if self.timeout % 1000 else self.timeout // 1000
+    def getVersion(self): return self.function_version
+    def getMemorySize(self): return self.memory
+    def getCPUNumber(self): return self.cpu
+    def getProjectID(self): return self.project_id
+    def getPackage(self): return self.package
+    def getLogger(self): return self.logger
+    def getAlias(self): return self.alias
+    def getWorkflowID(self): return self.workflow_id
+    def getWorkflowRunID(self): return self.workflow_run_id
+    def getWorkflowStateID(self): return self.workflow_state_id
+    def get_state(self): return self.state
+    def set_state(self, state): self.state = state
+    def get_instance_id(self): return self.instance_id
+    def set_instance_id(self, instance_id): self.instance_id = instance_id
+    def get_invoke_id(self): return self.invoke_id
+    def get_trace_id(self): return self.trace_id
+    def get_invoke_property(self): return self.invoke_property
+
+
+# ---------------------------------------------------------------------------------------------------- the function
+
+module = None
+
+
+def module_name(folder, stem):
+    """The name under which the handler's module can be imported again: with its packages if the folders are some."""
+    if folder and all(part.isidentifier() for part in FILE.split("/")):
+        package = FILE.rpartition("/")[0].replace("/", ".")
+        __import__(package)
+        if folder in list(getattr(sys.modules[package], "__path__", ())):
+            return package + "." + stem
+    return stem if stem not in sys.modules else "function:" + stem
+
+
+def load():
+    """Imports the handler's module from exactly its file."""
+    global module, base
+    path = "%s/%s.py" % (CODE_ROOT, FILE)
+    if not os.path.isfile(path):
+        raise FunctionError("FunctionLoadError", "not found module './%s.py'" % FILE)
+    sys.argv = [path]
+    sys.path.insert(0, CODE_ROOT)
+    folder, _, stem = path[:-3].rpartition("/")
+    if folder != CODE_ROOT:
+        sys.path.insert(1, folder)
+    try:  # what importlib.util offers, without what else it imports
+        from _frozen_importlib import module_from_spec
+        from _frozen_importlib_external import spec_from_file_location
+    except ImportError:
+        from importlib.util import module_from_spec, spec_from_file_location
+    name = module_name(folder if folder != CODE_ROOT else "", stem)
+    spec = spec_from_file_location(name, path)
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module = sys.modules.get(name, module)
+    if not callable(getattr(module, SYMBOL, None)):
+        raise FunctionError("FunctionConfigError", "handler '%s' not found in module './%s.py'" % (SYMBOL, FILE))
+    base = copy_context()
+
+
+def is_coroutine_function(f):
+    while not hasattr(f, "__code__"):
+        inner = getattr(f, "func", None) or getattr(f, "__func__", None) or getattr(type(f), "__call__", None)
+        if inner is None or inner is f or not callable(inner):
+            return False
+        f = inner
+        if type(f).__name__ in ("wrapper_descriptor", "method-wrapper"):
+            return False
+    return bool(f.__code__.co_flags & 0x180)  # CO_COROUTINE, CO_ITERABLE_COROUTINE
+
+
+HOOKS = {INIT: ("initializer", "RUNTIME_INITIALIZER_HANDLER"), PRESTOP: ("prestop handler", "RUNTIME_PRESTOP_HANDLER")}
+
+
+def begin(call):
+    """Calls handler or hook. Returns what it returned, or NOTHING when the call is answered already."""
+    current.set(call)
+    call.thread = get_ident()
+    if call.kind != INVOKE:
+        what, variable = HOOKS[call.kind]
+        symbol = (env.get(variable) or ".").split(".")[1]
+        hook = getattr(module, symbol, None)
+        if not callable(hook):
+            raise FunctionError("FunctionConfigError", "%s '%s' not found in module './%s.py'" % (what, symbol, FILE))
+        return hook(Context(call))
+    try:
+        event = json.loads(call.payload) if call.payload else {}
+    except (ValueError, RecursionError) as e:
+        fail(call, 4002, type(e).__name__, message_of(e), message_of(e), event=True)
+        return NOTHING
+    call.payload = None
+    return getattr(module, SYMBOL)(event, Context(call))
+
+
+NOTHING = object()
+
+
+def finish(call, value):
+    if value is not NOTHING:
+        answer(call, value if call.kind == INVOKE else None)
+
+
+def perform(call):
+    """Runs a call from beginning to end, on this thread."""
+    try:
+        value = begin(call)
+        if hasattr(type(value), "__await__"):
+            call.awaitable = value
+            value = call.executor.run_until_complete(settled(value))
+        finish(call, value)
+    except BaseException as e:  # SystemExit and KeyboardInterrupt end the call, not the worker
+        if call.answered and not isinstance(e, Exception):
+            raise  # a signal handler that came too late for the call
+        raised(call, e)
+
+
+async def settled(awaitable):
+    return await awaitable
+
+
+# ---------------------------------------------------------------------------------------------------- threads
+
+# Plain functions run on threads. The main thread comes first: with one call at a time it runs them all, so that what
+# belongs to a thread (signal handlers, connections of sqlite3, event loops) keeps working. As long as calls are short
+# the main thread also reads the events, runs what comes at once one after another, and answers it in one write: no other
+# way is as fast. A call that takes longer is watched: the watch reads then, hands those that wait and further calls to other
+# threads, and says at the deadline where a call is stuck.
+
+MAIN, WATCH, LOOP = "the main thread", "the watch", "the event loop"
+PATIENCE = 0.005  # seconds until a call counts as long
+
+mutex = allocate_lock()  # guards what follows
+reader = MAIN
+turns = 0  # how often the main thread has read a call
+waiting = []  # calls that the main thread has read and not begun
+threads_until = 0.0  # until then calls that come at once do not wait for each other: a long one has made some wait
+penance = 0.1  # seconds that this lasts the next time
+idle = []  # executors without a call, the one used last at the end
+planned = -1.0  # when the watch will look by itself; -1 while it is awake
+alarm = allocate_lock()
+alarm.acquire()
+
+
+class Executor:
+    """A thread that runs calls."""
+
+    def __init__(self):
+        self.call, self.loop = None, None
+        self.bell = allocate_lock()
+        self.bell.acquire()
+
+    def take(self):
+        self.bell.acquire()
+        return self.call
+
+    def release(self, call):
+        with mutex:
+            if self.call is call:
+                self.call = None
+                if self is not main:
+                    idle.append(self)
+
+    def run(self, call):
+        try:
+            base.copy().run(perform, call)
+        finally:
+            self.release(call)  # if it was not answered, because it was cancelled
+
+    def serve(self):
+        while True:
+            try:
+                self.run(self.take())
+            except BaseException as e:  # user code threw it into this thread from another one, where it fits no call
+                call = self.call
+                if call is None:
+                    write_log(nobody, STREAMS["stderr"], (describe(e) + "\n").encode("utf-8", "backslashreplace"))
+                else:
+                    raised(call, e)
+
+    def run_until_complete(self, coroutine):
+        """For handlers that only turn out to be asynchronous when they are called."""
+        if self.loop is None or self.loop.is_closed():
+            self.loop = event_loop()
+        return self.loop.run_until_complete(coroutine)
+
+
+main = Executor()
+
+
+def dispatch(call):
+    """Finds a thread for a call."""
+    with mutex:
+        executor = main if main.call is None else idle.pop() if idle else None
+        fresh = executor is None
+        if fresh:
+            executor = Executor()
+        executor.call, call.executor = call, executor
+    if fresh:
+        try:
+            threading.Thread(target=executor.serve, name="call", daemon=True).start()
+        except RuntimeError as e:  # no more threads
+            call.executor = None
+            raised(call, e)
+            return
+    executor.bell.release()
+
+
+def ring(at):
+    """Makes the watch look at the time at, if it would not anyway. Called with the mutex held."""
+    global planned
+    if planned > at:
+        planned = -1.0
+        alarm.release()
+
+
+def wait(until):
+    """Lets the watch sleep until then, or for ever; called with the mutex held, which is let go."""
+    global planned
+    alarm.acquire(False)
+    planned = until
+    mutex.release()
+    left = until - monotonic()
+    if left > 0:
+        alarm.acquire(True, min(left, 1e6) if until < 1e18 else -1)
+    mutex.acquire()
+    planned = -1.0
+
+
+def watch():
+    global reader, handed
+    socket = poll()
+    socket.register(EVENTS, POLLIN)
+    seen = 0  # turns
+    mutex.acquire()
+    while True:
+        if reader is MAIN:
+            call = main.call
+            if call is None and turns == seen:
+                wait(1e18)
+            elif call is None:  # while calls come fast, looking now and then is cheaper than being woken for each
+                seen = turns
+                wait(monotonic() + PATIENCE)
+            elif monotonic() < call.began + PATIENCE:
+                seen = turns
+                wait(call.began + PATIENCE)
+            else:
+                reader = WATCH
+                take_over()
+            continue
+        if reader is LOOP:
+            wait(give_hints())
+            continue
+        mutex.release()
+        left = give_hints() - monotonic()
+        batch = receive() if socket.poll(max(1, int(left * 1000) + 1) if left < 1e6 else None) else ()
+        if asynchronous and batch and batch[0].kind == INVOKE:  # the initializer was slow
+            with mutex:
+                reader, handed = LOOP, batch
+            main.bell.release()
+            batch = ()
+        if batch and main.call is None and len(calls) <= len(batch) and (len(batch) == 1 or monotonic() > threads_until):
+            with mutex:  # short calls may be back: the main thread reads again
+                waiting.extend(batch)
+                reader, main.call = MAIN, waiting.pop(0)
+                main.call.executor = main
+            main.bell.release()
+        else:
+            for call in batch:
+                dispatch(call)
+        mutex.acquire()
+        if leaving and reader is WATCH and main.call is None:
+            reader = MAIN
+            main.bell.release()
+
+
+def take_over():
+    """Hands calls that wait for a long one to other threads; called with the mutex held. What the main thread has answered
+    meanwhile may still have to be written."""
+    global threads_until, penance
+    taken = waiting[:]
+    del waiting[:]
+    if taken:
+        now = monotonic()
+        penance = min(2 * penance, 10.0) if now < threads_until + 10 else 0.1
+        threads_until = now + penance
+    mutex.release()
+    flush_queue()
+    for call in taken:
+        dispatch(call)
+    mutex.acquire()
+
+
+def guarded_watch():
+    try:
+        watch()
+    except BaseException as e:  # without a watch nobody reads: better a new worker
+        write_log(nobody, STREAMS["stderr"], ("the worker ends: %s\n" % describe(e)).encode("utf-8", "backslashreplace"))
+        os._exit(1)
+
+
+def serve():
+    """The main thread."""
+    global reader, turns
+    while True:
+        with mutex:  # the watch may have given a call already, with the reading
+            read = reader is MAIN and main.call is None
+        if read:
+            if leaving:
+                await_end()
+            batch = receive()
+            if not batch:
+                continue
+            if asynchronous and batch[0].kind == INVOKE:
+                serve_loop(batch)
+                return
+            with mutex:
+                waiting.extend(batch)
+                call = waiting.pop(0)
+                main.call, call.executor, turns = call, main, turns + 1
+                if waiting and call.began < threads_until:
+                    reader = WATCH
+                    ring(0.0)
+                else:
+                    ring(call.began + PATIENCE)
+            if reader is WATCH and waiting:
+                spread()
+        else:
+            call = main.take()
+            if reader is LOOP:
+                serve_loop(handed)
+                return
+            if call is None:  # Bye came
+                continue
+        while call is not None:
+            main.run(call)
+            call = next_waiting()
+        if queue:
+            flush_queue()
+
+
+def spread():
+    """Gives the calls that wait to other threads."""
+    with mutex:
+        taken = waiting[:]
+        del waiting[:]
+    for call in taken:
+        dispatch(call)
+
+
+def next_waiting():
+    """The next call for the main thread to run, or None."""
+    global turns
+    with mutex:
+        while waiting and reader is MAIN:
+            call = waiting.pop(0)
+            if not call.answered:  # it may be cancelled
+                call.began = monotonic()
+                main.call, call.executor, turns = call, main, turns + 1
+                return call
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------- event loop
+
+# async functions run in one event loop on the main thread, as many at once as there are, so that what belongs to a loop
+# (sessions, pools) can be shared by calls. The loop reads the events itself.
+
+asynchronous = False
+loop = None
+handed = None  # the first calls, if the watch has read them
+tasks = set()
+
+
+def event_loop():
+    """The event loop of this thread: the one user code has made, or a new one."""
+    import asyncio
+    import warnings
+    found = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = asyncio.get_event_loop()
+    except RuntimeError:
+        pass
+    if found is None or found.is_closed():
+        found = asyncio.new_event_loop()
+        asyncio.set_event_loop(found)
+    return found
+
+
+async def follow(call):
+    try:
+        value = await call.awaitable
+    except BaseException as e:
+        raised(call, e)
+    else:
+        finish(call, value)
+
+
+def begin_in_loop(call):
+    try:
+        value = begin(call)
+        if hasattr(type(value), "__await__"):
+            call.awaitable = value
+            task = loop.create_task(follow(call))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        else:
+            finish(call, value)
+    except BaseException as e:
+        raised(call, e)
+
+
+def take_calls(batch):
+    with mutex:
+        ring(min(call.hint_at for call in batch))
+    for call in batch:
+        base.copy().run(begin_in_loop, call)
+
+
+def readable():
+    batch = receive()
+    if batch:
+        take_calls(batch)
+    if leaving:
+        tick()
+
+
+def tick():
+    """Keeps the loop awake, for the same reason as await_end()."""
+    loop.call_later(TICK, tick)
+
+
+def serve_loop(batch):
+    global loop, reader
+    if main.loop is None:
+        main.loop = event_loop()
+    with mutex:
+        reader = LOOP
+        ring(0.0)
+    loop = main.loop
+    loop.add_reader(EVENTS, readable)
+    loop.call_soon(take_calls, batch)
+    while True:
+        loop.run_forever()  # user code may stop it
+
+
+# ---------------------------------------------------------------------------------------------------- hints
+
+
+def give_hints():
+    """Tells the agent where calls are whose deadline is near. Returns when the next one will be."""
+    now, soonest = monotonic(), 1e18
+    for call in list(calls.values()):
+        if call.hint_at > now:
+            soonest = min(soonest, call.hint_at)
+        elif call.hint_at > 0:
+            call.hint_at = -1.0
+            try:
+                hint = whereabouts(call)
+            except Exception:
+                hint = None
+            with wire:
+                if not call.answered:
+                    flush_held(call)
+                    if hint:
+                        send(LOG, call.id, json.dumps({"hint": hint}).encode(), b"")
+    return soonest
+
+
+def whereabouts(call):
+    """One sentence on where a call is, or None."""
+    stack, awaiting = [], call.awaitable
+    if awaiting is not None and not getattr(awaiting, "cr_running", False):
+        while getattr(awaiting, "cr_frame", None) is not None:
+            stack.append(awaiting.cr_frame)
+            awaiting = awaiting.cr_await
+    else:
+        frame = sys._current_frames().get(call.thread)
+        while frame is not None and frame.f_code is not begin.__code__:
+            stack.insert(0, frame)
+            frame = frame.f_back
+    places = [(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in stack]
+    users = [p for p in places if p[0].startswith(CODE_ROOT + "/")]
+    if not users:
+        return None
+    what = "handler" if call.kind == INVOKE else "initializer" if call.kind == INIT else "pre-stop hook"
+    text = "shortly before the deadline the %s was at %s:%d, in %s" % ((what,) + users[-1])
+    if places[-1] != users[-1]:
+        text += " (and below that at %s:%d, in %s)" % places[-1]
+    return shorten(text) + ": limit that wait, or raise the %s's timeout" % what
+
+
+# ---------------------------------------------------------------------------------------------------- frames in
+
+stub = b""  # less than a header
+leaving = False  # Bye came
+TICK = 0.02  # seconds
+
+
+def receive():
+    """Waits for frames and returns the calls they bring. Only one thread at a time is the reader."""
+    global stub, leaving
+    data = os.read(EVENTS, 1 << 16)  # a larger buffer would be mapped and unmapped each time
+    if not data:
+        os._exit(0)  # the agent is gone
+    if stub:
+        data, stub = stub + data, b""
+    found, at, end = [], 0, len(data)
+    while at < end:
+        if end - at < HEADER.size:
+            stub = data[at:]
+            break
+        length, kind, number, size = HEADER.unpack_from(data, at)
+        if end - at < 4 + length:
+            data = complete(data[at:], 4 + length)
+            at, end = 0, 4 + length
+        payload = at + HEADER.size + size
+        if kind == INVOKE or kind == INIT or kind == PRESTOP:
+            call = Call(number, kind, json.loads(data[at + HEADER.size:payload]), data[payload:at + 4 + length])
+            calls[number] = call
+            found.append(call)
+        elif kind == CANCEL:
+            cancel(calls.get(number))
+        elif kind == BYE:  # TERM follows, and the user's own handler for it decides when the process ends
+            leaving = True
+        at += 4 + length
+    return found
+
+
+def await_end():
+    """Waits on the main thread for what follows Bye. A signal that comes in the moment before a read is handled only after
+    it, and nothing may come to read any more: TERM follows Bye so closely that it hits that moment now and then."""
+    events = poll()
+    events.register(EVENTS, POLLIN)
+    while not events.poll(TICK * 1000):
+        pass
+
+
+def complete(data, size):
+    """Reads the rest of a frame that did not come in one piece."""
+    whole = bytearray(size)
+    have = len(data)
+    whole[:have] = data
+    with memoryview(whole) as view:
+        while have < size:
+            n = os.readv(EVENTS, [view[have:]])
+            if n == 0:
+                os._exit(0)
+            have += n
+    return whole
+
+
+def cancel(call):
+    """Nobody waits for the answer any more."""
+    if call is not None:
+        with wire:
+            if not call.answered:
+                flush_held(call)
+                call.late = call.answered = True
+                calls.pop(call.id, None)
+
+
+# ---------------------------------------------------------------------------------------------------- start
+
+
+def after_fork():
+    """In a child that user code forked: what it prints leaves by the pipes, and the sockets are its parent's."""
+    global forked, wire
+    forked, wire = True, RLock()
+    del queue[:]
+    for call in list(calls.values()) + [nobody, current.get() or nobody]:
+        call.held = None
+    for fd in (EVENTS, ANSWERS):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+
+def at_exit():
+    """Keeps wire, as the last of the main thread's exit: a thread that is left behind and ends with it would block the main
+    thread's last flush."""
+    wire.acquire()
+    if not forked:
+        drain()
+
+
+def start():
+    global asynchronous
+    os.close(SOURCE)
+    for fd in (EVENTS, ANSWERS):
+        os.set_inheritable(fd, False)
+    if sys.pycache_prefix is not None:
+        sys.dont_write_bytecode = False  # -B spares the code folder; that is another one
+    import faulthandler
+    if not faulthandler.is_enabled():
+        faulthandler.enable(2, all_threads=False)  # the last lines before a crash say where it was
+    os.register_at_fork(after_in_child=after_fork)
+    atexit.register(at_exit)
+    sys.stdout, sys.stderr = Stream("stdout", 1), Stream("stderr", 2)
+    sys.modules["__main__"] = type(sys)("__main__")  # user code may look, and multiprocessing would start its file
+    try:
+        load()
+        asynchronous = is_coroutine_function(getattr(module, SYMBOL))
+        if asynchronous:
+            main.loop = event_loop()
+    except BaseException as e:
+        kind = e.kind if isinstance(e, FunctionError) else type(e).__name__
+        said = ENTRY + str(e) if isinstance(e, FunctionError) else describe(e)
+        write_log(nobody, ERROR, said.encode("utf-8", "backslashreplace"))
+        with wire:
+            flush_held(nobody)
+            body = error_body(ENTRY, message_of(e), kind).encode()
+            meta = {"code": 4001, "type": kind[:LONGEST_TYPE]}
+            if len(body) > MAX_RESPONSE:
+                meta["code"], body = 4004, (TOO_LARGE % (len(body), MAX_RESPONSE)).encode()
+            send(FAILURE, 0, json.dumps(meta).encode(), body)
+    else:
+        with wire:
+            flush_held(nobody)
+            send(RESULT, 0, b"", b"")
+    start_new_thread(guarded_watch, ())
+    serve()
+
+
+if __name__ == "__main__":
+    start()
