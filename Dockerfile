@@ -1,6 +1,8 @@
 # Builds with BuildKit or buildah:
 #
-#   docker build -t gantry .                           the Node.js image below
+#   docker build -t gantry .                           for functions in Node.js
+#   docker build --target python -t gantry-python .    for functions in Python
+#   docker build --target go -t gantry-go .            for functions in Go and custom runtimes that are static programs
 #   docker build --target binary -t gantry-binary .    only the binary, to copy into an image of your own
 #   docker build --target queue-binary -t gantry-queue-binary .    the queue's child process, for asynchronous invocation
 #
@@ -8,6 +10,7 @@
 # add --build-arg GOPROXY=…, for the time of the build --label org.opencontainers.image.created=….
 ARG GO_IMAGE=golang:1.26
 ARG NODE_IMAGE=node:20-bookworm-slim
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 ARG VERSION=0.1.0-dev
 ARG COMMIT=unknown
 ARG SOURCE=
@@ -39,6 +42,63 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
 FROM scratch AS queue-binary
 COPY --from=build-queue /gantry-jetstream /gantry-jetstream
 
+# What a scratch image lacks; without the certificates no Go function could call an HTTPS service. Any Debian
+# would do; this one is there already, and the code is not in it.
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS root
+RUN mkdir -p /root-folder/etc/ssl/certs /root-folder/opt/function/code \
+ && mkdir -m 1777 /root-folder/tmp \
+ && echo 'function:x:1003:' > /root-folder/etc/group \
+ && echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' > /root-folder/etc/passwd \
+ && cp /etc/ssl/certs/ca-certificates.crt /root-folder/etc/ssl/certs/
+
+FROM scratch AS go
+COPY --from=root /root-folder/ /
+COPY --from=binary /bootstrap /bootstrap
+
+ARG VERSION COMMIT SOURCE
+LABEL org.opencontainers.image.title="Gantry" \
+      org.opencontainers.image.description="Runs a FunctionGraph function in Go, or a custom runtime, and the extensions beside it, in any container" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$COMMIT" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="scratch"
+
+# The same as for Node.js below, where the reasons are: no instruction hands it on to another base.
+ENV GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092
+EXPOSE 8000
+USER 1003:1003
+WORKDIR /opt/function
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/bootstrap", "health"]
+ENTRYPOINT ["/bootstrap"]
+CMD []
+
+FROM ${PYTHON_IMAGE} AS python
+RUN { grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } \
+ && { grep -q '^[^:]*:[^:]*:1003:' /etc/passwd || echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' >> /etc/passwd; } \
+ && mkdir -p /opt/function/code
+COPY --from=binary /bootstrap /bootstrap
+
+ARG PYTHON_IMAGE VERSION COMMIT SOURCE
+LABEL org.opencontainers.image.title="Gantry" \
+      org.opencontainers.image.description="Runs a FunctionGraph function in Python, and the extensions beside it, in any container" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$COMMIT" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="$PYTHON_IMAGE"
+
+# The same as for Node.js below, where the reasons are: no instruction hands it on to another base.
+ENV GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092
+EXPOSE 8000
+USER 1003:1003
+WORKDIR /opt/function
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/bootstrap", "health"]
+ENTRYPOINT ["/bootstrap"]
+CMD []
+
 FROM ${NODE_IMAGE} AS nodejs
 # The platform starts containers as 1003:1003. Written by hand, because useradd and adduser differ from base to base.
 # The home is the only folder that is writable there.
@@ -49,7 +109,7 @@ COPY --from=binary /bootstrap /bootstrap
 
 ARG NODE_IMAGE VERSION COMMIT SOURCE
 LABEL org.opencontainers.image.title="Gantry" \
-      org.opencontainers.image.description="Runs a FunctionGraph function for Node.js, and the extensions beside it, in any container" \
+      org.opencontainers.image.description="Runs a FunctionGraph function in Node.js, and the extensions beside it, in any container" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$COMMIT" \
       org.opencontainers.image.source="$SOURCE" \

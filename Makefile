@@ -5,11 +5,11 @@ COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test build lint bench test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
+.PHONY: run test conformance build lint bench test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
-bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*') runtime/worker/nodejs/worker.js go.mod go.sum
+bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*') $(wildcard runtime/worker/*/worker.*) go.mod go.sum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
 
 # The store of asynchronous calls, started by bootstrap that lies beside it.
@@ -28,7 +28,15 @@ test:
 	@.ci/need go node npm python3 gcc curl openssl
 	@$(MAKE) --no-print-directory nodes
 	$(GO) vet ./...
+	python3 -m unittest discover -s runtime/worker/python -p '*_test.py'
+	node --test runtime/worker/nodejs/worker.test.js
 	$(GO) test -race -timeout 20m ./...
+
+# Every case of testdata/conformance against every language; writes the table into docs/COMPATIBILITY.md and prints it.
+conformance:
+	@.ci/need go node python3
+	GANTRY_CONFORMANCE_UPDATE=1 $(GO) test ./bootstrap -run '^TestConformance$$' -count=1
+	@sed -n '/conformance: written/,/end of conformance/p' docs/COMPATIBILITY.md | grep '^|'
 
 # Other versions of Node.js for the contract tests, from npm's "node" package.
 nodes: $(NODES:%=.cache/node/%/node_modules/node/bin/node)
@@ -51,7 +59,7 @@ fuzz:
 	  echo "$$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; done
 
 bench:
-	@.ci/need go node wrk
+	@.ci/need go node python3 wrk
 	$(GO) run ./bench
 
 test-container:

@@ -16,7 +16,8 @@ group=gantry-test-$$ # the control group above those of the containers
 patience=60      # seconds for anything that has to happen at all
 stop_limit=9000  # ms: the default deadline of a stop is 8 s, the rest is runc's own end
 
-passed=0 failed=0 counted=no work='' current='' rootfs=''
+passed=0 failed=0 counted=no work='' current='' tag='' rootfs=''
+declare -A mounted # the folder of each image
 
 # ---- bookkeeping -----------------------------------------------------------------------------------------------------
 
@@ -68,7 +69,7 @@ sweep() {
   # runc removes a container's own control group, not the one above it.
   find /sys/fs/cgroup -depth -type d -path "*/$(cat "$1/group")*" -exec rmdir {} + 2>/dev/null
   b rm --all >/dev/null 2>&1
-  b rmi --force localhost/gantry localhost/gantry-binary localhost/gantry-readme localhost/node:20-bookworm-slim >/dev/null 2>&1
+  b rmi --force localhost/gantry{,-python,-go,-binary,-readme} localhost/node:20-bookworm-slim >/dev/null 2>&1
   b rmi --prune >/dev/null 2>&1
   rm -rf "$1"
 }
@@ -110,20 +111,19 @@ forget() {
   for name in $(b images --format '{{.Name}}:{{.Tag}}' | grep "^$1:"); do b rmi --force "$name" >/dev/null; done
 }
 
-# base_image stands for NODE_IMAGE: Debian with Node.js and, like the real one, a command of its own.
+# base_image stands for NODE_IMAGE and PYTHON_IMAGE: Debian with Node.js and Python and, like the real ones, a command of its own.
 base_image() {
-  local node node_version=debian container root include=--include=nodejs
-  if node=$(node -p process.execPath 2>/dev/null); then node_version=$("$node" --version) include=; fi
-  base=localhost/gantry-test-base:$suite-node-$node_version
+  local node node_version=debian container root include=ca-certificates,python3,nodejs
+  if node=$(node -p process.execPath 2>/dev/null); then node_version=$("$node" --version) include=ca-certificates,python3; fi
+  base=localhost/gantry-test-base:$suite-certificates-python-node-$node_version
   ! b inspect --type image "$base" >/dev/null 2>&1 || return 0
   say "making $base, once"
   forget localhost/gantry-test-base
   container=$(b from scratch)
   root=$(b mount "$container")
-  # shellcheck disable=SC2086 # no option when empty
-  debootstrap --variant=minbase $include "$suite" "$root" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log"; die "debootstrap"; }
+  debootstrap --variant=minbase --include=$include "$suite" "$root" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log"; die "debootstrap"; }
   rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,locale,man}
-  [ -n "$include" ] || install -m 755 "$node" "$root/usr/local/bin/node"
+  [[ $include == *nodejs ]] || install -m 755 "$node" "$root/usr/local/bin/node"
   chroot "$root" node --version >/dev/null || die "$node does not run on Debian $suite"
   b config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd node "$container"
   b commit --quiet --format docker "$container" "$base" >/dev/null
@@ -160,17 +160,27 @@ build() {
 
 # build_gantry TAG OPTIONS...: the Dockerfile itself, with the local base images.
 build_gantry() {
-  build "$@" --build-arg GO_IMAGE="$golang" --build-arg NODE_IMAGE="$base" --build-arg VERSION=$version --build-arg COMMIT=$commit "$repo"
+  build "$@" --build-arg GO_IMAGE="$golang" --build-arg NODE_IMAGE="$base" --build-arg PYTHON_IMAGE="$base" --build-arg VERSION=$version --build-arg COMMIT=$commit "$repo"
+}
+
+# function_of_go FOLDER FILE PACKAGE: a program for a code folder, as its documentation says to build it.
+function_of_go() {
+  mkdir -p "$work/functions"
+  CGO_ENABLED=0 go -C "$repo" build -buildvcs=false -trimpath -o "$work/functions/$1/$2" "$3" || die "the build of $3"
 }
 
 # use TAG: containers run this image from now on.
 use() {
-  rootfs=$(b mount "$(b from "localhost/$1")")
-  b inspect --type image "localhost/$1" >"$work/image.json"
+  tag=$1
+  if [ -z "${mounted[$tag]-}" ]; then
+    mounted[$tag]=$(b mount "$(b from "localhost/$tag")")
+    b inspect --type image "localhost/$tag" >"$work/$tag.json"
+  fi
+  rootfs=${mounted[$tag]}
 }
 
-# image FORMAT: a part of the image's configuration.
-image() { b inspect --type image --format "{{with .Docker.Config}}$1{{end}}" localhost/gantry; }
+# image FORMAT: a part of that image's configuration.
+image() { b inspect --type image --format "{{with .Docker.Config}}$1{{end}}" "localhost/$tag"; }
 
 label() { image "{{index .Labels \"org.opencontainers.image.$1\"}}"; }
 
@@ -184,7 +194,7 @@ launch() {
   current=$1
   shift
   mkdir "$dir"
-  python3 "$here/docker_run.py" "$dir" "$rootfs" "$work/image.json" "$current" "/$group/$current" "$@" || return 1
+  python3 "$here/docker_run.py" "$dir" "$rootfs" "$work/$tag.json" "$current" "/$group/$current" "$@" || return 1
   (
     code=0
     r run --bundle "$dir" --pid-file "$dir/pid" "$current" </dev/null >"$dir/log" 2>&1 || code=$?
@@ -246,26 +256,36 @@ signal_and_wait() {
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
+# test_image TAG BASE: what every image says about itself.
 test_image() {
-  current=
-  check "image: user 1003:1003" equal "$(image '{{.User}}')" 1003:1003
-  check "image: vector entrypoint, nothing left of the base image's command" equal "$(image '{{.Entrypoint}} {{.Cmd}}')" "[/bootstrap] []"
-  check "image: port 8000 exposed" equal "$(image '{{.ExposedPorts}}')" "map[8000/tcp:{}]"
-  check "image: stops by SIGTERM" equal "$(image '{{.StopSignal}}')" SIGTERM
-  check "image: HEALTHCHECK by the binary itself" equal "$(image '{{.Healthcheck.Test}}')" "[CMD /bootstrap health]"
-  check "image: label version" equal "$(label version)" $version
-  check "image: label revision" equal "$(label revision)" $commit
-  check "image: label base.name" equal "$(label base.name)" "$base"
   local name
-  for name in title description licenses; do check "image: label $name" [ -n "$(label $name)" ]; done
-  check "image: the user has a name and a home that is writable on the platform" grep -q '^[^:]*:x:1003:1003:[^:]*:/tmp:' "$rootfs/etc/passwd"
+  current=
+  use "$1"
+  check "$1: user 1003:1003" equal "$(image '{{.User}}')" 1003:1003
+  check "$1: vector entrypoint, nothing left of the base image's command" equal "$(image '{{.Entrypoint}} {{.Cmd}}')" "[/bootstrap] []"
+  check "$1: listens where others reach it" contains "$(image '{{.Env}}')" "GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092]"
+  check "$1: port 8000 exposed" equal "$(image '{{.ExposedPorts}}')" "map[8000/tcp:{}]"
+  check "$1: working directory" equal "$(image '{{.WorkingDir}}')" /opt/function
+  check "$1: stops by SIGTERM" equal "$(image '{{.StopSignal}}')" SIGTERM
+  check "$1: HEALTHCHECK by the binary itself" equal "$(image '{{with .Healthcheck}}{{.Test}} {{.Interval}} {{.Timeout}} {{.StartPeriod}} {{.Retries}}{{end}}')" "[CMD /bootstrap health] 10s 3s 30s 3"
+  check "$1: label version" equal "$(label version)" $version
+  check "$1: label revision" equal "$(label revision)" $commit
+  check "$1: label base.name" equal "$(label base.name)" "$2"
+  for name in title description licenses; do check "$1: label $name" [ -n "$(label $name)" ]; done
+  check "$1: the user has a name and a home that is writable on the platform" grep -q '^[^:]*:x:1003:1003:[^:]*:/tmp:' "$rootfs/etc/passwd"
+  check "$1: the group has a name" grep -q '^[^:]*:x:1003:' "$rootfs/etc/group"
+  check "$1: a folder for the code, and one for everybody" equal "$(stat -c %a "$rootfs/opt/function/code" "$rootfs/tmp" | tr '\n' ' ')" "755 1777 "
+}
 
-  local container root
-  container=$(b from localhost/gantry-binary)
-  root=$(b mount "$container")
-  check "binary stage: holds the binary only" equal "$(find "$root" -mindepth 1)" "$root/bootstrap"
-  check "binary stage: runs with nothing around it" contains "$(chroot "$root" /bootstrap version 2>&1)" "bootstrap $version ($commit,"
-  b rm "$container" >/dev/null
+test_images() {
+  test_image gantry "$base"
+  test_image gantry-python "$base"
+  test_image gantry-go scratch
+  check "gantry-go: holds nothing else" equal "$(find "$rootfs" ! -type d -printf '%P\n' | sort | tr '\n' ' ')" "bootstrap etc/group etc/passwd etc/ssl/certs/ca-certificates.crt "
+  use gantry-binary
+  check "gantry-binary: holds the binary only" equal "$(find "$rootfs" -mindepth 1)" "$rootfs/bootstrap"
+  check "gantry-binary: runs with nothing around it" contains "$(chroot "$rootfs" /bootstrap version 2>&1)" "bootstrap $version ($commit,"
+  use gantry
 }
 
 test_platform() {
@@ -451,6 +471,95 @@ test_secrets() {
   finish
 }
 
+# language NAME IMAGE FOLDER OPTIONS...: a function in another image, restricted as on the platform.
+language() {
+  local name=$1 image=$2 folder=$3
+  shift 3
+  use "$image"
+  launch "$name" docker run --rm --read-only --tmpfs /tmp -v "$folder:/opt/function/code:ro" "$@" gantry
+}
+
+# tree PID: the names of a process and of those below it: parent(child child).
+tree() {
+  local child below=
+  # shellcheck disable=SC2013 # words, not lines
+  for child in $(cat "/proc/$1"/task/*/children); do below+=" $(tree "$child")"; done
+  printf '%s' "$(cat "/proc/$1/comm")${below:+(${below# })}"
+}
+
+# identities: the user and group ids, real and effective, that are there in the current container.
+identities() {
+  local pid
+  for pid in $(r ps --format json "$current" | tr -c 0-9 ' '); do sed -n 's/^[UG]id:\t//p' "/proc/$pid/status"; done | tr '\t' '\n' | sort -u
+}
+
+logged() { grep -q "$1" "$work/$current/log"; }
+nothing_left() { [ -z "$(find /sys/fs/cgroup -type d -path "*/$group/$current")" ] && [ -z "$(r list --quiet)" ]; }
+
+greets() { call '{"name":"container"}' && answered 200 "Hello, container"; }
+tree_is() { equal "$(tree "$(cat "$work/$current/pid")" 2>/dev/null)" "$1"; }
+
+# test_language NAME TREE LINE: what every language has to do; TREE are its processes, LINE is in the function's log. Sees the
+# container to its end.
+test_language() {
+  call '{"name":"container"}'
+  check "$1: POST /invoke answers" answered 200 "Hello, container"
+  check "$1: its processes are $2" equal "$(tree "$(cat "$work/$current/pid")")" "$2"
+  check "$1: all of them are 1003:1003" equal "$(identities)" 1003
+  kill -KILL "$(cat "/proc/$(cat "$work/$current/pid")/task"/*/children | xargs)"
+  wait_for greets || true
+  check "$1: killed, the function starts anew and answers" greets
+  wait_for tree_is "$2" || true
+  check "$1: its processes are the same then" tree_is "$2"
+  wait_for logged "Finish invoke request" || true
+  check "$1: the function's line is in the log" logged "$3"
+  check "$1: and the platform's" logged "Finish invoke request '[^']*', duration"
+  health
+  check "$1: HEALTHCHECK says healthy" equal "$health_code" 0
+  signal_and_wait
+  check "$1: stops with exit code 0" equal "$exit_code" 0
+  check "$1: an idle container stops at once ($took ms)" at_most "$took" 3000
+  check "$1: nothing is left" nothing_left
+  finish
+}
+
+test_python() {
+  language python gantry-python "$repo/examples/python/hello" -e RUNTIME_INITIALIZER_HANDLER=index.initializer
+  test_language python "bootstrap(python3)" "hello from request"
+  check "python: the initializer ran" logged "ready for "
+
+  language python-memory gantry-python "$here/functions/python" -m 96m -e RUNTIME_TIMEOUT=600
+  call '{"do":"write","paths":["/opt/function/x","/x","/tmp/x"]}'
+  check "python: the root is read-only, /tmp is not" answered 200 '"/opt/function/x": "EROFS", "/x": "EROFS", "/tmp/x": "written"'
+  call '{"do":"eat","mb":1000}'
+  check "python, container limit: out of memory is 502 with 4205" equal "$status $code" "502 4205"
+  call '{"do":"eat","mb":1}'
+  check "python, container limit: the next call works" answered 200 1048576
+  hang
+  signal_and_wait
+  check "python: stops within the deadline with a call that never ends ($took ms)" at_most "$took" $stop_limit
+  check "python: exit code 0 then" equal "$exit_code" 0
+  check "python: nothing is left then" nothing_left
+  finish
+  use gantry
+}
+
+# In the image that holds nothing but the binary.
+test_go() {
+  language go gantry-go "$work/functions/go" -e RUNTIME_HANDLER=hello
+  test_language go "bootstrap(hello)" "hello from request"
+  language custom gantry-go "$work/functions/custom"
+  test_language "custom runtime" "bootstrap(bootstrap)" "ready for "
+  use gantry
+}
+
+# One agent is the platform, another its custom runtime.
+test_poll() {
+  language poll gantry-python "$work/functions/poll" -e GANTRY_RUNTIME=custom
+  test_language poll "bootstrap(bootstrap(python3))" "hello from request"
+  use gantry
+}
+
 # test_readme runs the README's own line, word for word.
 test_readme() {
   local line words=() port
@@ -496,9 +605,20 @@ for left in "$cache"/run.*; do [ "$left" = "$work" ] || sweep "$left" || true; d
 
 base_image
 go_image
-say "building the image"
+say "building the images"
 build_gantry gantry-binary --target binary
-build_gantry gantry
+# Compiled once: the others take the stage "binary" from its image, as they would from BuildKit's cache.
+with_binary=(--build-context binary=container-image://localhost/gantry-binary)
+build_gantry gantry "${with_binary[@]}"
+build_gantry gantry-python --target python "${with_binary[@]}"
+build_gantry gantry-go --target go "${with_binary[@]}"
+say "building the functions"
+function_of_go go hello ./examples/go/hello
+function_of_go custom bootstrap ./examples/custom/go
+use gantry-binary
+mkdir "$work/functions/poll"
+install -m 644 "$repo/examples/poll/index.py" "$work/functions/poll"
+install -m 755 "$rootfs/bootstrap" "$work/functions/poll"
 use gantry
 
 # scenario NAME ARGS...: a command that fails where none should counts as a failed check.
@@ -506,13 +626,16 @@ scenario() {
   "$@" || check "$*: ended early" false
 }
 
-scenario test_image
+scenario test_images
 scenario test_readme
 scenario test_readme_image
 scenario test_platform
 scenario test_no_tmp
 scenario test_memory
 scenario test_memory_enforced
+scenario test_python
+scenario test_go
+scenario test_poll
 scenario test_orphans
 scenario test_health
 scenario test_stop
