@@ -14,6 +14,7 @@
 // The sections:
 //
 //   - throughput: a plain Node http server and the agent, around the same handler, both pinned to CPU 0, wrk on CPU 1.
+//   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way of its own.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
 //     second, measured from the moment each call was due, then a closed loop that floods the extensions' queues.
 //   - start: from exec to the first answer, or to the end of the process.
@@ -61,7 +62,7 @@ type section struct {
 }
 
 func sections() []section {
-	return []section{{"throughput", (*bench).throughput}, {"extensions", (*bench).extensions}, {"telemetry", (*bench).telemetry}, {"platform", (*bench).platform}, {"async", (*bench).async}, {"start", (*bench).start}}
+	return []section{{"throughput", (*bench).throughput}, {"languages", (*bench).languages}, {"extensions", (*bench).extensions}, {"telemetry", (*bench).telemetry}, {"platform", (*bench).platform}, {"async", (*bench).async}, {"start", (*bench).start}}
 }
 
 func sectionNames() []string {
@@ -74,11 +75,12 @@ func sectionNames() []string {
 
 // bench is one run.
 type bench struct {
-	rounds                            int
-	root, work                        string // the module, a temporary folder
-	node, bootstrap, extension, empty string // programs
-	running                           []*server
-	table                             table
+	rounds                  int
+	root, work              string // the module, a temporary folder
+	node, python, bootstrap string // programs
+	extension, empty        string
+	running                 []*server
+	table                   table
 }
 
 // run measures the chosen sections and prints the table, also when a later one failed.
@@ -122,12 +124,16 @@ func choose(only string) ([]section, error) {
 
 // prepare finds the programs and builds those of ours.
 func (b *bench) prepare(ctx context.Context) error {
-	for _, tool := range []string{"node", "wrk", "taskset", "go"} {
+	for _, tool := range []string{"node", "python3", "wrk", "taskset", "go"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return err
 		}
 	}
 	b.node, _ = exec.LookPath("node") // found above
+	var err error
+	if b.python, err = findPython(ctx); err != nil {
+		return err
+	}
 	module, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil || !filepath.IsAbs(string(module)) || strings.HasPrefix(string(module), os.DevNull) {
 		return errors.Join(errors.New("run this inside the module"), err)
