@@ -644,7 +644,7 @@ func TestNodeDeath(t *testing.T) {
 	})
 }
 
-// TestNodeSecretsInProc: the handler tries to find the credentials of other calls where processes leave them.
+// TestNodeSecretsStayOutOfTheEnvironment: the handler tries to find the credentials of other calls where processes leave them.
 func TestNodeSecretsStayOutOfTheEnvironment(t *testing.T) {
 	source := `const fs = require('fs');
 exports.handler = async (e, c) => [JSON.stringify(process.env), JSON.stringify(process.argv), JSON.stringify(process.execArgv),
@@ -655,6 +655,14 @@ exports.handler = async (e, c) => [JSON.stringify(process.env), JSON.stringify(p
 	r, err := f.call(inv, "{}")
 	require.NoError(t, err)
 	require.NotContains(t, string(r.Body), "s3cr3t-token")
+}
+
+// TestNodeArguments: what the agent tells the worker is not the function's.
+func TestNodeArguments(t *testing.T) {
+	f := startWorker(t, map[string]string{"index.js": "exports.handler = async (e, c) => [process.argv.length, process.execArgv.length]"}).ready()
+	r, err := f.invoke("{}")
+	require.NoError(t, err)
+	require.JSONEq(t, "[2,0]", string(r.Body))
 }
 
 func TestNodeStopRunsTheUsersHandler(t *testing.T) {

@@ -311,17 +311,32 @@ func TestPythonModules(t *testing.T) {
 		files   map[string]string
 		handler string
 	}{
-		"path and dots":               {map[string]string{"src/my.mod.py": "def run(e, c): return 'fine'"}, "src/my.mod.run"},
-		"neighbour":                   {map[string]string{"index.py": "import other\ndef handler(e, c): return other.v", "other.py": "v = 'fine'"}, "index.handler"},
-		"neighbour in the folder":     {map[string]string{"src/index.py": "import other\ndef handler(e, c): return other.v", "src/other.py": "v = 'fine'"}, "src/index.handler"},
-		"from the root":               {map[string]string{"src/index.py": "import lib.other\ndef handler(e, c): return lib.other.v", "lib/other.py": "v = 'fine'"}, "src/index.handler"},
-		"relative":                    {map[string]string{"src/sub/index.py": "from . import other\nfrom ..top import w\ndef handler(e, c): return other.v + w", "src/sub/other.py": "v = 'fi'", "src/top.py": "w = 'ne'"}, "src/sub/index.handler"},
-		"package first":               {map[string]string{"src/__init__.py": "v = 'fine'", "src/index.py": "from src import v\ndef handler(e, c): return v"}, "src/index.handler"},
-		"folder of a library's name":  {map[string]string{"test/index.py": fine, "test/other.py": ""}, "test/index.handler"},
-		"file of a library's name":    {map[string]string{"email.py": "def handler(e, c): return 'fine'"}, "email.handler"},
-		"file of a loaded library":    {map[string]string{"json.py": "import json\ndef handler(e, c): return json.loads('\"fine\"')"}, "json.handler"},
-		"a package of the same name":  {map[string]string{"index.py": fine, "index/__init__.py": ""}, "index.handler"},
-		"bad neighbours":              {map[string]string{"index.py": "def handler(e, c):\n  c.getLogger().info('x')\n  return 'fine'", "struct.py": "1/0", "json.py": "1/0", "threading.py": "1/0", "faulthandler.py": "1/0", "select.py": "1/0", "contextvars.py": "1/0"}, "index.handler"},
+		"path and dots":                {map[string]string{"src/my.mod.py": "def run(e, c): return 'fine'"}, "src/my.mod.run"},
+		"neighbour":                    {map[string]string{"index.py": "import other\ndef handler(e, c): return other.v", "other.py": "v = 'fine'"}, "index.handler"},
+		"neighbour in the folder":      {map[string]string{"src/index.py": "import other\ndef handler(e, c): return other.v", "src/other.py": "v = 'fine'"}, "src/index.handler"},
+		"from the root":                {map[string]string{"src/index.py": "import lib.other\ndef handler(e, c): return lib.other.v", "lib/other.py": "v = 'fine'"}, "src/index.handler"},
+		"relative":                     {map[string]string{"src/sub/index.py": "from . import other\nfrom ..top import w\ndef handler(e, c): return other.v + w", "src/sub/other.py": "v = 'fi'", "src/top.py": "w = 'ne'"}, "src/sub/index.handler"},
+		"package first":                {map[string]string{"src/__init__.py": "v = 'fine'", "src/index.py": "from src import v\ndef handler(e, c): return v"}, "src/index.handler"},
+		"folder of a library's name":   {map[string]string{"test/index.py": fine, "test/other.py": ""}, "test/index.handler"},
+		"file of a library's name":     {map[string]string{"email.py": "def handler(e, c): return 'fine'"}, "email.handler"},
+		"file of a loaded library":     {map[string]string{"json.py": "import json\ndef handler(e, c): return json.loads('\"fine\"')"}, "json.handler"},
+		"a package of the same name":   {map[string]string{"index.py": fine, "index/__init__.py": ""}, "index.handler"},
+		"bad neighbours":               {map[string]string{"index.py": "def handler(e, c):\n  c.getLogger().info('x')\n  return 'fine'", "struct.py": "1/0", "json.py": "1/0", "threading.py": "1/0", "faulthandler.py": "1/0", "select.py": "1/0", "contextvars.py": "1/0"}, "index.handler"},
+		"bad neighbours in the folder": {map[string]string{"src/index.py": "def handler(e, c): return 'fine' if set([float('inf')]) else ''", "src/json.py": "1/0", "src/threading.py": "1/0", "src/traceback.py": "1/0"}, "src/index.handler"},
+		"a thread imports threading": {map[string]string{"index.py": `import _thread, sys
+calls = 0
+def work(done):
+    import threading
+    done.append(threading.current_thread() is not threading.main_thread())
+def handler(e, c):
+    global calls
+    calls += 1
+    if calls == 1: return 'fine'
+    done = []
+    _thread.start_new_thread(work, (done,))
+    while not done: pass
+    import threading
+    return 'fine' if done[0] and threading.current_thread() is threading.main_thread() else 'no'`}, "index.handler"},
 		"sys.path begins with code":   {map[string]string{"index.py": "import sys, os\ndef handler(e, c): return 'fine' if sys.path[0] == os.environ['RUNTIME_CODE_ROOT'] and not [p for p in sys.path if p in ('/', '') or p.startswith('/proc')] else repr(sys.path)"}, "index.handler"},
 		"sys.argv":                    {map[string]string{"index.py": "import sys\ndef handler(e, c): return 'fine' if sys.argv == [__file__] else repr(sys.argv)"}, "index.handler"},
 		"the file is closed":          {map[string]string{"index.py": "import os\ndef handler(e, c): return 'open' if any(os.path.lexists(p) and 'memfd' in os.readlink(p) for p in ['/proc/self/fd/%d' % n for n in range(50)]) else 'fine'"}, "index.handler"},

@@ -70,7 +70,7 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 		Name: "worker", Path: cfg.Program, Args: []string{cfg.Program}, // the whole path: Python finds its library by it
 		Env: append(slices.Clip(cfg.Env), offer.env...), Dir: cfg.Dir, Files: offer.files, UID: cfg.UID, GID: cfg.GID, Output: w.captured,
 	}
-	if err = cfg.Language.complete(cmd); err == nil {
+	if err = cfg.Language.complete(cmd, cfg.Concurrency); err == nil {
 		w.proc, err = cfg.Supervisor.Start(cmd)
 	}
 	if err != nil {

@@ -24,22 +24,87 @@ if __name__ == "__main__":
     if sys.version_info < (3, 8):
         sys.exit(1)
 
-# These come before user code, whose folder may have files of the same names, and which may put others in their places;
-# threading also because the thread that imports it first is its main thread for ever.
+env = os.environ
+CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
+FILE, _, SYMBOL = (env.get("RUNTIME_HANDLER") or "index.handler").rpartition(".")
+
+
+def shadowed():
+    """Tells whether a file of the user's may stand before a module of the standard library."""
+    try:
+        names = os.listdir(CODE_ROOT)
+        if "/" in FILE:
+            names += os.listdir(os.path.join(CODE_ROOT, os.path.dirname(FILE)))
+        return not sys.stdlib_module_names.isdisjoint(name.partition(".")[0] for name in names)
+    except (AttributeError, OSError):  # before Python 3.10; no code
+        return True
+
+
+# What the first call does not need is imported later, but not if user code could put its own in that place.
+if shadowed():
+    import json
+    import threading
+    import traceback
+elif __name__ == "__main__" and sys.argv[1:] != ["1"]:  # several calls at once need threads
+    import threading
+
 import atexit
 import io
-import json
-import threading
 from _thread import RLock, allocate_lock, get_ident, start_new_thread
 from contextvars import ContextVar, copy_context
 from os import write
 from select import POLLIN, poll
 from time import monotonic, time
 
-env = os.environ
-CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
 MAX_RESPONSE = int(env.get("RUNTIME_MAX_RESP_BODY_SIZE") or 6291456)
-FILE, _, SYMBOL = (env.get("RUNTIME_HANDLER") or "index.handler").rpartition(".")
+
+# ---------------------------------------------------------------------------------------------------- JSON
+
+# The C code behind json.loads() and json.dumps(), without what they do around it: that takes half of a short call's time, and
+# importing them a third of a cold start. Whatever is out of the ordinary goes to them.
+
+
+class Ordinary:
+    """What json.loads() asks of its scanner."""
+
+    strict, object_hook, object_pairs_hook, parse_float, parse_int, parse_constant = True, None, None, float, int, None
+
+
+def no_json(value):
+    raise TypeError
+
+
+try:
+    from _json import encode_basestring_ascii, make_encoder, make_scanner
+    scan = make_scanner(Ordinary)
+    encode = make_encoder(None, no_json, encode_basestring_ascii, None, ": ", ", ", False, False, True)
+    if "".join(encode(scan('{"a": [1.5, null]}', 0)[0], 0)) != '{"a": [1.5, null]}':
+        raise ImportError
+except (ImportError, TypeError):  # another Python, or a version to come
+    scan = encode = no_json
+
+
+def loads(data):
+    """json.loads() of bytes."""
+    try:
+        text = data.decode()
+        value, end = scan(text, 0)
+        if end == len(text):
+            return value
+    except Exception:
+        pass
+    import json
+    return json.loads(data)
+
+
+def dumps(value):
+    """json.dumps()."""
+    try:
+        return "".join(encode(value, 0))
+    except Exception:  # also when there is a circle
+        import json
+        return json.dumps(value)
+
 
 # ---------------------------------------------------------------------------------------------------- answers
 
@@ -130,21 +195,23 @@ base = copy_context()  # what every call's own context starts from; made anew wh
 class Call:
     """An Init or Invoke on its way."""
 
-    __slots__ = ("id", "kind", "meta", "payload", "request_id", "late", "answered", "held", "executor", "thread", "awaitable", "began", "hint_at")
+    late = False  # output may come behind the answer
+    answered = False
+    held = None  # stream → text that waits for the end of its line
+    executor = thread = awaitable = None
+    hinted = False  # whether the agent was told where it is
 
-    def __init__(self, number, kind, meta, payload):
-        self.id, self.kind, self.meta, self.payload = number, kind, meta, payload
-        self.request_id = meta.get("requestId", "")
-        self.late = False  # output may come behind the answer
-        self.answered = False
-        self.held = None  # stream → text that waits for the end of its line
-        self.executor = self.thread = self.awaitable = None
-        self.began = monotonic()
-        left = meta.get("deadline", 0) / 1000 - time()
-        self.hint_at = self.began + left - min(0.5, left / 5)
+    def __init__(self, number, kind, meta, payload, began):
+        self.id, self.kind, self.meta, self.payload, self.began = number, kind, meta, payload, began
+        self.request_id = meta["requestId"]
+
+    def hint_at(self):
+        """When the agent is to be told where the call is: shortly before its deadline."""
+        now, left = monotonic(), self.meta["deadline"] / 1000 - time()
+        return now + left - min(0.5, (left + now - self.began) / 5)
 
 
-nobody = Call(0, 0, {}, b"")  # whom output belongs to that belongs to no call
+nobody = Call(0, 0, {"requestId": "", "deadline": 0}, b"", 0)  # whom output belongs to that belongs to no call
 
 
 def owner():
@@ -164,18 +231,20 @@ def settle(call, kind, meta, payload):
     if forked:
         flush_held(call)
         os._exit(kind == FAILURE)  # a child that user code forked, and that came back out of the handler
-    if call.executor is not None:
-        call.executor.release(call)  # before the agent can send the next call: that one is to find this thread free
+    executor = call.executor
+    if loop is None:
+        at_once = executor is not main or not waiting or len(payload) >= LARGE
+    else:
+        at_once = len(calls) < 2 or len(payload) >= LARGE
+    if at_once and executor is not None:
+        executor.release(call)  # before the agent can send the next call: that one is to find this thread free
     with wire:
         if call.answered:
             return
-        flush_held(call)
-        if loop is None:
-            at_once = not waiting or call.executor is not main or len(payload) >= LARGE
-        else:
-            at_once = len(calls) < 2 or len(payload) >= LARGE
-            if not at_once and not queue:
-                loop.call_soon(flush_queue)
+        if call.held:
+            flush_held(call)
+        if not at_once and not queue and loop is not None:
+            loop.call_soon(flush_queue)
         call.late = True  # in this order, as a signal handler may print or raise between them
         enqueue(kind, call.id, meta, payload)
         calls.pop(call.id, None)
@@ -196,7 +265,7 @@ def answer(call, value):
         elif isinstance(value, str):
             body, meta = value.encode(), TEXT
         else:
-            body = json.dumps(value).encode()
+            body = dumps(value).encode()
             if isinstance(value, (int, float)):
                 meta = TEXT
     except Exception as e:
@@ -227,7 +296,7 @@ def fail(call, code, kind, body, said, event=False):
     meta = {"code": code, "type": kind[:LONGEST_TYPE]}
     if event:
         meta["event"] = True
-    settle(call, FAILURE, json.dumps(meta).encode(), body)
+    settle(call, FAILURE, dumps(meta).encode(), body)
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -287,6 +356,7 @@ def error_body(prefix, message, kind, stack=None):
     body = {"errorMessage": prefix + shorten(message), "errorType": kind}
     if stack is not None:
         body["stackTrace"] = stack
+    import json
     return json.dumps(body, indent=4)
 
 
@@ -325,7 +395,7 @@ def write_log(call, kind, data):
     with wire:  # whether the call is answered may not change meanwhile
         meta = b"{" + kind
         if call.late:
-            meta += b',"requestId":' + json.dumps(call.request_id).encode()
+            meta += b',"requestId":' + dumps(call.request_id).encode()
         if len(data) <= LOG_PIECE:
             send(LOG, call.id, meta + b"}", data)
             return
@@ -463,7 +533,7 @@ def context_logger(call):
 
 def parse_user_data():
     try:
-        parsed = json.loads(env.get("RUNTIME_USERDATA") or "{}")
+        parsed = loads((env.get("RUNTIME_USERDATA") or "{}").encode("utf-8", "surrogatepass"))
         return parsed if isinstance(parsed, dict) else {}
     except ValueError:
         return {}  # as on the platform: no user data
@@ -497,6 +567,8 @@ class Context:
     timeout = int(float(env.get("RUNTIME_TIMEOUT") or 3) * 1000)
     user_data = parse_user_data()
     invoke_id, invoke_property, instance_id, from_task, state = "", "", "", False, None
+    alias, workflow_id, workflow_run_id, workflow_state_id = "", "", "", ""
+    _logger, _secrets = None, Secrets({})
 
     access_key, secret_key = secret("accessKey"), secret("secretKey")
     security_access_key, security_secret_key = secret("securityAccessKey"), secret("securitySecretKey")
@@ -504,14 +576,15 @@ class Context:
 
     def __init__(self, call):
         meta = call.meta
-        self._call, self._logger, self._deadline = call, None, meta["deadline"]
-        self._secrets = Secrets(meta.get("credentials") or {})
+        self._call, self._deadline = call, meta["deadline"]
         self.request_id = self.trace_id = call.request_id
         self.start_time = int(time() * 1000)
-        self.alias = meta.get("alias", "")
-        self.workflow_id = meta.get("workflowId", "")
-        self.workflow_run_id = meta.get("workflowRunId", "")
-        self.workflow_state_id = meta.get("workflowStateId", "")
+        if len(meta) > 2:
+            self._secrets = Secrets(meta.get("credentials") or {})
+            self.alias = meta.get("alias", "")
+            self.workflow_id = meta.get("workflowId", "")
+            self.workflow_run_id = meta.get("workflowRunId", "")
+            self.workflow_state_id = meta.get("workflowStateId", "")
 
     @property
     def logger(self):
@@ -616,7 +689,7 @@ def begin(call):
             raise FunctionError("FunctionConfigError", "%s '%s' not found in module './%s.py'" % (what, symbol, FILE))
         return hook(Context(call))
     try:
-        event = json.loads(call.payload) if call.payload else {}
+        event = loads(call.payload) if call.payload else {}
     except (ValueError, RecursionError) as e:
         fail(call, 4002, type(e).__name__, message_of(e), message_of(e), event=True)
         return NOTHING
@@ -693,15 +766,15 @@ class Executor:
                     idle.append(self)
 
     def run(self, call):
-        try:
-            base.copy().run(perform, call)
-        finally:
-            self.release(call)  # if it was not answered, because it was cancelled
+        base.copy().run(perform, call)
 
     def serve(self):
         while True:
             try:
-                self.run(self.take())
+                call = self.take()
+                self.run(call)
+                if self.call is call:  # it was not answered, because it was cancelled
+                    self.release(call)
             except BaseException as e:  # user code threw it into this thread from another one, where it fits no call
                 call = self.call
                 if call is None:
@@ -728,6 +801,7 @@ def dispatch(call):
             executor = Executor()
         executor.call, call.executor = call, executor
     if fresh:
+        import threading
         try:
             threading.Thread(target=executor.serve, name="call", daemon=True).start()
         except RuntimeError as e:  # no more threads
@@ -864,10 +938,13 @@ def serve():
             if call is None:  # Bye came
                 continue
         while call is not None:
-            main.run(call)
-            call = next_waiting()
+            done = call
+            main.run(done)
+            call = next_waiting(done)
         if queue:
             flush_queue()
+        if done.kind == INVOKE:
+            import threading  # now: the thread that imports it first is its main thread for ever
 
 
 def spread():
@@ -879,8 +956,8 @@ def spread():
         dispatch(call)
 
 
-def next_waiting():
-    """The next call for the main thread to run, or None."""
+def next_waiting(done):
+    """The next call for the main thread to run, or None, after another one."""
     global turns
     with mutex:
         while waiting and reader is MAIN:
@@ -889,6 +966,8 @@ def next_waiting():
                 call.began = monotonic()
                 main.call, call.executor, turns = call, main, turns + 1
                 return call
+        if main.call is done:
+            main.call = None
     return None
 
 
@@ -945,7 +1024,7 @@ def begin_in_loop(call):
 
 def take_calls(batch):
     with mutex:
-        ring(min(call.hint_at for call in batch))
+        ring(min(call.hint_at() for call in batch))
     for call in batch:
         base.copy().run(begin_in_loop, call)
 
@@ -984,10 +1063,13 @@ def give_hints():
     """Tells the agent where calls are whose deadline is near. Returns when the next one will be."""
     now, soonest = monotonic(), 1e18
     for call in list(calls.values()):
-        if call.hint_at > now:
-            soonest = min(soonest, call.hint_at)
-        elif call.hint_at > 0:
-            call.hint_at = -1.0
+        if call.hinted:
+            continue
+        at = call.hint_at()
+        if at > now:
+            soonest = min(soonest, at)
+        else:
+            call.hinted = True
             try:
                 hint = whereabouts(call)
             except Exception:
@@ -996,7 +1078,7 @@ def give_hints():
                 if not call.answered:
                     flush_held(call)
                     if hint:
-                        send(LOG, call.id, json.dumps({"hint": hint}).encode(), b"")
+                        send(LOG, call.id, dumps({"hint": hint}).encode(), b"")
     return soonest
 
 
@@ -1038,7 +1120,7 @@ def receive():
         os._exit(0)  # the agent is gone
     if stub:
         data, stub = stub + data, b""
-    found, at, end = [], 0, len(data)
+    found, at, end, now = [], 0, len(data), monotonic()
     while at < end:
         if end - at < HEADER.size:
             stub = data[at:]
@@ -1049,7 +1131,7 @@ def receive():
             at, end = 0, 4 + length
         payload = at + HEADER.size + size
         if kind == INVOKE or kind == INIT or kind == PRESTOP:
-            call = Call(number, kind, json.loads(data[at + HEADER.size:payload]), data[payload:at + 4 + length])
+            call = Call(number, kind, loads(data[at + HEADER.size:payload]), data[payload:at + 4 + length], now)
             calls[number] = call
             found.append(call)
         elif kind == CANCEL:
@@ -1147,7 +1229,7 @@ def start():
             meta = {"code": 4001, "type": kind[:LONGEST_TYPE]}
             if len(body) > MAX_RESPONSE:
                 meta["code"], body = 4004, (TOO_LARGE % (len(body), MAX_RESPONSE)).encode()
-            send(FAILURE, 0, json.dumps(meta).encode(), body)
+            send(FAILURE, 0, dumps(meta).encode(), body)
     else:
         with wire:
             flush_held(nobody)

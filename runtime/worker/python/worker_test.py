@@ -68,7 +68,7 @@ class Pipes(unittest.TestCase):
         return data
 
     def call(self, number=7, **meta):
-        call = worker.Call(number, worker.INVOKE, dict({"requestId": "r%d" % number, "deadline": 4e12}, **meta), b"{}")
+        call = worker.Call(number, worker.INVOKE, dict({"requestId": "r%d" % number, "deadline": 4e12}, **meta), b"{}", time.monotonic())
         worker.calls[number] = call
         return call
 
@@ -170,6 +170,45 @@ class Frames(Pipes):
             worker.write_log(worker.nobody, worker.INFO, b"kept")
         worker.write_log(worker.nobody, worker.INFO, b"next")
         self.assertEqual([f[3] for f in self.sent()], ["kept", "next"])
+
+
+class JSON(unittest.TestCase):
+    """What stands in for the package json is the same."""
+
+    def same(self, ours, theirs, *arguments):
+        def result(function):
+            try:
+                return repr(function(*arguments))
+            except Exception as e:
+                return "%s: %s" % (type(e).__name__, e)
+        self.assertEqual(result(ours), result(theirs), arguments)
+
+    def test_read(self):
+        self.assertIsNot(worker.scan, worker.no_json)
+        for text in ('{"a":[1,2.5,-0.0,1e400,"\\u00e9\\ud800",null,true]}', "[]", " [1]", "[1] \n", '"x"', "0", "NaN", "[-Infinity]", '{"a":1,"a":2}', "[" * 50 + "]" * 50,
+                     "", "x", "[1", "[1]]", '{"a"}', '"\t"', "1 2", "123456789012345678901234567890", "[" * 100000, '{"\u00e9":"\U0001f600"}', "\ufeff{}"):
+            self.same(worker.loads, json.loads, text.encode())
+            self.same(worker.loads, json.loads, text.encode("utf-16"))
+        self.same(worker.loads, json.loads, b'"\xff"')
+        self.same(worker.loads, json.loads, bytearray(b'{"a":1}'))
+
+    def test_write(self):
+        import collections
+        import enum
+        circle = []
+        circle.append(circle)
+
+        class Number(enum.IntEnum):
+            ONE = 1
+
+        for value in ({"a": [1, 2.5, -0.0, None, True], "\u00e9\ud800": "\n\U0001f600"}, [], {}, (), 1, 1.0, True, {1: 2, None: 3, 1.5: 4, True: 5}, {(1,): 2}, float("nan"), [float("-inf")],
+                      Number.ONE, {Number.ONE: Number.ONE}, collections.OrderedDict(b=1, a=2), circle, object, {1}, [b"x"], 10 ** 400, collections.namedtuple("P", "x")(1)):
+            self.same(worker.dumps, json.dumps, value)
+
+    def test_users_own_default(self):
+        """Functions teach json about other types this way."""
+        with unittest.mock.patch.object(json.JSONEncoder, "default", lambda self, o: sorted(o)):
+            self.assertEqual(worker.dumps({"a": {2, 1}}), '{"a": [1, 2]}')
 
 
 class Answers(Pipes):
