@@ -26,7 +26,6 @@ type frames struct {
 
 	limit    int
 	readDone chan struct{}
-	hailed   bool            // Hello came; only the reader uses it
 	late     *logger.Request // output of calls that are answered already; only the reader uses it
 	// takenUp asks whether this is the transport that the worker has taken up; dropped is set when it is another one.
 	takenUp func() bool

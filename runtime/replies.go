@@ -95,7 +95,6 @@ func (f *frames) hello(meta []byte) error {
 	if !f.takenUp() {
 		return errors.New("hello: the program serves net/rpc already")
 	}
-	f.hailed = true
 	f.worker.hail(&h)
 	return nil
 }
@@ -120,7 +119,7 @@ func (f *frames) reply(fr frame.Frame) error {
 		r.err = failureFault(meta, body)
 	}
 	if fr.ID == 0 {
-		if !f.hailed {
+		if !f.worker.said() {
 			return errors.New("an answer before Hello")
 		}
 		if r.err != nil {

@@ -14,7 +14,6 @@ import (
 	"net/rpc"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -248,52 +247,6 @@ func sdkFault(text string) *fault.Error {
 		f.Code = fault.CodeResultSize
 	}
 	return f
-}
-
-// tooLargeFault has the words of the platform's worker.
-func tooLargeFault(size, limit int) *fault.Error {
-	shown := strconv.Itoa(size)
-	if size < 0 {
-		shown = "unknown"
-	}
-	return &fault.Error{
-		Kind: fault.Function, Type: "ResponseTooLarge", Code: fault.CodeResultSize, Message: "the function answered an error",
-		Body: fmt.Appendf(nil, "response body size %s exceeds the limit of %d", shown, limit),
-	}
-}
-
-// isDocument tells results that are JSON objects or arrays, for the content type.
-func isDocument(body []byte) bool {
-	body = bytes.TrimLeft(body, " \t\r\n")
-	return len(body) == 0 || body[0] == '{' || body[0] == '['
-}
-
-// platformHeaders are the facts of a call as the platform sends them beside an event (docs/COMPATIBILITY.md).
-func platformHeaders(inv *fncontext.Invocation) map[string][]string {
-	h := map[string][]string{"X-Cff-Request-Id": {inv.RequestID}, "X-Cff-Invoke-Type": {"sync"}}
-	set := func(name, value string) {
-		if value != "" && !strings.ContainsAny(value, "\r\n\x00") {
-			h[name] = []string{value}
-		}
-	}
-	if inv.Alias != "" {
-		set("X-Cff-Origin-Version-Tag", "!"+inv.Alias)
-	}
-	set("X-Cff-Workflow-Id", inv.Workflow.ID)
-	set("X-Cff-Workflow-Run-Id", inv.Workflow.RunID)
-	set("X-Cff-Workflow-State-Id", inv.Workflow.StateID)
-	set("Traceparent", inv.Trace.Parent)
-	set("Tracestate", inv.Trace.State)
-	if !inv.Credentials.Empty() {
-		s := inv.Credentials.Reveal()
-		set("X-Cff-Access-Key", s.AccessKey)
-		set("X-Cff-Secret-Key", s.SecretKey)
-		set("X-Cff-Security-Access-Key", s.SecurityAccessKey)
-		set("X-Cff-Security-Secret-Key", s.SecuritySecretKey)
-		set("X-Cff-Security-Token", s.SecurityToken)
-		set("X-Cff-Auth-Token", s.AuthToken)
-	}
-	return h
 }
 
 // Close implements Transport: TERM follows, and ends the program.

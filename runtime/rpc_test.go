@@ -233,19 +233,13 @@ func TestSDKHungReader(t *testing.T) {
 			inv := f.invocation()
 			inv.Deadline = time.Now().Add(500 * time.Millisecond)
 			_, err := f.call(inv, big)
-			var e *fault.Error
-			if !errorsAs(err, &e) || e.Kind != fault.Timeout {
+			if e := fault.From(err); err == nil || e.Kind != fault.Timeout {
 				t.Errorf("%v", err)
 			}
 		})
 	}
 	wg.Wait()
 	f.Stop(time.Now().Add(time.Second))
-}
-
-func errorsAs(err error, target **fault.Error) bool {
-	*target = fault.From(err)
-	return err != nil
 }
 
 // TestSDKStart: when the load ends, and when it never does.
