@@ -1,28 +1,18 @@
 package runtime
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"gantry/fault"
-	"gantry/logger"
-	"gantry/process"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 
 	fncontext "gantry/context"
 )
-
-// supervisor is shared by all tests of this package, as there is one per process.
-var supervisor = process.NewSupervisor(false)
 
 // nodes returns the Node.js programs to test with: the one in PATH, and those that "make test" put into .cache.
 func nodes(t *testing.T) map[string]string {
@@ -43,133 +33,7 @@ func nodes(t *testing.T) map[string]string {
 	return found
 }
 
-// fixture is a worker under test.
-type fixture struct {
-	*Worker
-	t    *testing.T
-	cfg  *Config
-	out  *lines
-	sink *logger.Sink
-}
-
-// lines collects what the sink writes.
-type lines struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-type option func(*Config)
-
 func withNode(path string) option { return func(c *Config) { c.Program = path } }
-
-func withInitializer(s string) option {
-	return func(c *Config) {
-		c.Function.Initializer = s
-		c.Env = append(c.Env, "RUNTIME_INITIALIZER_HANDLER="+s)
-	}
-}
-
-func withHandler(s string) option {
-	return func(c *Config) {
-		h, err := fncontext.ParseHandler(s)
-		if err != nil {
-			panic(err)
-		}
-		c.Function.Handler = h
-		for i, kv := range c.Env {
-			if strings.HasPrefix(kv, "RUNTIME_HANDLER=") {
-				c.Env[i] = "RUNTIME_HANDLER=" + s
-			}
-		}
-	}
-}
-
-// startWorker writes files into a code folder and starts a worker on it.
-func startWorker(t *testing.T, files map[string]string, opts ...option) *fixture {
-	t.Helper()
-	root := t.TempDir()
-	for name, text := range files {
-		path := filepath.Join(root, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	}
-	lang, err := LanguageByName("nodejs")
-	require.NoError(t, err)
-	out := &lines{}
-	sink := logger.NewSink(out, false, nil)
-	cfg := &Config{
-		Language: lang, Concurrency: 1, UID: -1, GID: -1, Dir: filepath.Dir(root), Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
-		Function: &fncontext.Function{
-			Name: "hello", Version: "latest", Package: "default", Project: "p", CodeRoot: root, MemoryMB: 1024,
-			Timeout: 20 * time.Second, InitTimeout: 20 * time.Second, MaxResponse: 6291456, Handler: fncontext.Handler{File: "index", Symbol: "handler"},
-		},
-		Env: []string{
-			"PATH=" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + root, "RUNTIME_HANDLER=index.handler", "RUNTIME_FUNC_NAME=hello", "RUNTIME_PACKAGE=default",
-			"RUNTIME_PROJECT_ID=p", "RUNTIME_FUNC_VERSION=latest", "RUNTIME_MEMORY=128", "RUNTIME_CPU=300", "RUNTIME_TIMEOUT=20", `RUNTIME_USERDATA={"k":"v"}`, "RUNTIME_MAX_RESP_BODY_SIZE=6291456",
-		},
-	}
-	cfg.Program = nodes(t)["path"]
-	for _, o := range opts {
-		o(cfg)
-	}
-	w, err := Start(cfg, 1)
-	require.NoError(t, err)
-	f := &fixture{Worker: w, t: t, cfg: cfg, out: out, sink: sink}
-	t.Cleanup(func() {
-		w.Stop(time.Now().Add(5 * time.Second))
-		sink.Close(time.Now().Add(5 * time.Second))
-	})
-	return f
-}
-
-func (f *fixture) ready() *fixture {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	require.NoError(f.t, f.WaitLoaded(ctx))
-	require.True(f.t, f.SetReady())
-	return f
-}
-
-func (f *fixture) loadError() *fault.Error {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	var e *fault.Error
-	require.ErrorAs(f.t, f.WaitLoaded(ctx), &e)
-	return e
-}
-
-func (f *fixture) invocation() *fncontext.Invocation {
-	return &fncontext.Invocation{RequestID: uuid.NewString(), Function: f.cfg.Function, Deadline: time.Now().Add(20 * time.Second)}
-}
-
-func (f *fixture) call(inv *fncontext.Invocation, event string) (Result, error) {
-	log := logger.NewRequest(f.sink, inv.RequestID, f.cfg.Concurrency > 1, true)
-	r, err := f.Invoke(context.Background(), inv, []byte(event), log)
-	log.Flush(time.Now())
-	return r, err
-}
-
-func (f *fixture) invoke(event string) (Result, error) { return f.call(f.invocation(), event) }
-
-// logHas waits until the log holds text.
-func (f *fixture) logHas(text string) {
-	f.t.Helper()
-	require.Eventually(f.t, func() bool { return strings.Contains(f.out.String(), text) }, 10*time.Second, time.Millisecond, "log lacks %q:\n%s", text, f.out)
-}
 
 // TestNodeResults: what a handler answers, and the bytes of it.
 func TestNodeResults(t *testing.T) {
@@ -223,11 +87,6 @@ func TestNodeResults(t *testing.T) {
 			}
 		})
 	}
-}
-
-func itoa(i int) string {
-	b, _ := json.Marshal(i)
-	return string(b)
 }
 
 // TestNodeErrors: codes, types and exact bodies.
@@ -358,14 +217,7 @@ func TestNodeLoadFailures(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			e := startWorker(t, c.files, withHandler(c.handler)).loadError()
-			require.Equal(t, fault.Init, e.Kind)
-			require.Equal(t, 4001, e.Code)
-			var body struct{ ErrorMessage, ErrorType string }
-			require.NoError(t, json.Unmarshal(e.Body, &body), string(e.Body))
-			require.Equal(t, c.errorType, body.ErrorType)
-			require.Contains(t, body.ErrorMessage, c.wants)
-			require.True(t, strings.HasPrefix(string(e.Body), "{\n    \""), "four blanks of indentation")
+			startWorker(t, c.files, withHandler(c.handler)).loadFails(c.errorType, c.wants)
 		})
 	}
 }
@@ -495,22 +347,7 @@ exports.handler = async (e, c) => {
 				require.Equal(t, 1, f.concurrency())
 				return
 			}
-			var wg sync.WaitGroup
-			for i := range 200 {
-				wg.Go(func() {
-					r, err := f.invoke(`{"n":` + itoa(i) + `}`)
-					if err != nil || string(r.Body) != itoa(i) {
-						t.Errorf("call %d: %q, %v", i, r.Body, err)
-					}
-				})
-			}
-			wg.Wait()
-			require.Eventually(t, func() bool { return strings.Count(f.out.String(), "\n") >= 1200 }, 10*time.Second, time.Millisecond)
-			for line := range strings.Lines(f.out.String()) {
-				fields := strings.Fields(line)
-				require.Len(t, fields, 5, line)
-				require.Equal(t, fields[1], fields[4], "the line names another request than the one that wrote it: %s", line)
-			}
+			f.linesNameTheirCalls(200, 6)
 		})
 	}
 }
@@ -527,17 +364,17 @@ func TestNodeInitializer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := startWorker(t, map[string]string{"index.js": handler + source}, withInitializer("index.init")).ready()
-			require.NoError(t, f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
+			require.NoError(t, f.initialize())
 			r, err := f.invoke("{}")
 			require.NoError(t, err)
 			require.Equal(t, "hello", string(r.Body))
 		})
 	}
 	bad := map[string]struct{ source, message, errorType string }{
-		"callback(Error)":  {"exports.init = (c, cb) => cb(new RangeError('no db'))", "function initialization exception, error: no db", "RangeError"},
-		"throw":            {"exports.init = (c, cb) => { throw new TypeError('oops') }", "function initialization exception, error: oops", "TypeError"},
-		"rejection":        {"exports.init = async (c, cb) => { throw new TypeError('oops') }", "function initialization exception, error: oops", "TypeError"},
-		"one parameter":    {"exports.init = async (c) => {}", "function initialization exception, error: initializer expect to have 2 parameters, but received 1", "FunctionConfigError"},
+		"callback(Error)":  {"exports.init = (c, cb) => cb(new RangeError('no db'))", "no db", "RangeError"},
+		"throw":            {"exports.init = (c, cb) => { throw new TypeError('oops') }", "oops", "TypeError"},
+		"rejection":        {"exports.init = async (c, cb) => { throw new TypeError('oops') }", "oops", "TypeError"},
+		"one parameter":    {"exports.init = async (c) => {}", "initializer expect to have 2 parameters, but received 1", "FunctionConfigError"},
 		"three parameters": {"exports.init = async (a, b, c) => {}", "initializer expect to have 2 parameters, but received 3", "FunctionConfigError"},
 		"missing":          {"", "initializer 'init' not found in module './index.js'", "FunctionConfigError"},
 	}
@@ -545,19 +382,7 @@ func TestNodeInitializer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := startWorker(t, map[string]string{"index.js": handler + c.source}, withInitializer("index.init")).ready()
-			err := f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false))
-			var e *fault.Error
-			require.ErrorAs(t, err, &e)
-			require.Equal(t, fault.Init, e.Kind)
-			require.Equal(t, 4009, e.Code)
-			var body struct {
-				ErrorMessage, ErrorType string
-				StackTrace              []string
-			}
-			require.NoError(t, json.Unmarshal(e.Body, &body))
-			require.Contains(t, body.ErrorMessage, c.message)
-			require.Equal(t, c.errorType, body.ErrorType)
-			require.Equal(t, name == "throw" || name == "rejection", body.StackTrace != nil, "only what was thrown has a stack")
+			hookFailed(t, f.initialize(), 4009, "function initialization exception, error: "+c.message, c.errorType, name == "throw" || name == "rejection")
 		})
 	}
 }
@@ -576,15 +401,7 @@ func TestNodeTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := startWorker(t, map[string]string{"index.js": "exports.handler = " + c.handler}).ready()
-			inv := f.invocation()
-			inv.Deadline = time.Now().Add(300 * time.Millisecond)
-			_, err := f.call(inv, "{}")
-			var e *fault.Error
-			require.ErrorAs(t, err, &e)
-			require.Equal(t, fault.Timeout, e.Kind)
-			require.Equal(t, 4010, e.Code)
-			require.Contains(t, e.Hint, c.hint)
-			require.Contains(t, e.Message, "call invoke timeout 20s")
+			f.timesOut(300*time.Millisecond, c.hint)
 		})
 	}
 }
@@ -605,32 +422,7 @@ func TestNodeDeath(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			f := startWorker(t, map[string]string{"index.js": source}, func(c *Config) { c.Concurrency = 64 }).ready()
-			var wg sync.WaitGroup
-			errs := make([]error, 64)
-			for i := range errs {
-				wg.Go(func() {
-					event := `{"how":"wait"}`
-					if i == 63 {
-						require.Eventually(t, func() bool { return strings.Count(f.out.String(), "before the end") >= 63 }, 20*time.Second, time.Millisecond)
-						event = `{"how":"` + how + `"}`
-					}
-					_, errs[i] = f.invoke(event)
-				})
-			}
-			wg.Wait()
-			for _, err := range errs {
-				var e *fault.Error
-				require.ErrorAs(t, err, &e)
-				require.Equal(t, fault.Crash, e.Kind)
-				require.Equal(t, 4204, e.Code)
-				require.Contains(t, e.Message, c.message)
-				require.Contains(t, strings.Join(e.Stderr, "\n"), c.stderr)
-			}
-			<-f.Gone()
-			require.Equal(t, Gone, f.State())
-			_, err := f.invoke("{}")
-			require.True(t, errors.Is(err, ErrNotSent), "a call that never reached the worker may go to another one: %v", err)
-			require.Equal(t, 64, strings.Count(f.out.String(), "before the end"), "what was logged before the end is not lost")
+			f.dies(64, how, c.message, c.stderr)
 		})
 	}
 	t.Run("unhandled rejection after the answer", func(t *testing.T) {
@@ -650,11 +442,7 @@ func TestNodeSecretsStayOutOfTheEnvironment(t *testing.T) {
 exports.handler = async (e, c) => [JSON.stringify(process.env), JSON.stringify(process.argv), JSON.stringify(process.execArgv),
   fs.readFileSync('/proc/self/environ', 'utf8'), fs.readFileSync('/proc/self/cmdline', 'utf8')].join(' ')`
 	f := startWorker(t, map[string]string{"index.js": source}).ready()
-	inv := f.invocation()
-	inv.Credentials = fncontext.NewCredentials(fncontext.Secrets{SecurityToken: "s3cr3t-token"})
-	r, err := f.call(inv, "{}")
-	require.NoError(t, err)
-	require.NotContains(t, string(r.Body), "s3cr3t-token")
+	f.secretsStay()
 }
 
 // TestNodeArguments: what the agent tells the worker is not the function's.
@@ -675,26 +463,6 @@ exports.handler = async (e, c) => 'ok'`
 	f.logHas("cleaning up")
 	f.logHas("clean\n")
 	require.Contains(t, f.Death().Message, "exit code 0")
-}
-
-// withPreStop sets the pre-stop hook.
-func withPreStop(s string) option {
-	return func(c *Config) {
-		c.Function.PreStop, c.Function.PreStopTimeout = s, 20*time.Second
-		c.Env = append(c.Env, "RUNTIME_PRESTOP_HANDLER="+s)
-	}
-}
-
-// preStop runs the hook as Stop would, and returns its request id and its answer.
-func (f *fixture) preStop() (string, error) {
-	f.t.Helper()
-	inv := f.invocation()
-	inv.Alias = "prod"
-	inv.Credentials = fncontext.NewCredentials(fncontext.Secrets{AuthToken: "s3cr3t"})
-	log := logger.NewRequest(f.sink, inv.RequestID, false, false)
-	err := f.transport.PreStop(context.Background(), inv, log)
-	log.Flush(time.Now())
-	return inv.RequestID, err
 }
 
 // TestNodePreStop: hooks of every form, after calls and without any, in each Node.js.
@@ -723,7 +491,7 @@ func TestNodePreStop(t *testing.T) {
 				f := startWorker(t, map[string]string{"index.js": handler + source}, withNode(node), withPreStop("index.stop"), withInitializer("index.init")).ready()
 				calls := "0"
 				if name == "changed by init" {
-					require.NoError(t, f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
+					require.NoError(t, f.initialize())
 				} else {
 					_, err := f.invoke("{}")
 					require.NoError(t, err)
@@ -739,31 +507,13 @@ func TestNodePreStop(t *testing.T) {
 				t.Parallel()
 				f := startWorker(t, map[string]string{"index.js": handler + c.source}, withNode(node), withPreStop("index.stop")).ready()
 				id, err := f.preStop()
-				preStopFailed(t, err, c.message, c.errorType, name == "throw" || name == "rejection")
+				hookFailed(t, err, 4001, "function prestop exception, error: "+c.message, c.errorType, name == "throw" || name == "rejection")
 				f.logHas(id + " ERROR ")
 				_, err = f.preStop()
-				preStopFailed(t, err, c.message, c.errorType, name == "throw" || name == "rejection")
+				hookFailed(t, err, 4001, "function prestop exception, error: "+c.message, c.errorType, name == "throw" || name == "rejection")
 			})
 		}
 	}
-}
-
-// preStopFailed looks at the answer of a hook that failed.
-func preStopFailed(t *testing.T, err error, message, errorType string, stack bool) {
-	t.Helper()
-	var e *fault.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, 4001, e.Code)
-	require.Equal(t, errorType, e.Type)
-	var body struct {
-		ErrorMessage, ErrorType string
-		StackTrace              []string
-	}
-	require.NoError(t, json.Unmarshal(e.Body, &body))
-	require.Equal(t, "function prestop exception, error: "+message, body.ErrorMessage)
-	require.Equal(t, errorType, body.ErrorType)
-	require.Equal(t, stack, body.StackTrace != nil, "only what was raised has a stack")
-	require.True(t, strings.HasPrefix(string(e.Body), "{\n    \""), "four blanks of indentation")
 }
 
 // TestNodePreStopBeforeTerm: the hook runs first, then the user's own handler of TERM.

@@ -1,10 +1,8 @@
 package runtime
 
 import (
-	"context"
 	"encoding/json"
 	"gantry/fault"
-	"gantry/logger"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,10 +50,6 @@ func withPython(program string) option {
 		c.Language, c.Program = lang, program
 	}
 }
-
-func withConcurrency(n int) option { return func(c *Config) { c.Concurrency = n } }
-
-func withEnv(env ...string) option { return func(c *Config) { c.Env = append(c.Env, env...) } }
 
 // startPython is startWorker with the Python in PATH, unless an option says otherwise.
 func startPython(t *testing.T, files map[string]string, opts ...option) *fixture {
@@ -290,14 +284,7 @@ func TestPythonLoadFailures(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			e := startPython(t, c.files, withHandler(c.handler)).loadError()
-			require.Equal(t, fault.Init, e.Kind)
-			require.Equal(t, 4001, e.Code)
-			var body struct{ ErrorMessage, ErrorType string }
-			require.NoError(t, json.Unmarshal(e.Body, &body), string(e.Body))
-			require.Equal(t, c.errorType, body.ErrorType)
-			require.Contains(t, body.ErrorMessage, c.wants)
-			require.True(t, strings.HasPrefix(string(e.Body), "{\n    \""), "four blanks of indentation")
+			e := startPython(t, c.files, withHandler(c.handler)).loadFails(c.errorType, c.wants)
 			require.NotContains(t, string(e.Body), "stackTrace")
 		})
 	}
@@ -370,109 +357,6 @@ def handler(e, c):
 			}
 		})
 	}
-}
-
-// TestPythonStart: ways to the interpreter.
-func TestPythonStart(t *testing.T) {
-	t.Parallel()
-	lang, err := LanguageByName("python")
-	require.NoError(t, err)
-	path, err := pythonInPath()
-	require.NoError(t, err)
-	encodings := map[string]string{"index.py": "import sys, json\ndef handler(e, c):\n  print('größe')\n  return json.dumps([open(__file__).encoding.lower().replace('-', ''), sys.stdout.encoding])\n# ü"}
-	t.Run("found in PATH", func(t *testing.T) {
-		t.Parallel()
-		program, err := lang.FindProgram(os.Getenv("PATH"))
-		require.NoError(t, err)
-		_, err = startPython(t, map[string]string{"index.py": "def handler(e, c): pass"}, withPython(program)).ready().invoke("{}")
-		require.NoError(t, err)
-	})
-	t.Run("by a script", func(t *testing.T) { // as pyenv has them
-		t.Parallel()
-		script := filepath.Join(t.TempDir(), "python3")
-		require.NoError(t, os.WriteFile(script, []byte("#!/bin/bash\nset -e\nread -r x < <(echo y)\nexec bash -c 'exec \"$0\" \"$@\"' '"+path+"' \"$@\"\n"), 0o755))
-		_, err = startPython(t, map[string]string{"index.py": "def handler(e, c): pass"}, withPython(script)).ready().invoke("{}")
-		require.NoError(t, err)
-	})
-	t.Run("virtual environment", func(t *testing.T) { // and not the first in PATH
-		t.Parallel()
-		venv := filepath.Join(t.TempDir(), "venv")
-		out, err := exec.Command(path, "-m", "venv", "--without-pip", venv).CombinedOutput()
-		require.NoError(t, err, string(out))
-		r, err := startPython(t, map[string]string{"index.py": "import sys\ndef handler(e, c): return sys.prefix"}, withPython(venv+"/bin/python3")).ready().invoke("{}")
-		require.NoError(t, err)
-		require.Equal(t, venv, string(r.Body))
-	})
-	for name, env := range map[string][]string{"no LANG": nil, "LC_ALL=C": {"LC_ALL=C"}, "C.UTF-8": {"LANG=C.UTF-8"}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := startPython(t, encodings, withEnv(env...)).ready()
-			r, err := f.invoke("{}")
-			require.NoError(t, err)
-			require.Equal(t, `["utf8", "utf-8"]`, string(r.Body))
-			f.logHas("größe\n")
-		})
-	}
-	t.Run("PYTHONPATH", func(t *testing.T) {
-		t.Parallel()
-		libraries := t.TempDir()
-		require.NoError(t, os.WriteFile(libraries+"/dep.py", []byte("v = 'dep'"), 0o644))
-		r, err := startPython(t, map[string]string{"index.py": "import dep\ndef handler(e, c): return dep.v"}, withEnv("PYTHONPATH="+libraries, "PYTHONSAFEPATH=1", "PYTHONFAULTHANDLER=1")).ready().invoke("{}")
-		require.NoError(t, err)
-		require.Equal(t, "dep", string(r.Body))
-	})
-	t.Run("PYTHONPYCACHEPREFIX", func(t *testing.T) {
-		t.Parallel()
-		cache := t.TempDir()
-		f := startPython(t, map[string]string{"index.py": "import other\ndef handler(e, c): pass", "other.py": ""}, withEnv("PYTHONPYCACHEPREFIX="+cache)).ready()
-		_, err := f.invoke("{}")
-		require.NoError(t, err)
-		written := 0
-		require.NoError(t, filepath.WalkDir(cache, func(p string, _ os.DirEntry, err error) error {
-			if strings.HasSuffix(p, ".pyc") {
-				written++
-			}
-			return err
-		}))
-		require.NotZero(t, written)
-	})
-	t.Run("too old", func(t *testing.T) {
-		t.Parallel()
-		for version, how := range map[string]string{
-			"3.6.15": "echo Python 3.6.15", // one that cannot read the source
-			"2.7.18": "echo Python 2.7.18 >&2",
-		} {
-			script := filepath.Join(t.TempDir(), "python3")
-			require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nif [ \"$1\" = --version ]; then "+how+"; else exit 1; fi\n"), 0o755))
-			e := startPython(t, map[string]string{"index.py": ""}, withPython(script)).loadError()
-			require.Contains(t, e.Message, script+" is Python "+version+"; Python 3.8 or later is needed")
-		}
-		home, err := os.UserHomeDir()
-		require.NoError(t, err)
-		old, err := filepath.Glob(home + "/.pyenv/versions/3.[67].*/bin/python3")
-		require.NoError(t, err)
-		for _, program := range old { // they say it themselves
-			e := startPython(t, map[string]string{"index.py": ""}, withPython(program)).loadError()
-			require.Regexp(t, `is Python 3\.[67]\.\d+; Python 3\.8 or later is needed`, e.Message)
-		}
-	})
-}
-
-func TestVersions(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{"3.8.18": "3.8", "20.1.0": "20.1", "3": "3", "3.14.0rc1": "3.14", "10.0.0": "10"} {
-		v, ok := parseVersion(text)
-		require.True(t, ok, text)
-		require.Equal(t, want, v.String(), text)
-	}
-	for _, text := range []string{"", "pyenv: python3: command not found", "v8"} {
-		_, ok := parseVersion(text)
-		require.False(t, ok, text)
-	}
-	require.True(t, Version{3, 7}.before(Version{3, 8}))
-	require.True(t, Version{2, 7}.before(Version{3, 0}))
-	require.False(t, Version{3, 10}.before(Version{3, 8}))
-	require.False(t, Version{4, 0}.before(Version{3, 8}))
 }
 
 // TestPythonContext: methods, properties, types.
@@ -599,120 +483,8 @@ async def handler(e, c):
 				const calls = 60
 				f := startPython(t, map[string]string{"index.py": source}, python, withConcurrency(calls)).ready()
 				require.Equal(t, calls, f.concurrency())
-				var wg sync.WaitGroup
-				for i := range calls {
-					wg.Go(func() {
-						r, err := f.invoke(`{"n":` + itoa(i) + `}`)
-						if err != nil || string(r.Body) != itoa(i) {
-							t.Errorf("call %d: %q, %v", i, r.Body, err)
-						}
-					})
-				}
-				wg.Wait()
-				require.Eventually(t, func() bool { return strings.Count(f.out.String(), "\n") >= 7*calls }, 30*time.Second, time.Millisecond)
-				for line := range strings.Lines(f.out.String()) {
-					fields := strings.Fields(line)
-					require.Len(t, fields, 5, line)
-					require.Equal(t, fields[1], fields[4], "the line names another request than the one that wrote it: %s", line)
-				}
+				f.linesNameTheirCalls(calls, 7)
 			})
-		})
-	}
-}
-
-// TestPythonOneByOne: what belongs to a thread or a loop keeps working from call to call, also after slow calls.
-func TestPythonOneByOne(t *testing.T) {
-	t.Parallel()
-	sources := map[string]string{
-		"threads": `import sqlite3, signal, threading, time, asyncio
-db = sqlite3.connect(':memory:')
-seen = []
-def init(context): db.execute('create table t (n)')
-async def nothing(): return 1
-def handler(e, c):
-    assert threading.current_thread() is threading.main_thread()
-    signal.signal(signal.SIGUSR1, lambda *_: seen.append(1)); signal.raise_signal(signal.SIGUSR1)
-    db.execute('insert into t values (1)')
-    assert asyncio.run(nothing()) == 1
-    if e.get('slow'): time.sleep(0.03)
-    return db.execute('select count(*) from t').fetchone()[0]
-`,
-		"loop": `import asyncio, threading
-state = {'n': 0}
-async def init(context): state['loop'] = asyncio.get_event_loop(); state['lock'] = asyncio.Lock()
-async def handler(e, c):
-    assert threading.current_thread() is threading.main_thread() and asyncio.get_event_loop() is state['loop']
-    async with state['lock']:
-        if e.get('slow'): await asyncio.sleep(0.03)
-        state['n'] += 1
-        return state['n']
-`,
-		"plain initializer": `import asyncio, threading
-state = {'n': 0}
-def init(context): asyncio.run(asyncio.sleep(0))
-async def handler(e, c):
-    await asyncio.sleep(0.03 if e.get('slow') else 0)
-    state['n'] += 1
-    return state['n']
-`,
-		"found out late": `import functools, asyncio, threading
-state = {'n': 0}
-def init(context): pass
-def decorated(f):
-    @functools.wraps(f)
-    def call(*args): return f(*args)
-    return call
-@decorated
-async def handler(e, c):
-    if 'loop' in state: assert state['loop'] is asyncio.get_event_loop()
-    state['loop'] = asyncio.get_event_loop()
-    await asyncio.sleep(0.03 if e.get('slow') else 0)
-    state['n'] += 1
-    return state['n']
-`,
-	}
-	for name, source := range sources {
-		t.Run(name, func(t *testing.T) {
-			onEachPython(t, func(t *testing.T, python option) {
-				f := startPython(t, map[string]string{"index.py": source}, python, withInitializer("index.init")).ready()
-				require.NoError(t, f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
-				for i := range 60 {
-					event := "{}"
-					if i%7 == 3 {
-						event = `{"slow":true}`
-					}
-					r, err := f.invoke(event)
-					require.NoError(t, err)
-					require.Equal(t, itoa(i+1), string(r.Body))
-				}
-			})
-		})
-	}
-}
-
-// TestPythonAtOnce: calls that wait for each other all run, on threads and in the event loop.
-func TestPythonAtOnce(t *testing.T) {
-	t.Parallel()
-	sources := map[string]string{
-		"threads": "import threading\nb = threading.Barrier(20)\ndef handler(e, c):\n  b.wait(60)\n  return 'met'\n",
-		"loop":    "import asyncio\nn, met = 0, asyncio.Event()\nasync def handler(e, c):\n  global n\n  n += 1\n  if n % 20 == 0: met.set()\n  await met.wait()\n  return 'met'\n",
-		"late":    "import threading, functools\nb = threading.Barrier(20)\nasync def h(e, c):\n  b.wait(60)\n  return 'met'\ndef handler(e, c): return h(e, c)\n",
-	}
-	for name, source := range sources {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := startPython(t, map[string]string{"index.py": source}, withConcurrency(20)).ready()
-			for range 3 {
-				var wg sync.WaitGroup
-				for range 20 {
-					wg.Go(func() {
-						if r, err := f.invoke("{}"); err != nil || string(r.Body) != "met" {
-							t.Errorf("%q, %v", r.Body, err)
-						}
-					})
-				}
-				wg.Wait()
-			}
 		})
 	}
 }
@@ -729,152 +501,26 @@ func TestPythonInitializer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := startPython(t, map[string]string{"index.py": handler + source}, withInitializer("index.init")).ready()
-			require.NoError(t, f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
+			require.NoError(t, f.initialize())
 			r, err := f.invoke("{}")
 			require.NoError(t, err)
 			require.Equal(t, "hello", string(r.Body))
 		})
 	}
 	bad := map[string]struct{ source, message, errorType string }{
-		"raise":      {"def init(c): raise ValueError('no db')", "function initialization exception, error: no db", "ValueError"},
-		"async":      {"async def init(c): raise ValueError('no db')", "function initialization exception, error: no db", "ValueError"},
-		"exit":       {"import sys\ndef init(c): sys.exit('gone')", "function initialization exception, error: sys.exit('gone') was called", "SystemExit"},
-		"parameters": {"def init(): pass", "function initialization exception, error: init() takes 0 positional arguments but 1 was given", "TypeError"},
-		"missing":    {"", "function initialization exception, error: initializer 'init' not found in module './index.py'", "FunctionConfigError"},
+		"raise":      {"def init(c): raise ValueError('no db')", "no db", "ValueError"},
+		"async":      {"async def init(c): raise ValueError('no db')", "no db", "ValueError"},
+		"exit":       {"import sys\ndef init(c): sys.exit('gone')", "sys.exit('gone') was called", "SystemExit"},
+		"parameters": {"def init(): pass", "init() takes 0 positional arguments but 1 was given", "TypeError"},
+		"missing":    {"", "initializer 'init' not found in module './index.py'", "FunctionConfigError"},
 	}
 	for name, c := range bad {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := startPython(t, map[string]string{"index.py": handler + c.source}, withInitializer("index.init")).ready()
-			err := f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false))
-			var e *fault.Error
-			require.ErrorAs(t, err, &e)
-			require.Equal(t, fault.Init, e.Kind)
-			require.Equal(t, 4009, e.Code)
-			var body struct {
-				ErrorMessage, ErrorType string
-				StackTrace              []string
-			}
-			require.NoError(t, json.Unmarshal(e.Body, &body))
-			require.Equal(t, c.message, body.ErrorMessage)
-			require.Equal(t, c.errorType, body.ErrorType)
-			require.Equal(t, name != "missing", body.StackTrace != nil, "only what was raised has a stack")
+			hookFailed(t, f.initialize(), 4009, "function initialization exception, error: "+c.message, c.errorType, name != "missing")
 		})
 	}
-}
-
-// TestPythonTimeout: the caller gets its answer at the deadline, with the place where the handler is stuck.
-func TestPythonTimeout(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct{ source, hint string }{
-		"sleep":          {"import time\ndef handler(e, c):\n  inner()\ndef inner():\n  print('begun', end='')\n  time.sleep(60)\n", "shortly before the deadline the handler was at ./index.py:6, in inner: limit that wait"},
-		"endless loop":   {"def handler(e, c):\n  print('begun', end='')\n  while True: pass\n", "the handler was at ./index.py:3, in handler"},
-		"library":        {"import queue\ndef handler(e, c):\n  print('begun', end='')\n  queue.Queue().get()\n", "the handler was at ./index.py:4, in handler (and below that at /"},
-		"endless await":  {"import asyncio\nasync def handler(e, c):\n  print('begun', end='')\n  await inner()\nasync def inner():\n  await asyncio.Event().wait()\n", "the handler was at ./index.py:6, in inner (and below that at /"},
-		"blocked loop":   {"import time\nasync def handler(e, c):\n  print('begun', end='')\n  time.sleep(60)\n", "the handler was at ./index.py:4, in handler: "},
-		"awaited thread": {"import asyncio, time\nasync def handler(e, c):\n  print('begun', end='')\n  await asyncio.get_event_loop().run_in_executor(None, time.sleep, 60)\n", "the handler was at ./index.py:4, in handler: "},
-	}
-	for name, c := range cases {
-		for _, concurrency := range []int{1, 4} {
-			t.Run(name+" "+itoa(concurrency), func(t *testing.T) {
-				t.Parallel()
-				f := startPython(t, map[string]string{"index.py": c.source}, withConcurrency(concurrency)).ready()
-				inv := f.invocation()
-				inv.Deadline = time.Now().Add(3 * time.Second)
-				_, err := f.call(inv, "{}")
-				var e *fault.Error
-				require.ErrorAs(t, err, &e)
-				require.Equal(t, fault.Timeout, e.Kind)
-				require.Equal(t, 4010, e.Code)
-				require.Contains(t, e.Hint, c.hint)
-				f.logHas("begun")
-			})
-		}
-	}
-}
-
-func TestPythonDeath(t *testing.T) {
-	t.Parallel()
-	source := `import os, ctypes, threading
-def handler(e, c):
-    print('before the end')
-    if e['how'] == 'exit': os._exit(7)
-    if e['how'] == 'abort': os.abort()
-    if e['how'] == 'segfault': ctypes.string_at(0)
-    threading.Event().wait()
-`
-	cases := map[string]struct{ message, stderr string }{
-		"exit": {"exit code 7", ""}, "abort": {"signal 6", "index.py"}, "segfault": {"signal 11", "Segmentation fault"},
-	}
-	for how, c := range cases {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			f := startPython(t, map[string]string{"index.py": source}, withConcurrency(16)).ready()
-			var wg sync.WaitGroup
-			errs := make([]error, 16)
-			for i := range errs {
-				wg.Go(func() {
-					event := `{"how":"wait"}`
-					if i == 15 {
-						require.Eventually(t, func() bool { return strings.Count(f.out.String(), "before the end") >= 15 }, 30*time.Second, time.Millisecond)
-						event = `{"how":"` + how + `"}`
-					}
-					inv := f.invocation()
-					inv.Deadline = time.Now().Add(60 * time.Second)
-					_, errs[i] = f.call(inv, event)
-				})
-			}
-			wg.Wait()
-			for _, err := range errs {
-				var e *fault.Error
-				require.ErrorAs(t, err, &e)
-				require.Equal(t, fault.Crash, e.Kind)
-				require.Equal(t, 4204, e.Code)
-				require.Contains(t, e.Message, c.message)
-				require.Contains(t, strings.Join(e.Stderr, "\n"), c.stderr)
-				require.NotContains(t, e.Hint, "process.exit")
-			}
-			<-f.Gone()
-			require.Eventually(t, func() bool { return strings.Count(f.out.String(), "before the end") == 16 }, 10*time.Second, time.Millisecond, "what was logged before the end is not lost")
-		})
-	}
-}
-
-// TestPythonSignals: handlers of user code run in the main thread, between calls too, and may print there.
-func TestPythonSignals(t *testing.T) {
-	t.Parallel()
-	t.Run("stop", func(t *testing.T) {
-		t.Parallel()
-		for name, source := range map[string]string{
-			"plain": "import signal, sys, atexit\natexit.register(lambda: print('clean'))\ndef stop(*_):\n  print('cleaning up')\n  sys.exit(0)\nsignal.signal(signal.SIGTERM, stop)\ndef handler(e, c): return 'ok'\n",
-			"async": "import signal, sys, atexit\natexit.register(lambda: print('clean'))\ndef stop(*_):\n  print('cleaning up')\n  sys.exit(0)\nsignal.signal(signal.SIGTERM, stop)\nasync def handler(e, c): return 'ok'\n",
-		} {
-			f := startPython(t, map[string]string{"index.py": source}).ready()
-			_, err := f.invoke("{}")
-			require.NoError(t, err, name)
-			f.Stop(time.Now().Add(30 * time.Second))
-			f.logHas("cleaning up")
-			f.logHas("clean\n")
-			require.Contains(t, f.Death().Message, "exit code 0", name)
-		}
-	})
-	t.Run("many", func(t *testing.T) { // in the middle of prints and answers
-		t.Parallel()
-		source := `import signal
-def tick(*_): print('tick ' + 't' * 3000)
-signal.signal(signal.SIGALRM, tick)
-signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
-def handler(e, c):
-    for i in range(200): print('line', i, 'l' * 3000)
-    return 'x' * 300000
-`
-		f := startPython(t, map[string]string{"index.py": source}).ready()
-		for range 10 {
-			r, err := f.invoke("{}")
-			require.NoError(t, err)
-			require.Len(t, r.Body, 300000)
-		}
-	})
 }
 
 func TestPythonSecretsStayOutOfTheEnvironment(t *testing.T) {
@@ -883,169 +529,5 @@ func TestPythonSecretsStayOutOfTheEnvironment(t *testing.T) {
 def handler(e, c): return repr(os.environ) + open('/proc/self/environ').read() + open('/proc/self/cmdline').read()
 `
 	f := startPython(t, map[string]string{"index.py": source}).ready()
-	inv := f.invocation()
-	inv.Credentials = fncontext.NewCredentials(fncontext.Secrets{SecurityToken: "s3cr3t-token"})
-	r, err := f.call(inv, "{}")
-	require.NoError(t, err)
-	require.NotContains(t, string(r.Body), "s3cr3t-token")
-}
-
-// TestPythonFlood: many small calls and many lines, one by one and at once, lose nothing.
-func TestPythonFlood(t *testing.T) {
-	t.Parallel()
-	for name, source := range map[string]string{"threads": "def handler(e, c):\n  print(e)\n  return e", "loop": "async def handler(e, c):\n  print(e)\n  return e"} {
-		for _, concurrency := range []int{1, 8} {
-			t.Run(name+" "+itoa(concurrency), func(t *testing.T) {
-				t.Parallel()
-				f := startPython(t, map[string]string{"index.py": source}, withConcurrency(concurrency)).ready()
-				var wg sync.WaitGroup
-				for k := range concurrency {
-					wg.Go(func() {
-						for i := range 1600 / concurrency {
-							n := itoa(k*10000 + i)
-							if r, err := f.invoke(n); err != nil || string(r.Body) != n {
-								t.Errorf("%s: %q, %v", n, r.Body, err)
-								return
-							}
-						}
-					})
-				}
-				wg.Wait()
-				require.Eventually(t, func() bool { return strings.Count(f.out.String(), "\n") == 1600 }, 30*time.Second, time.Millisecond)
-			})
-		}
-	}
-}
-
-// TestPythonPreStop: hooks of every form, after calls and without any, on threads and in the event loop.
-func TestPythonPreStop(t *testing.T) {
-	t.Parallel()
-	said := "import asyncio, time\ncalls = 0\ndef said(c): c.getLogger().info('hook of %s, %d calls, %d, %s', c.getAlias(), calls, len(c.getToken()), c.getRemainingTimeInMilliSeconds() > 0)\n"
-	handlers := map[string]string{
-		"threads": "def handler(e, c):\n  global calls\n  calls += 1\n  time.sleep(e)\n",
-		"loop":    "async def handler(e, c):\n  global calls\n  calls += 1\n  await asyncio.sleep(e)\n",
-	}
-	hooks := map[string]string{
-		"plain": "def stop(c):\n  said(c)\n  return object()\n",
-		"async": "async def stop(c):\n  await asyncio.sleep(0.02)\n  said(c)\n  return object()\n",
-	}
-	bad := map[string]struct{ source, message, errorType string }{
-		"raise":      {"def stop(c): raise ValueError('no db')", "no db", "ValueError"},
-		"async":      {"async def stop(c): raise ValueError('no db')", "no db", "ValueError"},
-		"exit":       {"import sys\ndef stop(c): sys.exit('gone')", "sys.exit('gone') was called", "SystemExit"},
-		"parameters": {"def stop(): pass", "stop() takes 0 positional arguments but 1 was given", "TypeError"},
-		"missing":    {"", "prestop handler 'stop' not found in module './index.py'", "FunctionConfigError"},
-	}
-	for way, handler := range handlers {
-		for name, hook := range hooks {
-			for calls, events := range [][]string{{}, {"0"}, {"0.02"}, {"0.02", "0.02", "0.02"}} { // after which another thread reads
-				t.Run(way+" "+name+" "+itoa(calls), func(t *testing.T) {
-					t.Parallel()
-					onEachPython(t, func(t *testing.T, python option) {
-						f := startPython(t, map[string]string{"index.py": said + handler + hook}, python, withPreStop("index.stop"), withConcurrency(3)).ready()
-						var wg sync.WaitGroup
-						for _, event := range events {
-							wg.Go(func() {
-								if _, err := f.invoke(event); err != nil {
-									t.Error(err)
-								}
-							})
-						}
-						wg.Wait()
-						id, err := f.preStop()
-						require.NoError(t, err)
-						f.logHas(id + " INFO hook of prod, " + itoa(len(events)) + " calls, 6, True\n")
-					})
-				})
-			}
-		}
-		for name, c := range bad {
-			t.Run(way+" bad "+name, func(t *testing.T) {
-				t.Parallel()
-				f := startPython(t, map[string]string{"index.py": said + handler + c.source}, withPreStop("index.stop")).ready()
-				for range 2 {
-					id, err := f.preStop()
-					preStopFailed(t, err, c.message, c.errorType, name != "missing")
-					f.logHas(id + " ERROR ")
-					_, err = f.invoke("0")
-					require.NoError(t, err)
-				}
-			})
-		}
-	}
-}
-
-// TestPythonPreStopTimeout: what the log says of a hook that was cut off.
-func TestPythonPreStopTimeout(t *testing.T) {
-	t.Parallel()
-	f := startPython(t, map[string]string{"index.py": "import time\ndef handler(e, c): pass\ndef stop(c):\n  time.sleep(60)\n"}, withPreStop("index.stop")).ready()
-	inv := f.invocation()
-	inv.Deadline = time.Now().Add(3 * time.Second)
-	err := f.transport.PreStop(context.Background(), inv, logger.NewRequest(f.sink, inv.RequestID, false, false))
-	var e *fault.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, fault.Timeout, e.Kind)
-	require.Contains(t, e.Hint, "shortly before the deadline the pre-stop hook was at ./index.py:4, in stop: ")
-}
-
-// TestPythonEnd: the hook, then the user's own handler of TERM, then the interpreter's end, with a thread that goes on writing.
-func TestPythonEnd(t *testing.T) {
-	t.Parallel()
-	start := `import asyncio, atexit, signal, sys, threading
-atexit.register(lambda: sys.stdout.write('clean\n')) # in one piece, which nobody else's can come into
-def stop(*_):
-    sys.stdout.write('term\n')
-    sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
-def talk():
-    while True: print('talk ' * 1000)
-`
-	for name, source := range map[string]string{
-		"threads": start + "def handler(e, c): return 'ok'\ndef end(c):\n  print('hook')\n  threading.Thread(target=talk, daemon=True).start()\n",
-		"loop":    start + "async def handler(e, c): return 'ok'\nasync def end(c):\n  print('hook')\n  threading.Thread(target=talk, daemon=True).start()\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := startPython(t, map[string]string{"index.py": source}, withPreStop("index.end")).ready()
-			_, err := f.invoke("{}")
-			require.NoError(t, err)
-			f.Stop(time.Now().Add(30 * time.Second))
-			require.Contains(t, f.Death().Message, "exit code 0")
-			f.logHas("clean\n")
-			log := f.out.String()
-			require.Less(t, strings.Index(log, "hook\n"), strings.Index(log, "term\n"))
-			require.Less(t, strings.Index(log, "term\n"), strings.Index(log, "clean\n"))
-		})
-	}
-}
-
-// TestPythonSlowInitializer: an asynchronous function keeps to one loop when its initializer was slow.
-func TestPythonSlowInitializer(t *testing.T) {
-	t.Parallel()
-	source := `import asyncio, threading
-state = {}
-async def init(c):
-    state['loop'] = asyncio.get_event_loop()
-    await asyncio.sleep(0.1)
-    state['lock'] = asyncio.Lock()
-async def handler(e, c):
-    async with state['lock']: await asyncio.sleep(0.01)
-    assert asyncio.get_event_loop() is state['loop'] and threading.current_thread() is threading.main_thread()
-    return 'one loop'
-`
-	onEachPython(t, func(t *testing.T, python option) {
-		f := startPython(t, map[string]string{"index.py": source}, python, withInitializer("index.init"), withConcurrency(4)).ready()
-		require.NoError(t, f.Init(context.Background(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
-		for range 2 {
-			var wg sync.WaitGroup
-			for range 4 {
-				wg.Go(func() {
-					if r, err := f.invoke("{}"); err != nil || string(r.Body) != "one loop" {
-						t.Errorf("%q, %v", r.Body, err)
-					}
-				})
-			}
-			wg.Wait()
-		}
-	})
+	f.secretsStay()
 }
