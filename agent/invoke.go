@@ -94,7 +94,7 @@ func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []b
 func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Result {
 	began := time.Now()
 	meter := l.worker.Meter()
-	cpu := meter.CPU()
+	cpu := meter.CPU(began)
 	answer, err := l.worker.Invoke(ctx, l.inv, event, log)
 	now := time.Now()
 	r := Result{Body: answer.Body, Text: answer.Text}
@@ -110,7 +110,7 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 		}
 	}
 	usage := meter.Read(now)
-	r.Summary = summarize(now.Sub(began), meter.CPU()-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, l.agent.cfg.Runtime.Function.MemoryMB))
+	r.Summary = summarize(now.Sub(began), meter.CPU(now)-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, l.agent.cfg.Runtime.Function.MemoryMB))
 	r.Waited = l.Waited
 	if l.release(notSent && l.try < maxHandovers) && notSent {
 		r.Fault = runtime.CanceledFault()

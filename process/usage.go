@@ -14,6 +14,9 @@ import (
 // the process itself is kept by the kernel and not lost meanwhile.
 const usageAge = 100 * time.Millisecond
 
+// cpuAge is the same for the clock of the process alone, which costs a system call. No call is as short.
+const cpuAge = 50 * time.Microsecond
+
 // Usage is what a child and its descendants have used so far.
 type Usage struct {
 	CPU time.Duration // user plus system
@@ -25,8 +28,10 @@ type Usage struct {
 type Meter struct {
 	pid  int
 	mu   sync.Mutex
-	at   time.Time
+	at   time.Time // of last
 	last Usage
+	// cpuAt is when last.CPU was brought up to date.
+	cpuAt time.Time
 	// others is the part of last.CPU that is not the process itself.
 	others time.Duration
 }
@@ -34,10 +39,14 @@ type Meter struct {
 // NewMeter returns a meter for the tree below pid.
 func NewMeter(pid int) *Meter { return &Meter{pid: pid} }
 
-// CPU returns the processor time of the tree: the process itself to the nanosecond, its descendants as of the last Read.
-func (m *Meter) CPU() time.Duration {
+// CPU returns the processor time of the tree: of the process itself at most 50 µs old, of its descendants as of the last Read.
+func (m *Meter) CPU(now time.Time) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if now.Sub(m.cpuAt) < cpuAge {
+		return m.last.CPU
+	}
+	m.cpuAt = now
 	if own, ok := cpuClock(m.pid); ok {
 		m.last.CPU = max(m.last.CPU, own+m.others)
 	}
