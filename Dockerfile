@@ -61,8 +61,7 @@ LABEL org.opencontainers.image.title="Gantry" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$COMMIT" \
       org.opencontainers.image.source="$SOURCE" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="scratch"
+      org.opencontainers.image.licenses="Apache-2.0"
 
 # The same as for Node.js below, where the reasons are: no instruction hands it on to another base.
 ENV GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092
