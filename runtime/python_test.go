@@ -22,7 +22,7 @@ var pythonInPath = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), err
 })
 
-// pythons returns the interpreters to test with: the one in PATH, and those of pyenv.
+// pythons returns the interpreters to test with: the one in PATH, Debian's, and those of pyenv.
 func pythons(t *testing.T) map[string]string {
 	t.Helper()
 	path, err := pythonInPath()
@@ -30,6 +30,11 @@ func pythons(t *testing.T) map[string]string {
 	found := map[string]string{"path": path}
 	home, err := os.UserHomeDir()
 	require.NoError(t, err)
+	if debian := "/usr/bin/python3"; debian != path {
+		if _, err := os.Stat(debian); err == nil {
+			found["debian"] = debian
+		}
+	}
 	others, err := filepath.Glob(home + "/.pyenv/versions/3.*/bin/python3")
 	require.NoError(t, err)
 	for _, other := range others {
@@ -235,6 +240,80 @@ def handler(event, context): return handlers[int(context.getAlias())](event, con
 	})
 }
 
+// TestPythonSpoiled: what user code has done to its process does not keep the worker from answering.
+func TestPythonSpoiled(t *testing.T) {
+	t.Parallel()
+	source := `import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+kept = []
+def leak():
+    while True: kept.append(os.open('/dev/null', 0))
+class Exits(Exception):
+    def __str__(self): sys.exit('from str')
+def handler(e, c):
+    if e == 'leak': leak()
+    if e == 'leak and go on':
+        try: leak()
+        except OSError: return 'fine'
+    if e == 'path': sys.path[:] = ['/nowhere']; return 'fine'
+    if e == 'raise': raise ValueError('v')
+    if e == 'exits': raise Exits()
+    if e == 'set': return {1}
+    if e == 'circle':
+        sys.setrecursionlimit(10 ** 6)
+        o = []; o.append(o); return o
+    return 'fine'
+`
+	vendored := "import sys, os\nsys.path.insert(0, os.path.dirname(__file__) + '/lib')\n" + source
+	cases := map[string]struct {
+		source string
+		events []string
+		wants  string
+	}{
+		"descriptors":            {source, []string{"leak"}, "4002 OSError"},
+		"descriptors, then":      {source, []string{"leak and go on", "raise"}, "4002 ValueError"},
+		"descriptors, at last":   {source, []string{"fine", "leak and go on", "raise"}, "4002 ValueError"},
+		"descriptors, no result": {source, []string{"leak and go on", "fine"}, "fine"},
+		"path":                   {source, []string{"path", "raise"}, "4002 ValueError"},
+		"path, no result":        {source, []string{"path", "fine"}, "fine"},
+		"path, bad result":       {source, []string{"path", "set"}, "4007 TypeError"},
+		"path while loading":     {vendored, []string{"raise"}, "4002 ValueError"},
+		"and a bad result":       {vendored, []string{"set"}, "4007 TypeError"},
+		"recursion":              {source, []string{"circle"}, "4007 ValueError"},
+		"message":                {source, []string{"exits"}, "4002 Exits"},
+	}
+	onEachPython(t, func(t *testing.T, python option) {
+		for name, c := range cases {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f := startPython(t, map[string]string{"index.py": c.source, "lib/enum.py": "1/0", "lib/threading.py": "1/0"}, python).ready()
+				for i, event := range c.events {
+					r, err := f.invoke(`"` + event + `"`)
+					if i < len(c.events)-1 {
+						require.NoError(t, err)
+						continue
+					}
+					got := string(r.Body)
+					if err != nil {
+						e := fault.From(err)
+						got = itoa(e.Code) + " " + e.Type
+					}
+					require.Equal(t, c.wants, got)
+				}
+			})
+		}
+	})
+}
+
+// TestPythonLastWords: what print() wrote without the end of a line is there, however the process ends.
+func TestPythonLastWords(t *testing.T) {
+	t.Parallel()
+	f := startPython(t, map[string]string{"index.py": "import os\ndef handler(e, c):\n  print('last', 'words', end='')\n  os._exit(1)\n"}).ready()
+	_, err := f.invoke("{}")
+	require.Error(t, err)
+	f.logHas("last words")
+}
+
 func TestPythonWrongParameters(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "def handler(event): return 1"}).ready()
@@ -410,7 +489,7 @@ print('while loading')
 def handler(e, c):
     log = c.getLogger()
     log.info('i %d %s', 1, 'x'); log.debug('hidden'); log.warning('w'); log.error('e %r', {'a': 1}); log.critical('worst')
-    log.info('two\nlines')
+    log.info('two\nlines'); log.getChild('part').getChild('deeper').info('child')
     log.setLevel(logging.DEBUG); c.getLogger().debug('shown'); log.setLevel('ERROR'); log.warning('gone'); log.error('last'); log.setLevel(logging.INFO)
     try: 1 / 0
     except ZeroDivisionError: log.exception('caught')
@@ -434,7 +513,7 @@ def handler(e, c):
 		require.NoError(t, err)
 		require.Equal(t, "ok", string(r.Body))
 		for _, want := range []string{
-			"while loading\n", inv.RequestID + " INFO i 1 x\n", inv.RequestID + " WARN w\n", inv.RequestID + " ERROR e {'a': 1}\n", " ERROR worst\n", " INFO two\nlines\n",
+			"while loading\n", inv.RequestID + " INFO i 1 x\n", inv.RequestID + " WARN w\n", inv.RequestID + " ERROR e {'a': 1}\n", " ERROR worst\n", " INFO two\nlines\n", inv.RequestID + " INFO child\n",
 			" DEBUG shown\n", " ERROR last\n", " ERROR caught\nTraceback", "ZeroDivisionError: division by zero\n", " INFO [part 0", "] long ü", "ü end\n",
 			"\nplain 1\n", "\nto stderr\n", "\npartial\n", "\nbytes\n", "\nlines\n", "\nflushed and ended\n", "surrogate \\udc80\n", "UserWarning: careful\n", "WARNING:root:root logger\n",
 			"ERROR:lib:library\n", "\nfrom a thread\n", "from the shell\n", "descriptor\n", "original\n", "TypeError write() argument must be str", "no newline",

@@ -40,7 +40,7 @@ def shadowed():
         return True
 
 
-# What the first call does not need is imported later, but not if user code could put its own in that place.
+# What the first call does not need is imported later, see late(), but not if user code could put its own in that place.
 if shadowed():
     import json
     import threading
@@ -50,11 +50,36 @@ elif __name__ == "__main__" and sys.argv[1:] != ["1"]:  # several calls at once 
 
 import atexit
 import io
+try:  # what importlib offers, without what else it imports
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import PathFinder, spec_from_file_location
+except ImportError:
+    from importlib.machinery import PathFinder
+    from importlib.util import module_from_spec, spec_from_file_location
 from _thread import RLock, allocate_lock, get_ident, start_new_thread
 from contextvars import ContextVar, copy_context
 from os import write
 from select import POLLIN, poll
 from time import monotonic, time
+
+PATH = list(sys.path)
+loading_path = PATH  # with what load() puts in front
+
+
+def late(name):
+    """Imports a module of the standard library, from where it was before user code could change sys.path. Raises whatever an
+    import can raise: user code may also have used up memory or descriptors."""
+    module = sys.modules.get(name)
+    if module is None:
+        users = sys.path
+        if users != loading_path:
+            sys.path = PATH
+        try:
+            module = __import__(name)
+        finally:
+            sys.path = users
+    return module
+
 
 MAX_RESPONSE = int(env.get("RUNTIME_MAX_RESP_BODY_SIZE") or 6291456)
 
@@ -75,13 +100,16 @@ def no_json(value):
 
 
 try:
-    from _json import encode_basestring_ascii, make_encoder, make_scanner
+    from _json import encode_basestring_ascii as quoted, make_encoder, make_scanner
     scan = make_scanner(Ordinary)
-    encode = make_encoder(None, no_json, encode_basestring_ascii, None, ": ", ", ", False, False, True)
+    encode = make_encoder(None, no_json, quoted, None, ": ", ", ", False, False, True)
     if "".join(encode(scan('{"a": [1.5, null]}', 0)[0], 0)) != '{"a": [1.5, null]}':
         raise ImportError
 except (ImportError, TypeError):  # another Python, or a version to come
+    import json
     scan = encode = no_json
+    quoted = json.encoder.encode_basestring_ascii
+RECURSION = sys.getrecursionlimit()
 
 
 def loads(data):
@@ -93,17 +121,17 @@ def loads(data):
             return value
     except Exception:
         pass
-    import json
-    return json.loads(data)
+    return late("json").loads(data)
 
 
 def dumps(value):
     """json.dumps()."""
     try:
-        return "".join(encode(value, 0))
-    except Exception:  # also when there is a circle
-        import json
-        return json.dumps(value)
+        if sys.getrecursionlimit() <= RECURSION:  # what ends the way around a circle; without it that would end in a crash
+            return "".join(encode(value, 0))
+    except Exception:
+        pass
+    return late("json").dumps(value)
 
 
 # ---------------------------------------------------------------------------------------------------- answers
@@ -293,10 +321,11 @@ def fail(call, code, kind, body, said, event=False):
     if len(body) > MAX_RESPONSE and code != 4004 and not call.answered:
         too_large(call, len(body))
         return
-    meta = {"code": code, "type": kind[:LONGEST_TYPE]}
-    if event:
-        meta["event"] = True
-    settle(call, FAILURE, dumps(meta).encode(), body)
+    settle(call, FAILURE, failure_meta(code, kind, event), body)
+
+
+def failure_meta(code, kind, event=False):
+    return ('{"code":%d,"type":%s%s}' % (code, quoted(kind[:LONGEST_TYPE]), ',"event":true' if event else "")).encode()
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -321,7 +350,7 @@ def message_of(e):
         if isinstance(e, SyntaxError) and e.filename and e.lineno:
             return "%s (%s:%d)" % (e.msg, e.filename, e.lineno)
         return str(e)
-    except Exception:
+    except BaseException:
         return "an error that cannot be shown"
 
 
@@ -346,18 +375,19 @@ def frames(e):
 def describe(e):
     """An error for the log, as Python prints it, without the frames that are not the user's."""
     try:
-        import traceback
-        return shorten("".join(traceback.format_exception(type(e), e, user_part(e.__traceback__))).rstrip("\n"))
-    except Exception:
+        return shorten("".join(late("traceback").format_exception(type(e), e, user_part(e.__traceback__))).rstrip("\n"))
+    except BaseException:
         return "%s: %s" % (type(e).__name__, message_of(e))
 
 
 def error_body(prefix, message, kind, stack=None):
-    body = {"errorMessage": prefix + shorten(message), "errorType": kind}
-    if stack is not None:
-        body["stackTrace"] = stack
-    import json
-    return json.dumps(body, indent=4)
+    """What json.dumps() would make of it with four blanks of indentation. By hand: after an error an import may fail too."""
+    body = '{\n    "errorMessage": %s,\n    "errorType": %s' % (quoted(prefix + shorten(message)), quoted(kind))
+    if stack:
+        body += ',\n    "stackTrace": [\n        %s\n    ]' % ",\n        ".join(map(quoted, stack))
+    elif stack is not None:
+        body += ',\n    "stackTrace": []'
+    return body + "\n}"
 
 
 ENTRY = "function entry exception, error: "
@@ -395,7 +425,7 @@ def write_log(call, kind, data):
     with wire:  # whether the call is answered may not change meanwhile
         meta = b"{" + kind
         if call.late:
-            meta += b',"requestId":' + dumps(call.request_id).encode()
+            meta += b',"requestId":' + quoted(call.request_id).encode()
         if len(data) <= LOG_PIECE:
             send(LOG, call.id, meta + b"}", data)
             return
@@ -414,7 +444,8 @@ def flush_held(call):
 
 class Stream(io.TextIOBase):
     """Stands in for sys.stdout and sys.stderr: lines become Log frames of the call that writes them. The beginning of a
-    line waits for its end, for flush() or for the end of the call, because print() writes every argument by itself."""
+    line waits for its end, for flush() or for the end of the call, because print() writes every argument by itself; at the
+    end of print(…, end="") it writes nothing, which is the end of the wait too."""
 
     encoding, errors, newlines, line_buffering, mode = "utf-8", "backslashreplace", None, True, "w"
 
@@ -426,6 +457,9 @@ class Stream(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError("write() argument must be str, not " + type(text).__name__)
         size, name = len(text), self.stream
+        if not text:
+            self.flush()
+            return 0
         with wire:
             call = owner()
             if call.held is None:
@@ -520,6 +554,11 @@ def context_logger(call):
                 logging.Logger.setLevel(self, level)
                 LEVELS["level"] = self.level
                 self._cache.clear()
+
+            def getChild(self, suffix):
+                child = logger_class("%s.%s" % (self.name, suffix))
+                child.call, child.parent = self.call, self
+                return child
 
         log_handler, logger_class = Handler(), Logger
     logger = logger_class("FunctionLogger", LEVELS["level"])
@@ -629,7 +668,7 @@ module = None
 
 def module_name(folder, stem):
     """The name under which the handler's module can be imported again: with its packages if the folders are some."""
-    if folder and all(part.isidentifier() for part in FILE.split("/")):
+    if folder and all(part.isidentifier() for part in FILE.split("/")) and leads_here(FILE.partition("/")[0]):
         package = FILE.rpartition("/")[0].replace("/", ".")
         __import__(package)
         if folder in list(getattr(sys.modules[package], "__path__", ())):
@@ -637,9 +676,15 @@ def module_name(folder, stem):
     return stem if stem not in sys.modules else "function:" + stem
 
 
+def leads_here(package):
+    """Tells whether a package of this name is the user's folder, and none that is installed: that one would come first."""
+    where = sys.modules.get(package) or PathFinder.find_spec(package)
+    return os.path.join(CODE_ROOT, package) in list(getattr(where, "__path__", None) or getattr(where, "submodule_search_locations", None) or ())
+
+
 def load():
     """Imports the handler's module from exactly its file."""
-    global module, base
+    global module, base, loading_path
     path = "%s/%s.py" % (CODE_ROOT, FILE)
     if not os.path.isfile(path):
         raise FunctionError("FunctionLoadError", "not found module './%s.py'" % FILE)
@@ -648,11 +693,7 @@ def load():
     folder, _, stem = path[:-3].rpartition("/")
     if folder != CODE_ROOT:
         sys.path.insert(1, folder)
-    try:  # what importlib.util offers, without what else it imports
-        from _frozen_importlib import module_from_spec
-        from _frozen_importlib_external import spec_from_file_location
-    except ImportError:
-        from importlib.util import module_from_spec, spec_from_file_location
+    loading_path = list(sys.path)
     name = module_name(folder if folder != CODE_ROOT else "", stem)
     spec = spec_from_file_location(name, path)
     module = sys.modules[name] = module_from_spec(spec)
@@ -664,14 +705,19 @@ def load():
 
 
 def is_coroutine_function(f):
-    while not hasattr(f, "__code__"):
-        inner = getattr(f, "func", None) or getattr(f, "__func__", None) or getattr(type(f), "__call__", None)
-        if inner is None or inner is f or not callable(inner):
+    """Looks at types only: attributes may be anything's. A handler that turns out to be asynchronous later works too."""
+    while True:
+        kind = type(f)
+        if kind is type(is_coroutine_function):
+            return bool(f.__code__.co_flags & 0x180)  # CO_COROUTINE, CO_ITERABLE_COROUTINE
+        if kind is type(main.take):
+            f = f.__func__
+        elif (kind.__module__, kind.__name__) == ("functools", "partial"):
+            f = f.func
+        elif type(getattr(kind, "__call__", None)) is type(is_coroutine_function):
+            f = kind.__call__
+        else:
             return False
-        f = inner
-        if type(f).__name__ in ("wrapper_descriptor", "method-wrapper"):
-            return False
-    return bool(f.__code__.co_flags & 0x180)  # CO_COROUTINE, CO_ITERABLE_COROUTINE
 
 
 HOOKS = {INIT: ("initializer", "RUNTIME_INITIALIZER_HANDLER"), PRESTOP: ("prestop handler", "RUNTIME_PRESTOP_HANDLER")}
@@ -801,10 +847,9 @@ def dispatch(call):
             executor = Executor()
         executor.call, call.executor = call, executor
     if fresh:
-        import threading
         try:
-            threading.Thread(target=executor.serve, name="call", daemon=True).start()
-        except RuntimeError as e:  # no more threads
+            late("threading").Thread(target=executor.serve, name="call", daemon=True).start()
+        except Exception as e:  # no more threads
             call.executor = None
             raised(call, e)
             return
@@ -943,8 +988,22 @@ def serve():
             call = next_waiting(done)
         if queue:
             flush_queue()
-        if done.kind == INVOKE:
-            import threading  # now: the thread that imports it first is its main thread for ever
+        if done.kind == INVOKE and not prepared:
+            prepare()
+
+
+prepared = False
+
+
+def prepare():
+    """Imports what later calls may need. On the main thread: the one that imports threading first is its main thread for ever."""
+    global prepared
+    try:
+        for name in ("threading", "json", "traceback"):
+            late(name)
+        prepared = True
+    except Exception:  # after the next call again
+        pass
 
 
 def spread():
@@ -1051,6 +1110,7 @@ def serve_loop(batch):
         ring(0.0)
     loop = main.loop
     loop.add_reader(EVENTS, readable)
+    os.set_blocking(EVENTS, True)  # not every loop leaves it so, and half a frame is read to its end
     loop.call_soon(take_calls, batch)
     while True:
         loop.run_forever()  # user code may stop it
@@ -1078,7 +1138,7 @@ def give_hints():
                 if not call.answered:
                     flush_held(call)
                     if hint:
-                        send(LOG, call.id, dumps({"hint": hint}).encode(), b"")
+                        send(LOG, call.id, ('{"hint":%s}' % quoted(hint)).encode(), b"")
     return soonest
 
 
@@ -1219,6 +1279,8 @@ def start():
         asynchronous = is_coroutine_function(getattr(module, SYMBOL))
         if asynchronous:
             main.loop = event_loop()
+        if sys.path != loading_path:  # also what these import would be found elsewhere later
+            prepare()
     except BaseException as e:
         kind = e.kind if isinstance(e, FunctionError) else type(e).__name__
         said = ENTRY + str(e) if isinstance(e, FunctionError) else describe(e)
@@ -1226,10 +1288,10 @@ def start():
         with wire:
             flush_held(nobody)
             body = error_body(ENTRY, message_of(e), kind).encode()
-            meta = {"code": 4001, "type": kind[:LONGEST_TYPE]}
+            code = 4001
             if len(body) > MAX_RESPONSE:
-                meta["code"], body = 4004, (TOO_LARGE % (len(body), MAX_RESPONSE)).encode()
-            send(FAILURE, 0, dumps(meta).encode(), body)
+                code, body = 4004, (TOO_LARGE % (len(body), MAX_RESPONSE)).encode()
+            send(FAILURE, 0, failure_meta(code, kind), body)
     else:
         with wire:
             flush_held(nobody)

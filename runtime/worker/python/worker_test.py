@@ -205,6 +205,26 @@ class JSON(unittest.TestCase):
                       Number.ONE, {Number.ONE: Number.ONE}, collections.OrderedDict(b=1, a=2), circle, object, {1}, [b"x"], 10 ** 400, collections.namedtuple("P", "x")(1)):
             self.same(worker.dumps, json.dumps, value)
 
+    def test_circle_without_a_limit(self):
+        circle = []
+        circle.append(circle)
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(10 ** 7)
+        try:
+            with self.assertRaisesRegex(ValueError, "Circular reference detected"):
+                worker.dumps(circle)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def test_error_body(self):
+        for stack in (None, [], ['a "quoted" frame'], ["two", "frames \u00fc\n\ud800"]):
+            body = {"errorMessage": "\u00fcber \"alles\"\n", "errorType": "T\u00e4"}
+            if stack is not None:
+                body["stackTrace"] = stack
+            self.assertEqual(worker.error_body("\u00fcber ", '"alles"\n', "T\u00e4", stack), json.dumps(body, indent=4))
+        self.assertEqual(json.loads(worker.failure_meta(4002, 'T"', True)), {"code": 4002, "type": 'T"', "event": True})
+        self.assertEqual(json.loads(worker.failure_meta(4001, "T")), {"code": 4001, "type": "T"})
+
     def test_users_own_default(self):
         """Functions teach json about other types this way."""
         with unittest.mock.patch.object(json.JSONEncoder, "default", lambda self, o: sorted(o)):
@@ -618,7 +638,12 @@ class Functions(unittest.TestCase):
 
         for f in (asynchronous, functools.partial(asynchronous, 1), functools.partial(functools.partial(asynchronous)), Both(), Both().method):
             self.assertTrue(worker.is_coroutine_function(f), f)
-        for f in (plain, functools.partial(plain), Plain(), dict, len, "".join, Both, print):
+        class Wrapper:  # as decorators are written
+            def __init__(self, func): self.func = func
+            def __call__(self, e, c): pass
+            def __getattr__(self, name): return getattr(self.func, name)
+
+        for f in (plain, functools.partial(plain), Plain(), dict, len, "".join, Both, print, Wrapper(asynchronous), unittest.mock.MagicMock()):
             self.assertFalse(worker.is_coroutine_function(f), f)
 
     def test_event_loop(self):
@@ -635,9 +660,14 @@ class Functions(unittest.TestCase):
             os.mkdir(root + "/gantry_src")
             sys.path.insert(0, root)
             self.addCleanup(sys.path.remove, root)
+            os.makedirs(root + "/email/send")
+            patch = unittest.mock.patch.object(worker, "CODE_ROOT", root)
+            patch.start()
+            self.addCleanup(patch.stop)
             for file, folder, name in (
                 ("gantry_index", "", "gantry_index"), ("json", "", "function:json"), ("gantry_src/index", root + "/gantry_src", "gantry_src.index"),
                 ("gantry_src/my.mod", root + "/gantry_src", "my.mod"), ("gantry-src/index", root + "/gantry-src", "index"), ("json/index", root + "/json", "index"),
+                ("email/index", root + "/email", "index"), ("email/send/index", root + "/email/send", "index"),
             ):
                 worker.FILE = file
                 self.assertEqual(worker.module_name(folder, file.rpartition("/")[2]), name)
