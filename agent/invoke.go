@@ -57,7 +57,7 @@ const maxHandovers = 3
 
 // Invoke runs one call on the caller's goroutine, from admission to its summary. ctx must not end when a client leaves.
 func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte) Result {
-	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, a.cfg.Runtime.Concurrency*a.cfg.Workers > 1, inv.Tail)
+	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, a.cfg.Runtime.Several, inv.Tail)
 	l := &Lease{agent: a, inv: inv}
 	var r Result
 	if a.cfg.Complete != nil {

@@ -176,7 +176,7 @@ func (a *Agent) load(w *runtime.Worker) error {
 	w.LoadLog.Platform(began, fmt.Appendf(nil, "Start load request '%s', version: %s", w.LoadLog.ID(), a.cfg.Runtime.Function.Version))
 	err := w.WaitLoaded(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = startTimeout(a.cfg.LoadTimeout, a.cfg.Runtime.Language.Silent)
+		err = startTimeout(a.cfg.LoadTimeout, w.Silent())
 	}
 	a.phaseEnded(w, w.LoadLog, "load", began, err)
 	return err

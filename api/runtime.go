@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/runtime"
+	"io"
 	"net"
 	"syscall"
 
@@ -39,6 +40,7 @@ func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
 	s := newServer("runtime", ln, cfg.MaxResponse, cfg.Log, r.refuse, checkOrigin(r.refuse, r.route))
 	s.http.ReadTimeout = 0 // who asks for events waits between two requests for as long as a call takes
 	s.http.IdleTimeout = 0
+	s.http.StreamRequestBody = true // who sends too much must be known by its path, and answered before the last byte
 	return s, nil
 }
 
@@ -52,9 +54,9 @@ func (r *runtimeAPI) route(ctx *fasthttp.RequestCtx) {
 	case string(path) == routeNext:
 		r.method(ctx, ctx.IsGet(), fasthttp.MethodGet, func() error { return r.next(ctx) })
 	case isResponse:
-		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.API.Respond(string(response), bytes.Clone(ctx.Request.Body())) })
+		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.answer(ctx, string(response), r.API.Respond) })
 	case isFailure:
-		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.API.Fail(string(failure), bytes.Clone(ctx.Request.Body())) })
+		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.answer(ctx, string(failure), r.API.Fail) })
 	default:
 		r.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the runtime API has GET %s, POST %sID and POST %sID", path, routeNext, routeResponse, routeError)})
 	}
@@ -68,6 +70,25 @@ func (r *runtimeAPI) method(ctx *fasthttp.RequestCtx, allowed bool, method strin
 	if err := do(); err != nil {
 		r.refuse(ctx, fault.From(err))
 	}
+}
+
+// answer hands the body on. One over the limit ends its call at once.
+func (r *runtimeAPI) answer(ctx *fasthttp.RequestCtx, id string, take func(id string, body []byte) error) error {
+	size := ctx.Request.Header.ContentLength() // negative if it is not told
+	if size > r.MaxResponse {
+		return r.API.TooLarge(id, size)
+	}
+	body := bytes.NewBuffer(make([]byte, 0, max(size, 0)+bytes.MinRead))
+	if stream := ctx.RequestBodyStream(); stream != nil {
+		if _, err := body.ReadFrom(io.LimitReader(stream, int64(r.MaxResponse)+1)); err != nil || size > body.Len() {
+			ctx.SetConnectionClose()
+			return invalid("the answer did not arrive whole")
+		}
+	}
+	if body.Len() > r.MaxResponse {
+		return r.API.TooLarge(id, size)
+	}
+	return take(id, body.Bytes())
 }
 
 // next answers when there is an event, however long that takes.
@@ -106,17 +127,18 @@ func connected(conn net.Conn) bool {
 	return err == nil && open
 }
 
-// refuse answers a request that was refused. An answer that was too large to be read ends its call all the same.
+// refuse answers a request that was refused, and reads what is left of it: else the client would not see why.
 func (r *runtimeAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
-	if f.Kind == fault.TooLarge {
-		for _, prefix := range []string{routeResponse, routeError} {
-			if id, ok := bytes.CutPrefix(ctx.Path(), []byte(prefix)); ok && f.Code == fault.CodeRequestSize {
-				f = fault.From(r.API.TooLarge(string(id), ctx.Request.Header.ContentLength()))
-			}
-		}
-	}
 	r.Log.Debug("runtime API request refused", zap.ByteString("path", ctx.Path()), zap.String("type", f.Type), zap.String("message", f.Message))
 	ctx.Response.SetStatusCode(functionStatus[f.Kind])
 	ctx.Response.Header.SetContentType(contentJSON)
 	ctx.Response.SetBodyRaw(f.Text(true))
+	stream := ctx.RequestBodyStream()
+	if stream == nil || ctx.Response.ConnectionClose() {
+		return
+	}
+	if n, err := io.Copy(io.Discard, io.LimitReader(stream, int64(r.MaxResponse))); err != nil || n == int64(r.MaxResponse) {
+		ctx.SetConnectionClose()
+		discard(ctx.Conn())
+	}
 }

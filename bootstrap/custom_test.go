@@ -38,6 +38,13 @@ while True:
     if do == 'wrong': say('response', '00000000-0000-0000-0000-000000000000', 'x'); say('response', id, 'right'); continue
     if do == 'large': say('response', id, 'x' * 6291457); continue
     if do == 'huge': say('response', id, 'x' * 30000000); continue
+    if do == 'large, chunked': say('response', id, iter([b'x' * 100000] * 63)); continue
+    if do == 'cut':
+        s = socket.create_connection(tuple(addr.split(':')))
+        s.sendall(b'POST ' + path.encode() + b'response/' + id.encode() + b' HTTP/1.1\r\nHost: ' + addr.encode() + b'\r\nContent-Length: 100\r\n\r\nabc')
+        s.shutdown(socket.SHUT_WR)
+        print('cut', s.recv(1000)[9:12].decode())
+        say('response', id, 'whole'); continue
     if do == 'chunked': ask('POST', path + 'response/' + id, iter([b'a', b'b'])); continue
     if do == 'bytes': say('response', id, bytes(range(256))); continue
     if do == 'text': say('error', id, 'plain text'); continue
@@ -77,6 +84,8 @@ func TestCustomAnswers(t *testing.T) {
 		{"chunked", "ab", "", 200, "0"},
 		{"text", "plain text", "error 200", 500, "4002"},
 		{"large", "response body size 6291457 exceeds the limit of 6291456", "response 413", 500, "4004"},
+		{"large, chunked", "response body size unknown exceeds the limit of 6291456", "response 413", 500, "4004"},
+		{"cut", "whole", "cut 400", 200, "0"},
 		{"huge", "response body size 30000000 exceeds the limit of 6291456", "", 500, "4004"},
 		{"methods", `{"event": {"do": "methods"}}`, "GET 405\nPOST 405\nGET 404\nPUT 405\nGET 400\nhost 403 origin 403\n", 200, "0"},
 		{"leave", `{"event": {"do": "leave"}}`, "", 200, "0"},

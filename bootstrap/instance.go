@@ -89,7 +89,7 @@ func (in *instance) agentConfig() *agent.Config {
 	return &agent.Config{
 		Runtime: &runtime.Config{
 			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
-			Concurrency: c.concurrency, UID: c.uid, GID: c.gid,
+			Concurrency: c.concurrency, Several: c.concurrency*c.workers > 1, UID: c.uid, GID: c.gid,
 			Supervisor: in.supervisor, Cgroups: cgroups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets),
 			Stray: in.metrics.Stray.Inc, ListenRuntime: in.listenRuntime,
 		},

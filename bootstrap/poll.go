@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"gantry/agent"
+	"gantry/fault"
 	"gantry/runtime/poll"
 	"sync"
 	"time"
@@ -101,13 +102,14 @@ func (p *pollers) run() {
 	}
 	for p.asking.Err() == nil {
 		event, err := client.Next(p.asking)
-		if err != nil {
-			if p.asking.Err() == nil {
-				p.log.Warn("no event from the runtime API", zap.Error(err))
-			}
-			continue
+		var tooLarge *poll.TooLargeError
+		switch {
+		case err == nil:
+			p.answer(client, event)
+		case errors.As(err, &tooLarge):
+			f := &fault.Error{Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeRequestSize, Message: err.Error()}
+			p.post(client.Fail, tooLarge.RequestID, f.Text(false))
 		}
-		p.answer(client, event)
 	}
 }
 
@@ -128,8 +130,12 @@ func (p *pollers) answer(client *poll.Client, event *poll.Event) {
 	if r.Fault != nil {
 		post, body = client.Fail, r.Fault.Text(false)
 	}
-	if err := post(p.posting, event.RequestID, body); err != nil {
-		p.log.Warn("an answer is lost: the runtime API has not taken it", zap.String("request_id", inv.RequestID), zap.Error(err))
+	p.post(post, event.RequestID, body)
+}
+
+func (p *pollers) post(post func(ctx context.Context, requestID string, body []byte) error, requestID string, body []byte) {
+	if err := post(p.posting, requestID, body); err != nil {
+		p.log.Warn("an answer is lost: the runtime API has not taken it", zap.String("request_id", requestID), zap.Error(err))
 	}
 }
 

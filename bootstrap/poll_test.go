@@ -215,6 +215,11 @@ func TestPoll(t *testing.T) {
 	require.Equal(t, "/v1/runtime/invocation/error/not a UUID", p.path)
 	require.Contains(t, p.body, `"errorMessage": "function invocation exception, error: no luck"`)
 
+	api.send(api.event("large", strings.Repeat(" ", 6<<20)+"1"))
+	p = api.post()
+	require.Equal(t, "/v1/runtime/invocation/error/large", p.path)
+	require.Contains(t, p.body, "is larger than 6291456 bytes")
+
 	api.send(api.event(id, `{"n":2,"ms":500}`)) // under way when the stop comes
 	r.stdout.waitFor(t, "Start invoke request '"+id+"'")
 	r.signal(syscall.SIGTERM)

@@ -46,5 +46,7 @@ func TestRuntimeDoc(t *testing.T) {
 		t.Parallel()
 		r := custom(t, block("sh"), "RUNTIME_TIMEOUT=20")
 		require.JSONEq(t, `{"event":{"name":"page"}}`, r.invoke(`{"name":"page"}`).body)
+		large := `{"name":"` + strings.Repeat("x", 3<<20) + `"}`
+		require.Equal(t, `{"event":`+large+"}", r.invoke(large).body)
 	})
 }

@@ -52,7 +52,7 @@ func (l *lines) String() string {
 
 type option func(*Config)
 
-func withConcurrency(n int) option { return func(c *Config) { c.Concurrency = n } }
+func withConcurrency(n int) option { return func(c *Config) { c.Concurrency, c.Several = n, n > 1 } }
 
 func withEnv(env ...string) option { return func(c *Config) { c.Env = append(c.Env, env...) } }
 
@@ -139,7 +139,7 @@ func (f *fixture) invocation() *fncontext.Invocation {
 }
 
 func (f *fixture) call(inv *fncontext.Invocation, event string) (Result, error) {
-	log := logger.NewRequest(f.sink, inv.RequestID, f.cfg.Concurrency > 1, true)
+	log := logger.NewRequest(f.sink, inv.RequestID, f.cfg.Several, true)
 	r, err := f.Invoke(context.Background(), inv, []byte(event), log)
 	log.Flush(time.Now())
 	return r, err

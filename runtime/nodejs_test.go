@@ -482,6 +482,7 @@ func TestNodePreStop(t *testing.T) {
 		"callback(Error)": {"exports.stop = (c, cb) => cb(new RangeError('no db'))", "no db", "RangeError"},
 		"throw":           {"exports.stop = (c) => { throw new TypeError('oops') }", "oops", "TypeError"},
 		"rejection":       {"exports.stop = async (c) => { throw new TypeError('oops') }", "oops", "TypeError"},
+		"parameters":      {"exports.stop = (a, b, c) => {}", "prestop handler expect to have 1 or 2 parameters, but received 3", "FunctionConfigError"},
 		"missing":         {"", "prestop handler 'stop' not found in module './index.js'", "FunctionConfigError"},
 	}
 	for version, node := range nodes(t) {

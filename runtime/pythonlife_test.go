@@ -379,6 +379,41 @@ func TestPythonPreStopTimeout(t *testing.T) {
 	require.Contains(t, e.Hint, "shortly before the deadline the pre-stop hook was at ./index.py:4, in stop: ")
 }
 
+// TestPythonPreStopAlone: the hook has its time too when nobody waits for the worker's end.
+func TestPythonPreStopAlone(t *testing.T) {
+	t.Parallel()
+	f := startPython(t, map[string]string{"index.py": "import time\ndef handler(e, c): pass\ndef stop(c):\n  time.sleep(3)\n  print('hook ended')\n"}, withPreStop("index.stop")).ready()
+	_, err := f.invoke("{}")
+	require.NoError(t, err)
+	f.Retire()
+	f.logHas("hook ended")
+	<-f.Gone()
+}
+
+// TestPythonLateOutput: what comes behind the answer names its call where several run at once, be it in other workers.
+func TestPythonLateOutput(t *testing.T) {
+	t.Parallel()
+	source := `import contextvars, threading
+go = threading.Event()
+def late():
+    go.wait()
+    print('late')
+def handler(e, c):
+    if e == 'go': go.set(); return
+    threading.Thread(target=contextvars.copy_context().run, args=(late,)).start()
+`
+	for _, several := range []bool{false, true} {
+		f := startPython(t, map[string]string{"index.py": source}, func(c *Config) { c.Several = several }).ready()
+		inv := f.invocation()
+		_, err := f.call(inv, "{}")
+		require.NoError(t, err)
+		_, err = f.invoke(`"go"`)
+		require.NoError(t, err)
+		f.logHas("late\n")
+		require.Equal(t, several, strings.Contains(f.out.String(), inv.RequestID+" late\n"), f.out)
+	}
+}
+
 // TestPythonEnd: the hook, then the user's own handler of TERM, then the interpreter's end, with a thread that goes on writing.
 func TestPythonEnd(t *testing.T) {
 	t.Parallel()

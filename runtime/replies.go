@@ -192,7 +192,7 @@ func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 		if f.late != nil {
 			f.late.Flush(time.Now())
 		}
-		f.late = logger.NewRequest(f.worker.cfg.Sink, meta.RequestID, f.worker.cfg.Concurrency > 1, false)
+		f.late = logger.NewRequest(f.worker.cfg.Sink, meta.RequestID, f.worker.cfg.Several, false)
 	}
 	return f.late
 }

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -95,6 +96,9 @@ func (l *rpcLink) dial() (*rpc.Client, error) {
 		client, err := l.connect()
 		if err == nil {
 			return client, nil
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			l.worker.stumbled(err)
 		}
 		select {
 		case <-time.After(pause):

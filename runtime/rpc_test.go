@@ -251,6 +251,12 @@ func TestSDKStart(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "x", string(r.Body))
 	})
+	t.Run("talks", func(t *testing.T) { // all of which belongs to the load
+		t.Parallel()
+		f := startSDK(t, withEnv("SDK_START=talk")).ready()
+		lines, _, _ := f.sink.Counts()
+		require.EqualValues(t, 2001, lines)
+	})
 	t.Run("exit", func(t *testing.T) {
 		t.Parallel()
 		e := startSDK(t, withEnv("SDK_START=exit")).loadError()
@@ -265,6 +271,9 @@ func TestSDKStart(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			require.ErrorIs(t, f.WaitLoaded(ctx), context.DeadlineExceeded)
+			require.Contains(t, f.Silent(), map[string]string{
+				"never": "neither called golang.Start nor listened", "garbage": "is no function of the platform's Go SDK: it answered CONNECT with \"HTTP/1.0 404",
+			}[how])
 		})
 	}
 }

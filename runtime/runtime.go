@@ -57,6 +57,8 @@ type Config struct {
 	Credentials fncontext.Credentials
 	// Concurrency is how many calls may run at once.
 	Concurrency int
+	// Several says that calls run at once, in this worker or beside it: plain output names its call then.
+	Several bool
 	// UID and GID are the worker's identity, -1 for the agent's.
 	UID, GID int
 

@@ -46,6 +46,8 @@ type Worker struct {
 	untrusted error
 	canceled  bool // killed by Cancel
 	stopping  bool // Stop was called
+	// obstacle is what stood in the way of the load when it was tried last.
+	obstacle error
 	// hailed is set once the worker has said Hello, or done what stands for it; oneAtATime and preStop are what it said.
 	hailed, oneAtATime, preStop bool
 
@@ -169,6 +171,23 @@ func (w *Worker) hail(h *helloMeta) {
 		w.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
 			zap.String("program", w.cfg.Program), zap.String("version", h.RuntimeVersion))
 	}
+}
+
+// stumbled takes note of what stands in the way of the load.
+func (w *Worker) stumbled(err error) {
+	w.mu.Lock()
+	w.obstacle = err
+	w.mu.Unlock()
+}
+
+// Silent says what a worker that is not loaded in time may have done instead.
+func (w *Worker) Silent() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.obstacle != nil {
+		return w.obstacle.Error()
+	}
+	return w.cfg.Language.Silent
 }
 
 // said reports whether hail was called.
@@ -316,7 +335,11 @@ func (w *Worker) Death() *fault.Error {
 	return w.death
 }
 
+// loadEnded notes the end of the load, once. What a program has printed until then belongs to it.
 func (w *Worker) loadEnded(err error) {
+	if err == nil && w.cfg.Language.Program == "" {
+		w.output.settle()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
@@ -384,7 +407,7 @@ func (w *Worker) Release() {
 	last := w.state == Retiring && w.busy == 0
 	w.mu.Unlock()
 	if last {
-		go w.Stop(time.Now().Add(stopGrace))
+		go w.Stop(time.Now().Add(w.grace()))
 	}
 }
 
@@ -401,8 +424,16 @@ func (w *Worker) Retire() {
 	idle := w.setState(Retiring) && w.busy == 0
 	w.mu.Unlock()
 	if starting || idle {
-		go w.Stop(time.Now().Add(stopGrace))
+		go w.Stop(time.Now().Add(w.grace()))
 	}
+}
+
+// grace is how long the worker may take to end when nobody waits for it: the pre-stop hook has its time, and what follows.
+func (w *Worker) grace() time.Duration {
+	if w.cfg.Function.PreStop == "" {
+		return stopGrace
+	}
+	return stopGrace + w.cfg.Function.PreStopTimeout*afterHook/(afterHook-1)
 }
 
 // Cancel kills the worker, without waiting for its end. Each of its calls that has no answer by then is answered with
@@ -450,11 +481,14 @@ func (w *Worker) Stop(deadline time.Time) {
 	<-w.gone
 }
 
+// afterHook is the share of the time until the deadline that a pre-stop hook leaves for what follows: one part of so many.
+const afterHook = 8
+
 // runPreStop runs the hook within its own limit, and leaves the worker time to end before the deadline.
 func (w *Worker) runPreStop(deadline time.Time) {
 	fn := w.cfg.Function
 	end := time.Now().Add(fn.PreStopTimeout)
-	if latest := deadline.Add(-time.Until(deadline) / 8); latest.Before(end) {
+	if latest := deadline.Add(-time.Until(deadline) / afterHook); latest.Before(end) {
 		end = latest
 	}
 	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: fn, Credentials: w.cfg.Credentials, Deadline: end}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// MaxEvent is the longest event that is taken, in bytes: the platform's limit of 6 MiB and some slack.
-const MaxEvent = 6<<20 + 64<<10
+// MaxEvent is the longest event that is taken, in bytes: the platform's limit.
+const MaxEvent = 6 << 20
 
 // HandoverGrace is how long Next waits for an event that may be on its way when its ctx ends.
 const HandoverGrace = 250 * time.Millisecond
@@ -33,6 +33,8 @@ const (
 	heldFrom = maxBackoff
 	// overloadTries is how often an answer is posted anew that was refused with 429 or 5xx.
 	overloadTries = 5
+	// strangeFrom is how many questions in a row must be refused to look like a wrong address.
+	strangeFrom = 100
 
 	maxHeader  = 256 << 10
 	maxIgnored = 64 << 10 // bytes of a body that is of no use but for keeping the connection
@@ -77,6 +79,8 @@ type Client struct {
 	addr   string
 	conn   *connection
 	outage bool
+	// refusals counts the questions in a row that were answered with something else than an event or nothing.
+	refusals int
 	// backoff is the pause after the next failure.
 	backoff time.Duration
 	head    []byte // reused for what is written
@@ -111,8 +115,8 @@ func (c *Client) Next(ctx context.Context) (*Event, error) {
 		resp, err := c.exchange(ctx, http.MethodGet, c.head, nil)
 		pause := emptyPause
 		if err == nil {
-			c.worked()
 			id := resp.header.Get("X-Cff-Request-Id")
+			c.asked(resp.status)
 			switch {
 			case resp.status == http.StatusOK && id != "" && resp.cut:
 				return nil, &TooLargeError{RequestID: id}
@@ -187,6 +191,19 @@ func (c *Client) worked() {
 	}
 }
 
+// asked takes note of the answer to a question for an event. A refusal may say that there is none; many in a row are an outage.
+func (c *Client) asked(status int) {
+	c.refusals++
+	if status < 300 {
+		c.refusals = 0
+	}
+	if c.refusals < strangeFrom {
+		c.worked()
+		return
+	}
+	c.broke(fmt.Errorf("the runtime API at %s answers %d %s to every question for an event: is it one?", c.addr, status, http.StatusText(status)))
+}
+
 // failed takes note of a broken connection and returns how long to wait before the next try.
 func (c *Client) failed(ctx context.Context, err error) time.Duration {
 	if errors.Is(err, errStale) || ctx.Err() != nil {
@@ -194,13 +211,19 @@ func (c *Client) failed(ctx context.Context, err error) time.Duration {
 	}
 	pause := c.backoff
 	c.backoff = min(2*c.backoff, maxBackoff)
-	if !c.outage {
-		c.outage = true
-		if c.Remark != nil {
-			c.Remark(fmt.Errorf("the runtime API at %s cannot be used: %w", c.addr, err))
-		}
-	}
+	c.broke(fmt.Errorf("the runtime API at %s cannot be used: %w", c.addr, err))
 	return pause
+}
+
+// broke begins an outage, unless there is one.
+func (c *Client) broke(err error) {
+	if c.outage {
+		return
+	}
+	c.outage = true
+	if c.Remark != nil {
+		c.Remark(err)
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -199,6 +199,8 @@ func main() {
 		time.Sleep(time.Hour)
 	case "exit":
 		return
+	case "talk":
+		fmt.Print(strings.Repeat("loading\n", 2000))
 	case "slow":
 		time.Sleep(300 * time.Millisecond)
 	case "garbage":

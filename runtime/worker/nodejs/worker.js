@@ -596,6 +596,9 @@ function preStop(id, meta) {
     try {
       const symbol = (env.RUNTIME_PRESTOP_HANDLER || '.').split('.')[1];
       const hook = findHook('prestop handler', symbol);
+      if (hook.length > 2) {
+        throw new FunctionError('FunctionConfigError', 'prestop handler expect to have 1 or 2 parameters, but received ' + hook.length);
+      }
       const returned = callHook(call, 4001, PRESTOPPING, symbol, meta);
       if (returned instanceof Promise || call.answered) return;
       if (hook.length < 2) answer(call, undefined);
