@@ -184,16 +184,14 @@ func (a *RuntimeAPI) TooLarge(requestID string, size int) error {
 func (a *RuntimeAPI) settle(requestID string, r reply) error {
 	a.readOutput()
 	a.given.Lock()
+	defer a.given.Unlock()
 	id, taken := a.taken[requestID]
 	delete(a.taken, requestID)
 	over := a.over.has(requestID)
-	if taken {
-		a.over.add(requestID)
-	}
-	a.given.Unlock()
 	switch {
 	case taken:
-		a.answer(id, r)
+		a.over.add(requestID)
+		a.answer(id, r) // before the lock is let go: fail must not find the call neither taken nor answered
 		return nil
 	case over:
 		return &fault.Error{Kind: fault.Conflict, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("request %.100q is answered already, or its deadline has passed", requestID)}
