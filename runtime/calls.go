@@ -208,8 +208,8 @@ func (s *calls) only() *logger.Request {
 	return nil
 }
 
-// readOutput reads what the worker has printed so far, before the answer to the call it belongs to: the only one there is. With
-// several nobody could tell whose it is.
+// readOutput reads what the worker and its children have written to the pipes so far, before the answer to the call it belongs
+// to: the only one there is. With several nobody could tell whose it is.
 func (s *calls) readOutput() {
 	if s.only() != nil {
 		s.worker.output.settle()

@@ -130,9 +130,7 @@ func (f *frames) reply(fr frame.Frame) error {
 		}
 		return nil
 	}
-	if f.worker.cfg.Language.Program == "" { // its output comes by the pipes
-		f.readOutput()
-	}
+	f.readOutput()
 	f.answer(fr.ID, r)
 	return nil
 }
