@@ -75,9 +75,27 @@ func (r *recorder) String() string {
 	return r.buf.String()
 }
 
+// size is how much was written so far, from returns what was written after so much.
+func (r *recorder) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.Len()
+}
+
+func (r *recorder) from(size int) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(r.buf.Bytes()[size:])
+}
+
 func (r *recorder) waitFor(t *testing.T, text string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(r.String(), text) }, patience, 5*time.Millisecond, "output lacks %q", text)
+	looked := 0 // who looks at megabytes again and again keeps the agent from writing
+	require.Eventually(t, func() bool {
+		text, next := text, r.from(looked)
+		looked += max(0, len(next)-len(text))
+		return strings.Contains(next, text)
+	}, patience, 5*time.Millisecond, "output lacks %q", text)
 }
 
 // writeFiles puts a function's files into a new folder.
