@@ -93,6 +93,9 @@ func (r *runtimeAPI) answer(ctx *fasthttp.RequestCtx, id string, take func(id st
 
 // next answers when there is an event, however long that takes.
 func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) error {
+	if !r.drained(ctx) { // a question with a body is a strange one, but what follows it must be found
+		return invalid("a question for an event has no body")
+	}
 	conn := ctx.Conn()
 	event, err := r.API.Next(func() bool { return connected(conn) })
 	if err != nil {
@@ -133,12 +136,18 @@ func (r *runtimeAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
 	ctx.Response.SetStatusCode(functionStatus[f.Kind])
 	ctx.Response.Header.SetContentType(contentJSON)
 	ctx.Response.SetBodyRaw(f.Text(true))
-	stream := ctx.RequestBodyStream()
-	if stream == nil || ctx.Response.ConnectionClose() {
-		return
-	}
-	if n, err := io.Copy(io.Discard, io.LimitReader(stream, int64(r.MaxResponse))); err != nil || n == int64(r.MaxResponse) {
+	if !r.drained(ctx) {
 		ctx.SetConnectionClose()
 		discard(ctx.Conn())
 	}
+}
+
+// drained reads what is left of the request; false if that is not over.
+func (r *runtimeAPI) drained(ctx *fasthttp.RequestCtx) bool {
+	stream := ctx.RequestBodyStream()
+	if stream == nil {
+		return true
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(stream, int64(r.MaxResponse)))
+	return err == nil && n < int64(r.MaxResponse)
 }

@@ -45,6 +45,13 @@ while True:
         s.shutdown(socket.SHUT_WR)
         print('cut', s.recv(1000)[9:12].decode())
         say('response', id, 'whole'); continue
+    if do == 'question': # with a body
+        say('response', id, 'fine')
+        c = http.client.HTTPConnection(addr)
+        c.request('GET', path + 'request', iter([b'{}']))
+        r = c.getresponse(); r.read()
+        c.request('POST', path + 'response/' + r.getheader('X-Cff-Request-Id'), 'by the same connection')
+        print('same', c.getresponse().status); continue
     if do == 'chunked': ask('POST', path + 'response/' + id, iter([b'a', b'b'])); continue
     if do == 'bytes': say('response', id, bytes(range(256))); continue
     if do == 'text': say('error', id, 'plain text'); continue
@@ -86,6 +93,8 @@ func TestCustomAnswers(t *testing.T) {
 		{"large", "response body size 6291457 exceeds the limit of 6291456", "response 413", 500, "4004"},
 		{"large, chunked", "response body size unknown exceeds the limit of 6291456", "response 413", 500, "4004"},
 		{"cut", "whole", "cut 400", 200, "0"},
+		{"question", "fine", "", 200, "0"},
+		{"", "by the same connection", "same 200", 200, "0"},
 		{"huge", "response body size 30000000 exceeds the limit of 6291456", "", 500, "4004"},
 		{"methods", `{"event": {"do": "methods"}}`, "GET 405\nPOST 405\nGET 404\nPUT 405\nGET 400\nhost 403 origin 403\n", 200, "0"},
 		{"leave", `{"event": {"do": "leave"}}`, "", 200, "0"},

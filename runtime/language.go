@@ -34,8 +34,7 @@ type Language struct {
 	// Program is the interpreter. It is looked up in PATH, then below Platform, a pattern of the platform's own interpreter
 	// paths (page functiongraph_01_1442). Empty when the worker is a program in the code folder.
 	Program, Platform string
-	// Source is the worker, handed to the interpreter as a script in memory, after Arguments. Its own argument is how many calls
-	// may run at once.
+	// Source is the worker, handed to the interpreter as a script in memory, after Arguments.
 	Source    []byte
 	Arguments []string
 	// MinVersion is the oldest version that can run Source.
@@ -146,7 +145,7 @@ func (l *Language) OwnProgram(codeRoot, handler string) (string, error) {
 }
 
 // complete adds to a command what the language needs.
-func (l *Language) complete(cmd *process.Command, concurrency int) error {
+func (l *Language) complete(cmd *process.Command) error {
 	if l.Program == "" {
 		return asScript(cmd)
 	}
@@ -154,7 +153,7 @@ func (l *Language) complete(cmd *process.Command, concurrency int) error {
 	if err != nil {
 		return err
 	}
-	cmd.Args = append(append(cmd.Args, l.Arguments...), fmt.Sprintf("/proc/self/fd/%d", 3+len(cmd.Files)), strconv.Itoa(concurrency))
+	cmd.Args = append(append(cmd.Args, l.Arguments...), fmt.Sprintf("/proc/self/fd/%d", 3+len(cmd.Files)))
 	cmd.Files = append(cmd.Files, source)
 	return nil
 }

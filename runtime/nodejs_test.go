@@ -342,7 +342,7 @@ exports.handler = async (e, c) => {
 }`
 	for version, node := range nodes(t) {
 		t.Run(version, func(t *testing.T) {
-			f := startWorker(t, map[string]string{"index.js": source}, withNode(node), func(c *Config) { c.Concurrency = 200 }).ready()
+			f := startWorker(t, map[string]string{"index.js": source}, withNode(node), withConcurrency(200)).ready()
 			if version == "10" { // no AsyncLocalStorage
 				require.Equal(t, 1, f.concurrency())
 				return
@@ -421,7 +421,7 @@ func TestNodeDeath(t *testing.T) {
 	for how, c := range cases {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			f := startWorker(t, map[string]string{"index.js": source}, func(c *Config) { c.Concurrency = 64 }).ready()
+			f := startWorker(t, map[string]string{"index.js": source}, withConcurrency(64)).ready()
 			f.dies(64, how, c.message, c.stderr)
 		})
 	}
@@ -443,14 +443,6 @@ exports.handler = async (e, c) => [JSON.stringify(process.env), JSON.stringify(p
   fs.readFileSync('/proc/self/environ', 'utf8'), fs.readFileSync('/proc/self/cmdline', 'utf8')].join(' ')`
 	f := startWorker(t, map[string]string{"index.js": source}).ready()
 	f.secretsStay()
-}
-
-// TestNodeArguments: what the agent tells the worker is not the function's.
-func TestNodeArguments(t *testing.T) {
-	f := startWorker(t, map[string]string{"index.js": "exports.handler = async (e, c) => [process.argv.length, process.execArgv.length]"}).ready()
-	r, err := f.invoke("{}")
-	require.NoError(t, err)
-	require.JSONEq(t, "[2,0]", string(r.Body))
 }
 
 func TestNodeStopRunsTheUsersHandler(t *testing.T) {
@@ -514,6 +506,20 @@ func TestNodePreStop(t *testing.T) {
 				hookFailed(t, err, 4001, "function prestop exception, error: "+c.message, c.errorType, name == "throw" || name == "rejection")
 			})
 		}
+	}
+}
+
+// TestNodePreStopLeftOut: a worker whose hook is left out does not get the hook's time.
+func TestNodePreStopLeftOut(t *testing.T) {
+	t.Parallel()
+	source := "process.on('SIGTERM', () => {});\nexports.handler = (e, c) => {};\nexports.stop = async (c) => {};"
+	f := startWorker(t, map[string]string{"index.js": source}, withPreStop("index.stop"), func(c *Config) { c.Function.PreStopTimeout = 10 * time.Minute }).ready()
+	f.timesOut(300*time.Millisecond, "")
+	f.Retire()
+	select {
+	case <-f.Gone():
+	case <-time.After(time.Minute):
+		t.Fatal("the worker is still there")
 	}
 }
 

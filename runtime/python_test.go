@@ -419,6 +419,7 @@ def handler(e, c):
         p.start(); v = q.get(); p.join()
         if p.exitcode != 0: return method + str(p.exitcode)
     return v`}, "index.handler"},
+		"as an import finds it": {map[string]string{"src/index.py": "def handler(e, c):\n  import src.index\n  return 'fine' if src.index.handler is handler else 'no'"}, "src/index.handler"},
 		"a fork that comes back": {map[string]string{"index.py": `import os
 def handler(e, c):
     pid = os.fork()
@@ -531,6 +532,43 @@ def handler(e, c):
 		f.logHas(" INFO two\nlines\n")
 		require.Equal(t, 2, strings.Count(f.out.String(), " INFO i 1 x"), "nor by the second call")
 	})
+}
+
+// TestPythonChildLoggers: children obey the context's logger, and what they are told is theirs alone.
+func TestPythonChildLoggers(t *testing.T) {
+	t.Parallel()
+	source := `import logging
+def handler(e, c):
+    log = c.getLogger()
+    child = log.getChild('x')
+    child.debug('hidden'); child.info('first')
+    log.setLevel(logging.DEBUG); child.debug('second')
+    log.setLevel(logging.INFO); child.debug('hidden')
+    child.setLevel(logging.ERROR); child.warning('hidden'); child.error('third'); log.info('fourth')
+    logging.disable(logging.INFO); log.info('hidden'); logging.disable(logging.NOTSET)
+`
+	onEachPython(t, func(t *testing.T, python option) {
+		f := startPython(t, map[string]string{"index.py": source}, python).ready()
+		for range 2 {
+			inv := f.invocation()
+			_, err := f.call(inv, "{}")
+			require.NoError(t, err)
+			for _, want := range []string{" INFO first", " DEBUG second", " ERROR third", " INFO fourth"} {
+				f.logHas(inv.RequestID + want + "\n")
+			}
+		}
+		require.NotContains(t, f.out.String(), "hidden")
+	})
+}
+
+// TestPythonForkedLines: what a forked child prints stays in its lines.
+func TestPythonForkedLines(t *testing.T) {
+	t.Parallel()
+	source := "import os\ndef handler(e, c):\n  pid = os.fork()\n  if pid == 0:\n    print('a', end=''); print('b', end=''); print('c')\n    os._exit(0)\n  os.waitpid(pid, 0)\n"
+	f := startPython(t, map[string]string{"index.py": source}).ready()
+	_, err := f.invoke("{}")
+	require.NoError(t, err)
+	f.logHas("abc\n")
 }
 
 // TestPythonLogAttribution runs many calls at once, on threads and in the event loop: each line must name its own request.

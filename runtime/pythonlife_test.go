@@ -390,6 +390,45 @@ func TestPythonPreStopAlone(t *testing.T) {
 	<-f.Gone()
 }
 
+// TestPythonStopDuringHook: a stop waits for a hook that runs already.
+func TestPythonStopDuringHook(t *testing.T) {
+	t.Parallel()
+	f := startPython(t, map[string]string{"index.py": "import time\ndef handler(e, c): pass\ndef stop(c):\n  print('hook begins')\n  time.sleep(1)\n  print('hook ended')\n"}, withPreStop("index.stop")).ready()
+	_, err := f.invoke("{}")
+	require.NoError(t, err)
+	f.Retire()
+	f.logHas("hook begins")
+	f.Stop(time.Now().Add(30 * time.Second))
+	f.logHas("hook ended")
+}
+
+// TestPythonBehindALongCall: calls that come together in the moment when a long one ends all run.
+func TestPythonBehindALongCall(t *testing.T) {
+	t.Parallel()
+	source := `import time
+class Slow(dict):
+    def __del__(self): time.sleep(0.002)
+def handler(e, c):
+    if e: time.sleep(0.008)
+    return Slow()
+`
+	f := startPython(t, map[string]string{"index.py": source}, withConcurrency(8)).ready()
+	for range 60 {
+		_, err := f.invoke("1")
+		require.NoError(t, err)
+		var calls sync.WaitGroup
+		for range 6 {
+			calls.Go(func() {
+				if _, err := f.invoke("0"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		require.False(t, t.Failed())
+	}
+}
+
 // TestPythonLateOutput: what comes behind the answer names its call where several run at once, be it in other workers.
 func TestPythonLateOutput(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,9 @@ type Worker struct {
 	// untrusted is why the worker's answers could not be read any more; nil if they could.
 	untrusted error
 	canceled  bool // killed by Cancel
-	stopping  bool // Stop was called
+	stopping  bool // Stop was called, or leave
+	// prepared is closed when the pre-stop hook has ended, or is known not to run.
+	prepared chan struct{}
 	// obstacle is what stood in the way of the load when it was tried last.
 	obstacle error
 	// hailed is set once the worker has said Hello, or done what stands for it; oneAtATime and preStop are what it said.
@@ -59,7 +61,7 @@ type Worker struct {
 func Start(cfg *Config, generation int) (*Worker, error) {
 	w := &Worker{
 		Generation: generation, cfg: cfg,
-		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{}),
+		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{}), prepared: make(chan struct{}),
 	}
 	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
 	offer, err := w.offer()
@@ -72,7 +74,7 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 		Name: "worker", Path: cfg.Program, Args: []string{cfg.Program}, // the whole path: Python finds its library by it
 		Env: append(slices.Clip(cfg.Env), offer.env...), Dir: cfg.Dir, Files: offer.files, UID: cfg.UID, GID: cfg.GID, Output: w.captured,
 	}
-	if err = cfg.Language.complete(cmd, cfg.Concurrency); err == nil {
+	if err = cfg.Language.complete(cmd); err == nil {
 		w.proc, err = cfg.Supervisor.Start(cmd)
 	}
 	if err != nil {
@@ -407,7 +409,7 @@ func (w *Worker) Release() {
 	last := w.state == Retiring && w.busy == 0
 	w.mu.Unlock()
 	if last {
-		go w.Stop(time.Now().Add(w.grace()))
+		go w.leave()
 	}
 }
 
@@ -424,16 +426,8 @@ func (w *Worker) Retire() {
 	idle := w.setState(Retiring) && w.busy == 0
 	w.mu.Unlock()
 	if starting || idle {
-		go w.Stop(time.Now().Add(w.grace()))
+		go w.leave()
 	}
-}
-
-// grace is how long the worker may take to end when nobody waits for it: the pre-stop hook has its time, and what follows.
-func (w *Worker) grace() time.Duration {
-	if w.cfg.Function.PreStop == "" {
-		return stopGrace
-	}
-	return stopGrace + w.cfg.Function.PreStopTimeout*afterHook/(afterHook-1)
 }
 
 // Cancel kills the worker, without waiting for its end. Each of its calls that has no answer by then is answered with
@@ -459,17 +453,48 @@ func (w *Worker) Canceled() bool {
 	return w.canceled
 }
 
-// Stop ends the worker: the pre-stop hook, Bye, TERM to its group, KILL at the deadline. It waits until the worker is gone.
+// Stop ends the worker: the pre-stop hook, Bye, TERM to its group, KILL at the deadline. It waits until the worker is gone. It
+// may be called again, with an earlier deadline.
 func (w *Worker) Stop(deadline time.Time) {
+	w.prepare(deadline.Add(-time.Until(deadline) / afterHook))
+	w.end(deadline)
+}
+
+// leave ends a worker that nobody waits for: the hook has its own time, what follows stopGrace.
+func (w *Worker) leave() {
+	w.prepare(time.Now().Add(w.cfg.Function.PreStopTimeout))
+	w.end(time.Now().Add(stopGrace))
+}
+
+// afterHook is the share of the time until the deadline that a pre-stop hook leaves for what follows: one part of so many.
+const afterHook = 8
+
+// prepare takes no more calls and runs the pre-stop hook, or waits for the one that runs, until latest.
+func (w *Worker) prepare(latest time.Time) {
 	w.mu.Lock()
 	wasReady := w.state == Ready || w.state == Retiring
 	w.setState(Retiring)
-	hook := wasReady && w.preStop && w.busy == 0 && !w.canceled && !w.stopping && w.untrusted == nil
+	hook := wasReady && w.preStop && w.busy == 0 && !w.canceled && w.untrusted == nil
+	first := !w.stopping
 	w.stopping = true
 	w.mu.Unlock()
-	if hook && w.cfg.Function.PreStop != "" && !w.transport.overdue() {
-		w.runPreStop(deadline)
+	if !first {
+		timer := time.NewTimer(time.Until(latest))
+		defer timer.Stop()
+		select {
+		case <-w.prepared:
+		case <-timer.C:
+		}
+		return
 	}
+	defer close(w.prepared)
+	if hook && w.cfg.Function.PreStop != "" && !w.transport.overdue() {
+		w.runPreStop(latest)
+	}
+}
+
+// end tells the worker to end, and waits until it is gone.
+func (w *Worker) end(deadline time.Time) {
 	if err := w.transport.Close(); err != nil {
 		w.cfg.Log.Debug("worker takes no Bye", zap.Error(err))
 	}
@@ -481,14 +506,11 @@ func (w *Worker) Stop(deadline time.Time) {
 	<-w.gone
 }
 
-// afterHook is the share of the time until the deadline that a pre-stop hook leaves for what follows: one part of so many.
-const afterHook = 8
-
-// runPreStop runs the hook within its own limit, and leaves the worker time to end before the deadline.
-func (w *Worker) runPreStop(deadline time.Time) {
+// runPreStop runs the hook within its own limit, until latest.
+func (w *Worker) runPreStop(latest time.Time) {
 	fn := w.cfg.Function
 	end := time.Now().Add(fn.PreStopTimeout)
-	if latest := deadline.Add(-time.Until(deadline) / afterHook); latest.Before(end) {
+	if latest.Before(end) {
 		end = latest
 	}
 	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: fn, Credentials: w.cfg.Credentials, Deadline: end}

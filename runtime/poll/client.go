@@ -35,6 +35,8 @@ const (
 	overloadTries = 5
 	// strangeFrom is how many questions in a row must be refused to look like a wrong address.
 	strangeFrom = 100
+	// quickRefusal is how soon a question is answered by somebody who does not wait for events at all.
+	quickRefusal = time.Second
 
 	maxHeader  = 256 << 10
 	maxIgnored = 64 << 10 // bytes of a body that is of no use but for keeping the connection
@@ -85,12 +87,12 @@ type Client struct {
 	backoff time.Duration
 	head    []byte // reused for what is written
 
-	held, stall time.Duration // heldFrom and stallLimit, but for tests
+	held, stall, quick time.Duration // heldFrom, stallLimit and quickRefusal, but for tests
 }
 
 // New returns a Client for host:port, the value of RUNTIME_API_ADDR. It does not connect yet.
 func New(addr string) *Client {
-	return &Client{addr: addr, backoff: firstBackoff, held: heldFrom, stall: stallLimit}
+	return &Client{addr: addr, backoff: firstBackoff, held: heldFrom, stall: stallLimit, quick: quickRefusal}
 }
 
 // Close ends the connection, if there is one. The Client can still be used: it makes a new one.
@@ -112,11 +114,12 @@ func (c *Client) Next(ctx context.Context) (*Event, error) {
 			return nil, err
 		}
 		c.head = fmt.Appendf(c.head[:0], "GET %srequest HTTP/1.1\r\nHost: %s\r\nUser-Agent: gantry\r\n\r\n", path, c.addr)
+		began := time.Now()
 		resp, err := c.exchange(ctx, http.MethodGet, c.head, nil)
 		pause := emptyPause
 		if err == nil {
 			id := resp.header.Get("X-Cff-Request-Id")
-			c.asked(resp.status)
+			c.asked(resp.status, time.Since(began))
 			switch {
 			case resp.status == http.StatusOK && id != "" && resp.cut:
 				return nil, &TooLargeError{RequestID: id}
@@ -191,10 +194,11 @@ func (c *Client) worked() {
 	}
 }
 
-// asked takes note of the answer to a question for an event. A refusal may say that there is none; many in a row are an outage.
-func (c *Client) asked(status int) {
+// asked takes note of the answer to a question for an event. A refusal may say that there is none, as a proxy's does after a
+// while; many in a row, each at once, are an outage.
+func (c *Client) asked(status int, took time.Duration) {
 	c.refusals++
-	if status < 300 {
+	if status < 300 || took > c.quick {
 		c.refusals = 0
 	}
 	if c.refusals < strangeFrom {

@@ -244,26 +244,44 @@ func TestTooLarge(t *testing.T) {
 	require.Empty(t, *remarks)
 }
 
-// TestRefused: an address where nobody has events is remarked, once, and so is the first event.
+// TestRefused: an address where nobody waits for events is remarked, once, and so is the first event; one that takes its time
+// to say that there is none is not.
 func TestRefused(t *testing.T) {
-	asked := 0
-	s := newServer(t, func(p *peer) {
-		for r, _ := p.request(); r != nil; r, _ = p.request() {
-			asked++
-			if asked <= strangeFrom+3 {
-				p.say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-				continue
+	for name, test := range map[string]struct {
+		quick   time.Duration
+		remarks []string
+	}{
+		"at once":       {time.Minute, []string{"answers 404 Not Found to every question for an event", ""}},
+		"after a while": {0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			s := newServer(t, func(p *peer) {
+				for r, _ := p.request(); r != nil; r, _ = p.request() {
+					asked++
+					if asked <= strangeFrom+3 {
+						p.say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+						continue
+					}
+					p.say(event1)
+				}
+			})
+			c, remarks := client(t, s.addr)
+			c.quick = test.quick
+			e, err := c.Next(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, "r1", e.RequestID)
+			require.Len(t, *remarks, len(test.remarks))
+			for i, text := range test.remarks {
+				if text == "" {
+					require.NoError(t, (*remarks)[i])
+				} else {
+					require.ErrorContains(t, (*remarks)[i], text)
+				}
 			}
-			p.say(event1)
-		}
-	})
-	c, remarks := client(t, s.addr)
-	e, err := c.Next(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, "r1", e.RequestID)
-	require.Len(t, *remarks, 2)
-	require.ErrorContains(t, (*remarks)[0], "answers 404 Not Found to every question for an event")
-	require.NoError(t, (*remarks)[1])
+		})
+	}
 }
 
 // TestHandover: when ctx ends the other side hears of it, and an event that is on its way is not lost.

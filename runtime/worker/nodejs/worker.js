@@ -715,7 +715,6 @@ function start() {
   if (!atLeast(10, 0)) process.exit(1);
   fs.closeSync(SOURCE);
   process.execArgv = [];
-  process.argv.length = 2; // what the agent says there is not for the function
   process.on('exit', flush);
   replaceStream('stdout', 1);
   replaceStream('stderr', 2);

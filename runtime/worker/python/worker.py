@@ -24,32 +24,12 @@ if __name__ == "__main__":
     if sys.version_info < (3, 8):
         sys.exit(1)
 
-env = os.environ
-CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
-FILE, _, SYMBOL = (env.get("RUNTIME_HANDLER") or "index.handler").rpartition(".")
-
-
-def shadowed():
-    """Tells whether a file of the user's may stand before a module of the standard library."""
-    try:
-        names = os.listdir(CODE_ROOT)
-        if "/" in FILE:
-            names += os.listdir(os.path.join(CODE_ROOT, os.path.dirname(FILE)))
-        return not sys.stdlib_module_names.isdisjoint(name.partition(".")[0] for name in names)
-    except (AttributeError, OSError):  # before Python 3.10; no code
-        return True
-
-
-# What the first call does not need is imported later, see late(), but not if user code could put its own in that place.
-if shadowed():
-    import json
-    import threading
-    import traceback
-elif __name__ == "__main__" and sys.argv[1:] != ["1"]:  # several calls at once need threads
-    import threading
-
+# These come before user code, whose folder may have files of the same names, and which may put others in their places;
+# threading also because the thread that imports it first is its main thread for ever.
 import atexit
 import io
+import json
+import threading
 try:  # what importlib offers, without what else it imports
     from _frozen_importlib import module_from_spec
     from _frozen_importlib_external import PathFinder, spec_from_file_location
@@ -62,31 +42,16 @@ from os import write
 from select import POLLIN, poll
 from time import monotonic, time
 
-PATH = list(sys.path)
-loading_path = PATH  # with what load() puts in front
-
-
-def late(name):
-    """Imports a module of the standard library, from where it was before user code could change sys.path. Raises whatever an
-    import can raise: user code may also have used up memory or descriptors."""
-    module = sys.modules.get(name)
-    if module is None:
-        users = sys.path
-        if users != loading_path:
-            sys.path = PATH
-        try:
-            module = __import__(name)
-        finally:
-            sys.path = users
-    return module
-
-
+env = os.environ
+CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
+FILE, _, SYMBOL = (env.get("RUNTIME_HANDLER") or "index.handler").rpartition(".")
 MAX_RESPONSE = int(env.get("RUNTIME_MAX_RESP_BODY_SIZE") or 6291456)
 
 # ---------------------------------------------------------------------------------------------------- JSON
 
-# The C code behind json.loads() and json.dumps(), without what they do around it: that takes half of a short call's time, and
-# importing them a third of a cold start. Whatever is out of the ordinary goes to them.
+# The C code behind json.loads() and json.dumps(), without what they do around it, which takes half of a short call's time.
+# Whatever is out of the ordinary goes to them, and so does everything once user code has put others in their places.
+LOADS, DUMPS = json.loads, json.dumps
 
 
 class Ordinary:
@@ -95,21 +60,23 @@ class Ordinary:
     strict, object_hook, object_pairs_hook, parse_float, parse_int, parse_constant = True, None, None, float, int, None
 
 
-def no_json(value):
+def no_json(*_):
     raise TypeError
 
 
+def encode(value):
+    """What json.dumps() does, for what needs no encoder of its own. The dict is what finds a circle."""
+    return "".join(make_encoder({}, no_json, quoted, None, ": ", ", ", False, False, True)(value, 0))
+
+
+quoted = json.encoder.encode_basestring_ascii
 try:
-    from _json import encode_basestring_ascii as quoted, make_encoder, make_scanner
+    from _json import make_encoder, make_scanner
     scan = make_scanner(Ordinary)
-    encode = make_encoder(None, no_json, quoted, None, ": ", ", ", False, False, True)
-    if "".join(encode(scan('{"a": [1.5, null]}', 0)[0], 0)) != '{"a": [1.5, null]}':
+    if encode(scan('{"a": [1.5, null]}', 0)[0]) != '{"a": [1.5, null]}':
         raise ImportError
 except (ImportError, TypeError):  # another Python, or a version to come
-    import json
     scan = encode = no_json
-    quoted = json.encoder.encode_basestring_ascii
-RECURSION = sys.getrecursionlimit()
 
 
 def loads(data):
@@ -117,21 +84,21 @@ def loads(data):
     try:
         text = data.decode()
         value, end = scan(text, 0)
-        if end == len(text):
+        if json.loads is LOADS and (end == len(text) or not text[end:].strip(" \t\n\r")):
             return value
     except Exception:
         pass
-    return late("json").loads(data)
+    return json.loads(data)
 
 
 def dumps(value):
     """json.dumps()."""
-    try:
-        if sys.getrecursionlimit() <= RECURSION:  # what ends the way around a circle; without it that would end in a crash
-            return "".join(encode(value, 0))
-    except Exception:
-        pass
-    return late("json").dumps(value)
+    if json.dumps is DUMPS:
+        try:
+            return encode(value)
+        except Exception:
+            pass
+    return json.dumps(value)
 
 
 # ---------------------------------------------------------------------------------------------------- answers
@@ -375,7 +342,8 @@ def frames(e):
 def describe(e):
     """An error for the log, as Python prints it, without the frames that are not the user's."""
     try:
-        return shorten("".join(late("traceback").format_exception(type(e), e, user_part(e.__traceback__))).rstrip("\n"))
+        import traceback
+        return shorten("".join(traceback.format_exception(type(e), e, user_part(e.__traceback__))).rstrip("\n"))
     except BaseException:
         return "%s: %s" % (type(e).__name__, message_of(e))
 
@@ -420,7 +388,7 @@ STREAMS = {"stdout": b'"stream":"stdout"', "stderr": b'"stream":"stderr"'}
 def write_log(call, kind, data):
     """Writes at once: what was logged before a crash, an endless loop or os._exit() is not lost. kind is a member of meta."""
     if forked:
-        os.write(1 if kind is STREAMS["stdout"] else 2, data if data.endswith(b"\n") else data + b"\n")
+        os.write(1 if kind is STREAMS["stdout"] else 2, data if kind in STREAMS.values() else data + b"\n")
         return
     with wire:  # whether the call is answered may not change meanwhile
         meta = b"{" + kind
@@ -552,8 +520,11 @@ def context_logger(call):
 
             def setLevel(self, level):
                 logging.Logger.setLevel(self, level)
-                LEVELS["level"] = self.level
-                self._cache.clear()
+                if self.parent is None:
+                    LEVELS["level"] = self.level
+
+            def isEnabledFor(self, level):  # without the cache, which nobody clears outside of the hierarchy
+                return not self.disabled and level > self.manager.disable and level >= self.getEffectiveLevel()
 
             def getChild(self, suffix):
                 child = logger_class("%s.%s" % (self.name, suffix))
@@ -684,7 +655,7 @@ def leads_here(package):
 
 def load():
     """Imports the handler's module from exactly its file."""
-    global module, base, loading_path
+    global module, base
     path = "%s/%s.py" % (CODE_ROOT, FILE)
     if not os.path.isfile(path):
         raise FunctionError("FunctionLoadError", "not found module './%s.py'" % FILE)
@@ -693,12 +664,14 @@ def load():
     folder, _, stem = path[:-3].rpartition("/")
     if folder != CODE_ROOT:
         sys.path.insert(1, folder)
-    loading_path = list(sys.path)
     name = module_name(folder if folder != CODE_ROOT else "", stem)
     spec = spec_from_file_location(name, path)
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     module = sys.modules.get(name, module)
+    package = name.rpartition(".")[0]
+    if package in sys.modules:  # as an import does
+        setattr(sys.modules[package], stem, module)
     if not callable(getattr(module, SYMBOL, None)):
         raise FunctionError("FunctionConfigError", "handler '%s' not found in module './%s.py'" % (SYMBOL, FILE))
     base = copy_context()
@@ -710,9 +683,9 @@ def is_coroutine_function(f):
         kind = type(f)
         if kind is type(is_coroutine_function):
             return bool(f.__code__.co_flags & 0x180)  # CO_COROUTINE, CO_ITERABLE_COROUTINE
-        if kind is type(main.take):
+        if kind is type(main.take) or kind is staticmethod:
             f = f.__func__
-        elif (kind.__module__, kind.__name__) == ("functools", "partial"):
+        elif any((k.__module__, k.__name__) == ("functools", "partial") for k in kind.__mro__):
             f = f.func
         elif type(getattr(kind, "__call__", None)) is type(is_coroutine_function):
             f = kind.__call__
@@ -848,7 +821,7 @@ def dispatch(call):
         executor.call, call.executor = call, executor
     if fresh:
         try:
-            late("threading").Thread(target=executor.serve, name="call", daemon=True).start()
+            threading.Thread(target=executor.serve, name="call", daemon=True).start()
         except Exception as e:  # no more threads
             call.executor = None
             raised(call, e)
@@ -988,22 +961,6 @@ def serve():
             call = next_waiting(done)
         if queue:
             flush_queue()
-        if done.kind == INVOKE and not prepared:
-            prepare()
-
-
-prepared = False
-
-
-def prepare():
-    """Imports what later calls may need. On the main thread: the one that imports threading first is its main thread for ever."""
-    global prepared
-    try:
-        for name in ("threading", "json", "traceback"):
-            late(name)
-        prepared = True
-    except Exception:  # after the next call again
-        pass
 
 
 def spread():
@@ -1019,7 +976,7 @@ def next_waiting(done):
     """The next call for the main thread to run, or None, after another one."""
     global turns
     with mutex:
-        while waiting and reader is MAIN:
+        while waiting and reader is MAIN and main.call in (None, done):  # the watch may have given it another one already
             call = waiting.pop(0)
             if not call.answered:  # it may be cancelled
                 call.began = monotonic()
@@ -1279,8 +1236,6 @@ def start():
         asynchronous = is_coroutine_function(getattr(module, SYMBOL))
         if asynchronous:
             main.loop = event_loop()
-        if sys.path != loading_path:  # also what these import would be found elsewhere later
-            prepare()
     except BaseException as e:
         kind = e.kind if isinstance(e, FunctionError) else type(e).__name__
         said = ENTRY + str(e) if isinstance(e, FunctionError) else describe(e)
