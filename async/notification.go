@@ -43,8 +43,13 @@ type Notification struct {
 // maxResult is the largest result that is passed on; above it the notification has an empty one.
 const maxResult = 256 << 10
 
-// maxNotification leaves room for headers within what the server takes in one message.
-const maxNotification = 1<<20 - 16<<10
+const (
+	// maxNotification leaves room, beside the destination's param, for the rest of the record and headers within what the
+	// server takes in one message.
+	maxNotification = maxServerMessage - 16<<10
+	// maxServerMessage is what servers take if nobody has set their max_payload.
+	maxServerMessage = 1 << 20
+)
 
 // outcome is how a request ended, for its notification.
 type outcome struct {
@@ -55,8 +60,8 @@ type outcome struct {
 	recursive bool
 }
 
-// notification builds the text for a destination.
-func (e *engine) notification(r *Record, event []byte, o *outcome) ([]byte, error) {
+// notification builds the text for a destination, of at most limit bytes unless it is longer without payloads.
+func (e *engine) notification(r *Record, event []byte, o *outcome, limit int) ([]byte, error) {
 	n := &Notification{Timestamp: r.Started().UTC().Format("2006-01-02T15:04:05.000Z07:00"), RequestPayload: payload(event)}
 	n.Request.RequestID, n.Request.FunctionURN = r.RequestID, e.q.cfg.Function.URN()
 	n.Request.Condition, n.Request.Invocations = o.condition, r.Attempts.Started
@@ -73,22 +78,22 @@ func (e *engine) notification(r *Record, event []byte, o *outcome) ([]byte, erro
 	if len(result) <= maxResult {
 		n.ResponsePayload = payload(result)
 	}
-	text, err := n.text()
+	text, err := plainJSON(n)
 	for _, large := range []*json.RawMessage{&n.ResponsePayload, &n.RequestPayload} {
-		if err == nil && len(text) > maxNotification {
+		if err == nil && len(text) > limit {
 			*large = payload(nil)
-			text, err = n.text()
+			text, err = plainJSON(n)
 		}
 	}
 	return text, err
 }
 
-// text writes it as JSON, payloads with the characters they had: json.Marshal escapes some for HTML.
-func (n *Notification) text() ([]byte, error) {
+// plainJSON keeps the characters that json.Marshal escapes for HTML: six bytes for one make messages too large.
+func plainJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(n)
+	err := encoder.Encode(v)
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
@@ -97,7 +102,7 @@ func payload(b []byte) json.RawMessage {
 	if json.Valid(b) {
 		return b
 	}
-	text, err := json.Marshal(string(b))
+	text, err := plainJSON(string(b))
 	if err != nil { // cannot happen for a string
 		return json.RawMessage(`""`)
 	}
@@ -122,6 +127,38 @@ type pending struct {
 	Text        json.RawMessage `json:"text"`
 }
 
+// roomFor is how long the text for a destination may be: its param lies beside it, in the record and in a header.
+func (e *engine) roomFor(d *Destination) int {
+	param, err := plainJSON(d.Param)
+	if err != nil { // cannot happen for a string
+		return 0
+	}
+	return min(maxNotification, int(e.conn.MaxPayload())-(maxServerMessage-maxNotification)) - len(param)
+}
+
+// lighten makes a record smaller that the server refuses for its size: the notification loses its payloads, or is dropped if
+// it had none. False if there is none.
+func (e *engine) lighten(r *Record) bool {
+	if r.Pending == nil {
+		return false
+	}
+	var n Notification
+	err := json.Unmarshal(r.Pending.Text, &n)
+	none := payload(nil)
+	if err == nil && len(n.RequestPayload)+len(n.ResponsePayload) > 2*len(none) {
+		n.RequestPayload, n.ResponsePayload = none, none
+		if text, err := plainJSON(&n); err == nil {
+			r.Pending.Text = text
+			return true
+		}
+	}
+	r.Pending = nil
+	e.q.counts.unnotified.Add(1)
+	e.q.cfg.Log.Error("a notification is dropped: the queue's server takes no message of its size; look at its max_payload",
+		zap.String("request_id", r.RequestID), zap.Error(err))
+	return true
+}
+
 // Headers of a notification in its queue.
 const (
 	headerKind  = "Gantry-Destination"
@@ -135,12 +172,18 @@ func (e *engine) notifySubject(id string) string { return e.prefix + ".notify." 
 
 // hand puts the notification that is stored with r into the queue of notifications. The server forgets a second one.
 func (e *engine) hand(ctx context.Context, r *Record) error {
-	p := r.Pending
-	msg := &nats.Msg{Subject: e.notifySubject(r.RequestID), Data: p.Text, Header: nats.Header{
-		headerKind: {p.Destination.Kind}, headerParam: {p.Destination.Param}, HeaderHops: {strconv.Itoa(p.Hops)}, nats.MsgIdHdr: {r.RequestID},
-	}}
-	_, err := e.js.PublishMsg(ctx, msg)
-	return err
+	for r.Pending != nil {
+		p := r.Pending
+		msg := &nats.Msg{Subject: e.notifySubject(r.RequestID), Data: p.Text, Header: nats.Header{
+			headerKind: {p.Destination.Kind}, headerParam: {p.Destination.Param}, HeaderHops: {strconv.Itoa(p.Hops)}, nats.MsgIdHdr: {r.RequestID},
+		}}
+		_, err := e.js.PublishMsg(ctx, msg)
+		if !errors.Is(err, nats.ErrMaxPayload) {
+			return err
+		}
+		e.lighten(r)
+	}
+	return nil
 }
 
 const (

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
@@ -98,6 +99,74 @@ func TestNotificationOfLargeResults(t *testing.T) {
 	require.Empty(t, n["response_payload"])
 	n = sent(t, filepath.Join(folder, "notifications/DIS/s", accept(t, q, strings.Repeat("\x01", MaxEvent))+".json"))
 	require.Empty(t, n["request_payload"], "six times as long as JSON: more than a message may have")
+}
+
+// TestNotificationOfManyBytes: what characters become as JSON, what the param takes, and what a server allows, all count; and
+// whatever the notification is, the request ends.
+func TestNotificationOfManyBytes(t *testing.T) {
+	markup := `{"xml":"` + strings.Repeat("<>", 125_000) + `"}`
+	escaped := `{"k":"` + strings.Repeat(`\"`, 125_000) + `"}`
+	for name, c := range map[string]struct {
+		event, param string
+		payload      int32 // of the server
+		kept         bool
+	}{
+		"escaped for HTML": {markup, "", 1 << 20, true},
+		"no JSON":          {strings.Repeat("<>", 125_000), "", 1 << 20, true},
+		"a long param":     {escaped, strings.Repeat(`\"`, 25_000), 1 << 20, true},
+		"a strict server":  {markup, strings.Repeat(`\"`, 25_000), 300 << 10, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder, f := t.TempDir(), &testFunction{result: c.event}
+			if !json.Valid([]byte(c.event)) {
+				f.answer = func(int, *fncontext.Invocation, string) *fault.Error {
+					return &fault.Error{Kind: fault.Event, Code: fault.CodeInvocation, Body: []byte("no JSON")}
+				}
+			}
+			s := startServer(t, t.TempDir(), func(o *server.Options) { o.MaxPayload = c.payload })
+			q := open(t, s, f, func(cfg *Config) { cfg.Folder = folder })
+			d := &Destination{"DIS", `{"stream_name":"s","more":"` + c.param + `"}`}
+			configure(t, q, d, d)
+			id := accept(t, q, c.event)
+			n := sent(t, filepath.Join(folder, "notifications/DIS/s", id+".json"))
+			require.Equal(t, c.kept, n["request_payload"] != "")
+			require.Equal(t, 1, one(t, q, id).Attempts.Started)
+		})
+	}
+}
+
+// TestLighten: what a server refuses for its size loses its payloads, then the notification; the outcome stays.
+func TestLighten(t *testing.T) {
+	q := open(t, startServer(t, t.TempDir()), &testFunction{}, func(c *Config) { c.Folder, c.Log = t.TempDir(), zap.NewNop() })
+	require.NoError(t, q.Start(t.Context()))
+	e, large := q.open, strings.Repeat("x", 1<<20)
+	text := func(payload, message string) []byte {
+		n := &Notification{RequestPayload: json.RawMessage(`"` + payload + `"`), ResponsePayload: json.RawMessage(`""`)}
+		n.Response.Error = message
+		text, err := plainJSON(n)
+		require.NoError(t, err)
+		return text
+	}
+	for name, c := range map[string]struct {
+		text  []byte
+		stays bool
+	}{"payloads": {text(large, "why"), true}, "anything else": {text("", large), false}} {
+		t.Run(name, func(t *testing.T) {
+			r := &Record{RequestID: newID(), Status: Success, Pending: &pending{Destination: Destination{"DIS", `{"stream_name":"s"}`}, Text: c.text}}
+			_, err := e.write(t.Context(), r, 0)
+			require.NoError(t, err)
+			stored, _, err := e.record(t.Context(), r.RequestID)
+			require.NoError(t, err)
+			require.Equal(t, Success, stored.Status)
+			require.Equal(t, c.stays, stored.Pending != nil)
+			require.Equal(t, c.stays, stored.Pending != nil && strings.Contains(string(stored.Pending.Text), "why"))
+
+			r.Pending = &pending{Destination: Destination{"DIS", `{"stream_name":"s"}`}, Text: c.text}
+			require.NoError(t, e.hand(t.Context(), r))
+			require.Equal(t, c.stays, r.Pending != nil)
+		})
+	}
+	require.EqualValues(t, 2, q.Counts()["notification_failures"])
 }
 
 // TestNotificationsOfCancelled: whoever is cancelled, waiting or running, has failed.

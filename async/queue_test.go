@@ -21,9 +21,13 @@ import (
 )
 
 // startServer runs a JetStream server in this process; the child's has the same options.
-func startServer(t *testing.T, dir string) *server.Server {
+func startServer(t *testing.T, dir string, change ...func(*server.Options)) *server.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{JetStream: true, StoreDir: dir, SyncAlways: true, DontListen: true, NoSigs: true, NoLog: true})
+	options := &server.Options{JetStream: true, StoreDir: dir, SyncAlways: true, DontListen: true, NoSigs: true, NoLog: true}
+	for _, c := range change {
+		c(options)
+	}
+	s, err := server.NewServer(options)
 	require.NoError(t, err)
 	s.Start()
 	require.True(t, s.ReadyForConnections(patience))

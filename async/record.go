@@ -231,16 +231,12 @@ func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error)
 // errOvertaken says that somebody else has changed the record meanwhile.
 var errOvertaken = errors.New("the record was changed by another agent")
 
-// write stores a record over the revision that was read; 0 for none. It returns the new revision.
+// write stores a record over the revision that was read; 0 for none. It returns the new revision. A notification that makes
+// the record too large loses its payloads: an outcome is always recorded.
 func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64, error) {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return 0, err
-	}
-	if revision == 0 {
-		revision, err = e.records.Create(ctx, r.RequestID, text)
-	} else {
-		revision, err = e.records.Update(ctx, r.RequestID, text, revision)
+	written, err := e.put(ctx, r, revision)
+	for errors.Is(err, nats.ErrMaxPayload) && e.lighten(r) {
+		written, err = e.put(ctx, r, revision)
 	}
 	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		var api *jetstream.APIError
@@ -249,7 +245,19 @@ func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64,
 		}
 		return 0, errOvertaken
 	}
-	return revision, err
+	return written, err
+}
+
+// put is one try of write.
+func (e *engine) put(ctx context.Context, r *Record, revision uint64) (uint64, error) {
+	text, err := plainJSON(r)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 {
+		return e.records.Create(ctx, r.RequestID, text)
+	}
+	return e.records.Update(ctx, r.RequestID, text, revision)
 }
 
 // pause waits, unless ctx ends before.

@@ -446,7 +446,7 @@ func (e *engine) attach(r *Record, c *Configuration, h nats.Header, event []byte
 	if d == nil || o.recursive && d.Kind == kindFunction {
 		return nil
 	}
-	text, err := e.notification(r, event, o)
+	text, err := e.notification(r, event, o, e.roomFor(d))
 	if err != nil {
 		return err
 	}
