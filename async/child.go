@@ -116,7 +116,12 @@ func (c *Child) Dial(ctx context.Context) (net.Conn, error) {
 		if try > 0 || !lost(err) {
 			return nil, fmt.Errorf("%s cannot be reached: %w", childName, err)
 		}
-		c.discard(p, err)
+		p.discard.Do(func() { c.task(func() { c.discard(p, err) }) })
+		select {
+		case <-p.ended:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s is being replaced: %w", childName, context.Cause(ctx))
+		}
 	}
 }
 
@@ -148,6 +153,15 @@ func (c *Child) started(ctx context.Context) (*childProcess, error) {
 		return s.process, s.err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%s is not ready yet: %w", childName, context.Cause(ctx))
+	}
+}
+
+// task runs beside whoever asked for it; Stop waits for its end, and after Stop none begins.
+func (c *Child) task(run func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.stopped {
+		c.tasks.Go(run)
 	}
 }
 

@@ -488,6 +488,66 @@ func TestChildIsStartedAgainWhenItHangs(t *testing.T) {
 	require.False(t, ended(pid))
 	c.dial().Close()
 	require.True(t, ended(pid))
+
+	pid = c.processID()
+	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	eventually(t, func() bool { return allStopped(t, pid) }, "all its threads stop")
+	eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), c.greeting/4)
+		defer cancel()
+		_, err := c.Dial(ctx)
+		return err == nil
+	}, "dials that are all shorter find it out together")
+	require.True(t, ended(pid))
+}
+
+// TestQueueWhileTheChildStarts: nobody waits for a start that takes its time, the metrics and the stop least of all.
+func TestQueueWhileTheChildStarts(t *testing.T) {
+	hang := filepath.Join(t.TempDir(), "hang")
+	text := fmt.Sprintf("while [ -e %s ]; do sleep 0.05; done; exec %s", hang, childProgram(t))
+	c := newTestChild(t, runs(script(t, text)))
+	change := func(cfg *Config) {
+		cfg.Connect = c.Connect
+		cfg.Log = zap.NewNop()
+	}
+	q := open(t, nil, &testFunction{}, change)
+	id := accept(t, q, "{}")
+	waitStatus(t, q, id, Success)
+	const soon = childStartLimit / 2
+	quick := func(what string, do func()) {
+		t.Helper()
+		began := time.Now()
+		do()
+		require.Less(t, time.Since(began), soon, what)
+	}
+	interrupt := func(q *Queue) {
+		require.NoError(t, os.WriteFile(hang, nil, 0o600))
+		c.kill()
+		eventually(t, q.open.away.Load, "the loss is known")
+	}
+	interrupt(q)
+	quick("metrics", func() { q.Depth() })
+	quick("accept", func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*redialLimit)
+		defer cancel()
+		_, err := q.Accept(ctx, &Event{Body: []byte("{}")})
+		require.Error(t, err)
+	})
+	quick("cancel", func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*redialLimit)
+		defer cancel()
+		require.Error(t, q.Cancel(ctx, id, false))
+	})
+	require.NoError(t, os.Remove(hang))
+	waitStatus(t, q, accept(t, q, "{}"), Success)
+	require.Equal(t, 2, c.readyLines(), "the start went on")
+	interrupt(q)
+	quick("stop", func() {
+		ctx, cancel := context.WithTimeout(t.Context(), redialLimit)
+		defer cancel()
+		q.Close(ctx)
+	})
+	require.NoError(t, os.Remove(hang))
 }
 
 func TestChildKeepsWhatItAcknowledged(t *testing.T) {

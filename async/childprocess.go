@@ -27,9 +27,11 @@ type childProcess struct {
 	socket  string
 	ready   time.Time
 	ended   chan struct{} // closed when the process is gone and its end is accounted for
+	discard sync.Once
 
-	mu   sync.Mutex
-	last string // line of stderr
+	mu     sync.Mutex
+	last   string        // line of stderr
+	silent time.Duration // how long connections have waited in vain for their first byte since one got it
 }
 
 // childHello and childAnswer are the two lines on the control connection (jetstream/control.go).
@@ -182,9 +184,20 @@ func (p *childProcess) gone() bool {
 }
 
 // dial connects, and sends nothing before it is sure who listens: others of the same user could replace the socket, and the
-// first thing to come would be the password.
-func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, greeting, errSilent)
+// first thing to come would be the password. The time for the greeting is that of all dials together: each may have little.
+func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (_ net.Conn, err error) {
+	p.mu.Lock()
+	left := greeting - p.silent
+	p.mu.Unlock()
+	began := time.Now()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.silent += time.Since(began); err == nil {
+			p.silent = 0
+		}
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, left, errSilent)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", p.socket)
@@ -192,7 +205,8 @@ func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (net.Co
 		return nil, err
 	}
 	unixConn := conn.(*net.UnixConn)
-	pid, err := process.PeerPID(unixConn)
+	var pid int
+	pid, err = process.PeerPID(unixConn)
 	if err == nil && pid != p.proc.PID {
 		err = fmt.Errorf("%w: process %d listens on %s", errStranger, pid, p.socket)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -16,11 +18,23 @@ type Connector func(ctx context.Context, options ...nats.Option) (*nats.Conn, er
 // childUser is the one user of the child's server.
 const childUser = "gantry"
 
+// redialLimit bounds one try to connect again. nats.go holds the connection's lock meanwhile, and with it everybody who sends;
+// the start of the child goes on, for the next try.
+const redialLimit = time.Second
+
 // Connect is the Connector of the child. It, and every reconnection, starts the child if it does not run.
 func (c *Child) Connect(ctx context.Context, options ...nats.Option) (*nats.Conn, error) {
+	var again atomic.Bool
+	dial := func() (net.Conn, error) {
+		if !again.Swap(true) {
+			return c.Dial(ctx)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), redialLimit)
+		defer cancel()
+		return c.Dial(ctx)
+	}
 	return connect(ctx, "nats://127.0.0.1", append(options, // the dialer knows better; a name would be looked up
-		nats.SetCustomDialer(dialer(func() (net.Conn, error) { return c.Dial(context.Background()) })),
-		nats.UserInfo(childUser, c.Password())))
+		nats.SetCustomDialer(dialer(dial)), nats.UserInfo(childUser, c.Password())))
 }
 
 // dialer is what nats.go wants; the address means nothing.

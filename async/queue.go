@@ -108,6 +108,7 @@ type engine struct {
 	sends     context.Context
 	stopSends context.CancelFunc
 
+	away      atomic.Bool  // no connection: whoever asks the client for anything may wait for its lock
 	epoch     atomic.Int64 // of the store
 	underWay  sync.Map     // ids of requests that are looked after here
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
@@ -210,11 +211,6 @@ const (
 func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	conn, err := q.cfg.Connect(ctx, nats.Name("gantry"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
 		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				q.cfg.Log.Warn("the queue is disconnected", zap.Error(err))
-			}
-		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			q.cfg.Log.Warn("the queue reports an error", zap.Error(err))
 		}))
@@ -245,7 +241,14 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if err := e.listenForCancels(); err != nil {
 		return nil, err
 	}
+	conn.SetDisconnectErrHandler(func(_ *nats.Conn, err error) {
+		e.away.Store(true)
+		if err != nil {
+			q.cfg.Log.Warn("the queue is disconnected", zap.Error(err))
+		}
+	})
 	conn.SetReconnectHandler(func(*nats.Conn) {
+		e.away.Store(false)
 		q.cfg.Log.Info("the queue is connected again")
 		e.restore()
 	})
@@ -314,7 +317,9 @@ const flushTimeout = time.Second
 
 // close ends the connection; what was not acknowledged comes again.
 func (e *engine) close() {
-	_ = e.conn.FlushTimeout(flushTimeout) // what was handed back is not waited for otherwise
+	if !e.away.Load() {
+		_ = e.conn.FlushTimeout(flushTimeout) // what was handed back is not waited for otherwise
+	}
 	e.cancel()
 	e.conn.Close()
 	e.fetchers.Wait()
@@ -442,7 +447,7 @@ func (q *Queue) Close(ctx context.Context) {
 const depthAge = time.Second
 
 // Depth returns the number of events in the queue, those under way included, and the age of the oldest; zeros while the
-// queue is not open. For metrics.
+// queue is not open, and what was seen last while it is disconnected. For metrics.
 func (q *Queue) Depth() (events int64, oldest time.Duration) {
 	q.mu.Lock()
 	e := q.open // the look may take its time: nobody else waits for it
@@ -450,7 +455,7 @@ func (q *Queue) Depth() (events int64, oldest time.Duration) {
 	d, now := &q.depths, q.cfg.Now()
 	d.Lock()
 	defer d.Unlock()
-	if e != nil && now.Sub(d.looked) >= depthAge {
+	if e != nil && !e.away.Load() && now.Sub(d.looked) >= depthAge {
 		d.looked = now
 		ctx, cancel := context.WithTimeout(e.ctx, depthAge)
 		defer cancel()
