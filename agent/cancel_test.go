@@ -207,6 +207,26 @@ func TestCancelOfTheLastTry(t *testing.T) {
 	requireCanceled(t, l.run(t.Context(), []byte("{}"), logger.NewRequest(h.cfg.Sink, "x", false, false)))
 }
 
+// TestCancelAfterTheAnswer: a failure that the agent has, and has not passed on yet, becomes a cancel, which nobody repeats. A
+// result stays one.
+func TestCancelAfterTheAnswer(t *testing.T) {
+	h := newAgent(t, "exports.handler = async (e, c) => { if (e.fail) throw new Error('asked to fail'); return 1 }", nil)
+	require.NoError(t, h.WaitReady(h.Base()))
+	run := func(event string) Result {
+		inv := &fncontext.Invocation{RequestID: "x", Function: h.fn, Async: true, Deadline: time.Now().Add(time.Minute)}
+		l := &Lease{agent: h.Agent, inv: inv, try: 1}
+		require.NoError(t, h.admit(t.Context(), l))
+		h.mu.Lock()
+		l.canceled = true // the worker is killed too late
+		h.mu.Unlock()
+		return l.run(t.Context(), []byte(event), logger.NewRequest(h.cfg.Sink, "x", false, false))
+	}
+	requireCanceled(t, run(`{"fail":true}`))
+	r := run(`{}`)
+	require.Nil(t, r.Fault)
+	require.Equal(t, "1", string(r.Body))
+}
+
 // TestCancelOfARefusedCall: it has its answer, even if it does not know yet.
 func TestCancelOfARefusedCall(t *testing.T) {
 	for _, async := range []bool{false, true} {

@@ -112,7 +112,7 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 	usage := meter.Read(now)
 	r.Summary = summarize(now.Sub(began), meter.CPU(now)-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, l.agent.cfg.Runtime.Function.MemoryMB))
 	r.Waited = l.Waited
-	if l.release(notSent && l.try < maxHandovers) && notSent {
+	if l.release(notSent && l.try < maxHandovers) && r.Fault != nil { // whatever else went wrong is not to be repeated
 		r.Fault = runtime.CanceledFault()
 	}
 	return r
