@@ -291,6 +291,10 @@ func TestFunctionDestination(t *testing.T) {
 	require.Eventually(t, func() bool { return other.calls() == 1 }, patience, time.Millisecond)
 	require.Contains(t, other.events[0], `"request_id":"`+id+`"`)
 	require.Contains(t, other.events[0], `"request_payload":{"k":1}`)
+	require.Eventually(t, func() bool { // or what is set now would count for it
+		p, err := q2.Records(t.Context(), &Filter{Status: Success, Limit: 1})
+		return err == nil && p.Count == 1
+	}, patience, time.Millisecond)
 
 	configure(t, q2, &Destination{"FunctionGraph", `{"func_urn":"hello"}`}, nil)
 	accept(t, q, `"round"`)

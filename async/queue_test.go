@@ -237,6 +237,71 @@ func TestAge(t *testing.T) {
 	require.Contains(t, r.ErrorMessage, "older than 1s, after 1 attempts; the last error: no")
 }
 
+// gated is a function whose calls say that they wait for a slot, and get it when the test says so; late sets the clock forward.
+func gated(t *testing.T, f *testFunction) (q *Queue, waits chan string, slot chan bool, late *atomic.Int64) {
+	t.Helper()
+	waits, slot, late = make(chan string, 1), make(chan bool), &atomic.Int64{}
+	q = open(t, startServer(t, t.TempDir()), f, func(cfg *Config) {
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+		cfg.Invoke = func(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
+			waits <- inv.RequestID
+			<-slot
+			return f.invoke(inv, event)
+		}
+	})
+	return q, waits, slot, late
+}
+
+func putConfiguration(t *testing.T, q *Queue, text string) {
+	t.Helper()
+	c, err := ParseConfiguration([]byte(text))
+	require.NoError(t, err)
+	_, err = q.SetConfiguration(t.Context(), "latest", "", "urn", c)
+	require.NoError(t, err)
+}
+
+// TestAgeAtTheStart: a request that grew too old while it waited for its slot does not run.
+func TestAgeAtTheStart(t *testing.T) {
+	f := &testFunction{}
+	q, waits, slot, late := gated(t, f)
+	defer close(slot)
+	putConfiguration(t, q, `{"max_async_event_age_in_seconds":60}`)
+	id := accept(t, q, "{}")
+	require.Equal(t, id, <-waits)
+	late.Store(int64(time.Minute))
+	slot <- true
+	r := waitStatus(t, q, id, Discard)
+	require.Equal(t, "the event is older than 1m0s", r.ErrorMessage)
+	require.Zero(t, r.Attempts.Started)
+	require.Zero(t, f.calls())
+	require.EqualValues(t, 1, q.Counts()["expired"])
+}
+
+// TestConfigurationCountsAtOnce: for a request that waits for its slot, and for one that runs.
+func TestConfigurationCountsAtOnce(t *testing.T) {
+	var set func()
+	f := &testFunction{answer: func(int, *fncontext.Invocation, string) *fault.Error {
+		set()
+		return &fault.Error{Kind: fault.Function, Code: fault.CodeInvocation, Body: []byte("no")}
+	}}
+	q, waits, slot, late := gated(t, f)
+	defer close(slot)
+	set = func() { putConfiguration(t, q, `{"max_async_retry_attempts":0}`) }
+	putConfiguration(t, q, `{"max_async_retry_attempts":3}`)
+	id := accept(t, q, "{}")
+	require.Equal(t, id, <-waits)
+	slot <- true
+	require.Equal(t, 1, waitStatus(t, q, id, Fail).Attempts.Started, "no retries any more")
+
+	id = accept(t, q, "{}")
+	require.Equal(t, id, <-waits)
+	putConfiguration(t, q, `{"max_async_event_age_in_seconds":60}`)
+	late.Store(int64(time.Minute))
+	slot <- true
+	waitStatus(t, q, id, Discard)
+	require.Equal(t, 1, f.calls())
+}
+
 // TestUnavailableIsNoAttempt: a call that the stop refused counts for nothing.
 func TestUnavailableIsNoAttempt(t *testing.T) {
 	f := &testFunction{answer: func(n int, _ *fncontext.Invocation, _ string) *fault.Error {

@@ -151,8 +151,8 @@ type run struct {
 	// noted is closed once the start was recorded, or could not be, as unnoted tells then; nil before the start.
 	noted   chan struct{}
 	unnoted error
-	// letGo is set when the slot was returned unused.
-	letGo bool
+	// letGo and tooOld are set when the slot was returned unused, and say why.
+	letGo, tooOld bool
 }
 
 // storeTimeout bounds one write of a record.
@@ -181,6 +181,10 @@ func (r *run) do() error {
 	if r.noted != nil {
 		<-r.noted
 	}
+	r.configure()
+	if r.tooOld && f != nil && f.Kind != fault.Canceled {
+		return r.expire(r.q.cfg.Now())
+	}
 	if !r.letGo || r.unnoted == nil {
 		return r.after(result, f)
 	}
@@ -201,11 +205,19 @@ const (
 // errLetGo ends a call that may be another agent's by now.
 var errLetGo = unavailable("the request waited for a slot, and its start cannot be recorded", nil)
 
+// errTooOld ends a call whose time was over when it got its slot.
+var errTooOld = unavailable("the request waited for a slot until it was too old", nil)
+
 // started records that an attempt has a slot. The first attempt does not wait for the disk. Further ones do: an event that
 // kills the agent at once would never be found out. One that waited long for its slot does not run without the record: if
 // this agent was cut off meanwhile, another one has run it.
 func (r *run) started() error {
-	sure := r.q.cfg.Now().Sub(r.looked) < sureFor
+	r.configure()
+	now := r.q.cfg.Now()
+	if r.tooOld = now.Sub(r.accepted) >= r.config.age(); r.tooOld {
+		return errTooOld
+	}
+	sure := now.Sub(r.looked) < sureFor
 	r.noteStart()
 	if !r.deliveredOnce() || !sure {
 		select {
@@ -264,9 +276,15 @@ func (r *run) read() error {
 	if record != nil {
 		r.record = *record
 	}
+	r.configure()
+	return nil
+}
+
+// configure takes over the configuration in force: it may have changed during a wait or an attempt. Nobody may be recording
+// the start.
+func (r *run) configure() {
 	h := r.msg.Headers()
 	r.config = r.configuration(configurationKey(h.Get(headerVersion), h.Get(headerAlias)))
-	return nil
 }
 
 // store writes the record, and a line of the status log.
