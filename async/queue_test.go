@@ -306,12 +306,29 @@ func TestConfigurationCountsAtOnce(t *testing.T) {
 func TestUnavailableIsNoAttempt(t *testing.T) {
 	f := &testFunction{answer: func(n int, _ *fncontext.Invocation, _ string) *fault.Error {
 		if n < 3 {
-			return &fault.Error{Kind: fault.Unavailable, Code: fault.CodeUnavailable, Message: "the instance is stopping"}
+			return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance is stopping"}
 		}
 		return nil
 	}}
 	q := open(t, startServer(t, t.TempDir()), f)
 	require.Equal(t, 1, waitStatus(t, q, accept(t, q, "{}"), Success).Attempts.Started)
+}
+
+// TestUnavailableForLong: an agent that cannot take calls, and is not stopping, is not asked again and again.
+func TestUnavailableForLong(t *testing.T) {
+	var asked atomic.Int64
+	q := open(t, startServer(t, t.TempDir()), &testFunction{}, func(c *Config) {
+		c.Invoke = func(*fncontext.Invocation, []byte) ([]byte, *fault.Error) {
+			asked.Add(1)
+			return nil, &fault.Error{Kind: fault.Unavailable, Type: "Extension.Required", Code: fault.CodeUnavailable, Message: "extension x is required"}
+		}
+	})
+	began := time.Now()
+	id := accept(t, q, "{}")
+	require.Eventually(t, func() bool { return asked.Load() == 3 }, patience, time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(began), systemDelay*3/2, "half of a second, then half of two")
+	r := waitStatus(t, q, id, Wait)
+	require.Zero(t, r.Attempts.Started, "no attempt of the function's")
 }
 
 func TestParallelIsBounded(t *testing.T) {

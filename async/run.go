@@ -334,7 +334,7 @@ func (r *run) after(result []byte, f *fault.Error) error {
 		}
 		r.q.counts.cancelled.Add(1)
 		return r.end(Fail, now, f.Code, f.Message, &outcome{fault: f, condition: conditionCanceled})
-	case f.Kind == fault.Unavailable:
+	case f.Kind == fault.Unavailable && (f.Type == fault.TypeDraining || r.letGo || r.q.fetching.Err() != nil):
 		// The instance goes away: no attempt of the function's. Another agent, or the next start, takes it.
 		if r.noted != nil {
 			a.Started--
