@@ -96,7 +96,7 @@ func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *
 		}
 		return unavailable("the record cannot be written", err)
 	}
-	e.q.counts.cancelled.Add(1)
+	e.q.counts.ended(r.Status, conditionCanceled)
 	e.statusLog(r, config)
 	if !e.q.cfg.Cancel(r.RequestID) { // it may wait for a slot, here or elsewhere
 		if err := e.conn.Publish(e.prefix+".cancel", []byte(r.RequestID)); err != nil {

@@ -22,6 +22,20 @@ type counts struct {
 	accepted, refused, started, retried, expired, cancelled, succeeded, failed, notified, unnotified atomic.Int64
 }
 
+// ended counts an outcome that this agent has recorded.
+func (c *counts) ended(s Status, condition string) {
+	switch {
+	case s == Success:
+		c.succeeded.Add(1)
+	case condition == conditionCanceled:
+		c.cancelled.Add(1)
+	case condition == conditionAge:
+		c.expired.Add(1)
+	default:
+		c.failed.Add(1)
+	}
+}
+
 // CountNames is the closed list of what Counts has.
 func CountNames() []string {
 	return []string{"accepted", "refused", "started", "retried", "expired", "canceled", "succeeded", "failed", "notified", "notification_failures"}
@@ -326,13 +340,11 @@ func (r *run) after(result []byte, f *fault.Error) error {
 	a := &r.record.Attempts
 	switch {
 	case f == nil:
-		r.q.counts.succeeded.Add(1)
 		return r.end(Success, now, 0, "", &outcome{result: result})
 	case f.Kind == fault.Canceled:
 		if r.noted == nil { // while it waited for a slot
 			return r.end(Discard, now, f.Code, canceledWaiting, &outcome{fault: f, condition: conditionCanceled})
 		}
-		r.q.counts.cancelled.Add(1)
 		return r.end(Fail, now, f.Code, f.Message, &outcome{fault: f, condition: conditionCanceled})
 	case f.Kind == fault.Unavailable && (f.Type == fault.TypeDraining || r.letGo || r.q.fetching.Err() != nil):
 		// The instance goes away: no attempt of the function's. Another agent, or the next start, takes it.
@@ -352,7 +364,6 @@ func (r *run) after(result []byte, f *fault.Error) error {
 		v = a.afterSystemError()
 	}
 	if !v.again || r.msg.lost() { // no event, no other attempt
-		r.q.counts.failed.Add(1)
 		return r.end(Fail, now, f.Code, messageOf(f), &outcome{fault: f, condition: conditionExhausted})
 	}
 	return r.again(v.cap(r.accepted.Add(r.config.age()).Sub(now)), now, f)
@@ -377,10 +388,12 @@ const handBack = time.Millisecond
 func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
 	r.record.Status, r.record.End = Wait, now
 	r.record.ErrorCode, r.record.ErrorMessage = f.Code, messageOf(f)
-	if err := r.store(); err != nil && !errors.Is(err, errOvertaken) {
+	switch err := r.store(); {
+	case err == nil:
+		r.q.counts.retried.Add(1)
+	case !errors.Is(err, errOvertaken):
 		return err
 	}
-	r.q.counts.retried.Add(1)
 	return r.msg.NakWithDelay(max(v.delay, handBack))
 }
 
@@ -393,14 +406,12 @@ func (r *run) giveUp(now time.Time) error {
 		Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited,
 		Message: fmt.Sprintf("the agent died during %d attempts of this request", r.record.Attempts.Lost),
 	}
-	r.q.counts.failed.Add(1)
 	r.q.cfg.Log.Error("an asynchronous request is given up", zap.String("request_id", r.id), zap.Error(f))
 	return r.end(Fail, now, f.Code, messageOf(f), &outcome{fault: f, condition: conditionExhausted})
 }
 
 // expire discards a request whose time is over.
 func (r *run) expire(now time.Time) error {
-	r.q.counts.expired.Add(1)
 	message := fmt.Sprintf("the event is older than %s", r.config.age())
 	if r.record.Attempts.Started > 0 {
 		message += fmt.Sprintf(", after %d attempts; the last error: %s", r.record.Attempts.Started, r.record.ErrorMessage)
@@ -418,7 +429,7 @@ func (r *run) end(status Status, now time.Time, code int, message string, o *out
 	// The call has been made: it is worth some patience that it is not made again.
 	give := time.After(recordPatience)
 	for {
-		ended, err := r.tryEnd()
+		ended, err := r.tryEnd(o)
 		if ended || err == nil {
 			return err
 		}
@@ -436,9 +447,10 @@ func (r *run) end(status Status, now time.Time, code int, message string, o *out
 const recordPatience = time.Minute
 
 // tryEnd stores the outcome, unless another one is there. ended is false as long as there is none.
-func (r *run) tryEnd() (ended bool, err error) {
+func (r *run) tryEnd(o *outcome) (ended bool, err error) {
 	err = r.store()
 	if err == nil {
+		r.q.counts.ended(r.record.Status, o.condition)
 		return true, r.done()
 	}
 	if !errors.Is(err, errOvertaken) {
@@ -453,6 +465,9 @@ func (r *run) tryEnd() (ended bool, err error) {
 	r.revision = revision
 	if other == nil || !other.Status.final() {
 		return false, errOvertaken
+	}
+	if other.Status == r.record.Status && other.End.Equal(r.record.End) { // it was stored, and the word of it got lost
+		r.q.counts.ended(other.Status, o.condition)
 	}
 	r.record = *other
 	return true, r.done()
