@@ -217,6 +217,11 @@ func (e *engine) prepareNotifications(ctx context.Context, name string) (err err
 	return nil
 }
 
+// notifyPause comes after so many tries.
+func notifyPause(tries uint64) time.Duration {
+	return min(notifyDelay<<min(max(tries, 1)-1, 16), maxNotifyDelay)
+}
+
 // deliver sends one notification. What becomes of it never changes a record.
 func (e *engine) deliver(msg *message) {
 	h := msg.Headers()
@@ -241,17 +246,14 @@ func (e *engine) deliver(msg *message) {
 		}
 		return
 	}
-	tries := uint64(1)
-	if meta, metaErr := msg.Metadata(); metaErr == nil {
-		tries = meta.NumDelivered
-	}
+	tries := msg.tries()
 	var refused *refusedError
 	if tries >= notifyAttempts || errors.As(err, &refused) && refused.final {
 		e.q.counts.unnotified.Add(1)
 		e.q.cfg.Log.Error("a notification is dropped: its destination does not take it", append(fields, zap.Uint64("tries", tries))...)
 		err = msg.TermWithReason("not taken")
 	} else {
-		delay := min(notifyDelay<<min(tries-1, 16), maxNotifyDelay)
+		delay := notifyPause(tries)
 		if refused != nil && refused.after > 0 {
 			delay = min(refused.after, maxNotifyServer)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	fncontext "gantry/context"
 )
@@ -133,6 +134,43 @@ func TestNotificationOfManyBytes(t *testing.T) {
 			require.Equal(t, 1, one(t, q, id).Attempts.Started)
 		})
 	}
+}
+
+// TestFullNotifications: a request that has ended waits until there is room for its notification, longer each time, and
+// does not run again.
+func TestFullNotifications(t *testing.T) {
+	answer := make(chan struct{})
+	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-answer }))
+	defer service.Close()
+	core, logs := observer.New(zap.WarnLevel)
+	f := &testFunction{result: `"` + strings.Repeat("x", 250_000) + `"`}
+	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) {
+		c.Endpoints, c.MaxBytes, c.Log = &Endpoints{OBS: Endpoint{URL: service.URL}}, 1<<20, zap.New(core)
+	})
+	d := &Destination{"OBS", `{"bucket":"b"}`}
+	configure(t, q, d, d)
+	const requests = 7
+	for range requests {
+		waitStatus(t, q, accept(t, q, "{}"), Success)
+	}
+	delays := map[any][]time.Duration{}
+	require.Eventually(t, func() bool {
+		clear(delays)
+		for _, l := range logs.FilterMessageSnippet("its notification cannot be stored").All() {
+			m := l.ContextMap()
+			delays[m["request_id"]] = append(delays[m["request_id"]], m["delay"].(time.Duration))
+		}
+		for _, d := range delays {
+			if len(d) > 1 {
+				return d[0] == notifyDelay && d[1] == 2*notifyDelay
+			}
+		}
+		return false
+	}, patience, 10*time.Millisecond)
+	require.Zero(t, logs.FilterMessageSnippet("comes again").Len())
+	close(answer)
+	require.Eventually(t, func() bool { return q.Counts()["notified"] == requests }, patience, 10*time.Millisecond)
+	require.Equal(t, requests, f.calls())
 }
 
 // TestLighten: what a server refuses for its size loses its payloads, then the notification; the outcome stays.

@@ -123,6 +123,15 @@ var errLost = errors.New("the store of this message is gone")
 
 func (m *message) lost() bool { return m.epoch != m.engine.epoch.Load() }
 
+// tries is how often the message was delivered, as far as that is known; 0 if it is not.
+func (m *message) tries() uint64 {
+	meta, err := m.Metadata()
+	if err != nil {
+		return 0
+	}
+	return meta.NumDelivered
+}
+
 // say sends word to the store, unless it is gone.
 func (m *message) say(word func() error) error {
 	if m.lost() {

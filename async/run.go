@@ -250,8 +250,7 @@ func (r *run) started() error {
 
 // deliveredOnce tells the first delivery of an event, as far as that is known.
 func (r *run) deliveredOnce() bool {
-	meta, err := r.msg.Metadata()
-	return err == nil && meta.NumDelivered == 1
+	return r.msg.tries() == 1
 }
 
 // noteStart records the start beside the attempt.
@@ -503,6 +502,14 @@ func (e *engine) handOver(ctx context.Context, r *Record, revision uint64) error
 	return nil
 }
 
+// unsent hands a request back that has ended, and whose notification has no room yet: it keeps its event until then.
+func (r *run) unsent(err error) error {
+	delay := notifyPause(r.msg.tries())
+	r.q.cfg.Log.Warn("a request has ended, and its notification cannot be stored; it is tried again",
+		zap.String("request_id", r.id), zap.Duration("delay", delay), zap.Error(err))
+	return r.msg.NakWithDelay(delay)
+}
+
 // done takes the event out of the queue and waits for the server's word on it.
 func (r *run) done() error {
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
@@ -510,7 +517,7 @@ func (r *run) done() error {
 	ctx, release := r.whileConnected(ctx)
 	defer release()
 	if err := r.handOver(ctx, &r.record, r.revision); err != nil {
-		return err
+		return r.unsent(err)
 	}
 	if err := r.msg.DoubleAck(ctx); err != nil {
 		// It comes again, is found recorded, and does not run.
