@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
@@ -212,10 +213,13 @@ func (q *Queue) DeleteConfiguration(ctx context.Context, version, alias string) 
 	if e.configuration(key) == nil {
 		return noConfiguration()
 	}
-	if err := e.configs.Delete(ctx, key); err != nil {
+	// As configs.Delete does, which keeps the revision to itself: a newer change may have been taken over before the answer.
+	marker := &nats.Msg{Subject: "$KV." + e.configs.Bucket() + "." + key, Header: nats.Header{"KV-Operation": {"DEL"}}}
+	ack, err := e.js.PublishMsg(ctx, marker)
+	if err != nil {
 		return unavailable("the configuration cannot be removed", err)
 	}
-	e.follow(key, nil, 0)
+	e.follow(key, nil, ack.Sequence)
 	return nil
 }
 
@@ -243,15 +247,13 @@ func (e *engine) configuration(key string) *Configuration {
 	return e.inForce[key].configuration
 }
 
-// follow takes a change over; nil removes. The revision 0 stands for a removal here, whose own is not known.
+// follow takes a change over, unless a newer one is known; nil removes.
 func (e *engine) follow(key string, c *Configuration, revision uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := e.inForce[key].revision
-	if revision != 0 && revision <= known {
-		return
+	if revision > e.inForce[key].revision {
+		e.inForce[key] = inForce{c, revision}
 	}
-	e.inForce[key] = inForce{c, max(revision, known)}
 }
 
 // watchConfigurations reads what is set, until ctx ends, then follows the changes of all agents as long as the engine lives.

@@ -2,11 +2,14 @@ package async
 
 import (
 	"encoding/json"
+	"errors"
 	"gantry/fault"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -99,6 +102,32 @@ func TestConfigurations(t *testing.T) {
 		all, err := other.Configurations(t.Context())
 		return err == nil && len(all) == 1
 	}, patience, time.Millisecond)
+}
+
+// TestConfigurationChangedAtOnce: what is in force is what is stored, whoever changes it at the same moment.
+func TestConfigurationChangedAtOnce(t *testing.T) {
+	q := open(t, startServer(t, t.TempDir()), &testFunction{})
+	c, err := ParseConfiguration([]byte(`{}`))
+	require.NoError(t, err)
+	key := configurationKey("latest", "")
+	for range 100 {
+		_, err := q.SetConfiguration(t.Context(), "latest", "", "urn", c)
+		require.NoError(t, err)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := q.SetConfiguration(t.Context(), "latest", "", "urn", c); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if err := q.DeleteConfiguration(t.Context(), "latest", ""); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		_, err = q.open.configs.Get(t.Context(), key)
+		require.Equal(t, errors.Is(err, jetstream.ErrKeyNotFound), q.open.configuration(key) == nil, "%v", err)
+	}
 }
 
 func FuzzParseConfiguration(f *testing.F) {
