@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	fncontext "gantry/context"
 )
 
 // The kinds of destinations (page functiongraph_06_0142).
@@ -59,5 +61,11 @@ func (d *Destination) check(member string) error {
 	case kindDIS:
 		return needs("stream_name", p.StreamName)
 	}
-	return needs("func_urn", p.FunctionURN)
+	if err := needs("func_urn", p.FunctionURN); err != nil {
+		return err
+	}
+	if _, err := fncontext.ParseURN(p.FunctionURN); err != nil {
+		return badConfiguration(fmt.Sprintf("%s.param: func_urn: %v", member, err))
+	}
+	return nil
 }

@@ -374,6 +374,12 @@ func TestReadEndpoints(t *testing.T) {
 		`{"obs": {"secret": "hidden"}}`:   `obs needs "url"`,
 		`{"obs": {"url": "hidden:22"}}`:   `obs needs "url"`,
 		`{"functions": {"x": {"url":""}}`: "is not JSON",
+
+		`{} and more`:              "something follows the JSON object",
+		`{"functions": {"x": {}}}`: `x needs "url"`,
+		`{"functions": {"nonsense here": {"url": "http://f"}}}`:         `functions: the function URN "nonsense here" has a field`,
+		`{"smn": {"url": "http://f", "access": "hidden"}}`:              `smn has one of "access" and "secret"`,
+		`{"functions": {"f": {"url": "http://f", "secret": "hidden"}}}`: `f has one of "access" and "secret"`,
 	} {
 		err := read(text)
 		require.ErrorContains(t, err, says)

@@ -2,6 +2,7 @@ package async
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -10,10 +11,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +49,7 @@ type Endpoints struct {
 	OBS Endpoint `json:"obs"`
 	SMN Endpoint `json:"smn"`
 	DIS Endpoint `json:"dis"`
-	// Functions are other functions' platform APIs, by URN, with or without its version.
+	// Functions are other functions' platform APIs, by URN in any of its forms, with or without its version.
 	Functions map[string]Endpoint `json:"functions"`
 }
 
@@ -68,16 +72,44 @@ func ReadEndpoints(name string) (*Endpoints, error) {
 	if err := decoder.Decode(e); err != nil {
 		return nil, fmt.Errorf(`%s is not JSON of the form {"obs": {"url", "access", "secret", "region"}, "smn": {…}, "dis": {…}, "functions": {"urn:fss:…": {…}}}`, name)
 	}
-	all := map[string]Endpoint{"obs": e.OBS, "smn": e.SMN, "dis": e.DIS}
-	for urn, endpoint := range e.Functions {
-		all[urn] = endpoint
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: something follows the JSON object; want nothing behind it", name)
 	}
-	for member, endpoint := range all {
-		if u, err := url.Parse(endpoint.URL); endpoint != (Endpoint{}) && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			return nil, fmt.Errorf("%s: %s needs \"url\", like https://host", name, member)
-		}
+	if err := e.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return e, nil
+}
+
+// check says what is wrong with the endpoints; those of services may be missing.
+func (e *Endpoints) check() error {
+	for member, endpoint := range map[string]Endpoint{"obs": e.OBS, "smn": e.SMN, "dis": e.DIS} {
+		if endpoint == (Endpoint{}) {
+			continue
+		}
+		if err := endpoint.check(member); err != nil {
+			return err
+		}
+	}
+	for urn, endpoint := range e.Functions {
+		if _, err := fncontext.ParseURN(urn); err != nil {
+			return fmt.Errorf("functions: %w", err)
+		}
+		if err := endpoint.check(urn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Endpoint) check(member string) error {
+	if u, err := url.Parse(e.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf(`%s needs "url", like https://host`, member)
+	}
+	if (e.Access == "") != (e.Secret == "") {
+		return fmt.Errorf(`%s has one of "access" and "secret"; give both, or none if nothing is to be signed`, member)
+	}
+	return nil
 }
 
 // send takes a notification to its destination.
@@ -147,16 +179,9 @@ func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, tex
 	if endpoint, ok := e.endpointOf(urn); ok {
 		return e.callRemote(ctx, &endpoint, urn, hops+1, text)
 	}
+	u = e.complete(u)
 	target := *e.q.cfg.Function
-	set := func(field *string, value string) {
-		if value != "" {
-			*field = value
-		}
-	}
-	set(&target.Region, u.Region)
-	set(&target.Project, u.Project)
-	set(&target.Package, u.Package)
-	target.Name = u.Name
+	target.Region, target.Project, target.Package, target.Name = u.Region, u.Project, u.Package, u.Name
 	versions := []string{u.Version, e.q.cfg.Function.Version}
 	for _, version := range versions {
 		target.Version = version
@@ -177,14 +202,38 @@ func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, tex
 	return nil, e.writeFile(path.Join(kindFunction, strings.ReplaceAll(urn, "/", "_"), id+".json"), text)
 }
 
-// endpointOf finds a function's endpoint by its URN, else by the URN without its last field.
-func (e *engine) endpointOf(urn string) (Endpoint, bool) {
-	all := e.q.cfg.Endpoints.Functions
-	endpoint, ok := all[urn]
-	if !ok && strings.Count(urn, ":") == 7 {
-		endpoint, ok = all[urn[:strings.LastIndexByte(urn, ':')]]
+// complete fills in what a short URN leaves out: this function's own.
+func (e *engine) complete(u fncontext.URN) fncontext.URN {
+	fn := e.q.cfg.Function
+	u.Region, u.Project, u.Package = cmp.Or(u.Region, fn.Region), cmp.Or(u.Project, fn.Project), cmp.Or(u.Package, fn.Package)
+	return u
+}
+
+// endpointOf finds a function's endpoint, whatever form the two URNs have. One for the version or alias goes before one for all.
+func (e *engine) endpointOf(urn string) (found Endpoint, ok bool) {
+	want, err := fncontext.ParseURN(urn)
+	if err != nil {
+		return Endpoint{}, false
 	}
-	return endpoint, ok
+	want = e.complete(want)
+	all := e.q.cfg.Endpoints.Functions
+	for _, key := range slices.Sorted(maps.Keys(all)) { // of two that mean the same, always the same one
+		u, err := fncontext.ParseURN(key)
+		if err != nil {
+			continue
+		}
+		u = e.complete(u)
+		if colons := strings.Count(key, ":"); colons == 3 || colons == 7 { // the last field is there
+			if u == want {
+				return all[key], true
+			}
+			continue
+		}
+		if u.Version, u.Alias = want.Version, want.Alias; u == want && !ok {
+			found, ok = all[key], true
+		}
+	}
+	return found, ok
 }
 
 // callRemote makes the notification an event at another agent's platform API, which makes the request's id.

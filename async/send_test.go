@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	fncontext "gantry/context"
 )
 
 // put sends an object to a service that answers as it is told, and returns what the sender makes of it.
@@ -44,6 +46,38 @@ func TestSignedHost(t *testing.T) {
 			}))
 			require.Equal(t, want, got, "%s%s", host, path)
 		})
+	}
+}
+
+// TestEndpointOf: URNs mean the same in all their forms.
+func TestEndpointOf(t *testing.T) {
+	e := &engine{q: &Queue{cfg: &Config{Function: &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "hello", Version: "v1"}, Endpoints: &Endpoints{}}}}
+	const full = "urn:fss:r:p:function:default:fix"
+	for _, c := range []struct {
+		urn  string
+		keys []string
+		want string // the key that is found
+	}{
+		{full + ":latest", []string{full}, full},
+		{full, []string{full + ":latest"}, full + ":latest"},
+		{"fix", []string{full}, full},
+		{"default:fix", []string{full + ":latest"}, full + ":latest"},
+		{"p:default:fix:v2", []string{full}, full},
+		{full, []string{"fix"}, "fix"},
+		{full + ":v2", []string{"default:fix"}, "default:fix"},
+		{full + ":v2", []string{full, full + ":v2"}, full + ":v2"},
+		{full + ":!live", []string{full, full + ":live", "p:default:fix:!live"}, "p:default:fix:!live"},
+		{full, []string{full, "fix", "p:default:fix"}, "fix"},
+		{full, []string{full + ":v2", "other:fix", "urn:fss:r:p2:function:default:fix", "urn:fss:r2:p:function:default:fix"}, ""},
+		{"no such form", []string{full}, ""},
+	} {
+		e.q.cfg.Endpoints.Functions = map[string]Endpoint{}
+		for _, key := range c.keys {
+			e.q.cfg.Endpoints.Functions[key] = Endpoint{URL: key}
+		}
+		found, ok := e.endpointOf(c.urn)
+		require.Equal(t, c.want != "", ok, c)
+		require.Equal(t, c.want, found.URL, c)
 	}
 }
 
