@@ -154,13 +154,50 @@ func (e *engine) writeFile(name string, text []byte) error {
 		parts[i] = strings.ReplaceAll(parts[i], "\x00", "")
 	}
 	file := filepath.Join(append([]string{e.q.cfg.Folder, "notifications"}, parts...)...)
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	if err := e.makeFolder(filepath.Dir(file)); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+	if err := writeSynced(file+".new", text); err != nil {
 		return err
 	}
-	return os.Rename(file+".new", file)
+	if err := os.Rename(file+".new", file); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(file)) // the queue forgets the notification then
+}
+
+// makeFolder makes a folder of notifications so that it survives a power cut.
+func (e *engine) makeFolder(folder string) error {
+	if _, err := os.Stat(folder); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	for folder != e.q.cfg.Folder && folder != filepath.Dir(folder) {
+		folder = filepath.Dir(folder)
+		if err := syncFolder(folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeSynced(name string, text []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncFolder(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // callFunction makes the notification an event: of a function on the same cluster, of one whose platform API is known, or
@@ -275,8 +312,17 @@ func (e *engine) putRecord(ctx context.Context, endpoint *Endpoint, stream, id s
 	if err != nil {
 		return err
 	}
-	_, err = e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/records", body)
-	return err
+	answer, err := e.post(ctx, endpoint, "/v2/"+url.PathEscape(e.projectOf(endpoint))+"/records", body)
+	if err != nil {
+		return err
+	}
+	var taken struct {
+		Failed int `json:"failed_record_count"`
+	}
+	if json.Unmarshal(answer, &taken) == nil && taken.Failed > 0 {
+		return &refusedError{status: fasthttp.StatusOK, text: fmt.Sprintf("the stream did not take it: %.300q", answer)}
+	}
+	return nil
 }
 
 func (e *engine) projectOf(endpoint *Endpoint) string {
@@ -311,6 +357,7 @@ func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body
 var client = &fasthttp.Client{
 	Name: "gantry", NoDefaultUserAgentHeader: true, MaxResponseBodySize: 1 << 20, MaxIdleConnDuration: 10 * time.Second,
 	DisablePathNormalizing: true, ReadTimeout: sendTimeout, WriteTimeout: sendTimeout,
+	MaxIdemponentCallAttempts: 1, // the queue repeats, with pauses; the client would repeat a PUT at once
 }
 
 // exchange sends one request and returns the answer's body; anything but 2xx is an error.
@@ -330,7 +377,7 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 	case err := <-done:
 		defer fasthttp.ReleaseRequest(req)
 		defer fasthttp.ReleaseResponse(resp)
-		if err != nil {
+		if err != nil && !errors.Is(err, fasthttp.ErrBodyTooLarge) { // the status has come then
 			return nil, err
 		}
 	case <-ctx.Done(): // both stay the client's; what comes of it nobody will know

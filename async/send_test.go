@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,6 +79,57 @@ func TestEndpointOf(t *testing.T) {
 		found, ok := e.endpointOf(c.urn)
 		require.Equal(t, c.want != "", ok, c)
 		require.Equal(t, c.want, found.URL, c)
+	}
+}
+
+// TestObjectIsSentOnce: what goes wrong on the way is tried again after a pause, not at once by the client.
+func TestObjectIsSentOnce(t *testing.T) {
+	var asked atomic.Int32
+	require.Error(t, put(t, func(a string) string { return a }, func(http.ResponseWriter, *http.Request) {
+		asked.Add(1)
+		panic(http.ErrAbortHandler) // the connection is closed without an answer
+	}))
+	require.EqualValues(t, 1, asked.Load())
+}
+
+// TestLongAnswer: of a long answer the status counts.
+func TestLongAnswer(t *testing.T) {
+	for status, taken := range map[int]bool{http.StatusOK: true, http.StatusServiceUnavailable: false} {
+		err := put(t, func(a string) string { return a }, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write(make([]byte, client.MaxResponseBodySize+1))
+		})
+		if taken {
+			require.NoError(t, err)
+			continue
+		}
+		var refused *refusedError
+		require.True(t, errors.As(err, &refused), "%v", err)
+		require.Equal(t, status, refused.status)
+		require.False(t, refused.final)
+	}
+}
+
+// TestStreamTakesNothing: DIS answers 2xx also when it did not take the record.
+func TestStreamTakesNothing(t *testing.T) {
+	for answer, taken := range map[string]bool{
+		`{"failed_record_count":0,"records":[{"partition_id":"0","sequence_number":"1"}]}`: true, ``: true,
+		`{"failed_record_count":1,"records":[{"error_code":"DIS.4303"}]}`: false,
+	} {
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+		defer service.Close()
+		e := &engine{q: &Queue{cfg: &Config{Function: &fncontext.Function{Project: "p"}}}}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := e.putRecord(ctx, &Endpoint{URL: service.URL}, "s", "id", []byte(`{}`))
+		if taken {
+			require.NoError(t, err)
+			continue
+		}
+		var refused *refusedError
+		require.True(t, errors.As(err, &refused), "%v", err)
+		require.Contains(t, refused.text, "DIS.4303")
+		require.False(t, refused.final)
 	}
 }
 
