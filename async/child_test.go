@@ -342,7 +342,7 @@ func TestChildStartsWithTheFirstDial(t *testing.T) {
 	require.Equal(t, "event", string(m.Data()))
 	require.NoError(t, m.DoubleAck(patient(t)))
 
-	for path, mode := range map[string]os.FileMode{"": 0o700, "store": 0o700, "lock": 0o600, "socket": 0o600} {
+	for path, mode := range map[string]os.FileMode{"": 0o700, "store": 0o700, "lock": 0o600, "run": 0o700, "run/socket": 0o600} {
 		info, err := os.Stat(filepath.Join(c.cfg.Folder, path))
 		require.NoError(t, err)
 		require.Equal(t, mode, info.Mode().Perm(), path)
@@ -633,6 +633,21 @@ func TestChildProcessHoldsTheLock(t *testing.T) {
 	eventually(t, free, "the lock is free")
 }
 
+// TestChildInAFolderOfOthers: nobody else gets at the socket or the messages, whatever was there before.
+func TestChildInAFolderOfOthers(t *testing.T) {
+	folder := t.TempDir()
+	require.NoError(t, os.Chmod(folder, 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(folder, "run"), 0o755))
+	c := newTestChild(t, inFolder(folder))
+	c.stream(c.client())
+	for _, inner := range []string{c.store(), filepath.Dir(c.socket)} {
+		info, err := os.Stat(inner)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o700), info.Mode().Perm(), inner)
+		require.Equal(t, folder, filepath.Dir(inner))
+	}
+}
+
 func TestChildInAFolderWithALongPath(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
@@ -725,7 +740,7 @@ func TestChildStop(t *testing.T) {
 	require.NoError(t, c.Stop(patient(t)))
 	require.True(t, ended(pid))
 	require.False(t, c.Running())
-	require.Equal(t, []string{"lock", "store"}, entries(t, c.cfg.Folder))
+	require.Equal(t, []string{"lock", "run", "store"}, entries(t, c.cfg.Folder))
 	_, err := io.Copy(io.Discard, conn)
 	require.NoError(t, err, "the server said good-bye")
 	_, err = c.Dial(patient(t))
@@ -747,7 +762,7 @@ func TestChildStopKills(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, c.Stop(ctx), context.Canceled)
 	require.True(t, ended(pid))
-	require.Equal(t, []string{"lock", "store"}, entries(t, c.cfg.Folder))
+	require.Equal(t, []string{"lock", "run", "store"}, entries(t, c.cfg.Folder))
 }
 
 // Stop while a start is in progress: in a pause between tries, and while the process does not answer.
@@ -763,7 +778,7 @@ func TestChildStopDuringAStart(t *testing.T) {
 			eventually(t, func() bool { return c.logs.Len() > 0 }, "a try")
 			require.NoError(t, c.Stop(patient(t)))
 			require.ErrorIs(t, <-failed, ErrStopped)
-			require.Equal(t, []string{"lock", "store"}, entries(t, c.cfg.Folder))
+			require.Equal(t, []string{"lock", "run", "store"}, entries(t, c.cfg.Folder))
 		})
 	}
 }

@@ -31,14 +31,21 @@ func (c *Child) prepare() error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("the folder %s for asynchronous calls cannot be made: %w", folder, err)
 	}
-	// A folder that was there may be others' too, like a volume's root. What lies in it is not.
-	if err := os.Mkdir(c.store(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("the folder %s for asynchronous calls cannot be written: %w", folder, err)
-	}
-	if err := os.Chmod(c.store(), 0o700); err != nil {
-		return fmt.Errorf("the folder %s for asynchronous calls cannot be protected: %w", folder, err)
+	if err := c.protected(c.store()); err != nil {
+		return err
 	}
 	return c.place()
+}
+
+// protected makes a folder for the agent's user only. The one that it lies in may be others' too, like a volume's root.
+func (c *Child) protected(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("the folder %s for asynchronous calls cannot be written: %w", c.cfg.Folder, err)
+	}
+	if err := os.Chmod(path, 0o700); err != nil {
+		return fmt.Errorf("the folder %s for asynchronous calls cannot be protected: %w", c.cfg.Folder, err)
+	}
+	return nil
 }
 
 // store is where the messages lie.
@@ -46,9 +53,10 @@ func (c *Child) store() string { return filepath.Join(c.cfg.Folder, "store") }
 
 // place chooses the path of the socket: in the folder, or where its path is short enough.
 func (c *Child) place() error {
-	c.socket = filepath.Join(c.cfg.Folder, "socket")
+	run := filepath.Join(c.cfg.Folder, "run")
+	c.socket = filepath.Join(run, "socket")
 	if len(c.socket) <= maxSocketPath {
-		return nil
+		return c.protected(run)
 	}
 	c.displace() // of a former process; whoever tidies up temporary folders may have taken it
 	own, err := os.MkdirTemp("", "gantry-")
@@ -94,7 +102,7 @@ func (c *Child) claim() error {
 	return nil
 }
 
-// release leaves nothing but the messages, and the lock's file: whoever waits for it may have it open.
+// release leaves nothing but the messages, the lock's file and the socket's folder: whoever waits for them may use them already.
 func (c *Child) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
