@@ -33,6 +33,8 @@ type Config struct {
 	Function *fncontext.Function
 	// Connect returns a new connection; the queue closes it. It is called at the first need, and again after it failed.
 	Connect func(ctx context.Context, options ...nats.Option) (*nats.Conn, error)
+	// Alone says that no other agent uses the store: it is the child's.
+	Alone bool
 	// Replicas is the number of copies on a cluster, 1 to 5; 1 in the child.
 	Replicas int
 	// MaxEvents and MaxBytes bound the queue; beyond them requests are refused.
@@ -238,6 +240,9 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if err := e.watchConfigurations(ctx); err != nil {
 		return nil, err
 	}
+	if q.cfg.Alone {
+		e.warnOfStranded(ctx)
+	}
 	if err := e.listenForCancels(); err != nil {
 		return nil, err
 	}
@@ -290,6 +295,22 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 		return fmt.Errorf("bucket of configurations: %w", err)
 	}
 	return e.prepareNotifications(ctx, name)
+}
+
+// warnOfStranded tells of accepted events that nobody will run: the function, its version or the region was another one when
+// they came, and the folder is the same.
+func (e *engine) warnOfStranded(ctx context.Context) {
+	own := streamName(e.prefix) + "_events"
+	all := e.js.ListStreams(ctx)
+	for s := range all.Info() {
+		if name := s.Config.Name; name != own && strings.HasPrefix(name, "gantry_") && strings.HasSuffix(name, "_events") && s.State.Msgs > 0 {
+			e.q.cfg.Log.Warn("the data folder holds requests of another function, version or region, which do not run here; an agent with its settings on the same folder would run them",
+				zap.String("what", s.Config.Description), zap.Uint64("requests", s.State.Msgs), zap.Time("oldest", s.State.FirstTime))
+		}
+	}
+	if err := all.Err(); err != nil {
+		e.q.cfg.Log.Warn("it is not known whether the data folder holds requests of other functions or versions", zap.Error(err))
+	}
 }
 
 // insistAfter is how long the first answer is waited for, and up to as long again at random; it doubles.

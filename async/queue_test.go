@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 
 	fncontext "gantry/context"
 )
@@ -484,6 +485,37 @@ func TestRestart(t *testing.T) {
 	}
 	require.NotContains(t, second.events, "ran")
 	require.Len(t, append(first.events, second.events...), len(left)+1, "each once")
+}
+
+// TestStrandedRequests: a store that holds requests of another version says so. Those without any are no matter, and on a
+// cluster others run theirs.
+func TestStrandedRequests(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	of := func(version string, more ...func(*Config)) *Queue {
+		return open(t, s, &testFunction{}, append(more, func(c *Config) {
+			fn := *c.Function
+			fn.Version = version
+			c.Function = &fn
+		})...)
+	}
+	q := of("v1")
+	q.Pause() // before it is opened: nothing is ever fetched
+	accept(t, q, "{}")
+	accept(t, q, "{}")
+	require.NoError(t, of("v0").Start(t.Context()), "it has none")
+	core, logs := observer.New(zap.WarnLevel)
+	on := func(alone bool) func(*Config) {
+		return func(c *Config) { c.Alone, c.Log = alone, zap.New(core) }
+	}
+	require.NoError(t, of("v2", on(false)).Start(t.Context()))
+	require.Zero(t, logs.Len())
+	require.NoError(t, of("v2", on(true)).Start(t.Context()))
+	require.Equal(t, 1, logs.Len())
+	m := logs.All()[0].ContextMap()
+	require.Equal(t, "events of urn:fss:r:p:function:default:hello:v1", m["what"])
+	require.EqualValues(t, 2, m["requests"])
+	require.NoError(t, of("v1", on(true)).Start(t.Context()))
+	require.Equal(t, 1, logs.Len(), "its own are not stranded")
 }
 
 func TestFullQueue(t *testing.T) {

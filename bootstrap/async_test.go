@@ -135,6 +135,20 @@ exports.handler = async (event, context) => {
 	require.Equal(t, 1, strings.Count(string(text), waiting))
 }
 
+// TestAsyncOfAnotherVersion: what the folder still holds of it is told at the start.
+func TestAsyncOfAnotherVersion(t *testing.T) {
+	env, _ := queueSettings(t)
+	env = append(env, "RUNTIME_TIMEOUT=60", "GANTRY_SHUTDOWN_TIMEOUT=4")
+	r := ungated(t, outcomes, append(env, "RUNTIME_FUNC_VERSION=v1")...)
+	path := "/v2/" + apiProject + "/fgs/functions/" + apiProject + ":default:hello:v1/invocations-async"
+	require.Equal(t, 202, r.request("POST", r.api+path, `{"wait":60000}`).status)
+	r.signal(syscall.SIGTERM)
+	require.Zero(t, r.wait())
+	r = ungated(t, outcomes, append(env, "RUNTIME_FUNC_VERSION=v2")...)
+	r.stderr.waitFor(t, "the data folder holds requests of another function, version or region")
+	r.stderr.waitFor(t, ":function:default:hello:v1")
+}
+
 // TestAsyncKeepsNoCredentials: neither the store nor the child's memory that others may see has what callers sent.
 func TestAsyncKeepsNoCredentials(t *testing.T) {
 	env, data := queueSettings(t)

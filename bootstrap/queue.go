@@ -93,7 +93,7 @@ func (in *instance) openQueue() *queue {
 		left = err == nil
 	}
 	q.Queue = async.New(&async.Config{
-		Function: &in.cfg.fn, Connect: connect, Replicas: c.replicas, MaxEvents: int64(c.maxEvents), MaxBytes: int64(c.maxBytes),
+		Function: &in.cfg.fn, Connect: connect, Alone: q.child != nil, Replicas: c.replicas, MaxEvents: int64(c.maxEvents), MaxBytes: int64(c.maxBytes),
 		Parallel: in.cfg.concurrency*in.cfg.workers + 1, Retention: c.retention, UserDelay: c.retryDelay,
 		Folder: c.dataDir, Endpoints: in.platform.endpoints, Sign: sign,
 		Invoke: in.invokeQueued, Cancel: in.agent.Cancel, Credentials: fncontext.NewCredentials(in.cfg.secrets), Log: in.log,
