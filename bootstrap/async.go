@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -41,13 +42,33 @@ func (p *program) asyncCommand() *cobra.Command {
 	ls.Flags().StringVar(&status, "status", "", "only these: WAIT, RUNNING, SUCCESS, FAIL or DISCARD")
 	ls.Flags().DurationVar(&since, "since", time.Hour, "how far back")
 	ls.Flags().IntVar(&limit, "limit", 500, "at most so many")
-	ls.RunE = with(func(a *client, _ []string) error { return p.listAsync(a, status, since, limit) })
-	show := &cobra.Command{Use: "show ID", Short: "Show one request as JSON", Args: cobra.ExactArgs(1)}
+	list := with(func(a *client, _ []string) error { return p.listAsync(a, status, since, limit) })
+	ls.RunE = func(cmd *cobra.Command, args []string) error {
+		if limit < 1 {
+			return &failure{exitUsage, fmt.Errorf("--limit is %d, want 1 or more", limit)}
+		}
+		if since <= 0 {
+			return &failure{exitUsage, fmt.Errorf("--since is %s, want a time to look back, like 1h", since)}
+		}
+		return list(cmd, args)
+	}
+	show := &cobra.Command{Use: "show ID", Short: "Show one request as JSON", Args: requestID}
 	show.RunE = with(func(a *client, args []string) error { return p.showAsync(a, args[0]) })
-	cancel := &cobra.Command{Use: "cancel ID", Short: "End one request, waiting or running", Args: cobra.ExactArgs(1)}
+	cancel := &cobra.Command{Use: "cancel ID", Short: "End one request, waiting or running", Args: requestID}
 	cancel.RunE = with(func(a *client, args []string) error { return p.cancelAsync(a, args[0]) })
 	cmd.AddCommand(ls, show, cancel)
 	return cmd
+}
+
+// requestID takes one id. An empty one, as of a variable that is not set, would ask for any request.
+func requestID(cmd *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+		return err
+	}
+	if strings.TrimSpace(args[0]) == "" {
+		return errors.New("the request id is empty, want the one that the call was answered with")
+	}
+	return nil
 }
 
 // asyncRow is a record as the API shows it.

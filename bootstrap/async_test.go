@@ -221,6 +221,23 @@ func TestAsyncCommands(t *testing.T) {
 		out, _, _ = command("", "async", "ls")
 		return strings.Contains(out, "4208 function invocation canceled") && strings.Contains(out, id)
 	}, patience, 10*time.Millisecond)
+	out, problem, code = command("", "async", "show", id, "--to", r.api+"/")
+	require.Zero(t, code, problem)
+	require.Contains(t, out, id)
+	for says, args := range map[string][]string{
+		"the request id is empty":      {"async", "show", ""},
+		"is empty, want the one":       {"async", "cancel", " "},
+		"--limit is 0, want 1 or more": {"async", "ls", "--limit", "0"},
+		"--limit is -1":                {"async", "ls", "--limit", "-1"},
+		"--since is -1h0m0s, want":     {"async", "ls", "--since", "-1h"},
+		"--tail and --timeline tell":   {"invoke", "--async", "--tail"},
+		"one with --async has not":     {"invoke", "--async", "--timeline"},
+	} {
+		out, problem, code := command("", args...)
+		require.Equal(t, exitUsage, code, args)
+		require.Contains(t, problem, says)
+		require.Empty(t, out)
+	}
 	for says, args := range map[string][]string{
 		"Invalid RequestId":      {"async", "cancel", id},
 		"no request":             {"async", "show", "nonsense"},

@@ -39,7 +39,7 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 		if s, rest, ok := strings.Cut(to, "://"); ok {
 			scheme, to = s, rest
 		}
-		addr = to
+		addr = strings.TrimRight(to, "/")
 	}
 	a := &client{
 		base: scheme + "://" + dialable(addr), path: "/v2/" + c.fn.Project + "/fgs/functions/" + c.fn.URN(),

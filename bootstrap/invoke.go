@@ -37,6 +37,9 @@ func (p *program) invokeCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
 	cmd.Flags().BoolVar(&o.timeline, "timeline", false, "print where the time went")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.async && (o.tail || o.timeline) {
+			return &failure{exitUsage, errors.New("--tail and --timeline tell of a call that has ended; one with --async has not: see bootstrap async show, and the agent's log")}
+		}
 		event, err := p.readEvent(o.event)
 		if err != nil {
 			return &failure{exitUsage, err}
@@ -146,7 +149,7 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
-	req.SetRequestURI("http://" + dialable(strings.TrimPrefix(o.to, "http://")) + "/invoke")
+	req.SetRequestURI("http://" + dialable(strings.TrimRight(strings.TrimPrefix(o.to, "http://"), "/")) + "/invoke")
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
 	req.Header.Set("X-Cff-Log-Type", "tail")
