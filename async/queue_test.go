@@ -279,6 +279,24 @@ func TestAgeAtTheStart(t *testing.T) {
 	requireCounts(t, q, map[string]int64{"accepted": 1, "expired": 1})
 }
 
+// TestAgeAtTheStartElsewhere: an agent that was cut off meanwhile does not discard what another one runs.
+func TestAgeAtTheStartElsewhere(t *testing.T) {
+	f := &testFunction{}
+	q, waits, slot, late := gated(t, f)
+	defer close(slot)
+	putConfiguration(t, q, `{"max_async_event_age_in_seconds":60}`)
+	id := accept(t, q, "{}")
+	require.Equal(t, id, <-waits)
+	_, err := q.open.write(t.Context(), &Record{RequestID: id, Status: Running, Start: time.Now(), Attempts: attempts{Started: 1}}, 0)
+	require.NoError(t, err)
+	late.Store(int64(time.Minute))
+	slot <- true
+	require.Eventually(t, func() bool { _, under := q.open.underWay.Load(id); return !under }, patience, time.Millisecond)
+	require.Equal(t, Running, one(t, q, id).Status)
+	require.Zero(t, f.calls())
+	require.Zero(t, q.Counts()["expired"])
+}
+
 // TestConfigurationCountsAtOnce: for a request that waits for its slot, and for one that runs.
 func TestConfigurationCountsAtOnce(t *testing.T) {
 	var set func()

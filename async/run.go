@@ -462,8 +462,12 @@ func (r *run) tryEnd(o *outcome) (ended bool, err error) {
 		return false, err
 	}
 	r.revision = revision
-	if other == nil || !other.Status.final() {
+	switch {
+	case other == nil, r.noted != nil && !other.Status.final():
 		return false, errOvertaken
+	case !other.Status.final():
+		// Nothing ran here, so the request is whoever's that has changed it. If nobody has it, it comes again after ackWait.
+		return true, nil
 	}
 	if other.Status == r.record.Status && other.End.Equal(r.record.End) { // it was stored, and the word of it got lost
 		r.q.counts.ended(other.Status, o.condition)
