@@ -121,6 +121,7 @@ func (c *conformanceCase) event() string {
 
 // TestConformance runs every case against every language, and holds the table in docs/COMPATIBILITY.md against what was seen.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	var cases []conformanceCase
 	var languages []conformanceLanguage
 	readConformance(t, "cases.json", &cases)
