@@ -183,11 +183,14 @@ func (p *childProcess) gone() bool {
 	}
 }
 
+// lastGreeting is what a connection has at least: a process that answers again is not given up.
+const lastGreeting = 100 * time.Millisecond
+
 // dial connects, and sends nothing before it is sure who listens: others of the same user could replace the socket, and the
 // first thing to come would be the password. The time for the greeting is that of all dials together: each may have little.
 func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (_ net.Conn, err error) {
 	p.mu.Lock()
-	left := greeting - p.silent
+	left := max(greeting-p.silent, lastGreeting)
 	p.mu.Unlock()
 	began := time.Now()
 	defer func() {
@@ -202,6 +205,9 @@ func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (_ net.
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", p.socket)
 	if err != nil {
+		if ctx.Err() != nil { // the dialer says no more than that it was too late
+			err = context.Cause(ctx)
+		}
 		return nil, err
 	}
 	unixConn := conn.(*net.UnixConn)

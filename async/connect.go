@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,20 +17,28 @@ type Connector func(ctx context.Context, options ...nats.Option) (*nats.Conn, er
 // childUser is the one user of the child's server.
 const childUser = "gantry"
 
-// redialLimit bounds one try to connect again. nats.go holds the connection's lock meanwhile, and with it everybody who sends;
-// the start of the child goes on, for the next try.
-const redialLimit = time.Second
+// Limits of one try to connect again; each has twice the time of the one before. nats.go holds the connection's lock meanwhile,
+// and with it everybody who sends; the start of the child goes on, for the next try.
+const (
+	firstRedial = time.Second
+	lastRedial  = 4 * time.Second
+)
 
 // Connect is the Connector of the child. It, and every reconnection, starts the child if it does not run.
 func (c *Child) Connect(ctx context.Context, options ...nats.Option) (*nats.Conn, error) {
-	var again atomic.Bool
+	var limit time.Duration // nats.go dials one at a time
 	dial := func() (net.Conn, error) {
-		if !again.Swap(true) {
+		if limit == 0 {
+			limit = firstRedial
 			return c.Dial(ctx)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), redialLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
-		return c.Dial(ctx)
+		conn, err := c.Dial(ctx)
+		if limit = min(2*limit, lastRedial); err == nil {
+			limit = firstRedial
+		}
+		return conn, err
 	}
 	return connect(ctx, "nats://127.0.0.1", append(options, // the dialer knows better; a name would be looked up
 		nats.SetCustomDialer(dialer(dial)), nats.UserInfo(childUser, c.Password())))

@@ -210,9 +210,13 @@ const (
 	maxMessage = MaxEvent + 64<<10
 )
 
+// writeLimit bounds one write to the server. nats.go holds the connection's lock meanwhile, and with it everybody who sends.
+const writeLimit = 2 * time.Second
+
 func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	conn, err := q.cfg.Connect(ctx, nats.Name("gantry"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
 		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(writeLimit), nats.ReconnectOnFlusherError(), // half a message is of no use
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			q.cfg.Log.Warn("the queue reports an error", zap.Error(err))
 		}))
@@ -246,17 +250,18 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if err := e.listenForCancels(); err != nil {
 		return nil, err
 	}
+	conn.SetReconnectHandler(func(*nats.Conn) {
+		e.away.Store(false)
+		q.cfg.Log.Info("the queue is connected again")
+		e.restore()
+	})
 	conn.SetDisconnectErrHandler(func(_ *nats.Conn, err error) {
 		e.away.Store(true)
 		if err != nil {
 			q.cfg.Log.Warn("the queue is disconnected", zap.Error(err))
 		}
 	})
-	conn.SetReconnectHandler(func(*nats.Conn) {
-		e.away.Store(false)
-		q.cfg.Log.Info("the queue is connected again")
-		e.restore()
-	})
+	e.away.Store(!conn.IsConnected()) // it may have been lost before there were handlers
 	lost := conn.StatusChanged(nats.RECONNECTING)
 	e.tasks.Go(func() { e.followConnection(lost) })
 	e.fetchers.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })

@@ -471,6 +471,7 @@ func (r *run) tryEnd(o *outcome) (ended bool, err error) {
 	}
 	if other.Status == r.record.Status && other.End.Equal(r.record.End) { // it was stored, and the word of it got lost
 		r.q.counts.ended(other.Status, o.condition)
+		r.statusLog(other, r.config)
 	}
 	r.record = *other
 	return true, r.done()
@@ -520,8 +521,11 @@ func (r *run) done() error {
 	defer cancel()
 	ctx, release := r.whileConnected(ctx)
 	defer release()
-	if err := r.handOver(ctx, &r.record, r.revision); err != nil {
+	var refused *jetstream.APIError
+	if err := r.handOver(ctx, &r.record, r.revision); errors.As(err, &refused) {
 		return r.unsent(err)
+	} else if err != nil {
+		return err
 	}
 	if err := r.msg.DoubleAck(ctx); err != nil {
 		// It comes again, is found recorded, and does not run.

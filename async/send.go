@@ -26,6 +26,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	fncontext "gantry/context"
 )
@@ -197,7 +198,10 @@ func syncFolder(name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	if err = f.Sync(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) { // some file systems have no such thing
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // callFunction makes the notification an event: of a function on the same cluster, of one whose platform API is known, or
@@ -355,7 +359,7 @@ func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body
 }
 
 var client = &fasthttp.Client{
-	Name: "gantry", NoDefaultUserAgentHeader: true, MaxResponseBodySize: 1 << 20, MaxIdleConnDuration: 10 * time.Second,
+	Name: "gantry", NoDefaultUserAgentHeader: true, MaxResponseBodySize: 1 << 20, MaxIdleConnDuration: time.Second, // servers close idle ones too
 	DisablePathNormalizing: true, ReadTimeout: sendTimeout, WriteTimeout: sendTimeout,
 	MaxIdemponentCallAttempts: 1, // the queue repeats, with pauses; the client would repeat a PUT at once
 }

@@ -155,7 +155,9 @@ func (s *Supervisor) fork(cmd *Command, p *Process, fds []uintptr) error {
 	p.PID = pid
 	s.children[pid] = p
 	if cmd.Nice != 0 {
-		_ = unix.Setpriority(unix.PRIO_PGRP, pid, cmd.Nice) // a wish: the child runs as well without
+		if own, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // which the system call returns as 20 minus the value
+			_ = unix.Setpriority(unix.PRIO_PGRP, pid, 20-own+cmd.Nice) // a wish: the child runs as well without
+		}
 	}
 	return nil
 }
