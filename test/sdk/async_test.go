@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -259,7 +260,8 @@ func TestAsyncInvokeMemory(t *testing.T) {
 		}
 		require.NoError(t, err)
 		a.reaches(*r.RequestId, "SUCCESS")
-		require.Regexp(t, "Finish invoke request '"+*r.RequestId+"'.*billing memory: "+mb+"MB", a.stdout)
+		line := regexp.MustCompile("Finish invoke request '" + *r.RequestId + "'.*billing memory: " + mb + "MB")
+		require.Eventually(t, func() bool { return line.MatchString(a.stdout.String()) }, patience, time.Millisecond, "%s: %s", line, a.stdout)
 	}
 }
 
