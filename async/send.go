@@ -11,12 +11,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/url"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,92 +23,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	fncontext "gantry/context"
 )
 
 // sendTimeout bounds one attempt to send a notification.
 const sendTimeout = 30 * time.Second
-
-// Endpoint is where a service is, and a pair of keys for it; without a URL its notifications go to files.
-type Endpoint struct {
-	URL    string `json:"url"`
-	Access string `json:"access"`
-	Secret string `json:"secret"`
-	// Region is for OBS; empty means us-east-1, as of S3.
-	Region string `json:"region"`
-	// ProjectID is for SMN and DIS; empty means the function's own project.
-	ProjectID string `json:"project_id"`
-}
-
-// Endpoints is the file of endpoints.
-type Endpoints struct {
-	OBS Endpoint `json:"obs"`
-	SMN Endpoint `json:"smn"`
-	DIS Endpoint `json:"dis"`
-	// Functions are other functions' platform APIs, by URN in any of its forms, with or without its version.
-	Functions map[string]Endpoint `json:"functions"`
-}
-
-// ReadEndpoints reads the file. Errors never show what may be a key.
-func ReadEndpoints(name string) (*Endpoints, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 { // whoever writes it gets what functions answer
-		return nil, fmt.Errorf("%s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	e := &Endpoints{}
-	decoder := json.NewDecoder(strings.NewReader(string(text)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(e); err != nil {
-		return nil, fmt.Errorf(`%s is not JSON of the form {"obs": {"url", "access", "secret", "region"}, "smn": {…}, "dis": {…}, "functions": {"urn:fss:…": {…}}}`, name)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: something follows the JSON object; want nothing behind it", name)
-	}
-	if err := e.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return e, nil
-}
-
-// check says what is wrong with the endpoints; those of services may be missing.
-func (e *Endpoints) check() error {
-	for member, endpoint := range map[string]Endpoint{"obs": e.OBS, "smn": e.SMN, "dis": e.DIS} {
-		if endpoint == (Endpoint{}) {
-			continue
-		}
-		if err := endpoint.check(member); err != nil {
-			return err
-		}
-	}
-	for urn, endpoint := range e.Functions {
-		if _, err := fncontext.ParseURN(urn); err != nil {
-			return fmt.Errorf("functions: %w", err)
-		}
-		if err := endpoint.check(urn); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *Endpoint) check(member string) error {
-	if u, err := url.Parse(e.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf(`%s needs "url", like https://host`, member)
-	}
-	if (e.Access == "") != (e.Secret == "") {
-		return fmt.Errorf(`%s has one of "access" and "secret"; give both, or none if nothing is to be signed`, member)
-	}
-	return nil
-}
 
 // send takes a notification to its destination.
 func (e *engine) send(ctx context.Context, d *Destination, id string, hops int, text []byte) error {
@@ -146,62 +63,6 @@ func (e *engine) send(ctx context.Context, d *Destination, id string, hops int, 
 func (e *engine) objectName(p *param, id string) string {
 	at, _ := acceptedAt(id)
 	return strings.TrimPrefix(path.Join("/"+p.Prefix, e.q.cfg.Function.Name, at.Format("2006/01/02"), id+".json"), "/")
-}
-
-// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder.
-func (e *engine) writeFile(name string, text []byte) error {
-	parts := strings.Split(path.Clean("/" + name)[1:], "/")
-	for i := range parts {
-		parts[i] = strings.ReplaceAll(parts[i], "\x00", "")
-	}
-	file := filepath.Join(append([]string{e.q.cfg.Folder, "notifications"}, parts...)...)
-	if err := e.makeFolder(filepath.Dir(file)); err != nil {
-		return err
-	}
-	if err := writeSynced(file+".new", text); err != nil {
-		return err
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(file)) // the queue forgets the notification then
-}
-
-// makeFolder makes a folder of notifications so that it survives a power cut.
-func (e *engine) makeFolder(folder string) error {
-	if _, err := os.Stat(folder); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	for folder != e.q.cfg.Folder && folder != filepath.Dir(folder) {
-		folder = filepath.Dir(folder)
-		if err := syncFolder(folder); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func writeSynced(name string, text []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncFolder(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	if err = f.Sync(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) { // some file systems have no such thing
-		err = nil
-	}
-	return errors.Join(err, f.Close())
 }
 
 // callFunction makes the notification an event: of a function on the same cluster, of one whose platform API is known, or

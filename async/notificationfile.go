@@ -1,0 +1,67 @@
+package async
+
+import (
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder.
+func (e *engine) writeFile(name string, text []byte) error {
+	parts := strings.Split(path.Clean("/" + name)[1:], "/")
+	for i := range parts {
+		parts[i] = strings.ReplaceAll(parts[i], "\x00", "")
+	}
+	file := filepath.Join(append([]string{e.q.cfg.Folder, "notifications"}, parts...)...)
+	if err := e.makeFolder(filepath.Dir(file)); err != nil {
+		return err
+	}
+	if err := writeSynced(file+".new", text); err != nil {
+		return err
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(file)) // the queue forgets the notification then
+}
+
+// makeFolder makes a folder of notifications so that it survives a power cut.
+func (e *engine) makeFolder(folder string) error {
+	if _, err := os.Stat(folder); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	for folder != e.q.cfg.Folder && folder != filepath.Dir(folder) {
+		folder = filepath.Dir(folder)
+		if err := syncFolder(folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeSynced(name string, text []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncFolder(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	if err = f.Sync(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) { // some file systems have no such thing
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
