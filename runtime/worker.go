@@ -337,9 +337,9 @@ func (w *Worker) Death() *fault.Error {
 	return w.death
 }
 
-// loadEnded notes the end of the load, once. What a program has printed until then belongs to it.
+// loadEnded notes the end of the load, once. What the process and its children have printed until then belongs to it.
 func (w *Worker) loadEnded(err error) {
-	if err == nil && w.cfg.Language.Program == "" {
+	if err == nil {
 		w.output.settle()
 	}
 	w.mu.Lock()
