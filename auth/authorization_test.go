@@ -354,7 +354,7 @@ func fuzzGate(f *testing.F) *Gate {
 	d, err := parseDirectory([]byte(testUsers))
 	require.NoError(f, err)
 	c := &clock{now: time.Date(2019, 11, 15, 3, 36, 55, 0, time.UTC)}
-	g := &Gate{cfg: &Config{ProjectID: "p1", Project: "local-1", Secure: true, Now: c.Now}, keys: newLockout(c.Now), names: newLockout(c.Now)}
+	g := newGate(&Config{ProjectID: "p1", Project: "local-1", Secure: true, Now: c.Now})
 	g.directory.Store(d)
 	g.checked.Store(c.Now().UnixNano()) // there is no file
 	return g
@@ -364,7 +364,7 @@ func BenchmarkVerify(b *testing.B) {
 	d, err := parseDirectory([]byte(testUsers))
 	require.NoError(b, err)
 	c := &clock{now: time.Date(2019, 11, 15, 3, 36, 55, 0, time.UTC)}
-	g := &Gate{cfg: &Config{Secure: true, Now: c.Now}, keys: newLockout(c.Now), names: newLockout(c.Now)}
+	g := newGate(&Config{Secure: true, Now: c.Now})
 	g.directory.Store(d)
 	// As the Go SDK signs a call of a function by its URN.
 	m := &message{method: "POST", path: "/v2/p1/fgs/functions/urn:fss:local-1:p1:function:default:hello:latest/invocations", body: `{"k":1}` + "\n", header: map[string]string{

@@ -47,8 +47,10 @@ type Gate struct {
 	directory atomic.Pointer[directory]
 	checking  sync.Mutex
 	checked   atomic.Int64 // unix nanoseconds of the last look at the file
-	keys      *lockout     // by access key and peer
-	names     *lockout     // by user name and peer
+	keys      *lockout     // by access key and peer; only keys that exist
+	users     *lockout     // by user name and peer; only users that exist
+	strangers *lockout     // by the name or id of a user that does not exist, and peer
+	peers     *lockout     // of logins, by peer alone
 }
 
 // Caller is somebody who was let in.
@@ -66,7 +68,7 @@ func Open(cfg *Config) (*Gate, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	g := &Gate{cfg: cfg, keys: newLockout(cfg.Now), names: newLockout(cfg.Now)}
+	g := newGate(cfg)
 	if cfg.UsersFile == "" {
 		g.directory.Store(openToAll())
 		return g, nil
@@ -77,6 +79,13 @@ func Open(cfg *Config) (*Gate, error) {
 	}
 	g.adopt(d)
 	return g, nil
+}
+
+func newGate(cfg *Config) *Gate {
+	return &Gate{
+		cfg:  cfg,
+		keys: newLockout(cfg.Now), users: newLockout(cfg.Now), strangers: newLockout(cfg.Now), peers: newPeerLockout(cfg.Now),
+	}
 }
 
 // openToAll is the directory of a gate that asks nobody. Its tokens are signed all the same, with a secret of this process.
@@ -96,9 +105,9 @@ func (g *Gate) adopt(d *directory) {
 // fileInterval is how long a change of the users file may go unnoticed.
 const fileInterval = time.Second
 
-// users returns the directory in force. It looks at the file at most once a second, on the goroutine of whoever asks; a
+// current returns the directory in force. It looks at the file at most once a second, on the goroutine of whoever asks; a
 // file that cannot be used leaves the old users in force, and says so in the log once per change.
-func (g *Gate) users() *directory {
+func (g *Gate) current() *directory {
 	d := g.directory.Load()
 	now := g.cfg.Now().UnixNano()
 	if since := now - g.checked.Load(); d.open || since >= 0 && since < int64(fileInterval) || !g.checking.TryLock() {
@@ -145,7 +154,7 @@ const (
 
 // Check lets a caller in, by token or by signature; a token goes before a signature.
 func (g *Gate) Check(r *Request) (*Caller, error) {
-	d := g.users()
+	d := g.current()
 	if d.open {
 		return &Caller{user: anonymous}, nil
 	}

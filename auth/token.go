@@ -73,7 +73,7 @@ type Login struct {
 
 // Login checks the password and issues a token.
 func (g *Gate) Login(l *Login) (text string, token *Token, err error) {
-	d := g.users()
+	d := g.current()
 	u, err := g.checkPassword(d, l)
 	if err != nil {
 		return "", nil, err
@@ -104,55 +104,55 @@ func (n Named) is(other Named) bool {
 	return (n.ID == "" || n.ID == other.ID) && (n.Name == "" || n.Name == other.Name)
 }
 
-func (d *directory) named() Named { return Named{idOf("domain", d.domain), d.domain} }
+func (d *directory) named() Named { return Named{d.domainID, d.domain} }
 
-func (d *directory) userNamed(u *user) Named { return Named{idOf("user", d.domain, u.name), u.name} }
+func (u *user) named() Named { return Named{u.id, u.name} }
 
 // checkPassword finds the user. An unknown one takes as long, is locked as fast, and gets the same answer as a wrong
-// password.
+// password. Users that exist have a table of their own, so that made-up names cannot displace a lock.
 func (g *Gate) checkPassword(d *directory, l *Login) (*user, error) {
 	if d.open {
-		return &user{name: l.User.Name + l.User.ID, actions: Actions()}, nil
+		return newUser(d.domain, l.User.Name+l.User.ID, Actions()), nil
+	}
+	if g.peers.locked("", l.Peer) {
+		return nil, unauthorized("too many wrong passwords: this peer is locked for " + lockTime.String())
 	}
 	u := d.find(l.User)
 	known := u != nil && u.hasPassword != nil && (l.Domain == Named{} || l.Domain.is(d.named()))
-	name, hasPassword := l.User.Name+"\n"+l.User.ID, nobodys
+	table, name, hasPassword := g.strangers, l.User.Name+"\n"+l.User.ID, nobodys
 	if known {
-		name, hasPassword = u.name, u.hasPassword
+		table, name, hasPassword = g.users, u.name, u.hasPassword
 	}
-	if g.names.locked(name, l.Peer) {
+	if table.locked(name, l.Peer) {
 		return nil, unauthorized("too many wrong passwords: this user is locked for this peer for " + lockTime.String())
 	}
 	if !hasPassword(l.Password) || !known {
-		g.names.failed(name, l.Peer)
+		table.failed(name, l.Peer)
+		g.peers.failed("", l.Peer)
 		return nil, unauthorized("The username or password is wrong.")
 	}
-	g.names.succeeded(name, l.Peer)
+	table.succeeded(name, l.Peer)
 	return u, nil
 }
 
 // nobodys is the password of users that do not exist.
 var nobodys = equals[string](rand.Text())
 
-// find looks a user up by name, else by id.
+// find looks a user up by name, else by id; nil if there is none.
 func (d *directory) find(n Named) *user {
-	if n.Name != "" {
-		if u := d.byName[n.Name]; u != nil && n.is(d.userNamed(u)) {
-			return u
-		}
+	u := d.byName[n.Name]
+	if n.Name == "" {
+		u = d.byID[n.ID]
+	}
+	if u == nil || !n.is(u.named()) {
 		return nil
 	}
-	for _, u := range d.byName {
-		if n.ID != "" && d.userNamed(u).ID == n.ID {
-			return u
-		}
-	}
-	return nil
+	return u
 }
 
 // Inspect returns what a token says, if it is valid.
 func (g *Gate) Inspect(text string) (*Token, error) {
-	token, _, err := g.parse(g.users(), text)
+	token, _, err := g.parse(g.current(), text)
 	return token, err
 }
 
@@ -175,7 +175,7 @@ func (g *Gate) parse(d *directory, text string) (*Token, *user, error) {
 	}
 	u := d.byName[c.User]
 	if d.open {
-		u = &user{name: c.User, actions: Actions()}
+		u = newUser(d.domain, c.User, Actions())
 	}
 	token := (*Token)(nil)
 	if u != nil {
@@ -204,7 +204,7 @@ func cutLast(s string) (head, tail string, ok bool) {
 func (g *Gate) token(d *directory, u *user, c *claims) *Token {
 	issued := time.UnixMicro(c.Issued).UTC()
 	return &Token{
-		User: d.userNamed(u), Domain: d.named(), IssuedAt: issued, ExpireAt: issued.Add(TokenLife), Actions: u.actions,
+		User: u.named(), Domain: d.named(), IssuedAt: issued, ExpireAt: issued.Add(TokenLife), Actions: u.actions,
 		scope: c.Scope, project: c.Project, projectName: g.cfg.Project,
 	}
 }
@@ -213,7 +213,7 @@ func (g *Gate) token(d *directory, u *user, c *claims) *Token {
 func (c *Caller) Token() *Token { return c.token }
 
 // Domain returns the domain of all users.
-func (g *Gate) Domain() Named { return g.users().named() }
+func (g *Gate) Domain() Named { return g.current().named() }
 
 func notFound(message string) *fault.Error {
 	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: message}

@@ -54,11 +54,13 @@ type keyRow struct {
 // directory is the users file in use: checked and indexed. Its secrets are behind closures, so that nothing that prints a
 // directory, a user or a key can show them.
 type directory struct {
-	domain string
-	open   bool                     // no file: everybody may do everything
-	sign   func(text string) []byte // of tokens
+	domain   string
+	domainID string
+	open     bool                     // no file: everybody may do everything
+	sign     func(text string) []byte // of tokens
 
 	byName   map[string]*user
+	byID     map[string]*user
 	byAccess map[string]*key
 	remarks  []string
 	id       fileID
@@ -66,7 +68,7 @@ type directory struct {
 }
 
 type user struct {
-	name       string
+	name, id   string
 	generation int
 	actions    []Action
 	// hasPassword compares in constant time; it is nil for a user without one.
@@ -85,7 +87,11 @@ type key struct {
 }
 
 // anonymous is the caller where nobody is asked.
-var anonymous = &user{name: "anonymous", actions: Actions()}
+var anonymous = newUser(defaultDomain, "anonymous", Actions())
+
+func newUser(domain, name string, actions []Action) *user {
+	return &user{name: name, id: idOf("user", domain, name), actions: actions}
+}
 
 func (u *user) may(a Action) bool { return slices.Contains(u.actions, a) }
 
@@ -218,7 +224,10 @@ func newDirectory(domain, secret string) *directory {
 		_, _ = mac.Write([]byte(text)) // never fails
 		return mac.Sum(nil)
 	}
-	return &directory{domain: domain, sign: sign, byName: map[string]*user{}, byAccess: map[string]*key{}}
+	return &directory{
+		domain: domain, domainID: idOf("domain", domain), sign: sign,
+		byName: map[string]*user{}, byID: map[string]*user{}, byAccess: map[string]*key{},
+	}
 }
 
 func (d *directory) add(row *userRow) error {
@@ -239,12 +248,13 @@ func (d *directory) add(row *userRow) error {
 			return fmt.Errorf("action %q is not one of invoke, invokeAsync", string(a))
 		}
 	}
-	u := &user{name: row.Name, generation: row.Generation, actions: row.Actions}
+	u := newUser(d.domain, row.Name, row.Actions)
+	u.generation = row.Generation
 	if row.Password != "" {
 		u.hasPassword = equals[string](row.Password)
 	}
 	u.fingerprint = hex.EncodeToString(d.sign("password\n" + row.Name + "\n" + row.Password)[:8])
-	d.byName[u.name] = u
+	d.byName[u.name], d.byID[u.id] = u, u
 	for i, k := range row.Keys {
 		if k == nil {
 			return fmt.Errorf("keys[%d] is null", i)

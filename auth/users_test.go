@@ -2,12 +2,10 @@ package auth
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -125,26 +123,6 @@ func TestSecretsDoNotPrint(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestLockoutIsBounded(t *testing.T) {
-	c := &clock{now: time.Unix(1e9, 0)}
-	l := newLockout(c.Now)
-	for n := range 2 * maxRecords {
-		l.failed(fmt.Sprint(n), here)
-	}
-	require.Len(t, l.records, maxRecords)
-	require.Equal(t, maxRecords, l.recent.Len())
-	for range maxFailures + 1 {
-		l.failed("a", netip.MustParseAddr("2001:db8::1"))
-	}
-	require.True(t, l.locked("a", netip.MustParseAddr("2001:db8::2")), "one /64 is one peer")
-	require.False(t, l.locked("a", netip.MustParseAddr("2001:db8:0:1::1")))
-	require.False(t, l.locked("a", netip.Addr{}))
-	for range maxFailures + 1 {
-		l.failed("b", netip.MustParseAddr("::ffff:127.0.0.1"))
-	}
-	require.True(t, l.locked("b", here), "the same peer by IPv4")
 }
 
 func FuzzUsersFile(f *testing.F) {
