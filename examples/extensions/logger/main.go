@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,7 +21,7 @@ func main() {
 }
 
 func run() error {
-	ln, err := net.Listen("tcp", address())
+	ln, err := listen()
 	if err != nil {
 		return err
 	}
@@ -35,15 +36,24 @@ func run() error {
 	return <-ended
 }
 
-// address is one of 127.0.0.1:8081 to 127.0.0.1:8090; each extension needs its own.
-func address() string {
-	if a := os.Getenv("LOGGER_ADDR"); a != "" {
-		return a
+// listen takes the address in LOGGER_ADDR, or else the first free one of 127.0.0.1:8081 to 127.0.0.1:8090; each extension
+// needs one of its own.
+func listen() (net.Listener, error) {
+	if addr := os.Getenv("LOGGER_ADDR"); addr != "" {
+		return net.Listen("tcp", addr)
 	}
-	return "127.0.0.1:8081"
+	var errs []error
+	for port := 8081; port <= 8090; port++ {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return ln, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
 }
 
-// register tells the agent that this extension is up. Listen first, then register: calls may come at once.
+// register announces this extension to the agent. Listen first, then register: calls may come at once.
 func register(addr string) error {
 	req, err := http.NewRequest(http.MethodPost, "http://"+os.Getenv("EXTENSION_API_ADDR")+"/extension/register", nil)
 	if err != nil {
