@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/extension"
+	"gantry/test/harness"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,7 +162,7 @@ func checkScript(t *testing.T, name, text string, mode os.FileMode) string {
 }
 
 func TestCheckGoodExtension(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	path := checkScript(t, "extensionGood", goodExtension, 0o755)
 	for _, mode := range []string{"async", "sync"} {
 		t.Run(mode, func(t *testing.T) {
@@ -187,7 +188,7 @@ func TestCheckGoodExtension(t *testing.T) {
 
 // TestCheckTelemetryAlone: an extension may want no calls.
 func TestCheckTelemetryAlone(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	c := runCheck(t, "--extension", checkScript(t, "extensionGood", goodExtension, 0o755), "--wait", "60", "--timeout", "2m", "--env", "EVENTS=SHUTDOWN")
 	c.noFailure()
 	c.want("calls", "skip", "it did not ask for calls")
@@ -199,7 +200,7 @@ func TestCheckTelemetryAlone(t *testing.T) {
 }
 
 func TestCheckLogger(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	dir := filepath.Join(t.TempDir(), "extension")
 	require.NoError(t, os.Mkdir(dir, 0o755))
 	compile(t, "gantry/examples/extensions/logger", filepath.Join(dir, "extensionLogger"))
@@ -213,7 +214,7 @@ func TestCheckLogger(t *testing.T) {
 }
 
 func TestCheckChaos(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	t.Run("never registers", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=silent", "--wait=1")
 		c.want("registration", "fail", "it did not register within 1")
@@ -371,7 +372,7 @@ func TestCheckChildren(t *testing.T) {
 
 // TestCheckTimeLimit: everything is over in time, whatever the extension does.
 func TestCheckTimeLimit(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	c := chaosCheck(t, "CHAOS=slow,stubborn", "--timeout=8")
 	require.Equal(t, 1, c.code)
 	c.want("time", "fail", "not all checks were made: --timeout has passed")

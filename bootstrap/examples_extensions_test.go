@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"maps"
 	"net"
@@ -83,7 +84,7 @@ func events(t *testing.T, files ...string) (all []telemetryEvent) {
 const printingFunction = `exports.handler = async (e, c) => { for (let i = 0; i < e.lines; i++) console.log(e.text + ' ' + i); return c.getRequestID(); }`
 
 func TestTelemetryFileExample(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	t.Run("has everything", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "out.ndjson")
 		r := start(t, withExample(t, printingFunction, "telemetry-file/extensionTelemetryFile.py"),
@@ -229,7 +230,7 @@ func (d *datadog) sum() (n int64) {
 }
 
 func TestDatadogExample(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	env := []string{"GANTRY_EXTENSION_ENV=DD_*", "DD_API_KEY=key", "DD_TAGS=env:test, team:a", "DD_INTERVAL=20ms", "GANTRY_EXTENSION_WAIT=60", "RUNTIME_FUNC_NAME=shop", "RUNTIME_FUNC_VERSION=v3", "GANTRY_CONCURRENCY=4"}
 	code := withExample(t, okFunction, "datadog")
 	t.Run("counts exactly", func(t *testing.T) {
@@ -345,7 +346,7 @@ func (s *configServer) counts() (asked, unchanged int) {
 }
 
 func TestConfigExample(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	const reading = `const fs = require('fs'), file = process.env.CONFIG_FILE; let first;
 exports.initializer = (c, callback) => { first = JSON.parse(fs.readFileSync(file)).v; callback(null); };
 exports.handler = async (e, c) => first + ' ' + JSON.parse(fs.readFileSync(file)).v;`
@@ -424,7 +425,7 @@ exports.handler = async (e, c) => first + ' ' + JSON.parse(fs.readFileSync(file)
 
 // TestOtlpExample looks at the messages as plain JSON; test/otlp decodes them with OpenTelemetry's own types.
 func TestOtlpExample(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	bodies := map[string]*recorder{"/v1/logs": {}, "/v1/traces": {}}
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
@@ -476,7 +477,7 @@ func TestOtlpExample(t *testing.T) {
 // TestExamplesEnd: every example ends on TERM with exit code 0, with work left and nobody to take it; without its variables it
 // ends with one line that says so.
 func TestExamplesEnd(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	nobody := "http://" + freeAddress(t)
 	for example, env := range map[string][]string{
 		"telemetry-file/extensionTelemetryFile.py": {"TELEMETRY_FILE=" + filepath.Join(t.TempDir(), "out")},
@@ -525,7 +526,7 @@ func wait(t *testing.T, condition func() bool) {
 // TestIdleConnectionsAreClosed: a server that closes an idle connection while a notification is on its way would lose it, and
 // most servers close after a few seconds, Node.js after five. So the agent closes first.
 func TestIdleConnectionsAreClosed(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	told, closed := make(chan string, 10), make(chan struct{}, 10)
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.URL.Path }),

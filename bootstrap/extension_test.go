@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"gantry/test/harness"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +37,7 @@ func (r *running) register(name, address string) answer {
 }
 
 func TestRegistration(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	r := function(t, okFunction, "RUNTIME_FUNC_VERSION=v2", "RUNTIME_FUNC_NAME=order-sync")
 	a := r.register("extensionA", "127.0.0.1:8081")
 	require.Equal(t, 200, a.status, a.body)
@@ -85,7 +86,7 @@ func TestRegistration(t *testing.T) {
 }
 
 func TestStrictRegistration(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	r := function(t, okFunction, "GANTRY_EXTENSION_STRICT=true")
 	a := r.register("extensionForeign", "127.0.0.1:8081")
 	require.Equal(t, 403, a.status)
@@ -94,7 +95,7 @@ func TestStrictRegistration(t *testing.T) {
 
 // TestForeignExtensionIsForgotten: nobody watches a process that was not started here, so refused connections free its slot.
 func TestForeignExtensionIsForgotten(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	r := function(t, okFunction)
 	require.Equal(t, 200, r.register("extensionForeign", "127.0.0.1:8089").status)
 	require.Eventually(t, func() bool {
@@ -105,7 +106,7 @@ func TestForeignExtensionIsForgotten(t *testing.T) {
 
 // TestExampleExtensions starts the two examples, in Go and in Python, beside an example function.
 func TestExampleExtensions(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	dir := t.TempDir()
 	compile(t, "gantry/examples/extensions/logger", filepath.Join(dir, "extensionLogger"))
 	counter, err := filepath.Abs("../examples/extensions/counter")
@@ -126,7 +127,7 @@ func TestExampleExtensions(t *testing.T) {
 }
 
 func TestMisbehavingExtensions(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	t.Run("never registers", func(t *testing.T) {
 		r := withChaos(t, "silent", "GANTRY_EXTENSION_WAIT=0.5")
 		require.Equal(t, 200, r.invoke("{}").status)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"gantry/test/harness"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,7 @@ const extensionDoc = "docs/EXTENSIONS.md"
 
 // TestExtensionDoc runs the extension of docs/EXTENSIONS.md, as the page says.
 func TestExtensionDoc(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	source := pageBlocks(t, extensionDoc, "python extension")
 	require.Len(t, source, 1)
 	code := writeFiles(t, map[string]string{"index.js": okFunction, "extension/extensionHello": source[0].text})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -18,7 +19,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 // asProgram makes the test binary be the program under test: real processes, with the race detector in them.
@@ -29,21 +29,12 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		main()
 	}
+	harness.OwnNetwork()
 	testscript.Main(m, map[string]func(){"bootstrap": main})
 }
 
 // patience bounds every wait of these tests; they wait for conditions, and this machine may be busy.
 const patience = 60 * time.Second
-
-// ports takes the ports of extensions, 8081 to 8090, for this test. They are fixed, and "go test" runs packages side by
-// side: the lock is a file that all of them know.
-func ports(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "gantry-test-ports.lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = f.Close() }) // which lets go of it
-	require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
-}
 
 // running is one agent under test, with its own ports.
 type running struct {
@@ -256,15 +247,25 @@ func (r *running) try(event string) answer {
 	return answer{resp.StatusCode, resp.Header, string(b)}
 }
 
-// raw sends bytes and reads one answer: for what no client library would send.
-func (r *running) raw(request string) answer {
+// rawPost is a request with a body, as raw and rawTo send it.
+func rawPost(path, body string) string {
+	return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body
+}
+
+// raw sends bytes to the function listener and reads one answer: for what a client library does not send, and for bodies
+// that the agent refuses before it has read them, of which a client library may report a failed write instead.
+func (r *running) raw(request string) answer { r.t.Helper(); return r.rawTo(r.url, request) }
+
+// rawTo is raw for the listener at url.
+func (r *running) rawTo(url, request string) answer {
 	r.t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	require.NoError(r.t, err)
-	defer conn.Close()
 	require.NoError(r.t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = io.WriteString(conn, request)
-	require.NoError(r.t, err)
+	var writing sync.WaitGroup
+	writing.Go(func() { _, _ = io.WriteString(conn, request) }) // an answer that comes early cuts it off, which is no failure
+	defer writing.Wait()
+	defer conn.Close()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(r.t, err)
 	defer resp.Body.Close()

@@ -159,7 +159,7 @@ func TestPlatformRefusals(t *testing.T) {
 	requireError(t, a, 406, "FSS.0406", "not a JSON event")
 	require.Equal(t, "4002", a.header.Get("X-Func-Err-Code"))
 	require.NotEmpty(t, a.header.Get("X-Cff-Function-Log"))
-	requireError(t, r.call(`"`+strings.Repeat("x", 6<<20)+`"`), 413, "FSS.0413", "beyond maximum:6291456")
+	requireError(t, r.rawTo(r.api, rawPost(invocations, `"`+strings.Repeat("x", 6<<20)+`"`)), 413, "FSS.0413", "beyond maximum:6291456")
 	requireError(t, r.call(`{}`, "X-Cff-Request-Version: v2"), 400, "FSS.0400", "want v0 or v1")
 	requireError(t, r.call(`{}`, "X-Cff-Log-Type: all"), 400, "FSS.0400", "want tail")
 	for _, mb := range []string{"0", "100", "128MB", "-128", "99999999999999999999"} {
@@ -187,7 +187,7 @@ func TestPlatformRefusals(t *testing.T) {
 	for _, body := range []string{``, `{`, `[]`, `{"auth":{}}`, `{"auth":{"identity":{"methods":["token"]}}}`, `{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"x"}}}}}`, `{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"x","password":"y"}}},"scope":{"project":{}}}}`} {
 		requireError(t, r.request("POST", r.api+"/v3/auth/tokens", body), 400, "FSS.0400", "")
 	}
-	requireError(t, r.request("POST", r.api+"/v3/auth/tokens", strings.Repeat("x", 70<<10)), 413, "FSS.0413", "65536")
+	requireError(t, r.rawTo(r.api, rawPost("/v3/auth/tokens", strings.Repeat("x", 70<<10))), 413, "FSS.0413", "65536")
 	requireError(t, r.request("GET", r.api+"/v3/auth/tokens", ""), 400, "FSS.0400", "X-Subject-Token")
 	require.Equal(t, 404, r.request("POST", r.url+invocations, `{}`).status, "a route exists on one listener only")
 	// Last: a request that is no HTTP still gets the platform's body.

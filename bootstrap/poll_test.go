@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -245,7 +246,7 @@ func TestPollFailedFunction(t *testing.T) {
 
 // TestPollWithExtension: telemetry and notifications as anywhere; the extension finds the agent's own address.
 func TestPollWithExtension(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	api := newFakeAPI(t)
 	counter, err := os.ReadFile("../examples/extensions/counter/counter.py")
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -222,7 +223,7 @@ func (r *running) took(calls int, event string) time.Duration {
 // TestTelemetryFaults: whatever a subscriber does, the function answers as without one, the agent stays small, every event is
 // accounted for, and the stop keeps its limit.
 func TestTelemetryFaults(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	lines, calls := 100_000, 2
 	if raced() {
 		lines = 15_000
@@ -285,7 +286,7 @@ func (a answer) plain() answer { return answer{a.status, nil, a.body} }
 
 // TestTelemetryFeedback: a subscriber that prints for all it gets, gets what it prints. The loop goes on, but costs little.
 func TestTelemetryFeedback(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	for _, c := range []struct {
 		name string
 		echo int
@@ -321,7 +322,7 @@ func TestTelemetryFeedback(t *testing.T) {
 
 // TestTelemetryManyLines: what one call prints arrives, line by line, or is counted.
 func TestTelemetryManyLines(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	const lines = 20_000
 	r := function(t, loud, "RUNTIME_TIMEOUT=60")
 	s := r.beside("extensionHealthy", 8081)
@@ -356,7 +357,7 @@ func TestTelemetryManyLines(t *testing.T) {
 
 // TestSomebodyElsesPort: nobody gets another one's calls or telemetry by asking for its port.
 func TestSomebodyElsesPort(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	r := function(t, loud)
 	owner := r.beside("extensionOwner", 8081)
 	thief := r.beside("extensionThief", 8082)

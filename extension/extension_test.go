@@ -7,6 +7,7 @@ import (
 	"gantry/logger"
 	"gantry/process"
 	"gantry/telemetry"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -143,7 +144,7 @@ func receiver(t *testing.T, port int, handle http.HandlerFunc) string {
 }
 
 func TestNotification(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	got := make(chan string, 10)
 	addr := receiver(t, 8085, func(_ http.ResponseWriter, r *http.Request) {
@@ -157,7 +158,7 @@ func TestNotification(t *testing.T) {
 
 // TestLateListener registers before it listens: the first notification is tried again.
 func TestLateListener(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	require.NoError(t, h.Register(Registration{Name: "extensionX.sh", Address: "127.0.0.1:8086"}))
 	h.Notify(&fncontext.Invocation{RequestID: "early"})
@@ -172,7 +173,7 @@ func TestLateListener(t *testing.T) {
 
 // TestOverload: an extension that does not answer makes its own queue overflow, and delays nobody.
 func TestOverload(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	release := make(chan struct{})
 	addr := receiver(t, 8087, func(http.ResponseWriter, *http.Request) { <-release })

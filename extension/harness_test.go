@@ -3,6 +3,7 @@ package extension
 import (
 	"fmt"
 	"gantry/process"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +17,11 @@ import (
 
 // patience bounds waits that end by themselves.
 const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	harness.OwnNetwork()
+	os.Exit(m.Run())
+}
 
 func eventually(t testing.TB, condition func() bool) {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/telemetry"
+	"gantry/test/harness"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func watchStates(t *testing.T, h *Host) func() []string {
 
 // TestStatesAreTold: the whole life of an extension, and what was refused.
 func TestStatesAreTold(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, nil)
 	states := watchStates(t, h)
 	h.Start("127.0.0.1:1")
@@ -72,7 +73,7 @@ func TestStatesAreTold(t *testing.T) {
 
 // TestStopTellsTheLastExit: all ends are told before Stop returns.
 func TestStopTellsTheLastExit(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	var scripts []Script
 	for i := range 3 {
 		scripts = append(scripts, script(t, fmt.Sprint("extension", i), "exec sleep 1000"))
@@ -99,7 +100,7 @@ func TestCannotBeStarted(t *testing.T) {
 // TestForeignExtensionIsLost: nobody watches its process, so it is gone when it refuses three notifications in a row. Its
 // subscription goes with it.
 func TestForeignExtensionIsLost(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	listening(t, 8085)
 	register(t, h, "foreign", 8081)
@@ -119,7 +120,7 @@ func TestForeignExtensionIsLost(t *testing.T) {
 
 // TestOwnExtensionIsNotLost: its process is watched, and it may listen later.
 func TestOwnExtensionIsNotLost(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, []Script{script(t, "extensionA", "exec sleep 1000")}, nil)
 	h.Start("127.0.0.1:1")
 	register(t, h, "extensionA", 8081)
@@ -132,7 +133,7 @@ func TestOwnExtensionIsNotLost(t *testing.T) {
 }
 
 func TestStrictNames(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Strict = true })
 	requireRefused(t, h.Register(Registration{Name: "foreign", Address: "127.0.0.1:8081"}), fault.Forbidden, TypeUnknownName)
 	register(t, h, "extensionA", 8081)

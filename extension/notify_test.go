@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -39,7 +40,7 @@ func invoked(ids chan<- string, gate <-chan struct{}) http.HandlerFunc {
 }
 
 func TestNotificationHasTheDeadline(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	got := make(chan http.Header, 1)
 	receiver(t, 8085, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header })
@@ -52,7 +53,7 @@ func TestNotificationHasTheDeadline(t *testing.T) {
 
 // TestEvents: what an extension did not ask for it is not told of, nor is it waited for.
 func TestEvents(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	got := make(chan string, 10)
 	receiver(t, 8085, record(got))
@@ -70,7 +71,7 @@ func TestEvents(t *testing.T) {
 
 // TestSync: the call waits for the answer of the one that asked for it, and for nobody else's.
 func TestSync(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)
 	h := newHost(t, nil, func(c *Config) { c.Log = zap.New(core) })
 	synced, others := make(chan string, 10), make(chan string, 10)
@@ -98,7 +99,7 @@ func TestSync(t *testing.T) {
 }
 
 func TestSyncIsBounded(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)
 	h := newHost(t, nil, func(c *Config) { c.Log = zap.New(core) })
 	ids, never := make(chan string, 10), make(chan struct{})
@@ -115,7 +116,7 @@ func TestSyncIsBounded(t *testing.T) {
 
 // TestSyncOfOneThatEnds: what is queued for it is not waited for any longer.
 func TestSyncOfOneThatEnds(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	ids, never := make(chan string, 100), make(chan struct{})
 	receiver(t, 8085, invoked(ids, never))
@@ -144,7 +145,7 @@ func TestSyncOfOneThatEnds(t *testing.T) {
 
 // TestDeliveriesGoSideBySide: one that is slow holds up none behind it, as long as there are less than eight.
 func TestDeliveriesGoSideBySide(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	for range 20 { // what was idle at the moment must not matter
 		h := newHost(t, nil, nil)
 		ids, gate := make(chan string, 100), make(chan struct{})
@@ -168,7 +169,7 @@ func TestDeliveriesGoSideBySide(t *testing.T) {
 
 // TestKeptConnectionThatHasEnded: servers close those that are idle; the next notification arrives all the same, once.
 func TestKeptConnectionThatHasEnded(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	ids := make(chan string, 100)
 	closed := make(chan struct{}, 100)
@@ -194,7 +195,7 @@ func TestKeptConnectionThatHasEnded(t *testing.T) {
 
 // TestAnswersAreNotRead: a large one counts by its status.
 func TestAnswersAreNotRead(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, func(c *Config) { c.Costs = true })
 	status := 200
 	receiver(t, 8085, func(w http.ResponseWriter, _ *http.Request) {
@@ -220,7 +221,7 @@ func TestAnswersAreNotRead(t *testing.T) {
 }
 
 func TestQuiet(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	h.Quiet(t.Context()) // there is nothing
 	ids, gate := make(chan string, 10), make(chan struct{})
@@ -248,7 +249,7 @@ func TestQuiet(t *testing.T) {
 
 // TestShutdownNotice comes before TERM, to those that asked for it.
 func TestShutdownNotice(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	log := filepath.Join(t.TempDir(), "log")
 	h := newHost(t, []Script{script(t, "extensionA", "trap 'echo TERM >> "+log+"; exit 0' TERM; echo up >> "+log+"; while :; do sleep 0.01; done")}, nil)
 	var notice []byte
@@ -280,7 +281,7 @@ func TestShutdownNotice(t *testing.T) {
 
 // TestShutdownNoticeIsBounded: one that hangs has half of the time, one that ignores TERM the other half; nobody has more.
 func TestShutdownNoticeIsBounded(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)
 	up := filepath.Join(t.TempDir(), "up")
 	h := newHost(t, []Script{script(t, "extensionA", "trap '' TERM; echo > "+up+"; while :; do sleep 0.01; done")}, func(c *Config) { c.Log = zap.New(core) })

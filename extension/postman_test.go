@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/telemetry"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"net/http"
@@ -23,7 +24,7 @@ func poster(port int) func(context.Context, []byte) error {
 }
 
 func TestPostmanAnswers(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	var answer http.HandlerFunc
 	receiver(t, 8085, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -90,7 +91,7 @@ func hijack(text string) http.HandlerFunc {
 }
 
 func TestPostmanFindsNobody(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	send := poster(8085)
 	require.ErrorIs(t, send(t.Context(), []byte("[]")), telemetry.ErrGone)
 	listening(t, 8085)
@@ -98,7 +99,7 @@ func TestPostmanFindsNobody(t *testing.T) {
 }
 
 func TestPostmanGivesUp(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	release := make(chan struct{})
 	receiver(t, 8085, func(http.ResponseWriter, *http.Request) { <-release })
 	defer close(release)
@@ -110,7 +111,7 @@ func TestPostmanGivesUp(t *testing.T) {
 // TestPostmanEndsWithItsContext at once: while it waits for an answer, while the address neither takes nor refuses the
 // connection, and before it has begun. An attempt that waited for its limit would say so.
 func TestPostmanEndsWithItsContext(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	receiver(t, 8085, func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-release })
 	defer close(release)

@@ -2,6 +2,7 @@ package extension
 
 import (
 	"gantry/fault"
+	"gantry/test/harness"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestOptions(t *testing.T) {
 
 // TestRegistrationWithWrongOptions: nothing is taken.
 func TestRegistrationWithWrongOptions(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	requireRefused(t, h.Register(Registration{Name: "a", Address: "127.0.0.1:8081", Mode: "x"}), fault.Invalid, TypeInvalidHeader)
 	requireRefused(t, h.Register(Registration{Name: "a", Address: "127.0.0.1:8081", Events: "x"}), fault.Invalid, TypeInvalidHeader)

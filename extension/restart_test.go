@@ -3,6 +3,7 @@ package extension
 import (
 	"context"
 	"gantry/fault"
+	"gantry/test/harness"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -44,7 +45,7 @@ func TestAttempts(t *testing.T) {
 
 // TestComesBack: a real process that ends well, and its place is free meanwhile.
 func TestComesBack(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	core, logs := observer.New(zap.InfoLevel)
 	mark := filepath.Join(t.TempDir(), "mark")
 	s := script(t, "extensionA", "if [ -e "+mark+" ]; then exec sleep 1000; fi; echo > "+mark+"; exit 0")
@@ -163,7 +164,7 @@ func TestComplete(t *testing.T) {
 
 // TestRequiredComesBack: whatever GANTRY_EXTENSION_RESTART says, and calls wait for it.
 func TestRequiredComesBack(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Required, c.Wait = []string{"extensionA"}, patience })
 	h.Start("127.0.0.1:1")
 	register(t, h, "extensionA", 8081)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/telemetry"
+	"gantry/test/harness"
 	"net/http"
 	"net/url"
 	"strings"
@@ -186,7 +187,7 @@ func at(port int) []byte {
 }
 
 func TestSubscribeNeedsARegistration(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	requireRefused(t, h.Subscribe("", at(8085)), fault.Invalid, TypeNotRegistered)
 	requireRefused(t, h.Subscribe("a", at(8085)), fault.Invalid, TypeNotRegistered)
@@ -205,7 +206,7 @@ func register(t *testing.T, h *Host, name string, port int) {
 
 // TestOwner: whose subscription it is, by the header, by the port, or because there is only one.
 func TestOwner(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	for _, c := range []struct {
 		name  string
 		port  int
@@ -234,7 +235,7 @@ func TestOwner(t *testing.T) {
 
 // TestSecondSubscription: the same one is no error, another one has to wait until nobody listens at the first one's address.
 func TestSecondSubscription(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	register(t, h, "a", 8081)
 	register(t, h, "b", 8082)
@@ -260,7 +261,7 @@ func TestSecondSubscription(t *testing.T) {
 
 // TestPortsBelongToOne: where telemetry goes nobody else registers, and the other way round.
 func TestPortsBelongToOne(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	register(t, h, "a", 8081)
 	register(t, h, "b", 8082)
@@ -274,7 +275,7 @@ func TestPortsBelongToOne(t *testing.T) {
 
 // TestOwnerMayRegisterItsListener: it subscribed under its name before it had that port.
 func TestOwnerMayRegisterItsListener(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	register(t, h, "a", 8081)
 	require.NoError(t, h.Subscribe("a", at(8085)))
@@ -286,7 +287,7 @@ func TestOwnerMayRegisterItsListener(t *testing.T) {
 }
 
 func TestSubscribeWhileStopping(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	register(t, h, "a", 8081)
 	h.Stop(time.Now().Add(time.Second), ReasonSpindown)
@@ -294,7 +295,7 @@ func TestSubscribeWhileStopping(t *testing.T) {
 }
 
 func TestSubscribeWithoutTelemetry(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	register(t, h, "a", 8081)
 	requireRefused(t, h.Subscribe("a", at(8085)), fault.Unavailable, TypeShuttingDown)
@@ -302,7 +303,7 @@ func TestSubscribeWithoutTelemetry(t *testing.T) {
 
 // TestOwnersEndEndsTheSubscription: of a process that was started here at once.
 func TestOwnersEndEndsTheSubscription(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000"), script(t, "extensionB", "exec sleep 1000")}, nil)
 	h.Start("127.0.0.1:1")
 	register(t, h, "extensionA", 8081)
@@ -320,7 +321,7 @@ func TestOwnersEndEndsTheSubscription(t *testing.T) {
 
 // TestTelemetryArrives: from the stream through the listener.
 func TestTelemetryArrives(t *testing.T) {
-	ports(t)
+	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	got := make(chan string, 10)
 	receiver(t, 8085, record(got))
