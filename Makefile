@@ -5,7 +5,7 @@ COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test conformance build lint bench test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
+.PHONY: run test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -58,9 +58,17 @@ fuzz:
 	@find . -name '*_test.go' -not -path './.*/*' | xargs grep -o '^func Fuzz[A-Za-z]*' | sed 's/:func / /' | sort | while read -r file target; do \
 	  echo "$$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; done
 
+# The modules come first: the program runs, and builds, in a network of its own.
 bench:
 	@.ci/need go node python3 wrk
+	$(GO) mod download
 	$(GO) run ./bench
+
+# Every section once on the smallest budget: shows that each works, not how fast anything is.
+bench-quick:
+	@.ci/need go node python3 wrk
+	$(GO) mod download
+	$(GO) run ./bench -quick
 
 test-container:
 	test/container/run.sh

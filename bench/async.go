@@ -21,7 +21,6 @@ import (
 
 const (
 	benchFunctions = "/v2/00000000000000000000000000000000/fgs/functions/"
-	drainEvents    = 10_000
 	drainEnd       = 3 * time.Minute
 )
 
@@ -31,7 +30,7 @@ func (b *bench) async(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.accepts(ctx, program), b.drain(ctx, program))
+	return errors.Join(b.accepts(ctx, program), b.draining(ctx, program))
 }
 
 // queued starts an agent with a queue of its own; code is the function's folder.
@@ -39,7 +38,7 @@ func (b *bench) queued(ctx context.Context, program, code string, env ...string)
 	api = freeAddr()
 	addr, ops := freeAddr(), freeAddr()
 	args, agentEnv := b.agent(addr, ops, none)
-	data, err := os.MkdirTemp(b.work, "queue-")
+	data, err := b.folder("queue")
 	if err != nil {
 		return nil, "", err
 	}
@@ -58,8 +57,12 @@ func (b *bench) queued(ctx context.Context, program, code string, env ...string)
 // accepts compares POST …/invocations-async with a bare client of a child of its own, on the same disk. The function is
 // slow, so that hardly anything but the acceptance writes.
 func (b *bench) accepts(ctx context.Context, program string) error {
-	code := filepath.Join(b.work, "slow")
-	if err := os.Mkdir(code, 0o755); err != nil {
+	code, err := b.folder("slow")
+	if err != nil {
+		return err
+	}
+	bareFolder, err := b.folder("bare")
+	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(code, "index.js"), []byte("exports.handler = (event, context) => new Promise(r => setTimeout(r, 60000));\n"), 0o600); err != nil {
@@ -71,7 +74,7 @@ func (b *bench) accepts(ctx context.Context, program string) error {
 	}
 	sup := process.NewSupervisor(false)
 	defer sup.Close()
-	child := async.NewChild(&async.ChildConfig{Program: program, Folder: filepath.Join(b.work, "bare"), MaxBytes: 1 << 30, Supervisor: sup, Log: zap.NewNop()})
+	child := async.NewChild(&async.ChildConfig{Program: program, Folder: bareFolder, MaxBytes: 1 << 30, Supervisor: sup, Log: zap.NewNop()})
 	defer func() {
 		stop, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
@@ -144,7 +147,7 @@ func publish(ctx context.Context, js jetstream.JetStream) (perSecond float64, er
 }
 
 // drain compares synchronous calls alone with those beside a queue that is being worked off.
-func (b *bench) drain(ctx context.Context, program string) error {
+func (b *bench) draining(ctx context.Context, program string) error {
 	s, api, err := b.queued(ctx, program, b.testdata("function"))
 	if err != nil {
 		return err
@@ -154,13 +157,13 @@ func (b *bench) drain(ctx context.Context, program string) error {
 	}
 	var alone, beside, drained []float64
 	for n := range max(b.rounds/2, 1) {
-		progress("async, %d events, round %d of %d", drainEvents, n+1, max(b.rounds/2, 1))
+		progress("async, %d events, round %d of %d", b.drain, n+1, max(b.rounds/2, 1))
 		r, err := b.wrk(ctx, s, many, "")
 		if err != nil {
 			return err
 		}
 		alone = append(alone, r.perSecond)
-		if err := fill(ctx, api, drainEvents); err != nil {
+		if err := fill(ctx, api, b.drain); err != nil {
 			return s.problem(err)
 		}
 		before, err := s.metrics()

@@ -19,7 +19,6 @@ const (
 	firstPort = 8081
 
 	openRate = 1000
-	openTime = 2 * time.Second
 	// drainLimit is how long queued notifications may take to arrive.
 	drainLimit = 10 * time.Second
 )
@@ -55,8 +54,8 @@ func (b *bench) extensions(ctx context.Context) error {
 
 // extensionFolder holds one binary under ten names.
 func (b *bench) extensionFolder() (string, error) {
-	folder := filepath.Join(b.work, "extensions")
-	if err := os.Mkdir(folder, 0o755); err != nil {
+	folder, err := b.folder("extensions")
+	if err != nil {
 		return "", err
 	}
 	for i := range slots {
@@ -80,7 +79,7 @@ func (b *bench) openLoops(ctx context.Context, pair [2]*server) error {
 		}
 		for _, i := range rand.Perm(2) {
 			ownBefore, _, cpuErr := pair[i].cpu()
-			took, err := loops[i].run(ctx, openRate, openTime)
+			took, err := loops[i].run(ctx, openRate, b.openTime)
 			own, _, cpuErr2 := pair[i].cpu()
 			if err := errors.Join(err, cpuErr, cpuErr2); err != nil {
 				return pair[i].problem(err)

@@ -29,8 +29,8 @@ func (b *bench) candidates(ctx context.Context) (map[string]*candidate, error) {
 		if err != nil {
 			return "", err
 		}
-		dir := filepath.Join(b.work, filepath.Base(pkg)+"-"+program)
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		dir, err := b.folder(filepath.Base(pkg))
+		if err != nil {
 			return "", err
 		}
 		return dir, os.Rename(built, filepath.Join(dir, program))
@@ -170,8 +170,8 @@ func (b *bench) languageStarts(ctx context.Context, all map[string]*candidate) e
 		names = append(names, name)
 	}
 	samples := map[string][]float64{}
-	progress("languages, %d starts each", starts)
-	for range starts {
+	progress("languages, %d starts each", b.starts)
+	for range b.starts {
 		for _, i := range rand.Perm(len(names)) {
 			ms, err := kinds[names[i]]()
 			if err != nil {

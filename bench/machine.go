@@ -39,8 +39,10 @@ func readMachine() machine {
 	return m
 }
 
-// others returns which part of the machine somebody else used since before, in per cent.
+// others returns the share of the machine that other programs and the hypervisor used since before, in per cent. The
+// kernel counts the machine in clock ticks, at which a process that just slept is not seen, and processes exactly: where
+// this program was nearly alone the difference can be below zero, which means zero.
 func (m machine) others(before machine) float64 {
 	used := m.busy - before.busy - (m.ours - before.ours) + m.stolen - before.stolen
-	return 100 * float64(used) / float64(m.capacity-before.capacity)
+	return max(0, 100*float64(used)/float64(m.capacity-before.capacity))
 }

@@ -1,6 +1,6 @@
 // Command bench holds the agent against plain servers and prints ratios.
 //
-//	go run ./bench [-rounds N] [-only throughput,extensions,start] [-bootstrap FILE]
+//	go run ./bench [-rounds N] [-quick] [-only throughput,extensions,start] [-bootstrap FILE]
 //
 // How to read the table. Every line compares two servers that were alive at the same time and were measured one right
 // after the other, in shuffled order, once per round. "base" and "gantry" are the medians over all rounds; min, median
@@ -17,9 +17,15 @@
 //   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way of its own.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
 //     second, measured from the moment each call was due, then a closed loop that floods the extensions' queues.
+//   - telemetry: two agents, one of them with a subscriber of all telemetry; then a function that prints many lines.
+//   - platform: the platform API beside the function listener, and signed calls beside badly signed ones.
+//   - async: durable acceptance beside a bare client of the store, and synchronous calls beside a queue that drains.
 //   - start: from exec to the first answer, or to the end of the process.
 //
-// Everything measured runs with PATH as its whole environment and its output in /dev/null.
+// Everything measured runs with PATH as its whole environment and its output in /dev/null. With the right to make one, the
+// program enters a network namespace of its own first, as the ports of extensions are fixed.
+//
+// With -quick each section runs once on the smallest budget: this shows that the sections work, not how fast anything is.
 package main
 
 import (
@@ -27,6 +33,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"gantry/test/harness"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -40,9 +47,15 @@ import (
 func main() {
 	b := &bench{}
 	only := flag.String("only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; default: all")
-	flag.IntVar(&b.rounds, "rounds", 7, "rounds of throughput and extensions")
+	flag.IntVar(&b.rounds, "rounds", 7, "rounds of each comparison, at least 1")
+	quick := flag.Bool("quick", false, "run each section once on the smallest budget: shows that it works, not how fast anything is")
 	flag.StringVar(&b.bootstrap, "bootstrap", "", "measure this binary instead of building one")
 	flag.Parse()
+	harness.OwnNetwork("bench")
+	b.budget = full
+	if *quick {
+		b.budget, b.rounds = smallest, 1
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	err := b.run(ctx, *only)
 	if ctx.Err() != nil {
@@ -62,8 +75,30 @@ type section struct {
 }
 
 func sections() []section {
-	return []section{{"throughput", (*bench).throughput}, {"languages", (*bench).languages}, {"extensions", (*bench).extensions}, {"telemetry", (*bench).telemetry}, {"platform", (*bench).platform}, {"async", (*bench).async}, {"start", (*bench).start}}
+	return []section{
+		{"throughput", (*bench).throughput},
+		{"languages", (*bench).languages},
+		{"extensions", (*bench).extensions},
+		{"telemetry", (*bench).telemetry},
+		{"platform", (*bench).platform},
+		{"async", (*bench).async},
+		{"start", (*bench).start},
+	}
 }
+
+// budget is how much each section measures.
+type budget struct {
+	starts    int           // of each program
+	openTime  time.Duration // of one run at a fixed rate
+	floodTime time.Duration // of the calls beside a flood of bad signatures
+	drain     int           // asynchronous events that are worked off
+	lines     int           // printed in one call
+}
+
+var (
+	full     = budget{starts: 20, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000}
+	smallest = budget{starts: 2, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000}
+)
 
 func sectionNames() []string {
 	var names []string
@@ -75,6 +110,7 @@ func sectionNames() []string {
 
 // bench is one run.
 type bench struct {
+	budget
 	rounds                  int
 	root, work              string // the module, a temporary folder
 	node, python, bootstrap string // programs
@@ -88,6 +124,9 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 	chosen, err := choose(only)
 	if err != nil {
 		return err
+	}
+	if b.rounds < 1 {
+		return fmt.Errorf("-rounds %d: want 1 or more", b.rounds)
 	}
 	if b.work, err = os.MkdirTemp("", "gantry-bench-"); err != nil {
 		return err
@@ -151,9 +190,16 @@ func (b *bench) prepare(ctx context.Context) error {
 	return err
 }
 
-// build compiles a program of this module as it is released.
+// folder makes a folder for one use; sections share names, such as "bare".
+func (b *bench) folder(name string) (string, error) { return os.MkdirTemp(b.work, name+"-") }
+
+// build compiles a program of this module as it is released; it keeps its base name, in a folder of its own.
 func (b *bench) build(ctx context.Context, dir string) (string, error) {
-	out := filepath.Join(b.work, filepath.Base(dir))
+	folder, err := b.folder("build")
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(folder, filepath.Base(dir))
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "./"+dir)
 	cmd.Dir, cmd.Env = b.root, append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {

@@ -19,15 +19,18 @@ const (
 	benchUsers               = `{"secret": "0123456789abcdef0123456789abcdef", "users": [{"name": "bench", "actions": ["invoke"], "keys": [{"access": "AKBENCH", "secret": "SKBENCH-0123456789abcdef"}]}]}`
 	benchPath                = "/v2/00000000000000000000000000000000/fgs/functions/function/invocations"
 
-	goodRate  = 500
-	badRate   = 10_000
-	floodTime = 10 * time.Second
+	goodRate = 500
+	badRate  = 10_000
 )
 
 // platform measures what the platform API costs: those who do not use it, those who do, and those beside whom others
 // guess keys.
 func (b *bench) platform(ctx context.Context) error {
-	users := filepath.Join(b.work, "users.json")
+	folder, err := b.folder("users")
+	if err != nil {
+		return err
+	}
+	users := filepath.Join(folder, "users.json")
 	if err := os.WriteFile(users, []byte(benchUsers), 0o600); err != nil {
 		return err
 	}
@@ -100,8 +103,8 @@ func (b *bench) flood(ctx context.Context, s *server, api string) error {
 	guesses.client.Dial = func(addr string) (net.Conn, error) {
 		return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).Dial("tcp4", addr)
 	}
-	progress("platform, %d signed calls a second for %s", goodRate, floodTime)
-	quiet, err := calls.run(ctx, goodRate, floodTime)
+	progress("platform, %d signed calls a second for %s", goodRate, b.floodTime)
+	quiet, err := calls.run(ctx, goodRate, b.floodTime)
 	if err != nil {
 		return s.problem(err)
 	}
@@ -110,11 +113,11 @@ func (b *bench) flood(ctx context.Context, s *server, api string) error {
 	var floodTook time.Duration
 	go func() {
 		began := time.Now()
-		_, err := guesses.run(ctx, badRate, floodTime)
+		_, err := guesses.run(ctx, badRate, b.floodTime)
 		floodTook = time.Since(began)
 		ended <- err
 	}()
-	beside, err := calls.run(ctx, goodRate, floodTime)
+	beside, err := calls.run(ctx, goodRate, b.floodTime)
 	if err := errors.Join(err, <-ended); err != nil {
 		return s.problem(fmt.Errorf("beside bad signatures: %w", err))
 	}
@@ -122,7 +125,7 @@ func (b *bench) flood(ctx context.Context, s *server, api string) error {
 	b.table.add(
 		compare("platform", "median µs of 500 signed calls/s, all answered: alone : beside 10,000 bad ones/s", at(quiet, 50), at(beside, 50), target{}),
 		compare("platform", "p99 µs, the same", at(quiet, 99), at(beside, 99), target{}),
-		&row{section: "platform", figure: "bad ones refused per second", values: []float64{badRate * floodTime.Seconds() / floodTook.Seconds()}, format: "%.0f"},
+		&row{section: "platform", figure: "bad ones refused per second", values: []float64{badRate * b.floodTime.Seconds() / floodTook.Seconds()}, format: "%.0f"},
 	)
 	return nil
 }

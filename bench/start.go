@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// starts is how often each program is started.
-const starts = 20
-
 // start measures how long programs take from exec to their first answer or to their end.
 func (b *bench) start(ctx context.Context) error {
 	size, err := os.Stat(b.bootstrap)
@@ -26,8 +23,8 @@ func (b *bench) start(ctx context.Context) error {
 		func() (float64, error) { return ended(ctx, b.bootstrap, "version") },
 	}
 	samples := make([][]float64, len(kinds))
-	progress("start, %d times each", starts)
-	for range starts {
+	progress("start, %d times each", b.starts)
+	for range b.starts {
 		for _, i := range rand.Perm(len(kinds)) {
 			ms, err := kinds[i]()
 			if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,9 +14,7 @@ import (
 )
 
 const (
-	// manyLines of lineSize bytes are printed in one call.
-	manyLines = 300_000
-	lineSize  = 80
+	lineSize = 80 // bytes of each printed line
 )
 
 // telemetry compares two agents: without a subscriber, and with one that takes everything; then it floods the log.
@@ -26,8 +23,11 @@ func (b *bench) telemetry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	folder := filepath.Join(b.work, "subscriber-folder")
-	if err := errors.Join(os.Mkdir(folder, 0o755), os.Symlink(program, filepath.Join(folder, "extensionSubscriber"))); err != nil {
+	folder, err := b.folder("subscriber")
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(program, filepath.Join(folder, "extensionSubscriber")); err != nil {
 		return err
 	}
 	if err := b.subscribed(ctx, folder); err != nil {
@@ -102,7 +102,7 @@ func (b *bench) flooded(ctx context.Context, folder string) error {
 			return err
 		}
 		began := time.Now()
-		if err := s.prints(ctx, manyLines); err != nil {
+		if err := s.prints(ctx, b.lines); err != nil {
 			return err
 		}
 		after, err := s.told(ctx)

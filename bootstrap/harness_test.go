@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		main()
 	}
-	harness.OwnNetwork()
+	harness.OwnNetwork(".test")
 	testscript.Main(m, map[string]func(){"bootstrap": main})
 }
 

@@ -19,7 +19,7 @@ import (
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	harness.OwnNetwork()
+	harness.OwnNetwork(".test")
 	os.Exit(m.Run())
 }
 

@@ -29,9 +29,10 @@ var refusal error
 // it first, before anything is started. It executes the test program anew under the same pid, as namespaces belong to
 // threads. Without the right to make namespaces the program stays where it is, and FixedPorts skips tests.
 //
-// It does nothing in a program that is not a test, such as a command that a test binary stands in for.
-func OwnNetwork() {
-	if os.Getenv(entered) != "" || !strings.HasSuffix(filepath.Base(os.Args[0]), ".test") {
+// suffix is how the program's name ends, such as ".test": OwnNetwork does nothing in a command that a test program stands
+// in for.
+func OwnNetwork(suffix string) {
+	if os.Getenv(entered) != "" || !strings.HasSuffix(filepath.Base(os.Args[0]), suffix) {
 		return
 	}
 	runtime.LockOSThread()
