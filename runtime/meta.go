@@ -82,6 +82,7 @@ type helloMeta struct {
 	RuntimeVersion string `json:"runtimeVersion"`
 	Concurrency    bool   `json:"concurrency"`
 	PreStop        bool   `json:"prestop"`
+	Bye            bool   `json:"bye"`
 }
 
 type failureMeta struct {

@@ -73,6 +73,9 @@ func (f *frames) handle(fr frame.Frame) error {
 		return f.log(fr)
 	case frame.Result, frame.Failure:
 		return f.reply(fr)
+	case frame.Bye:
+		f.worker.askForTerm.Do(func() { close(f.worker.wantsTerm) })
+		return nil
 	default:
 		return fmt.Errorf("a worker may not send frames of type %d", fr.Type)
 	}

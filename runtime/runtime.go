@@ -73,7 +73,7 @@ type Config struct {
 }
 
 const (
-	// stopGrace is how long a worker may take after TERM when nobody waits for it.
+	// stopGrace is how long a retired worker has to end after Bye.
 	stopGrace = 2 * time.Second
 	// silentGrace is how long a worker may live on after it closed its answers.
 	silentGrace = time.Second

@@ -52,6 +52,11 @@ type Worker struct {
 	obstacle error
 	// hailed is set once the worker has said Hello, or done what stands for it; oneAtATime and preStop are what it said.
 	hailed, oneAtATime, preStop bool
+	// answersBye is set for a worker that ends by itself after Bye, or answers it; wantsTerm is closed by that answer.
+	answersBye bool
+	wantsTerm  chan struct{}
+	askForTerm sync.Once
+	terminate  sync.Once // sends TERM
 
 	limited   chan struct{} // closed once the memory limit is applied, or known not to be
 	memoryErr error
@@ -62,6 +67,7 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 	w := &Worker{
 		Generation: generation, cfg: cfg,
 		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{}), prepared: make(chan struct{}),
+		wantsTerm: make(chan struct{}),
 	}
 	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
 	offer, err := w.offer()
@@ -167,7 +173,7 @@ func (w *Worker) supervise() {
 // hail takes note of what the worker said of itself.
 func (w *Worker) hail(h *helloMeta) {
 	w.mu.Lock()
-	w.hailed, w.oneAtATime, w.preStop = true, !h.Concurrency, h.PreStop
+	w.hailed, w.oneAtATime, w.preStop, w.answersBye = true, !h.Concurrency, h.PreStop, h.Bye
 	w.mu.Unlock()
 	if !h.Concurrency && w.cfg.Concurrency > 1 {
 		w.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
@@ -453,8 +459,8 @@ func (w *Worker) Canceled() bool {
 	return w.canceled
 }
 
-// Stop ends the worker: the pre-stop hook, Bye, TERM to its group, KILL at the deadline. It waits until the worker is gone. It
-// may be called again, with an earlier deadline.
+// Stop ends the worker: the pre-stop hook, Bye, time to end by itself, TERM to its group, KILL at the deadline. It waits until
+// the worker is gone. It may be called again, with an earlier deadline.
 func (w *Worker) Stop(deadline time.Time) {
 	w.prepare(deadline.Add(-time.Until(deadline) / afterHook))
 	w.end(deadline)
@@ -493,17 +499,58 @@ func (w *Worker) prepare(latest time.Time) {
 	}
 }
 
-// end tells the worker to end, and waits until it is gone.
+// end ends the worker, and waits until it is gone.
 func (w *Worker) end(deadline time.Time) {
 	if err := w.transport.Close(); err != nil {
-		w.cfg.Log.Debug("worker takes no Bye", zap.Error(err))
+		w.cfg.Log.Debug("Bye not sent to the worker", zap.Error(err))
+	} else {
+		w.awaitOwnEnd(deadline)
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	if err := w.proc.Stop(ctx); err != nil {
+	w.terminate.Do(func() { // once: a second TERM would cut off a handler that runs for the first one only
+		if err := w.proc.Signal(unix.SIGTERM); err != nil {
+			w.cfg.Log.Error("TERM not sent to the worker", zap.Error(err))
+		}
+	})
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-w.proc.Exited():
+	case <-timer.C:
 		w.cfg.Log.Info("worker killed: it did not end on TERM", zap.Int("pid", w.proc.PID))
+		if err := w.proc.Kill(); err != nil {
+			w.cfg.Log.Error("worker not killed", zap.Error(err))
+		}
 	}
 	<-w.gone
+}
+
+const (
+	// ownEnd is the share of the time until the deadline that a worker has after Bye to end by itself: one part of so many. The
+	// rest is for handlers of TERM.
+	ownEnd = 2
+	// busyEnd is the share of a worker that may be unable to read Bye: user code that was given up may still run in it.
+	busyEnd = 8
+)
+
+// awaitOwnEnd waits after Bye until the process has ended by itself, which runs its exit hooks, or has asked for TERM.
+func (w *Worker) awaitOwnEnd(deadline time.Time) {
+	w.mu.Lock()
+	answers := w.answersBye
+	w.mu.Unlock()
+	if !answers {
+		return
+	}
+	share := time.Until(deadline) / ownEnd
+	if !w.isLoaded() || w.transport.overdue() {
+		share = time.Until(deadline) / busyEnd
+	}
+	timer := time.NewTimer(share)
+	defer timer.Stop()
+	select {
+	case <-w.proc.Exited():
+	case <-w.wantsTerm:
+	case <-timer.C:
+	}
 }
 
 // runPreStop runs the hook within its own limit, until latest.

@@ -24,6 +24,7 @@ type writer struct {
 	lock   chan struct{}
 	buf    []byte
 	broken bool // a write was cut off: the stream is of no use any more. Guarded by lock.
+	said   bool // Bye was written. Guarded by lock.
 
 	// The first caller to find the batch without a leader writes it for all. Guarded by mu.
 	mu    sync.Mutex
@@ -65,17 +66,23 @@ func (w *writer) cancel(id uint32) error {
 	return err
 }
 
-// bye tells the worker that no more calls will come; nothing is written afterwards.
+// errWriting says that the worker does not read what is being written to it.
+var errWriting = errors.New("another frame is still being written")
+
+// bye tells the worker that no more calls will come; nothing is written afterwards. Further calls do nothing.
 func (w *writer) bye() error {
 	select {
 	case w.lock <- struct{}{}:
 	default:
-		return nil // as with cancel; TERM follows anyway
+		return errWriting // as with cancel: it will not read this either
 	}
 	defer func() { <-w.lock }()
+	if w.said {
+		return nil
+	}
 	w.buf = frame.AppendHeader(w.buf[:0], frame.Bye, 0, 0, 0)
 	_, err := w.write(time.Now().Add(cancelGrace), w.buf)
-	w.broken = true
+	w.said, w.broken = err == nil, true
 	return err
 }
 

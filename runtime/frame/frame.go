@@ -28,7 +28,7 @@ const (
 	Failure Type = 5 // worker: the same, badly; payload is the error body
 	Log     Type = 6 // worker: one piece of output; payload is its text
 	Cancel  Type = 7 // agent: the deadline of this id passed, nobody waits for it
-	Bye     Type = 8 // agent: no more calls will come
+	Bye     Type = 8 // agent: no more calls will come; worker, as the answer: TERM is needed
 	PreStop Type = 9 // agent: run the pre-stop hook; only to workers whose Hello says that they can
 )
 

@@ -691,26 +691,45 @@ function receive(buf, at, end) {
       if (call) settle(call);
       break;
     }
-    case BYE: // TERM follows; the user's own handler for it decides when the process ends
+    case BYE:
+      leave();
       break;
   }
 }
+
+let events = null; // the socket that frames arrive on
 
 function listen() {
   const net = require('net');
   const options = { fd: EVENTS, readable: true, writable: false };
   if (atLeast(12, 10)) options.onread = { buffer: Buffer.allocUnsafe(256 * 1024), callback: feed };
-  const s = new net.Socket(options);
-  if (!atLeast(12, 10)) s.on('data', (chunk) => feed(chunk.length, chunk));
-  s.on('end', () => process.exit(0)); // the agent is gone
-  s.on('error', () => process.exit(1));
-  if (atLeast(12, 10)) s.resume();
+  events = new net.Socket(options);
+  if (!atLeast(12, 10)) events.on('data', (chunk) => feed(chunk.length, chunk));
+  events.on('end', () => process.exit(0)); // the agent is gone
+  events.on('error', () => process.exit(1));
+  if (atLeast(12, 10)) events.resume();
+}
+
+const LINGER = 100; // milliseconds
+
+// leave lets the process end in order: as soon as nothing is left to do, at the latest after LINGER, because open connections
+// and timers would keep it for ever. Exit hooks run, and what Node writes at its end is written. A handler of the user's for
+// TERM decides itself when the process ends; the agent is asked for the signal, which goes to the whole group.
+function leave() {
+  if (process.listenerCount('SIGTERM') > 0) {
+    process.once('SIGTERM', () => events.unref());
+    put(BYE, 0, '', '');
+    flush();
+    return;
+  }
+  events.unref();
+  setTimeout(() => process.exit(), LINGER).unref();
 }
 
 // ---------------------------------------------------------------------------------------------------- start
 
 function start() {
-  put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true }), '');
+  put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true, bye: true }), '');
   flush();
   if (!atLeast(10, 0)) process.exit(1);
   fs.closeSync(SOURCE);
