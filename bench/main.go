@@ -1,6 +1,6 @@
 // Command bench holds the agent against plain servers and prints ratios.
 //
-//	go run ./bench [-rounds N] [-quick] [-only throughput,extensions,start] [-bootstrap FILE]
+//	go run ./bench [-rounds N] [-quick] [-only throughput,extensions,start] [-bootstrap FILE] [-against FILE]
 //
 // How to read the table. Every line compares two servers that were alive at the same time and were measured one right
 // after the other, in shuffled order, once per round. "base" and "gantry" are the medians over all rounds; min, median
@@ -50,6 +50,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 7, "rounds of each comparison, at least 1")
 	quick := flag.Bool("quick", false, "run each section once on the smallest budget: shows that it works, not how fast anything is")
 	flag.StringVar(&b.bootstrap, "bootstrap", "", "measure this binary instead of building one")
+	flag.StringVar(&b.against, "against", "", "compare with this other build of the agent, and nothing else, in place of the sections")
 	flag.Parse()
 	harness.OwnNetwork("bench")
 	b.budget = full
@@ -114,6 +115,7 @@ type bench struct {
 	rounds                  int
 	root, work              string // the module, a temporary folder
 	node, python, bootstrap string // programs
+	against                 string // another build of the agent, or empty
 	extension, empty        string
 	running                 []*server
 	table                   table
@@ -124,6 +126,9 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 	chosen, err := choose(only)
 	if err != nil {
 		return err
+	}
+	if b.against != "" {
+		chosen = []section{{"against", (*bench).compareBuilds}}
 	}
 	if b.rounds < 1 {
 		return fmt.Errorf("-rounds %d: want 1 or more", b.rounds)

@@ -41,7 +41,7 @@ func (t target) String() string {
 	if t.kind == "" {
 		return "report"
 	}
-	return t.kind + " " + strconv.FormatFloat(t.limit, 'g', -1, 64)
+	return t.kind + " " + strconv.FormatFloat(t.limit, 'g', 3, 64)
 }
 
 // compare makes a row of two servers' samples of the same rounds.

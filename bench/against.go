@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// kept is what a change has to keep of another build's figure.
+const kept = 0.97
+
+// compareBuilds compares two builds of the agent: throughput, latency and processor time with both servers alive, and starts in
+// turn. It is how a change shows that it did not cost speed.
+func (b *bench) compareBuilds(ctx context.Context) error {
+	against, err := filepath.Abs(b.against)
+	if err != nil {
+		return err
+	}
+	builds := [2]string{against, b.bootstrap}
+	for _, l := range []struct{ name, code, runtime string }{{"nodejs", b.testdata("function"), "nodejs"}, {"python", b.testdata("python"), "python"}} {
+		env := []string{"PATH=" + filepath.Dir(b.python) + ":" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + l.code, "GANTRY_RUNTIME=" + l.runtime}
+		if err := b.compareCalls(ctx, builds, l.name, env...); err != nil {
+			return err
+		}
+		if err := b.compareStarts(ctx, builds, l.name, env...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) compareCalls(ctx context.Context, builds [2]string, name string, env ...string) error {
+	var servers []*server
+	for _, program := range builds {
+		addr, ops := freeAddr(), freeAddr()
+		_, agentEnv := b.agent(addr, ops, none)
+		s, err := b.up(ctx, "agent", addr, ops, pinned(pinServer, []string{program, "serve"}), append(agentEnv, env...))
+		if err != nil {
+			return err
+		}
+		servers = append(servers, s)
+		if _, err := b.wrk(ctx, s, few, pinLoad); err != nil { // a warm-up
+			return err
+		}
+	}
+	results := map[load][2][]result{}
+	for n := range b.rounds {
+		progress("against, %s, round %d of %d", name, n+1, b.rounds)
+		if err := b.round(ctx, servers, results); err != nil {
+			return err
+		}
+	}
+	row := func(figure string, l load, pick func(result) float64, t target) {
+		b.table.add(compare("against", name+": "+figure, column(results[l][0], pick), column(results[l][1], pick), t))
+	}
+	rate := func(r result) float64 { return r.perSecond }
+	tree := func(r result) float64 { return r.tree }
+	row("calls/s, 16 connections", few, rate, atLeast(kept))
+	row("calls/s, 64 connections", many, rate, atLeast(kept))
+	row("calls/s, 100 KB, 16 connections", large, rate, atLeast(kept))
+	row("median µs, 1 connection", alone, func(r result) float64 { return r.p50 }, atMost(1/kept))
+	row("CPU µs per call, 16 connections", few, tree, atMost(1/kept))
+	row("CPU µs per call, 100 KB", large, tree, atMost(1/kept))
+	return b.stopAll()
+}
+
+func (b *bench) compareStarts(ctx context.Context, builds [2]string, name string, env ...string) error {
+	var samples [2][]float64
+	progress("against, %s, %d starts each", name, b.starts)
+	for range b.starts {
+		for _, i := range rand.Perm(2) {
+			addr, ops := freeAddr(), freeAddr()
+			_, agentEnv := b.agent(addr, ops, none)
+			began := time.Now()
+			if _, err := b.up(ctx, "agent", addr, ops, []string{builds[i], "serve"}, append(agentEnv, env...)); err != nil {
+				return fmt.Errorf("%s: %w", builds[i], err)
+			}
+			samples[i] = append(samples[i], millis(time.Since(began)))
+			if err := b.stopAll(); err != nil {
+				return err
+			}
+		}
+	}
+	b.table.add(
+		compare("against", name+": ms to the first answer", samples[0], samples[1], atMost(1/kept)),
+		compare("against", name+": … the fastest start of each", fastest(samples[0]), fastest(samples[1]), target{}))
+	return nil
+}
