@@ -24,7 +24,9 @@ type ExtensionConfig struct {
 	Addr     string
 	Host     *extension.Host
 	Function *fncontext.Function
-	Log      *zap.Logger
+	// Limits is shared by all listeners of an agent; nil for limits of its own.
+	Limits *Limits
+	Log    *zap.Logger
 }
 
 // ListenExtension binds the extension API: POST /extension/register and POST /telemetry. It is for loopback only.
@@ -37,7 +39,7 @@ func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("extension listener: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT", cfg.Addr), ln.Close())
 	}
 	e := &extensionAPI{ExtensionConfig: cfg}
-	return newServer("extension", ln, extensionBodyLimit, cfg.Log, e.refuse, checkOrigin(e.refuse, e.route)), nil
+	return newServer(&serverConfig{name: "extension", ln: ln, bodyLimit: extensionBodyLimit, limits: cfg.Limits, log: cfg.Log, refuse: e.refuse}, checkOrigin(e.refuse, e.route)), nil
 }
 
 type extensionAPI struct {

@@ -26,7 +26,9 @@ type FunctionConfig struct {
 	Credentials fncontext.Credentials
 	// TrustHeaders says that the platform is in front: its X-CFF-* headers are believed, and errors carry no local detail.
 	TrustHeaders bool
-	Log          *zap.Logger
+	// Limits is shared by all listeners of an agent; nil for limits of its own.
+	Limits *Limits
+	Log    *zap.Logger
 }
 
 type functionAPI struct {
@@ -40,7 +42,7 @@ func ListenFunction(cfg *FunctionConfig) (*Server, error) {
 		return nil, err
 	}
 	f := &functionAPI{cfg}
-	return newServer("function", ln, MaxEvent, cfg.Log, f.refuse, checkOrigin(f.refuse, f.route)), nil
+	return newServer(&serverConfig{name: "function", ln: ln, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: f.refuse}, checkOrigin(f.refuse, f.route)), nil
 }
 
 func (f *functionAPI) route(ctx *fasthttp.RequestCtx) {

@@ -21,7 +21,9 @@ type OpsConfig struct {
 	// Incomplete says why no call would be taken although the function could, or nil.
 	Incomplete func() error
 	Metrics    *telemetry.Metrics
-	Log        *zap.Logger
+	// Limits is shared by all listeners of an agent; nil for limits of its own.
+	Limits *Limits
+	Log    *zap.Logger
 }
 
 // ListenOps binds the ops listener: GET /healthz, /readyz and /metrics. It never reaches user code.
@@ -31,7 +33,7 @@ func ListenOps(cfg *OpsConfig) (*Server, error) {
 		return nil, err
 	}
 	o := &opsAPI{cfg}
-	return newServer("ops", ln, opsBodyLimit, cfg.Log, o.refuse, checkOrigin(o.refuse, o.route)), nil
+	return newServer(&serverConfig{name: "ops", ln: ln, bodyLimit: opsBodyLimit, limits: cfg.Limits, log: cfg.Log, refuse: o.refuse}, checkOrigin(o.refuse, o.route)), nil
 }
 
 type opsAPI struct{ *OpsConfig }

@@ -45,7 +45,9 @@ type PlatformConfig struct {
 	// GatewayTimeout ends the wait of a caller as the platform's gateway does, not the call; zero means never.
 	GatewayTimeout time.Duration
 	Metrics        *telemetry.Metrics
-	Log            *zap.Logger
+	// Limits is shared by all listeners of an agent; nil for limits of its own.
+	Limits *Limits
+	Log    *zap.Logger
 }
 
 // ListenPlatform binds the platform API: the invocation of the function and the part of IAM that SDKs need for it.
@@ -62,15 +64,14 @@ func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
 	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
 	}))
+	var secure *tls.Config
 	if cfg.Certificate != nil {
-		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cfg.Certificate.get})
+		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cfg.Certificate.get}
 	}
 	refuse := func(ctx *fasthttp.RequestCtx, f *fault.Error) { p.refuse(&exchange{ctx: ctx, id: uuid.NewString()}, f) }
-	build := newServer
-	if cfg.BehindProxy {
-		build = newProxiedServer
-	}
-	return build("platform", ln, MaxEvent, cfg.Log, refuse, checkOrigin(refuse, p.serve)), nil
+	return newServer(&serverConfig{
+		name: "platform", ln: ln, secure: secure, proxied: cfg.BehindProxy, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: refuse,
+	}, checkOrigin(refuse, p.serve)), nil
 }
 
 type platformAPI struct {

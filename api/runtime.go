@@ -27,7 +27,9 @@ type RuntimeConfig struct {
 	API *runtime.RuntimeAPI
 	// MaxResponse is the largest answer, in bytes.
 	MaxResponse int
-	Log         *zap.Logger
+	// Limits is shared by all listeners of an agent; nil for limits of its own.
+	Limits *Limits
+	Log    *zap.Logger
 }
 
 // ListenRuntime binds the runtime API of one worker to a loopback port that the kernel chooses.
@@ -37,7 +39,7 @@ func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
 		return nil, fmt.Errorf("runtime API listener: %w", err)
 	}
 	r := &runtimeAPI{RuntimeConfig: cfg}
-	s := newServer("runtime", ln, cfg.MaxResponse, cfg.Log, r.refuse, checkOrigin(r.refuse, r.route))
+	s := newServer(&serverConfig{name: "runtime", ln: ln.(*net.TCPListener), bodyLimit: cfg.MaxResponse, limits: cfg.Limits, log: cfg.Log, refuse: r.refuse}, checkOrigin(r.refuse, r.route))
 	s.http.ReadTimeout = 0 // who asks for events waits between two requests for as long as a call takes
 	s.http.IdleTimeout = 0
 	s.http.StreamRequestBody = true // who sends too much must be known by its path, and answered before the last byte

@@ -3,13 +3,13 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"gantry/fault"
 	"net"
 	"net/netip"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -21,67 +21,86 @@ const (
 	writeTimeout = 60 * time.Second // one whole answer
 	idleTimeout  = 5 * time.Minute
 	headerLimit  = 32 << 10
-	// connectionLimit bounds the connections of one listener; the waiting room bounds the calls.
-	connectionLimit = 16 << 10
+	serverName   = "gantry"
 )
 
 // Server is one listener with its routes. Listen binds it, Serve blocks until Shutdown.
 type Server struct {
 	name string
 	http *fasthttp.Server
-	ln   net.Listener
+	ln   *listener
+}
+
+// serverConfig is what every listener needs.
+type serverConfig struct {
+	name      string
+	ln        *net.TCPListener
+	secure    *tls.Config // nil for plain HTTP
+	proxied   bool        // a proxy is in front, which passes its own host on
+	bodyLimit int         // of the largest body in bytes
+	limits    *Limits     // nil for limits of its own
+	log       *zap.Logger
+	refuse    refuser
 }
 
 // refuser writes the answer to a request that was no request, in the listener's own form.
 type refuser func(ctx *fasthttp.RequestCtx, f *fault.Error)
 
-// listen binds addr. Errors name the setting, so that a taken port says what to change.
-func listen(name, setting, addr string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	if err == nil {
-		return ln, nil
-	}
-	hint := ""
-	if errors.Is(err, syscall.EADDRINUSE) {
-		hint = "; the port is taken: stop its owner or choose another address with " + setting
-	}
-	return nil, fmt.Errorf("%s listener (%s=%s): %w%s", name, setting, addr, err, hint)
-}
-
 // newServer assembles the chain that every request passes, outermost first: panics become answers, unclean requests and,
 // on loopback, foreign hosts are refused, then route.
-func newServer(name string, ln net.Listener, bodyLimit int, log *zap.Logger, refuse refuser, route fasthttp.RequestHandler) *Server {
-	if loopback(ln.Addr()) {
-		route = checkHost(refuse, route)
+func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
+	if loopback(cfg.ln.Addr()) && !cfg.proxied {
+		route = checkHost(cfg.refuse, route)
 	}
-	return newProxiedServer(name, ln, bodyLimit, log, refuse, route)
-}
-
-// newProxiedServer is newServer for a listener behind a proxy, which passes its own host on.
-func newProxiedServer(name string, ln net.Listener, bodyLimit int, log *zap.Logger, refuse refuser, route fasthttp.RequestHandler) *Server {
-	s := &Server{name: name, ln: ln}
+	limits := cfg.limits.or()
+	s := &Server{name: cfg.name, ln: &listener{
+		TCPListener: cfg.ln, accept: cfg.ln.AcceptTCP, name: cfg.name, secure: cfg.secure, all: limits.all, limits: limits, refuse: cfg.refuse, log: cfg.log,
+		closing: make(chan struct{}),
+	}}
 	s.http = &fasthttp.Server{
-		Handler: recovered(name, log, refuse, checkClean(refuse, route)),
-		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
-			f := unreadable(ctx, err, bodyLimit)
-			if f.Kind == fault.TooLarge {
-				discard(ctx.Conn())
-			}
-			refuse(ctx, f)
-		},
-		Name:                         "gantry",
+		Handler:                      recovered(cfg.name, cfg.log, cfg.refuse, occupied(cfg.refuse, checkClean(cfg.refuse, route))),
+		ErrorHandler:                 unreadableHandler(cfg),
+		ConnState:                    follow,
+		Name:                         serverName,
 		ReadBufferSize:               headerLimit,
 		ReadTimeout:                  readTimeout,
 		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  idleTimeout,
-		MaxRequestBodySize:           bodyLimit,
-		Logger:                       quiet{log},
+		MaxRequestBodySize:           cfg.bodyLimit,
+		Logger:                       quiet{cfg.log},
 		NoDefaultContentType:         true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
-		Concurrency:                  connectionLimit,
+		Concurrency:                  connectionLimit + connectionSlack,
 	}
 	return s
+}
+
+// unreadableHandler answers what was no request.
+func unreadableHandler(cfg *serverConfig) func(ctx *fasthttp.RequestCtx, err error) {
+	return func(ctx *fasthttp.RequestCtx, err error) {
+		if c := connectionOf(ctx.Conn()); c != nil && c.evicted() {
+			cfg.refuse(ctx, noRoom())
+			return
+		}
+		f := unreadable(ctx, err, cfg.bodyLimit)
+		if f.Kind == fault.TooLarge {
+			discard(ctx.Conn())
+		}
+		cfg.refuse(ctx, f)
+	}
+}
+
+// occupied keeps the connection from being given up while its request is answered.
+func occupied(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if c := connectionOf(ctx.Conn()); c != nil && !c.enter(stageBusy) {
+			ctx.SetConnectionClose()
+			refuse(ctx, noRoom())
+			return
+		}
+		next(ctx)
+	}
 }
 
 // quiet keeps fasthttp's remarks about broken connections at debug level.

@@ -33,6 +33,7 @@ type instance struct {
 	extensions *api.Server
 	platform   *platform // nil without a platform API
 	queue      *queue    // nil likewise
+	limits     *api.Limits
 	pid1       bool
 }
 
@@ -60,6 +61,7 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
 	in.metrics = telemetry.NewMetrics(agent.Outcomes())
+	in.limits = api.NewLimits(api.LimitsConfig{Workers: c.workers})
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
 	in.host = extension.NewHost(&extension.Config{
@@ -69,7 +71,7 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	in.agent = agent.New(in.agentConfig())
 	in.agent.Start()
 	in.gauges()
-	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Log: in.log})
+	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Limits: in.limits, Log: in.log})
 	if err != nil {
 		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
 		return nil, &failure{exitListen, err}
@@ -105,7 +107,7 @@ const runtimeEnd = time.Second
 
 // listenRuntime serves the runtime API of one worker until that is gone.
 func (in *instance) listenRuntime(a *runtime.RuntimeAPI) (addr string, end func(), err error) {
-	server, err := api.ListenRuntime(&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Log: in.log})
+	server, err := api.ListenRuntime(&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Limits: in.limits, Log: in.log})
 	if err != nil {
 		return "", nil, err
 	}

@@ -112,6 +112,6 @@ func (in *instance) listenPlatform() (*api.Server, error) {
 	return api.ListenPlatform(&api.PlatformConfig{
 		Addr: c.addr, Agent: in.agent, Function: &in.cfg.fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: in.platform.gate,
 		Local: c.local(), Certificate: in.platform.certificate, BehindProxy: c.behindProxy, GatewayTimeout: c.gatewayTimeout,
-		Queue: in.queue.Queue, NoQueue: in.queue.why, Metrics: in.metrics, Log: in.log,
+		Queue: in.queue.Queue, NoQueue: in.queue.why, Metrics: in.metrics, Limits: in.limits, Log: in.log,
 	})
 }

@@ -54,7 +54,7 @@ func (s *serving) listen() error {
 	in, c := s.instance, s.cfg
 	function, err := api.ListenFunction(&api.FunctionConfig{
 		Addr: c.addr, Agent: in.agent, Function: &c.fn,
-		Credentials: fncontext.NewCredentials(c.secrets), TrustHeaders: c.trust, Log: in.log,
+		Credentials: fncontext.NewCredentials(c.secrets), TrustHeaders: c.trust, Limits: in.limits, Log: in.log,
 	})
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (s *serving) listen() error {
 
 func (s *serving) listenOps() error {
 	in, c := s.instance, s.cfg
-	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Incomplete: in.host.Incomplete, Metrics: in.metrics, Log: in.log})
+	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Incomplete: in.host.Incomplete, Metrics: in.metrics, Limits: in.limits, Log: in.log})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// connectionLimit bounds the connections of one listener; the waiting room bounds the calls.
+	connectionLimit = 16 << 10
+	// connectionSlack is what fasthttp may hold above it: connections that are closed and not yet gone.
+	connectionSlack = 4 << 10
+
+	// reservedDescriptors are kept for the agent's own work, and reservedPerWorker for the start of each worker.
+	reservedDescriptors = 32
+	reservedPerWorker   = 16
+)
+
+// LimitsConfig is what Limits needs.
+type LimitsConfig struct {
+	// Workers is the number of worker slots, which need descriptors when a worker is replaced.
+	Workers int
+}
+
+// Limits bounds what the listeners of one agent take together. All its listeners share one.
+type Limits struct {
+	all         *connections
+	descriptors descriptors
+}
+
+// NewLimits makes the limits of one agent.
+func NewLimits(cfg LimitsConfig) *Limits {
+	return &Limits{
+		all:         newConnections(),
+		descriptors: descriptors{reserve: reservedDescriptors + reservedPerWorker*max(cfg.Workers, 1), limit: openFiles, count: countDescriptors},
+	}
+}
+
+// or returns l, or limits of its own for a listener that shares none.
+func (l *Limits) or() *Limits {
+	if l == nil {
+		return NewLimits(LimitsConfig{})
+	}
+	return l
+}
+
+// want says what a new connection lacks.
+type want int
+
+const (
+	wantNothing     want = iota
+	wantConnection       // the listener has as many connections as it may have
+	wantDescriptor       // what is left is kept for the agent's own work
+	wantDescriptors      // half of what is kept is used up as well
+)
+
+// lack says what one more connection of ln lacks.
+func (l *Limits) lack(ln *listener) want {
+	total, own := l.all.counts(ln)
+	if w := l.descriptors.lack(total, time.Now()); w != wantNothing {
+		return w
+	}
+	if own > connectionLimit {
+		return wantConnection
+	}
+	return wantNothing
+}
+
+// descriptors knows how many descriptors of the process are left. Connections are counted exactly; whatever else the process
+// has open is counted now and then, and only while it matters.
+type descriptors struct {
+	// reserve is kept for what is no connection, above all for the start of workers.
+	reserve int
+	limit   func() int
+	count   func() (int, error)
+
+	mu     sync.Mutex
+	others int // descriptors that are no connections, at the last count
+	next   time.Time
+}
+
+const (
+	countPause = 50 * time.Millisecond
+	// countShare bounds the time that counting takes: one part in so many.
+	countShare = 20
+)
+
+// lack says whether a new connection, with which there are so many, takes what is reserved.
+func (d *descriptors) lack(connections int, now time.Time) want {
+	limit := d.limit()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if connections+d.others < limit/2-d.reserve && !d.next.IsZero() { // what else is open does not double at once
+		return wantNothing
+	}
+	if !now.Before(d.next) {
+		n, err := d.count()
+		if err != nil { // there was no descriptor left to count with
+			return wantDescriptors
+		}
+		d.others = max(n-connections, 0)
+		d.next = now.Add(max(countPause, countShare*time.Since(now)))
+	}
+	free := limit - d.others
+	reserve := min(d.reserve, free/4)
+	switch {
+	case connections > free-reserve/2:
+		return wantDescriptors
+	case connections > free-reserve:
+		return wantDescriptor
+	}
+	return wantNothing
+}
+
+// openFiles is the limit of descriptors in force, which others can change.
+func openFiles() int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur > 1<<30 {
+		return 1 << 30
+	}
+	return int(files.Cur)
+}
+
+// countDescriptors counts the open descriptors of this process, the one that it takes to do so included.
+func countDescriptors() (int, error) {
+	f, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	return len(names), err
+}
