@@ -97,7 +97,7 @@ test-gateway: build .cache/versitygw
 	cd test/gateway && $(GO) build -ldflags "-s -w" -o ../../$@ github.com/versity/versitygw/cmd/versitygw
 
 # The example extension otlp against OpenTelemetry's own decoders.
-test-otlp:
+test-otlp: build
 	@.ci/need go node gcc
 	cd test/otlp && $(GO) vet ./... && $(GO) test -race -count=1 ./...
 

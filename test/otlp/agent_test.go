@@ -3,6 +3,7 @@ package otlp
 import (
 	"bytes"
 	"encoding/json"
+	"gantry/test/harness"
 	"io"
 	"net/http"
 	"os"
@@ -40,6 +41,7 @@ exports.handler = async (event, context) => {
 var programs string
 
 func TestMain(m *testing.M) {
+	harness.OwnNetwork(".test")
 	os.Exit(func() int {
 		var err error
 		if programs, err = os.MkdirTemp("", "otlp"); err != nil {
@@ -55,15 +57,6 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
-}
-
-// ports takes the ports of extensions for this test; the lock is a file that all tests of the project know.
-func ports(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "gantry-test-ports.lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = f.Close() }) // which lets go of it
-	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
 }
 
 // agent is an agent under test with the extension.
@@ -95,7 +88,7 @@ func (r *recorder) String() string {
 
 func startAgent(t *testing.T, endpoint string, env ...string) *agent {
 	t.Helper()
-	ports(t)
+	harness.FixedPorts(t)
 	dir := t.TempDir()
 	extension := filepath.Join(dir, "extension", "extensionOtlp")
 	require.NoError(t, os.Mkdir(filepath.Dir(extension), 0o755))
