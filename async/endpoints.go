@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/files"
 	"io"
 	"net/url"
 	"os"
@@ -32,16 +33,21 @@ type Endpoints struct {
 	Functions map[string]Endpoint `json:"functions"`
 }
 
+// maxEndpoints bounds the file of endpoints, in bytes.
+const maxEndpoints = 4 << 20
+
 // ReadEndpoints reads the file. Errors never show what may be a key.
 func ReadEndpoints(name string) (*Endpoints, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 { // whoever writes it gets what functions answer
-		return nil, fmt.Errorf("%s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
-	}
-	text, err := os.ReadFile(name)
+	text, err := files.Within(name, func() ([]byte, error) {
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, err
+		}
+		if mode := info.Mode().Perm(); mode&0o022 != 0 { // its author gets what functions answer
+			return nil, fmt.Errorf("%s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
+		}
+		return files.Load(name, maxEndpoints)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/auth"
-	"os"
+	"gantry/files"
 	"strings"
 	"time"
 
@@ -46,7 +46,7 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 		http: &fasthttp.Client{MaxResponseBodySize: 16 << 20, ReadTimeout: time.Minute, WriteTimeout: time.Minute, DisablePathNormalizing: true},
 	}
 	if c.api.cert != "" {
-		text, err := os.ReadFile(c.api.cert)
+		text, err := files.Read(c.api.cert, 1<<20)
 		if err != nil {
 			return nil, fmt.Errorf("GANTRY_API_TLS_CERT: %w", err)
 		}

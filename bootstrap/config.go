@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"gantry/files"
 	"gantry/runtime"
 	"os"
 	"path/filepath"
@@ -65,6 +66,12 @@ type config struct {
 
 // defaultSource is where a value came from that nobody set.
 const defaultSource = "its default"
+
+// maxSecret bounds a file with the value of one setting, in bytes.
+const maxSecret = 1 << 20
+
+// byteOrderMark is what some editors put in front of a text; it is no part of a value.
+const byteOrderMark = "\ufeff"
 
 // facts are what the settings' defaults depend on.
 type facts struct {
@@ -141,11 +148,11 @@ func (s *setting) value(env, flags map[string]string) (value, source string, err
 		return v, "the environment", nil
 	}
 	if file := env[s.env+"_FILE"]; s.secret && file != "" {
-		b, err := os.ReadFile(file)
+		b, err := files.Read(file, maxSecret)
 		if err != nil {
 			return "", "", fmt.Errorf("%s_FILE: %w", s.env, err)
 		}
-		return strings.TrimRight(string(b), "\r\n"), s.env + "_FILE", nil
+		return strings.TrimPrefix(strings.TrimRight(string(b), "\r\n"), byteOrderMark), s.env + "_FILE", nil
 	}
 	if s.fallback != "" {
 		return s.fallback, defaultSource, nil

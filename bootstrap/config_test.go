@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func codeFolder(t *testing.T) string {
@@ -68,6 +70,7 @@ func TestBadSettings(t *testing.T) {
 		{"RUNTIME_CODE_ROOT=/no/such/folder", "the code folder cannot be read"},
 		{"GANTRY_RUNTIME=cobol", `runtime "cobol" is not one of: nodejs`},
 		{"GANTRY_SECURITY_TOKEN_FILE=/no/such/file", "GANTRY_SECURITY_TOKEN_FILE"},
+		{"GANTRY_SECURITY_TOKEN_FILE=/dev/zero", "GANTRY_SECURITY_TOKEN_FILE: /dev/zero has more than 1048576 bytes"},
 	}
 	for _, c := range cases {
 		_, err := loadWith(t, []string{c.env}, nil)
@@ -153,4 +156,28 @@ func TestSecretsLeaveTheEnvironmentOfChildren(t *testing.T) {
 	require.Contains(t, c.workerEnvironment(), "FOO=bar")
 	require.NotContains(t, c.extensionEnvironment(), "FOO=bar")
 	require.Contains(t, c.extensionEnvironment(), "COLOR=blue")
+}
+
+// TestSecretFile: line ends and a byte order mark around a value are no part of it, and a pipe is as good as a file.
+func TestSecretFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "token")
+	for text, want := range map[string]string{"abc": "abc", "abc\r\n": "abc", "\ufeffabc\n": "abc", " abc ": " abc "} {
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		c, err := loadWith(t, []string{"GANTRY_AUTH_TOKEN_FILE=" + name}, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, c.secrets.AuthToken)
+	}
+	require.NoError(t, os.Remove(name))
+	require.NoError(t, unix.Mkfifo(name, 0o600))
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(func() {
+		if f, err := os.OpenFile(name, os.O_WRONLY, 0); err == nil {
+			_, _ = f.WriteString("late\n")
+			_ = f.Close()
+		}
+	})
+	c, err := loadWith(t, []string{"GANTRY_AUTH_TOKEN_FILE=" + name}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "late", c.secrets.AuthToken)
 }
