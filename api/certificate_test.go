@@ -43,8 +43,6 @@ func TestRenewedCertificate(t *testing.T) {
 	writePair(t, cert, key, 1)
 	c, err := OpenCertificate(cert, key, zap.New(core))
 	require.NoError(t, err)
-	now := time.Now()
-	c.now = func() time.Time { return now }
 	serial := func() int64 {
 		pair, err := c.get(nil)
 		require.NoError(t, err)
@@ -54,12 +52,20 @@ func TestRenewedCertificate(t *testing.T) {
 	}
 	require.EqualValues(t, 1, serial())
 	writePair(t, cert, key, 2)
-	now = now.Add(certificateInterval)
+	require.EqualValues(t, 1, serial(), "handshakes do not wait for files")
+	c.look()
 	require.EqualValues(t, 2, serial())
 	require.NoError(t, os.WriteFile(key, []byte("no key"), 0o600))
 	for range 3 {
-		now = now.Add(certificateInterval)
+		c.look()
 		require.EqualValues(t, 2, serial())
 	}
 	require.Equal(t, 1, logs.FilterMessageSnippet("cannot be used").Len(), "once for each change")
+	require.NoError(t, os.Remove(key))
+	c.look()
+	c.look()
+	require.Equal(t, 2, logs.FilterMessageSnippet("cannot be used").Len())
+	writePair(t, cert, key, 3)
+	c.look()
+	require.EqualValues(t, 3, serial())
 }

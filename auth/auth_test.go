@@ -82,6 +82,12 @@ func (h *harness) write(users string) {
 	require.NoError(h.t, os.Rename(h.file+".new", h.file))
 }
 
+// follow does what a second of Follow does.
+func (h *harness) follow() {
+	h.move(fileInterval)
+	h.look()
+}
+
 // message is one request as a client would build it.
 type message struct {
 	method, path, query, body string

@@ -287,8 +287,8 @@ func TestTemporaryKeys(t *testing.T) {
 	refused(t, check(""), fault.Unauthorized, "among the signed")
 	g.move(14 * time.Minute)
 	require.NoError(t, check("sts-token", headerSecurityToken))
-	g.move(fileInterval)
 	g.write(strings.Replace(testUsers, "04:00:00", "03:50:00", 1))
+	g.follow()
 	refused(t, check("sts-token", headerSecurityToken), fault.Unauthorized, "expired")
 }
 
@@ -356,7 +356,6 @@ func fuzzGate(f *testing.F) *Gate {
 	c := &clock{now: time.Date(2019, 11, 15, 3, 36, 55, 0, time.UTC)}
 	g := newGate(&Config{ProjectID: "p1", Project: "local-1", Secure: true, Now: c.Now})
 	g.directory.Store(d)
-	g.checked.Store(c.Now().UnixNano()) // there is no file
 	return g
 }
 

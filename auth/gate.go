@@ -7,9 +7,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"gantry/fault"
+	"gantry/files"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,12 +45,18 @@ type Config struct {
 type Gate struct {
 	cfg       *Config
 	directory atomic.Pointer[directory]
-	checking  sync.Mutex
-	checked   atomic.Int64 // unix nanoseconds of the last look at the file
-	keys      *lockout     // by access key and peer; only keys that exist
-	users     *lockout     // by user name and peer; only users that exist
-	strangers *lockout     // by the name or id of a user that does not exist, and peer
-	peers     *lockout     // of logins, by peer alone
+	keys      *lockout // by access key and peer; only keys that exist
+	users     *lockout // by user name and peer; only users that exist
+	strangers *lockout // by the name or id of a user that does not exist, and peer
+	peers     *lockout // of logins, by peer alone
+
+	// The rest belongs to Follow, but for what a test replaces.
+	identify func(name string) fileID
+	read     func(name string) (*directory, error)
+	seen     fileID // of the file as it was read last
+	failure  string // to read it, as it was logged last
+	removed  map[string]time.Time
+	hung     atomic.Bool
 }
 
 // Caller is somebody who was let in.
@@ -63,7 +69,8 @@ type Caller struct {
 // Name returns the user's name, for the log.
 func (c *Caller) Name() string { return c.user.name }
 
-// Open reads the users file. An error says what is wrong with it, never what a secret in it is.
+// Open reads the users file. An error says what is wrong with it, never what a secret in it is. Changes of the file count
+// only while Follow runs.
 func Open(cfg *Config) (*Gate, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -73,7 +80,7 @@ func Open(cfg *Config) (*Gate, error) {
 		g.directory.Store(openToAll())
 		return g, nil
 	}
-	d, err := readDirectory(cfg.UsersFile)
+	d, err := files.Within(cfg.UsersFile, func() (*directory, error) { return g.read(cfg.UsersFile) })
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +92,7 @@ func newGate(cfg *Config) *Gate {
 	return &Gate{
 		cfg:  cfg,
 		keys: newLockout(cfg.Now), users: newLockout(cfg.Now), strangers: newLockout(cfg.Now), peers: newPeerLockout(cfg.Now),
+		identify: identify, read: readDirectory, removed: map[string]time.Time{},
 	}
 }
 
@@ -95,42 +103,8 @@ func openToAll() *directory {
 	return d
 }
 
-func (g *Gate) adopt(d *directory) {
-	g.directory.Store(d)
-	for _, remark := range d.remarks {
-		g.cfg.Log.Warn(remark, zap.String("file", g.cfg.UsersFile))
-	}
-}
-
-// fileInterval is how long a change of the users file may go unnoticed.
-const fileInterval = time.Second
-
-// current returns the directory in force. It looks at the file at most once a second, on the goroutine of whoever asks; a
-// file that cannot be used leaves the old users in force, and says so in the log once per change.
-func (g *Gate) current() *directory {
-	d := g.directory.Load()
-	now := g.cfg.Now().UnixNano()
-	if since := now - g.checked.Load(); d.open || since >= 0 && since < int64(fileInterval) || !g.checking.TryLock() {
-		return d
-	}
-	defer g.checking.Unlock()
-	g.checked.Store(now)
-	id := identify(g.cfg.UsersFile)
-	if id == d.id || id == d.refused {
-		return d
-	}
-	fresh, err := readDirectory(g.cfg.UsersFile)
-	if err != nil {
-		old := *d
-		old.refused = id
-		g.directory.Store(&old)
-		g.cfg.Log.Error("the users file changed and cannot be used: the users from before it stay in force", zap.Error(err))
-		return &old
-	}
-	g.adopt(fresh)
-	g.cfg.Log.Info("users file read again", zap.Int("users", len(fresh.byName)))
-	return fresh
-}
+// current returns the directory in force.
+func (g *Gate) current() *directory { return g.directory.Load() }
 
 // Request is what the gate needs to know of a request. The slices are not kept.
 type Request struct {

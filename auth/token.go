@@ -119,7 +119,7 @@ func (g *Gate) checkPassword(d *directory, l *Login) (*user, error) {
 	}
 	u := d.find(l.User)
 	known := u != nil && u.hasPassword != nil && (l.Domain == Named{} || l.Domain.is(d.named()))
-	table, name, hasPassword := g.strangers, l.User.Name+"\n"+l.User.ID, nobodys
+	table, name, hasPassword := g.strangers, l.User.Name+"\n"+l.User.ID, unguessable
 	if known {
 		table, name, hasPassword = g.users, u.name, u.hasPassword
 	}
@@ -135,8 +135,8 @@ func (g *Gate) checkPassword(d *directory, l *Login) (*user, error) {
 	return u, nil
 }
 
-// nobodys is the password of users that do not exist.
-var nobodys = equals[string](rand.Text())
+// unguessable is the password of users that do not exist.
+var unguessable = equals[string](rand.Text())
 
 // find looks a user up by name, else by id; nil if there is none.
 func (d *directory) find(n Named) *user {
@@ -183,7 +183,7 @@ func (g *Gate) parse(d *directory, text string) (*Token, *user, error) {
 	}
 	now := g.cfg.Now()
 	switch {
-	case u == nil || u.generation != c.Generation || u.fingerprint != c.Password:
+	case u == nil || u.generation != c.Generation || u.fingerprint != c.Password || !u.removed.IsZero() && !token.IssuedAt.After(u.removed):
 		return nil, nil, unauthorized("the token was revoked")
 	case !now.Before(token.ExpireAt):
 		return nil, nil, unauthorized("the token has expired")

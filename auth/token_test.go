@@ -157,12 +157,15 @@ func TestRevocation(t *testing.T) {
 		require.Contains(t, testUsers, change[0])
 		g.write(strings.Replace(testUsers, change[0], change[1], 1))
 		_, err = g.withToken(text)
-		require.NoError(t, err, "the file is looked at once a second")
-		g.move(fileInterval)
+		require.NoError(t, err, "the file is looked at by Follow alone")
+		g.follow()
 		_, err = g.withToken(text)
 		refused(t, err, fault.Unauthorized, "revoked")
 		g.write(testUsers)
-		g.move(fileInterval)
+		g.follow()
+		if name == "user removed" {
+			continue // see TestTokenOfRemovedUser
+		}
 		_, err = g.withToken(text)
 		require.NoError(t, err, name)
 	}
@@ -170,9 +173,35 @@ func TestRevocation(t *testing.T) {
 	text, _, err := g.login()
 	require.NoError(t, err)
 	g.write(strings.Replace(testUsers, "0123456789abcdef0123", "0123456789abcdef0124", 1))
-	g.move(fileInterval)
+	g.follow()
 	_, err = g.withToken(text)
 	refused(t, err, fault.Unauthorized, "decrypt token fail")
+}
+
+// TestTokenOfRemovedUser: a user who comes back with the same password and generation gets new tokens only.
+func TestTokenOfRemovedUser(t *testing.T) {
+	g := open(t, testUsers)
+	text, _, err := g.login()
+	require.NoError(t, err)
+	for _, users := range []string{strings.Replace(testUsers, `{"name": "ci"`, `{"name": "ci2"`, 1), testUsers, testUsers + " "} {
+		g.write(users)
+		g.follow()
+		_, err = g.withToken(text)
+		refused(t, err, fault.Unauthorized, "revoked")
+	}
+	text, _, err = g.login()
+	require.NoError(t, err)
+	_, err = g.withToken(text)
+	require.NoError(t, err)
+	g.write(testUsers)
+	g.follow()
+	_, err = g.withToken(text)
+	require.NoError(t, err, "it was not removed again")
+	require.Len(t, g.removed, 2, "ci, and ci2 that took its place")
+	g.move(TokenLife)
+	g.write(testUsers)
+	g.follow()
+	require.Empty(t, g.removed, "by now every token of before has expired")
 }
 
 func TestForgedTokens(t *testing.T) {

@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/files"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,10 +47,11 @@ type userRow struct {
 
 // keyRow is a pair of access key and secret key. With SecurityToken it is a temporary one.
 type keyRow struct {
-	Access        string    `json:"access"`
-	Secret        string    `json:"secret"`
-	SecurityToken string    `json:"security_token"`
-	ExpiresAt     time.Time `json:"expires_at"`
+	Access        string `json:"access"`
+	Secret        string `json:"secret"`
+	SecurityToken string `json:"security_token"`
+	// ExpiresAt is text, so that an error can name its row; nil for never.
+	ExpiresAt *string `json:"expires_at"`
 }
 
 // directory is the users file in use: checked and indexed. Its secrets are behind closures, so that nothing that prints a
@@ -62,9 +65,9 @@ type directory struct {
 	byName   map[string]*user
 	byID     map[string]*user
 	byAccess map[string]*key
+	keys     []*key // in the file's order
 	remarks  []string
 	id       fileID
-	refused  fileID // of a later state of the file that cannot be used
 }
 
 type user struct {
@@ -75,9 +78,12 @@ type user struct {
 	hasPassword func(password string) bool
 	// fingerprint is of the password and keyed; it is part of every token.
 	fingerprint string
+	// removed is when the user was last seen to be missing in the file; tokens of before it are void. Zero for never.
+	removed time.Time
 }
 
 type key struct {
+	access    string
 	user      *user
 	expiresAt time.Time // zero for never
 	temporary bool
@@ -130,25 +136,15 @@ func identity(info os.FileInfo) fileID {
 // readDirectory reads and checks the users file. A file that others may write is refused: whoever writes it decides who
 // may call. One that others may read is used, with a remark.
 func readDirectory(name string) (*directory, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("%s belongs to user %d, who may write it; give it to root or to the agent's user", name, st.Uid)
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return nil, fmt.Errorf("%s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	text, info, err := files.ReadRegular(name, maxFile, func(info os.FileInfo) error {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			return fmt.Errorf("%s belongs to user %d, who may write it; give it to root or to the agent's user", name, st.Uid)
+		}
+		if mode := info.Mode().Perm(); mode&0o022 != 0 {
+			return fmt.Errorf("%s may be written by others (mode %04o); chmod 600 %s", name, mode, name)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -166,17 +162,9 @@ func readDirectory(name string) (*directory, error) {
 // parseDirectory checks the text of a users file. Errors name the row and what would be right, never a value that may be
 // a secret.
 func parseDirectory(text []byte) (*directory, error) {
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("more than %d bytes", maxFile)
-	}
-	file := usersFile{Domain: defaultDomain}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&file); err != nil {
-		return nil, explainJSON(err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+	file, err := parseFile(text)
+	if err != nil {
+		return nil, err
 	}
 	if len(file.Secret) < minSecret {
 		return nil, fmt.Errorf("\"secret\", which signs tokens, needs at least %d characters, for example of: openssl rand -hex 32", minSecret)
@@ -196,21 +184,49 @@ func parseDirectory(text []byte) (*directory, error) {
 	return d, nil
 }
 
-// explainJSON leaves out what encoding/json may quote of the file.
+// parseFile checks the form of the text alone.
+func parseFile(text []byte) (*usersFile, error) {
+	file := &usersFile{Domain: defaultDomain}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(file); err != nil {
+		return nil, explainJSON(err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the JSON object")
+	}
+	return file, nil
+}
+
+// explainJSON leaves out what encoding/json may quote of the file, and names types as JSON does.
 func explainJSON(err error) error {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
 		return fmt.Errorf("no valid JSON at byte %d", syntax.Offset)
+	case errors.As(err, &typ) && typ.Field == "":
+		return fmt.Errorf("the file has the wrong type: want a JSON object with \"secret\" and \"users\"")
 	case errors.As(err, &typ):
-		return fmt.Errorf("%q has the wrong type at byte %d: want %s", typ.Field, typ.Offset, typ.Type)
+		return fmt.Errorf("%q has the wrong type at byte %d: want %s", typ.Field, typ.Offset, jsonType(typ.Type.Kind()))
 	case strings.HasPrefix(err.Error(), "json: unknown field "):
 		return fmt.Errorf("unknown member %s", strings.TrimPrefix(err.Error(), "json: unknown field "))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the JSON object is not complete")
 	}
-	return errors.New("no valid users file; expires_at is a time like 2026-12-31T23:59:59Z")
+	return errors.New("no valid users file")
+}
+
+func jsonType(kind reflect.Kind) string {
+	switch kind {
+	case reflect.String:
+		return "a string"
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "an object"
 }
 
 // newDirectory has no users yet. Tokens are signed with a key derived from secret.
@@ -274,15 +290,33 @@ func (d *directory) addKey(u *user, row *keyRow) error {
 		return errors.New("the access key is there twice")
 	case len(row.Secret) < minKey:
 		return fmt.Errorf("\"secret\" needs at least %d characters", minKey)
-	case row.SecurityToken != "" && row.ExpiresAt.IsZero():
+	case row.SecurityToken != "" && row.ExpiresAt == nil:
 		return errors.New("a key with \"security_token\" is temporary and needs \"expires_at\"")
 	}
+	expires, err := row.expires()
+	if err != nil {
+		return err
+	}
 	secret := row.Secret
-	d.byAccess[row.Access] = &key{
-		user: u, expiresAt: row.ExpiresAt, temporary: row.SecurityToken != "",
+	k := &key{
+		access: row.Access, user: u, expiresAt: expires, temporary: row.SecurityToken != "",
 		secret: func() string { return secret }, hasToken: equals[[]byte](row.SecurityToken),
 	}
+	d.byAccess[k.access] = k
+	d.keys = append(d.keys, k)
 	return nil
+}
+
+// expires returns the end of the key, zero for none.
+func (row *keyRow) expires() (time.Time, error) {
+	if row.ExpiresAt == nil {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, *row.ExpiresAt)
+	if err != nil {
+		return time.Time{}, errors.New("\"expires_at\" is no time; want one like 2026-12-31T23:59:59Z")
+	}
+	return t, nil
 }
 
 func checkName(member, name string) error {
@@ -301,25 +335,23 @@ func idOf(parts ...string) string {
 // AnyKey returns a permanent pair of keys, of the first user in the file's order who may do action: for commands that call
 // the agent whose file this is.
 func AnyKey(file string, action Action) (access, secret string, err error) {
-	text, err := os.ReadFile(file)
+	d, err := files.Within(file, func() (*directory, error) {
+		text, _, err := files.ReadRegular(file, maxFile, nil)
+		if err != nil {
+			return nil, err
+		}
+		d, err := parseDirectory(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return d, nil
+	})
 	if err != nil {
 		return "", "", err
 	}
-	if _, err := parseDirectory(text); err != nil {
-		return "", "", fmt.Errorf("%s: %w", file, err)
-	}
-	var f usersFile
-	if err := json.Unmarshal(text, &f); err != nil {
-		return "", "", explainJSON(err)
-	}
-	for _, u := range f.Users {
-		if !slices.Contains(u.Actions, action) {
-			continue
-		}
-		for _, k := range u.Keys {
-			if k.SecurityToken == "" && (k.ExpiresAt.IsZero() || time.Now().Before(k.ExpiresAt)) {
-				return k.Access, k.Secret, nil
-			}
+	for _, k := range d.keys {
+		if k.user.may(action) && !k.temporary && (k.expiresAt.IsZero() || time.Now().Before(k.expiresAt)) {
+			return k.access, k.secret(), nil
 		}
 	}
 	return "", "", fmt.Errorf("%s: no user with a key may do %s", file, action)

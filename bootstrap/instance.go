@@ -178,6 +178,7 @@ func (in *instance) close(deadline time.Time, reason string) {
 	if in.extensions != nil {
 		in.extensions.Close()
 	}
+	in.platform.close()
 	in.sink.Close(deadline)
 	in.supervisor.Close()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"gantry/api"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -73,6 +75,28 @@ type platform struct {
 	gate        *auth.Gate
 	certificate *api.Certificate
 	endpoints   *async.Endpoints // of destinations; nil for none
+
+	stop      context.CancelFunc
+	following sync.WaitGroup
+}
+
+// follow takes changes of the files over until close.
+func (p *platform) follow() {
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.following.Go(func() { p.gate.Follow(ctx) })
+	if p.certificate != nil {
+		p.following.Go(func() { p.certificate.Follow(ctx) })
+	}
+}
+
+// close ends what follow began. It does not wait for storage.
+func (p *platform) close() {
+	if p == nil {
+		return
+	}
+	p.stop()
+	p.following.Wait()
 }
 
 // openPlatform reads the files of the platform API; nil if there is none. It comes before the worker's start, so that a
@@ -99,6 +123,7 @@ func openPlatform(c *config, log *zap.Logger) (*platform, error) {
 			return nil, fmt.Errorf("GANTRY_ASYNC_ENDPOINTS_FILE: %w", err)
 		}
 	}
+	p.follow()
 	if a.usersFile != "" && !a.local() && c.uid < 0 {
 		log.Warn("the function runs as the agent's own user, so it can read the users file: set GANTRY_UID and GANTRY_GID, or trust the function with it", zap.String("file", a.usersFile))
 	}
