@@ -21,7 +21,7 @@ var ranks = map[string]int{
 	"runtime": 2, "extension": 2, "auth": 2, "async": 2,
 	"telemetry":      1,
 	"runtime/golang": 1,
-	"context":        0, "fault": 0, "logger": 0, "process": 0, "runtime/frame": 0, "runtime/poll": 0,
+	"context":        0, "fault": 0, "files": 0, "logger": 0, "process": 0, "runtime/frame": 0, "runtime/poll": 0,
 }
 
 // homes are the dangers with one home each: an import, or a call, and the packages that may have it.
