@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -77,8 +76,8 @@ func notLower(name string) bool {
 	return name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r >= 'A' && r <= 'Z' || r == ':' })
 }
 
-// verify lets the caller of a signed request in (docs/COMPATIBILITY.md). Whatever costs little comes first.
-func (g *Gate) verify(d *directory, r *Request, header []byte) (*Caller, error) {
+// begin looks at the headers of a signed request (docs/COMPATIBILITY.md). What costs little comes first.
+func (g *Gate) begin(d *directory, r *Request, header []byte) (*Entry, error) {
 	a, err := parseAuthorization(string(header))
 	if err != nil {
 		return nil, unauthorized(err.Error())
@@ -91,25 +90,24 @@ func (g *Gate) verify(d *directory, r *Request, header []byte) (*Caller, error) 
 	if k == nil {
 		return nil, unauthorized("Get secretKey failed,ak:" + a.access + ",err:ak not exist")
 	}
-	if g.keys.locked(a.access, r.Peer) {
-		return nil, unauthorized("AK access failed to reach the limit,forbidden: this access key is locked for this peer for " + lockTime.String())
+	e := &Entry{gate: g, request: r, authorization: a, key: k, date: date}
+	if err := e.checkLock(); err != nil {
+		return nil, err
 	}
-	payload, err := g.payload(r, a)
+	if e.payload, e.stated, err = g.payload(r, a); err != nil {
+		return nil, err
+	}
+	if !e.stated { // the signature covers the body's own hash
+		return e, nil
+	}
+	caller, err := e.verify()
 	if err != nil {
 		return nil, err
 	}
-	if !a.matches(r, k.secret(), date, payload) {
-		g.keys.failed(a.access, r.Peer)
-		return nil, unauthorized("verify aksk signature fail")
+	if e.payload == unsignedPayload {
+		e.caller = caller
 	}
-	g.keys.succeeded(a.access, r.Peer)
-	if err := g.checkTemporary(k, r, a); err != nil {
-		return nil, err
-	}
-	if err := g.checkPayload(r, payload); err != nil {
-		return nil, err
-	}
-	return &Caller{user: k.user}, nil
+	return e, nil
 }
 
 // checkDate returns the value of X-Sdk-Date if it is within the window.
@@ -130,35 +128,22 @@ func (g *Gate) checkDate(r *Request) (string, error) {
 	return date, nil
 }
 
-// payload returns the hash of the body as the caller signed it: the header's, or that of the body.
-func (g *Gate) payload(r *Request, a *authorization) (string, error) {
+// payload returns the hash of the body as the caller stated it; stated is false if the hash is to be taken from the body.
+func (g *Gate) payload(r *Request, a *authorization) (payload string, stated bool, err error) {
 	values := r.Values(headerContentHash)
 	switch {
 	case len(values) > 1:
-		return "", unauthorized("X-Sdk-Content-Sha256 is there more than once")
+		return "", false, unauthorized("X-Sdk-Content-Sha256 is there more than once")
 	case len(values) == 0:
-		sum := sha256.Sum256(r.Body)
-		return hex.EncodeToString(sum[:]), nil
+		return "", false, nil
 	case !slices.Contains(a.headers, headerContentHash):
-		return "", unauthorized("X-Sdk-Content-Sha256 is not among the signed headers")
+		return "", false, unauthorized("X-Sdk-Content-Sha256 is not among the signed headers")
 	}
-	payload := string(values[0])
+	payload = string(values[0])
 	if payload == unsignedPayload && !g.cfg.Secure {
-		return "", unauthorized("X-Sdk-Content-Sha256: " + unsignedPayload + " is taken over TLS or on loopback only; sign the body")
+		return "", false, unauthorized("X-Sdk-Content-Sha256: " + unsignedPayload + " is taken over TLS or on loopback only; sign the body")
 	}
-	return payload, nil
-}
-
-// checkPayload holds a hash that came as a header against the body. It comes after the signature: it costs the most.
-func (g *Gate) checkPayload(r *Request, payload string) error {
-	if payload == unsignedPayload || len(r.Values(headerContentHash)) == 0 {
-		return nil
-	}
-	sum := sha256.Sum256(r.Body)
-	if subtle.ConstantTimeCompare([]byte(hex.EncodeToString(sum[:])), []byte(payload)) == 0 {
-		return unauthorized("verify aksk signature fail: X-Sdk-Content-Sha256 is not the hash of the body")
-	}
-	return nil
+	return payload, true, nil
 }
 
 // checkTemporary checks what a temporary key needs beside its signature.

@@ -271,6 +271,70 @@ func TestContentHash(t *testing.T) {
 	refused(t, check(unsignedPayload, headerContentHash), fault.Unauthorized, "over TLS or on loopback only")
 }
 
+// TestEntry: what no body can make valid is refused by its headers; where the headers suffice, no hash is needed.
+func TestEntry(t *testing.T) {
+	g := open(t, testUsers)
+	begin := func(m *message) (*Entry, error) {
+		r := m.request()
+		r.Body = nil
+		return g.Begin(r)
+	}
+	e, err := begin(post())
+	require.NoError(t, err)
+	require.Nil(t, e.Caller(), "the signature covers the body")
+	caller, err := e.Finish(sha256.Sum256([]byte(post().body)))
+	require.NoError(t, err)
+	require.Equal(t, "ci", caller.Name())
+	e, err = begin(post())
+	require.NoError(t, err)
+	_, err = e.Finish(sha256.Sum256(nil))
+	refused(t, err, fault.Unauthorized, "verify aksk signature fail")
+
+	stated := func(hash, path string) *message {
+		m := &message{method: "POST", path: "/", header: map[string]string{headerDate: testDate, headerContentHash: hash}}
+		m.sign(testAccess, testSecret, "/", "", headerContentHash, headerDate)
+		m.path = path
+		return m
+	}
+	e, err = begin(stated(hash("event"), "/"))
+	require.NoError(t, err)
+	require.Nil(t, e.Caller())
+	_, err = e.Finish(sha256.Sum256([]byte("event")))
+	require.NoError(t, err)
+	_, err = e.Finish(sha256.Sum256([]byte("another")))
+	refused(t, err, fault.Unauthorized, "not the hash of the body")
+	_, err = begin(stated(hash("event"), "/other"))
+	refused(t, err, fault.Unauthorized, "verify aksk signature fail")
+	e, err = begin(stated(unsignedPayload, "/"))
+	require.NoError(t, err)
+	require.Equal(t, "ci", e.Caller().Name())
+
+	for name, change := range map[string]func(*message){
+		"none":     func(m *message) { delete(m.header, headerAuthorization) },
+		"stale":    func(m *message) { m.header[headerDate] = "20181115T033655Z" },
+		"unknown":  func(m *message) { m.sign("AKUNKNOWN", testSecret, "/", "", headerDate) },
+		"no token": func(m *message) { m.header[headerToken] = "gantry1.x.y" },
+	} {
+		m := post()
+		change(m)
+		_, err := begin(m)
+		require.Error(t, err, name)
+	}
+	// Attempts that began before a lock are refused when they end.
+	var begun []*Entry
+	for range maxFailures + 2 {
+		e, err := begin(post())
+		require.NoError(t, err)
+		begun = append(begun, e)
+	}
+	for _, e := range begun[:maxFailures+1] {
+		_, err := e.Finish(sha256.Sum256(nil))
+		refused(t, err, fault.Unauthorized, "verify aksk signature fail")
+	}
+	_, err = begun[maxFailures+1].Finish(sha256.Sum256([]byte(post().body)))
+	refused(t, err, fault.Unauthorized, "locked for this peer")
+}
+
 func TestTemporaryKeys(t *testing.T) {
 	g := open(t, testUsers)
 	check := func(token string, signed ...string) error {
@@ -340,7 +404,7 @@ func FuzzVerify(f *testing.F) {
 		m := post()
 		m.method, m.path, m.query, m.body, m.header["content-type"] = method, path, query, body, contentType
 		m.header[headerAuthorization] = post().header[headerAuthorization]
-		_, err := g.verify(g.directory.Load(), m.request(), []byte(m.header[headerAuthorization]))
+		_, err := g.Check(m.request())
 		g.keys.succeeded(testAccess, here)
 		c := &canonical{}
 		same := method == "POST" && body == `{"k":1}` && strings.TrimSpace(contentType) == "application/json" && c.path([]byte(path), lax) && string(c.buf) == "/v2/p1/fgs/functions/hello/invocations/\n" && strings.Trim(query, "&") == ""
@@ -376,7 +440,6 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	r := m.request()
 	r.Values = func(name string) [][]byte { return values[name] }
-	header := []byte(m.header[headerAuthorization])
 	for _, good := range []bool{true, false} {
 		b.Run(fmt.Sprintf("good=%t", good), func(b *testing.B) {
 			r := *r
@@ -385,7 +448,7 @@ func BenchmarkVerify(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := g.verify(d, &r, header); (err == nil) != good {
+				if _, err := g.Check(&r); (err == nil) != good {
 					b.Fatal(err)
 				}
 				if !good {

@@ -126,11 +126,12 @@ const (
 	headerHost          = "host"
 )
 
-// Check lets a caller in, by token or by signature; a token goes before a signature.
-func (g *Gate) Check(r *Request) (*Caller, error) {
+// Begin looks at the headers of a request: at a token, else at a signature. Its error means that no body could make the
+// request valid. The request's body is not looked at; the request must stay as it is until Finish.
+func (g *Gate) Begin(r *Request) (*Entry, error) {
 	d := g.current()
 	if d.open {
-		return &Caller{user: anonymous}, nil
+		return &Entry{caller: &Caller{user: anonymous}}, nil
 	}
 	tokens := r.Values(headerToken)
 	if len(tokens) > 1 {
@@ -141,14 +142,14 @@ func (g *Gate) Check(r *Request) (*Caller, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Caller{user: u, token: token}, nil
+		return &Entry{caller: &Caller{user: u, token: token}}, nil
 	}
 	lines := r.Values(headerAuthorization)
 	switch len(lines) {
 	case 0:
 		return nil, unauthorized("no credentials: send X-Auth-Token with a token of POST /v3/auth/tokens, or sign the request with AK/SK (" + algorithm + ")")
 	case 1:
-		return g.verify(d, r, bytes.Clone(lines[0]))
+		return g.begin(d, r, bytes.Clone(lines[0]))
 	}
 	return nil, unauthorized("Authorization is there more than once")
 }
