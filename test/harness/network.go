@@ -47,12 +47,12 @@ func OwnNetwork(suffix string) {
 	panic(fmt.Sprintf("the test program cannot go on in its namespaces: %v", err)) // this thread is in them already
 }
 
-func loopbackUp() error {
+func loopbackUp() (err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
 	lo, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err
