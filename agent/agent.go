@@ -198,6 +198,10 @@ func (a *Agent) WaitingAsync() int {
 	return a.waitingAsync.Len()
 }
 
+// CheckMeta refuses a call that no worker can be given, because its credentials, ids and trace headers are too long
+// together. A call at once is refused alike; who accepts one for later asks before.
+func (a *Agent) CheckMeta(inv *fncontext.Invocation) error { return a.cfg.Runtime.CheckMeta(inv) }
+
 // Base is the context that every call descends from: it ends when the instance stops, never when a client leaves.
 func (a *Agent) Base() context.Context { return a.base }
 

@@ -100,8 +100,8 @@ func (f *frames) PreStop(ctx context.Context, inv *fncontext.Invocation, log *lo
 
 // call records the pending id first, then writes the frame, then waits.
 func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invocation, payload []byte, log *logger.Request) (Result, error) {
-	if metaTooLong(inv) {
-		return Result{}, &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the call's credentials, ids and trace headers are too long together"}
+	if err := checkMeta(inv); err != nil {
+		return Result{}, err
 	}
 	c, company, err := f.begin(inv, log)
 	if err != nil {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"encoding/json"
 	"fmt"
+	"gantry/fault"
 	"gantry/logger"
 	"gantry/runtime/frame"
 	"strconv"
@@ -66,6 +67,21 @@ func metaTooLong(inv *fncontext.Invocation) bool {
 		n += len(s.AccessKey) + len(s.SecretKey) + len(s.SecurityAccessKey) + len(s.SecuritySecretKey) + len(s.SecurityToken) + len(s.AuthToken)
 	}
 	return n > 8<<10 && len(appendMeta(nil, inv)) > frame.MaxMeta
+}
+
+// CheckMeta refuses a call whose credentials, ids and trace headers cannot be carried to a worker.
+func (c *Config) CheckMeta(inv *fncontext.Invocation) error {
+	if c.Language.Carrier == OverRuntimeAPI { // they are headers there, of any length
+		return nil
+	}
+	return checkMeta(inv)
+}
+
+func checkMeta(inv *fncontext.Invocation) error {
+	if !metaTooLong(inv) {
+		return nil
+	}
+	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the call's credentials, ids and trace headers are too long together"}
 }
 
 // appendMillis writes t as milliseconds since 1970 with three decimals.

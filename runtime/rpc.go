@@ -182,6 +182,9 @@ func (l *rpcLink) PreStop(context.Context, *fncontext.Invocation, *logger.Reques
 
 // Invoke implements Transport. The SDK refuses an empty event, which gob cannot carry: it is sent as {}.
 func (l *rpcLink) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
+	if err := checkMeta(inv); err != nil { // as over frames: a Go program may speak either
+		return Result{}, err
+	}
 	c, _, err := l.begin(inv, log)
 	if err != nil {
 		return Result{}, err
