@@ -46,14 +46,19 @@ func (p *platformAPI) accept(x *exchange, q *async.Queue) error {
 	if err != nil {
 		return err
 	}
+	call := &fncontext.Invocation{RequestID: x.id, Deadline: time.Now(), Credentials: p.Credentials, Alias: x.urn.Alias, Trace: traceOf(h)}
+	if err := p.Agent.CheckMeta(call); err != nil { // no attempt could run
+		return err
+	}
 	hops, _ := strconv.Atoi(string(h.Peek(async.HeaderHops))) // absent: a caller's own event
 	id, err := q.Accept(p.Agent.Base(), &async.Event{
-		Body: x.ctx.Request.Body(), Alias: x.urn.Alias, Version: x.urn.Version, MemoryMB: memory, Trace: traceOf(h), Hops: hops,
+		Body: x.ctx.Request.Body(), Alias: x.urn.Alias, Version: x.urn.Version, MemoryMB: memory, Trace: call.Trace, Hops: hops,
 	})
 	if err != nil {
 		return err
 	}
 	x.id = id
+	p.accepted(x)
 	p.Metrics.API(agent.OutcomeSuccess)
 	p.respond(x, fasthttp.StatusAccepted, append(append([]byte(`{"request_id":"`), id...), `"}`...))
 	x.ctx.Response.Header.Set(headerRequestID, id)
@@ -226,8 +231,10 @@ func moment(args *fasthttp.Args, name string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
+	// A + that was not encoded arrives as a blank, which no form has.
+	zoned := strings.Replace(text, " ", "+", 1)
 	for _, form := range []string{momentForm, time.RFC3339Nano} {
-		if t, err := time.Parse(form, text); err == nil {
+		if t, err := time.Parse(form, zoned); err == nil {
 			return t, nil
 		}
 	}

@@ -81,12 +81,13 @@ func (p *platformAPI) createToken(x *exchange) {
 		p.refuse(x, invalid(err.Error()))
 		return
 	}
-	login.Peer = p.peer(x.ctx)
+	login.Peer = x.peer
 	text, token, err := p.Gate.Login(login)
 	if err != nil {
 		p.refuse(x, fault.From(err))
 		return
 	}
+	p.issued(x, token)
 	p.writeToken(x, fasthttp.StatusCreated, text, token)
 }
 

@@ -47,6 +47,7 @@ func (p *platformAPI) invoke(x *exchange) {
 		x.id = uuid.NewString()
 	}
 	inv.RequestID = x.id
+	p.accepted(x)
 	result, inTime := p.run(inv, x.ctx.Request.Body())
 	if !inTime {
 		p.refuse(x, &fault.Error{

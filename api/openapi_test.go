@@ -195,7 +195,7 @@ func TestOpenAPIParameters(t *testing.T) {
 			got = append(got, strings.ToLower(name))
 		}
 	}
-	want := []string{headerRequestVersion, headerLogType, headerMemory, headerSubjectToken, "Traceparent", "Tracestate"}
+	want := []string{headerRequestVersion, headerLogType, headerMemory, headerSubjectToken, headerProject, headerDomain, "Traceparent", "Tracestate"}
 	for i := range want {
 		want[i] = strings.ToLower(want[i])
 	}
@@ -317,10 +317,7 @@ func openAPIPlatform(t *testing.T) *platformAPI {
 	require.NoError(t, os.WriteFile(file, []byte(openAPIUsers), 0o600))
 	gate, err := auth.Open(&auth.Config{UsersFile: file, ProjectID: fn.Project, Project: fn.Region, Secure: true, Log: zap.NewNop()})
 	require.NoError(t, err)
-	return &platformAPI{
-		PlatformConfig: &PlatformConfig{Function: fn, Gate: gate, Metrics: telemetry.NewMetrics(agent.Outcomes()), Log: zap.NewNop()},
-		local:          true,
-	}
+	return newPlatformAPI(&PlatformConfig{Function: fn, Gate: gate, Metrics: telemetry.NewMetrics(agent.Outcomes()), Log: zap.NewNop()}, true)
 }
 
 // openAPIRequest hands the platform API a request. headers are names and values in turn.

@@ -7,6 +7,7 @@ import (
 	"gantry/async"
 	"gantry/auth"
 	"gantry/fault"
+	"gantry/runtime"
 	"go/ast"
 	"maps"
 	"slices"
@@ -99,7 +100,9 @@ func newAsyncAnswers(t *testing.T) *asyncAnswers {
 	a := &asyncAnswers{t: t, platformAPI: openAPIPlatform(t), seen: map[string]map[int]map[string]bool{}}
 	a.doc, _ = readOpenAPI(t)
 	a.Function.Aliases = []string{"prod"}
-	a.Agent = agent.New(&agent.Config{}) // never started
+	language, err := runtime.LanguageByName("nodejs")
+	require.NoError(t, err)
+	a.Agent = agent.New(&agent.Config{Runtime: &runtime.Config{Language: language}}) // never started
 	a.Queue, a.fn = openAPIQueue(t, a.Function, asyncEvents)
 	a.token = a.login("ci", "correct horse")
 	return a
@@ -462,13 +465,13 @@ func (a *asyncAnswers) refusals() {
 			for _, urn := range []string{"other", a.Function.Project + ":default:hello:other", a.Function.Project + ":default:hello:!other"} {
 				ask(404, a.uri(r.pattern, urn), "", "X-Auth-Token", a.token)
 			}
-			a.see(r.method, r.pattern, openAPIRequest(&platformAPI{PlatformConfig: &without}, r.method, uri, "", "X-Auth-Token", a.token), 503)
+			a.see(r.method, r.pattern, openAPIRequest(newPlatformAPI(&without, false), r.method, uri, "", "X-Auth-Token", a.token), 503)
 			continue
 		}
 		ask(400, strings.Replace(uri, a.Function.Project, "%zz", 1), "", "X-Auth-Token", a.token)
 		ask(200, uri, "", "X-Auth-Token", a.token)
 		other := strings.Replace(uri, a.Function.Project, "other", 1)
-		a.see(r.method, r.pattern, openAPIRequest(&platformAPI{PlatformConfig: &everybody}, r.method, other, ""), 404)
+		a.see(r.method, r.pattern, openAPIRequest(newPlatformAPI(&everybody, false), r.method, other, ""), 404)
 	}
 	a.send(400, "POST", asyncAccept, "", "{}", headerMemory, "1")
 }

@@ -59,16 +59,14 @@ func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
 	if cfg.Local && !loopback(ln.Addr()) {
 		return nil, errors.Join(fmt.Errorf("platform listener: %s leads to %s, which is no loopback address; write 127.0.0.1:PORT", cfg.Addr, ln.Addr()), ln.Close())
 	}
-	p := &platformAPI{PlatformConfig: cfg, local: loopback(ln.Addr()) && !cfg.BehindProxy}
-	// Whoever guesses keys must not fill the log.
-	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
-	}))
+	p := newPlatformAPI(cfg, loopback(ln.Addr()) && !cfg.BehindProxy)
 	var secure *tls.Config
 	if cfg.Certificate != nil {
 		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cfg.Certificate.get}
 	}
-	refuse := func(ctx *fasthttp.RequestCtx, f *fault.Error) { p.refuse(&exchange{ctx: ctx, id: uuid.NewString()}, f) }
+	refuse := func(ctx *fasthttp.RequestCtx, f *fault.Error) {
+		p.refuse(&exchange{ctx: ctx, id: uuid.NewString(), peer: p.peer(ctx)}, f)
+	}
 	return newServer(&serverConfig{
 		name: "platform", ln: ln, secure: secure, proxied: cfg.BehindProxy, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: refuse,
 	}, checkOrigin(refuse, p.serve)), nil
@@ -78,12 +76,27 @@ type platformAPI struct {
 	*PlatformConfig
 	// local callers see hints and the worker's last lines.
 	local bool
+	// audit is the log that drops nothing; Log is sampled.
+	audit     *zap.Logger
+	forwarded *forwarded
+}
+
+func newPlatformAPI(cfg *PlatformConfig, local bool) *platformAPI {
+	p := &platformAPI{PlatformConfig: cfg, local: local, audit: cfg.Log, forwarded: &forwarded{log: cfg.Log}}
+	// Guesses of keys must not fill the log.
+	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
+	}))
+	return p
 }
 
 // exchange is one request on its way through the platform API.
 type exchange struct {
-	ctx    *fasthttp.RequestCtx
-	id     string
+	ctx  *fasthttp.RequestCtx
+	id   string
+	peer netip.Addr
+	// route is nil where there is none, caller where none was let in.
+	route  *parsedRoute
 	caller *auth.Caller
 	// urn is set on routes of the function.
 	urn fncontext.URN
@@ -98,6 +111,8 @@ type route struct {
 	open bool
 	// general routes answer FSS.0404 for whatever does not exist, where calling it has a code for each.
 	general bool
+	// numbered routes give the request its final id, so they write its audit line themselves.
+	numbered bool
 	// limit is the largest body in bytes.
 	limit int
 	serve func(*platformAPI, *exchange)
@@ -116,8 +131,8 @@ const asyncBodyLimit = 64 << 10
 
 func routes() []route {
 	return []route{
-		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations", action: auth.Invoke, limit: MaxEvent, serve: (*platformAPI).invoke},
-		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations-async", action: auth.InvokeAsync, general: true, limit: async.MaxEvent, serve: asynchronous((*platformAPI).accept)},
+		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations", action: auth.Invoke, numbered: true, limit: MaxEvent, serve: (*platformAPI).invoke},
+		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations-async", action: auth.InvokeAsync, general: true, numbered: true, limit: async.MaxEvent, serve: asynchronous((*platformAPI).accept)},
 		{method: fasthttp.MethodPut, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).putConfiguration)},
 		{method: fasthttp.MethodGet, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).getConfiguration)},
 		{method: fasthttp.MethodDelete, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).deleteConfiguration)},
@@ -138,7 +153,8 @@ func routes() []route {
 // table is routes, taken apart once.
 var table = func() (parsed []parsedRoute) {
 	for _, r := range routes() {
-		parsed = append(parsed, parsedRoute{route: r, segments: strings.Split(r.pattern[1:], "/")})
+		segments := strings.Split(r.pattern[1:], "/")
+		parsed = append(parsed, parsedRoute{route: r, segments: segments, label: r.method + " " + segments[len(segments)-1]})
 	}
 	return parsed
 }()
@@ -146,6 +162,8 @@ var table = func() (parsed []parsedRoute) {
 type parsedRoute struct {
 	route
 	segments []string
+	// label names the route in the log.
+	label string
 }
 
 // match compares a path with the pattern and returns what stands in the places of its names, not decoded.
@@ -173,7 +191,7 @@ func (r *parsedRoute) match(path []byte) (params [2][]byte, ok bool) {
 
 // serve finds the route, lets the caller in, finds the function, and checks what the caller may do, in this order.
 func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
-	x := &exchange{ctx: ctx, id: uuid.NewString()}
+	x := &exchange{ctx: ctx, id: uuid.NewString(), peer: p.peer(ctx)}
 	var allow []string
 	for i := range table {
 		r := &table[i]
@@ -188,6 +206,9 @@ func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 		if err := p.admit(x, r, params); err != nil {
 			p.refuse(x, fault.From(err))
 			return
+		}
+		if x.caller != nil && !r.numbered {
+			p.accepted(x)
 		}
 		r.serve(p, x)
 		return
@@ -207,14 +228,17 @@ func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 }
 
 func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) error {
+	x.route = r
 	if n := len(x.ctx.Request.Body()); n > r.limit {
 		return tooLarge(n, r.limit)
 	}
-	if r.open {
-		return nil
-	}
 	var err error
-	if x.caller, err = p.Gate.Check(p.request(x.ctx)); err != nil {
+	if !r.open {
+		if x.caller, err = p.Gate.Check(p.request(x)); err != nil {
+			return err
+		}
+	}
+	if err := p.checkNamed(x); err != nil {
 		return err
 	}
 	if r.action == "" {
@@ -241,7 +265,7 @@ func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) error
 	if err != nil {
 		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, APICode: fault.APIURN, Message: err.Error()}
 	}
-	if err := p.find(x.urn, project); err != nil {
+	if err := p.find(x.urn, project, name); err != nil {
 		if r.general {
 			err.APICode = ""
 		}
@@ -259,41 +283,40 @@ func unescape(name string, raw []byte) (string, error) {
 }
 
 // request is what the gate sees of a request.
-func (p *platformAPI) request(ctx *fasthttp.RequestCtx) *auth.Request {
+func (p *platformAPI) request(x *exchange) *auth.Request {
+	ctx := x.ctx
 	return &auth.Request{
 		Method: string(ctx.Method()), Path: ctx.URI().PathOriginal(), Query: ctx.URI().QueryString(), Body: ctx.Request.Body(),
-		Values: ctx.Request.Header.PeekAll, Peer: p.peer(ctx),
+		Values: ctx.Request.Header.PeekAll, Peer: x.peer,
 	}
-}
-
-// peer is the address of the caller; behind a proxy the last one that the proxy added.
-func (p *platformAPI) peer(ctx *fasthttp.RequestCtx) netip.Addr {
-	if p.BehindProxy {
-		if lines := ctx.Request.Header.PeekAll("X-Forwarded-For"); len(lines) > 0 {
-			last := lines[len(lines)-1]
-			last = bytes.TrimSpace(last[bytes.LastIndexByte(last, ',')+1:])
-			if addr, err := netip.ParseAddr(string(last)); err == nil {
-				return addr
-			}
-		}
-	}
-	addr, _ := netip.AddrFromSlice(ctx.RemoteIP()) // the zero address is one peer too
-	return addr
 }
 
 // find says whether u is the function that is served here: one name, one version, also under "latest", and its aliases.
-func (p *platformAPI) find(u fncontext.URN, project string) *fault.Error {
+// text is u as the caller wrote it.
+func (p *platformAPI) find(u fncontext.URN, project, text string) *fault.Error {
 	fn := p.Function
 	is := func(field, value string) bool { return field == "" || field == value }
 	switch {
 	case project != fn.Project, !is(u.Region, fn.Region), !is(u.Project, fn.Project), !is(u.Package, fn.Package), u.Name != fn.Name:
-		return p.missing(fault.APINoFunction, "Not found the function")
+		return p.missing(fault.APINoFunction, "Not found the function"+reading(u, text))
 	case u.Alias != "" && !slices.Contains(fn.Aliases, u.Alias):
 		return p.missing(fault.APINoAlias, fmt.Sprintf("Not found the alias %q", u.Alias))
 	case u.Alias == "" && u.Version != fn.Version && u.Version != fncontext.Latest:
 		return p.missing(fault.APINoVersion, fmt.Sprintf("Not found the version %q", u.Version))
 	}
 	return nil
+}
+
+// reading says what the fields of a short identifier mean, which the form does not show: name:version is no form.
+func reading(u fncontext.URN, text string) string {
+	if u.Region != "" || u.Package == "" {
+		return ""
+	}
+	project := ""
+	if u.Project != "" {
+		project = fmt.Sprintf("project %q, ", u.Project)
+	}
+	return fmt.Sprintf(" %q, which reads as %spackage %q, function %q", text, project, u.Package, u.Name)
 }
 
 func notFound(message string) *fault.Error {
@@ -315,8 +338,8 @@ func (p *platformAPI) refuse(x *exchange, f *fault.Error) {
 	p.Metrics.API(f.Kind.String())
 	if f.Kind == fault.Internal {
 		p.Log.Error("platform API request failed", zap.String("request_id", x.id), zap.Error(f))
-	} else if ce := p.Log.Check(zap.InfoLevel, "platform API request refused"); ce != nil {
-		ce.Write(zap.String("request_id", x.id), zap.String("code", a.code), zap.Stringer("peer", p.peer(x.ctx)))
+	} else {
+		p.refusal(x, a.code, f)
 	}
 	p.respond(x, a.status, appendError(nil, a.code, f.Message))
 	if f.Kind == fault.Throttled || f.Kind == fault.Unavailable {

@@ -50,7 +50,7 @@ type refuser func(ctx *fasthttp.RequestCtx, f *fault.Error)
 // on loopback, foreign hosts are refused, then route.
 func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 	if loopback(cfg.ln.Addr()) && !cfg.proxied {
-		route = checkHost(cfg.refuse, route)
+		route = checkHost(cfg.name, cfg.refuse, route)
 	}
 	limits := cfg.limits.or()
 	s := &Server{name: cfg.name, ln: &listener{
@@ -253,12 +253,19 @@ func framedTwice(h *fasthttp.RequestHeader) bool {
 	return n > 1
 }
 
+// otherHosts says what lets a listener answer other names; those that are not here never do.
+var otherHosts = map[string]string{
+	"function": "; set GANTRY_ADDR to an address that is not on loopback for others",
+	"ops":      "; set GANTRY_OPS_ADDR to an address that is not on loopback for others",
+	"platform": "; set GANTRY_API_ADDR to an address that is not on loopback, or GANTRY_API_BEHIND_PROXY, for others",
+}
+
 // checkHost is for listeners on loopback: a page in a browser must not reach them under a name of its own (DNS
 // rebinding), nor from its own origin.
-func checkHost(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+func checkHost(listener string, refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		if host := string(ctx.Host()); !loopbackName(host) {
-			refuse(ctx, forbidden(fmt.Sprintf("host %.200q is not a loopback name; this listener answers localhost and 127.0.0.1 only", host)))
+			refuse(ctx, forbidden(fmt.Sprintf("host %.200q is not a loopback name; this listener answers localhost and 127.0.0.1 only%s", host, otherHosts[listener])))
 			return
 		}
 		next(ctx)

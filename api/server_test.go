@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
@@ -87,4 +88,24 @@ func FuzzLoopbackName(f *testing.F) {
 			t.Fatalf("%q passed", host)
 		}
 	})
+}
+
+// TestMoment: a zone's + that a client did not encode is what it is without.
+func TestMoment(t *testing.T) {
+	for query, want := range map[string]string{
+		"t=2026-01-31T23:59:59": "2026-01-31T23:59:59Z", "t=2026-01-31T23:59:59Z": "2026-01-31T23:59:59Z",
+		"t=2026-01-31T23:59:59%2B08:00": "2026-01-31T15:59:59Z", "t=2026-01-31T23:59:59+08:00": "2026-01-31T15:59:59Z", "": "0001-01-01T00:00:00Z",
+	} {
+		var args fasthttp.Args
+		args.Parse(query)
+		at, err := moment(&args, "t")
+		require.NoError(t, err, query)
+		require.Equal(t, want, at.UTC().Format(time.RFC3339), query)
+	}
+	for _, query := range []string{"t=soon", "t=2026-01-31+23:59:59", "t=2026-01-31T23:59:59++08:00"} {
+		var args fasthttp.Args
+		args.Parse(query)
+		_, err := moment(&args, "t")
+		require.ErrorContains(t, err, "want a time in UTC like", query)
+	}
 }

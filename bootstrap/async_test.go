@@ -456,3 +456,17 @@ func checkRuns(t *testing.T, k *killed, file string, records map[string]async.Re
 	require.Zero(t, open, "without an outcome")
 	require.Zero(t, late, "run again after the outcome was recorded")
 }
+
+// TestAsyncTraceHeaders: what a call at once is refused for is not accepted for later, where no attempt could run.
+func TestAsyncTraceHeaders(t *testing.T) {
+	env, _ := queueSettings(t)
+	r := ungated(t, outcomes, env...)
+	parent := "Traceparent: " + strings.Repeat("\xff", 15<<10)
+	for _, path := range []string{invocations, asyncPath + "invocations-async"} {
+		requireError(t, r.request("POST", r.api+path, `{}`, parent), 400, "FSS.0400", "trace headers are too long")
+	}
+	id := r.enqueue(`{}`, "Traceparent: "+strings.Repeat("a", 15<<10))
+	require.Eventually(t, func() bool { return r.status(id) == "SUCCESS" }, patience, 10*time.Millisecond)
+	r.stderr.waitFor(t, `"route": "POST invocations-async"`)
+	r.stderr.waitFor(t, id)
+}
