@@ -17,8 +17,12 @@ type goLink struct {
 	chosen atomic.Pointer[Transport]
 }
 
-// framesVariable tells a program that descriptors 3 and 4 are there for frames.
-const framesVariable = "GANTRY_FRAMES=1"
+// framesVariable tells a program that descriptors 3 and 4 are there for frames, userDataVariable that the first of them has
+// encrypted user variables.
+const (
+	framesVariable   = "GANTRY_FRAMES=1"
+	userDataVariable = "GANTRY_FRAMES_USERDATA=1"
+)
 
 func newGoTransport(w *Worker) (offer, error) {
 	rpc, err := newRPC(w)
@@ -32,7 +36,11 @@ func newGoTransport(w *Worker) (offer, error) {
 	g := &goLink{frames: frames, rpc: rpc}
 	frames.takenUp = func() bool { return g.choose(frames) }
 	rpc.takenUp = func() bool { return g.choose(rpc) }
-	return offer{transport: g, files: ends, env: []string{framesVariable, "RUNTIME_API_ADDR=" + rpc.addr}}, nil
+	env := []string{framesVariable, "RUNTIME_API_ADDR=" + rpc.addr}
+	if !w.cfg.Encrypted.Empty() {
+		env = append(env, userDataVariable)
+	}
+	return offer{transport: g, files: ends, env: env}, nil
 }
 
 // choose reports whether t is the transport in use from now on.

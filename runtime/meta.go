@@ -99,6 +99,7 @@ type helloMeta struct {
 	Concurrency    bool   `json:"concurrency"`
 	PreStop        bool   `json:"prestop"`
 	Bye            bool   `json:"bye"`
+	UserData       bool   `json:"userdata"`
 }
 
 type failureMeta struct {

@@ -99,7 +99,27 @@ func (f *frames) hello(meta []byte) error {
 		return errors.New("hello: the program serves net/rpc already")
 	}
 	f.worker.hail(&h)
-	return nil
+	return f.sendUserData(&h)
+}
+
+// userDataLimit bounds the write of the encrypted user variables. They fit into the buffer of the socket, which is still empty.
+const userDataLimit = 5 * time.Second
+
+// sendUserData hands over the encrypted user variables, before any call.
+func (f *frames) sendUserData(h *helloMeta) error {
+	data := f.worker.cfg.Encrypted
+	switch {
+	case data.Empty():
+		return nil
+	case !h.UserData:
+		f.worker.cfg.Log.Warn("the function does not get its encrypted user variables: its program was built with an older version of gantry/runtime/golang; build it anew", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
+		return nil
+	}
+	text, err := json.Marshal(data.Reveal())
+	if err != nil {
+		return fmt.Errorf("encrypted user variables: %w", err)
+	}
+	return f.events.userData(text)
 }
 
 func (f *frames) reply(fr frame.Frame) error {

@@ -55,6 +55,8 @@ type Config struct {
 	Dir string
 	// Credentials are handed to the pre-stop hook.
 	Credentials fncontext.Credentials
+	// Encrypted are user variables that only the function's context knows.
+	Encrypted fncontext.EncryptedData
 	// Concurrency is how many calls may run at once.
 	Concurrency int
 	// Several says that calls run at once, in this worker or beside it: plain output names its call then.

@@ -66,6 +66,14 @@ func (w *writer) cancel(id uint32) error {
 	return err
 }
 
+// userData hands the encrypted user variables to the worker. Nothing was written before.
+func (w *writer) userData(text []byte) error {
+	w.lock <- struct{}{}
+	defer func() { <-w.lock }()
+	_, err := w.write(time.Now().Add(userDataLimit), frame.Append(nil, frame.UserData, 0, nil, text))
+	return err
+}
+
 // errWriting says that the worker does not read what is being written to it.
 var errWriting = errors.New("another frame is still being written")
 

@@ -30,6 +30,8 @@ const (
 	Cancel  Type = 7 // agent: the deadline of this id passed, nobody waits for it
 	Bye     Type = 8 // agent: no more calls will come; worker, as the answer: TERM is needed
 	PreStop Type = 9 // agent: run the pre-stop hook; only to workers whose Hello says that they can
+
+	UserData Type = 10 // agent: the encrypted user variables, before every call; only to workers whose Hello says that they take them
 )
 
 // HeaderSize is the number of bytes before meta.
@@ -99,7 +101,7 @@ func (r *Reader) Next() (Frame, error) {
 	id := binary.BigEndian.Uint32(head[5:])
 	metaLen := int64(binary.BigEndian.Uint32(head[9:]))
 	switch {
-	case kind < Hello || kind > PreStop:
+	case kind < Hello || kind > UserData:
 		return Frame{}, fmt.Errorf("%w %d", ErrType, kind)
 	case metaLen > MaxMeta || HeaderSize-4+metaLen > length:
 		return Frame{}, fmt.Errorf("%w: meta %d, frame %d", ErrMeta, metaLen, length)

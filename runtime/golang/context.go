@@ -93,7 +93,12 @@ func (c *Context) GetSecurityToken() string { return c.reveal().SecurityToken }
 func (c *Context) GetToken() string { return c.reveal().AuthToken }
 
 // GetUserData returns a user variable, the encrypted ones included (page functiongraph_01_0154); empty if there is none.
-func (c *Context) GetUserData(key string) string { return c.facts.userData[key] }
+func (c *Context) GetUserData(key string) string {
+	if value, ok := c.facts.encrypted[key]; ok {
+		return value
+	}
+	return c.facts.userData[key]
+}
 
 // GetFunctionName returns the function's name.
 func (c *Context) GetFunctionName() string { return c.facts.name }

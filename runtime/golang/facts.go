@@ -16,6 +16,7 @@ type facts struct {
 	maxResponse                   int
 	initHandler                   string
 	userData                      map[string]string
+	encrypted                     map[string]string // user variables that are not in the environment
 }
 
 // newFacts reads the variables. What cannot be read counts as not set: users do not set these variables, and have no use for

@@ -30,19 +30,22 @@ var link = takeLink()
 type agentLink struct {
 	events, answers net.Conn
 	err             error
+	// userData says that the agent's first frame has encrypted user variables.
+	userData bool
 }
 
 // takeLink runs before main, as early as a package can: children that user code starts must not inherit the descriptors, and
 // Hello tells the agent which protocol this program speaks.
 func takeLink() *agentLink {
-	const variable = "GANTRY_FRAMES"
+	const variable, userDataVariable = "GANTRY_FRAMES", "GANTRY_FRAMES_USERDATA"
 	if os.Getenv(variable) != "1" {
 		return nil
 	}
-	if err := os.Unsetenv(variable); err != nil {
-		return &agentLink{err: err}
+	l := &agentLink{userData: os.Getenv(userDataVariable) == "1"}
+	if err := errors.Join(os.Unsetenv(variable), os.Unsetenv(userDataVariable)); err != nil {
+		l.err = err
+		return l
 	}
-	l := &agentLink{}
 	var err error
 	l.events, err = takeSocket(eventsFD)
 	l.err = err
@@ -89,12 +92,18 @@ func serveAgent(f *function, l *agentLink) int {
 		fmt.Fprintln(os.Stderr, "GANTRY_FRAMES is set, so descriptors 3 and 4 should be the agent's sockets:", l.err)
 		return 2
 	}
-	w := newWorker(f, l.answers, func(err error) {
+	w := newWorker(f, l.events, l.answers, func(err error) {
 		fmt.Fprintln(os.Stderr, "the worker ends, the agent takes no more answers:", err)
 		os.Exit(1)
 	})
+	if l.userData { // before the load: the initializer may be a part of it
+		if err := w.takeUserData(); err != nil {
+			fmt.Fprintln(os.Stderr, "the worker ends, it cannot read its encrypted user variables:", err)
+			return 1
+		}
+	}
 	go w.load()
-	if err := w.serve(l.events); !errors.Is(err, io.EOF) {
+	if err := w.serve(); !errors.Is(err, io.EOF) {
 		fmt.Fprintln(os.Stderr, "the worker ends, it cannot read its events:", err)
 		return 1
 	}

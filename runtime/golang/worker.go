@@ -2,6 +2,7 @@ package golang
 
 import (
 	"encoding/json"
+	"fmt"
 	"gantry/runtime/frame"
 	"io"
 	"net"
@@ -25,6 +26,7 @@ const (
 // worker speaks frames with the agent (docs/PROTOCOL.md).
 type worker struct {
 	*function
+	in  *frame.Reader
 	out net.Conn
 	// broken is called when the agent takes nothing any more; it does not return.
 	broken func(error)
@@ -39,15 +41,26 @@ type worker struct {
 	led     bool        // somebody is about to write pending
 }
 
-func newWorker(f *function, out net.Conn, broken func(error)) *worker {
-	return &worker{function: f, out: out, broken: broken, calls: map[uint32]*call{}}
+func newWorker(f *function, in io.Reader, out net.Conn, broken func(error)) *worker {
+	return &worker{function: f, in: frame.NewReader(in, maxEvent), out: out, broken: broken, calls: map[uint32]*call{}}
+}
+
+// takeUserData reads the frame with the encrypted user variables, which is the agent's first.
+func (w *worker) takeUserData() error {
+	f, err := w.in.Next()
+	if err != nil {
+		return err
+	}
+	if f.Type != frame.UserData {
+		return fmt.Errorf("the first frame has type %d, want %d", f.Type, frame.UserData)
+	}
+	return json.Unmarshal(f.Payload, &w.encrypted)
 }
 
 // serve reads what the agent sends, until the end of the stream. The error is io.EOF if that came between two frames.
-func (w *worker) serve(in io.Reader) error {
-	r := frame.NewReader(in, maxEvent)
+func (w *worker) serve() error {
 	for {
-		f, err := r.Next()
+		f, err := w.in.Next()
 		if err != nil {
 			return err
 		}
@@ -271,7 +284,8 @@ func hello() []byte {
 		Runtime     string `json:"runtime"`
 		GoVersion   string `json:"runtimeVersion"`
 		Concurrency bool   `json:"concurrency"`
-	}{frame.Version, "go", version(goruntime.Version()), true})
+		UserData    bool   `json:"userdata"`
+	}{frame.Version, "go", version(goruntime.Version()), true, true})
 	if err != nil {
 		panic(err) // strings can always be marshalled
 	}

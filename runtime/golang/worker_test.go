@@ -60,9 +60,9 @@ func BenchmarkCall(b *testing.B) {
 func benchmarkCall(b *testing.B, f *function, burst int) {
 	events, in := pair(b)
 	out, answers := pair(b)
-	w := newWorker(f, out, func(err error) { panic(err) })
+	w := newWorker(f, in, out, func(err error) { panic(err) })
 	ended := make(chan error, 1)
-	go func() { ended <- w.serve(in) }()
+	go func() { ended <- w.serve() }()
 	var calls []byte
 	for i := range burst {
 		meta := fmt.Appendf(nil, `{"requestId":"0198d3f4-0000-7000-8000-%012d","deadline":%d.125}`, i, time.Now().Add(time.Hour).UnixMilli())

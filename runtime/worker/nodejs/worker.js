@@ -10,7 +10,7 @@ const EVENTS = 3; // the agent writes, we read
 const ANSWERS = 4; // we write, and may block: the agent always reads
 const SOURCE = 5; // this file
 
-const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8, PRESTOP = 9;
+const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8, PRESTOP = 9, USERDATA = 10;
 const HEADER = 13;
 const LOG_PIECE = 48 * 1024;
 
@@ -374,6 +374,8 @@ try {
   // as on the platform: no user data
 }
 
+let encrypted = {}; // user variables that are not in the environment: only getUserData has them
+
 const deadline = Symbol('deadline');
 const SECRET = ['accessKey', 'secretKey', 'securityAccessKey', 'securitySecretKey', 'authToken', 'securityToken'];
 
@@ -417,7 +419,10 @@ class Context {
   getSecuritySecretKey() { return this.securitySecretKey; }
   getSecurityToken() { return this.securityToken; }
   getToken() { return this.authToken; }
-  getUserData(key) { return Object.prototype.hasOwnProperty.call(this.userData, key) ? this.userData[key] : undefined; }
+  getUserData(key) {
+    if (Object.prototype.hasOwnProperty.call(encrypted, key)) return encrypted[key];
+    return Object.prototype.hasOwnProperty.call(this.userData, key) ? this.userData[key] : undefined;
+  }
   getFunctionName() { return this.functionName; }
   getRunningTimeInSeconds() { return this.timeout / 1000; }
   getVersion() { return this.functionVersion; }
@@ -691,6 +696,9 @@ function receive(buf, at, end) {
       if (call) settle(call);
       break;
     }
+    case USERDATA:
+      encrypted = JSON.parse(buf.toString('utf8', payload, end));
+      break;
     case BYE:
       leave();
       break;
@@ -729,7 +737,7 @@ function leave() {
 // ---------------------------------------------------------------------------------------------------- start
 
 function start() {
-  put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true, bye: true }), '');
+  put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true, bye: true, userdata: true }), '');
   flush();
   if (!atLeast(10, 0)) process.exit(1);
   fs.closeSync(SOURCE);

@@ -130,6 +130,9 @@ test('vectors of the protocol', async () => {
     checked++;
   }
   assert.ok(checked >= 11, 'vectors.txt has ' + checked + ' vectors');
+  const c = new worker.Context({ id: 1, requestID: 'r1', answered: false }, { requestId: 'r1', deadline: 1 }); // after the frame UserData
+  assert.strictEqual(c.getUserData('KEY'), 'v');
+  assert.ok(!util.inspect(c).includes('KEY') && !JSON.stringify(c).includes('KEY'), 'encrypted variables are not shown');
 });
 
 test('frames are written whole, whatever their size', () => {

@@ -14,12 +14,12 @@ EVENTS = 3  # the agent writes, we read
 ANSWERS = 4  # we write, and may block: the agent always reads
 SOURCE = 5  # this file
 
-HELLO, INIT, INVOKE, RESULT, FAILURE, LOG, CANCEL, BYE, PRESTOP = range(1, 10)
+HELLO, INIT, INVOKE, RESULT, FAILURE, LOG, CANCEL, BYE, PRESTOP, USERDATA = range(1, 11)
 HEADER = struct.Struct(">IBII")  # length, type, id, length of meta
 LOG_PIECE = 48 * 1024
 
 if __name__ == "__main__":
-    hello = b'{"version":1,"runtime":"python","runtimeVersion":"%d.%d.%d","concurrency":true,"prestop":true}' % sys.version_info[:3]
+    hello = b'{"version":1,"runtime":"python","runtimeVersion":"%d.%d.%d","concurrency":true,"prestop":true,"userdata":true}' % sys.version_info[:3]
     os.write(ANSWERS, HEADER.pack(9 + len(hello), HELLO, 0, len(hello)) + hello)
     if sys.version_info < (3, 8):
         sys.exit(1)
@@ -549,6 +549,9 @@ def parse_user_data():
         return {}  # as on the platform: no user data
 
 
+encrypted = {}  # user variables that are not in the environment: only getUserData has them
+
+
 class Secrets:
     """The credentials of a call; print(vars(context)) must not put them into the log."""
 
@@ -610,7 +613,7 @@ class Context:
     def getSecuritySecretKey(self): return self.security_secret_key
     def getSecurityToken(self): return self.security_token
     def getToken(self): return self.auth_token
-    def getUserData(self, key, default=None): return self.user_data.get(key, default)
+    def getUserData(self, key, default=None): return encrypted[key] if key in encrypted else self.user_data.get(key, default)
     def getFunctionName(self): return self.function_name
     def getRunningTimeInSeconds(self): return self.timeout / 1000 if self.timeout % 1000 else self.timeout // 1000
     def getVersion(self): return self.function_version
@@ -1153,6 +1156,8 @@ def receive():
             found.append(call)
         elif kind == CANCEL:
             cancel(calls.get(number))
+        elif kind == USERDATA:
+            encrypted.update(loads(data[payload:at + 4 + length]))
         elif kind == BYE:  # TERM follows, and the user's own handler for it decides when the process ends
             leaving = True
         at += 4 + length

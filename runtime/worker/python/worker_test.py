@@ -85,6 +85,15 @@ class Frames(Pipes):
             worker.send(worker.LOG, 2, b'{"level":"INFO"}', b"hello")
         self.assertEqual(os.read(self.answers, 1000).hex(), "0000000904000000000000000" + "0" + "0000001e06000000020000001" + "0" + b'{"level":"INFO"}hello'.hex())
 
+    def test_user_data(self):
+        """Encrypted user variables are in the context alone."""
+        os.write(self.events, frame(worker.USERDATA, 0, payload=b'{"KEY":"v"}') + frame(worker.INVOKE, 1, b'{"requestId":"x","deadline":1}', b"{}"))
+        call, = worker.receive()
+        context = worker.Context(call)
+        self.addCleanup(worker.encrypted.clear)
+        self.assertEqual([context.getUserData("KEY"), context.getUserData("KEY", "other"), "KEY" in worker.env], ["v", "v", False])
+        self.assertNotIn("KEY", str(vars(context)) + str(context.user_data))
+
     def test_any_pieces(self):
         meta = b'{"requestId":"x","deadline":1}'
         stream = frame(worker.INVOKE, 1, meta, b"{}") + frame(worker.CANCEL, 1) + frame(worker.INVOKE, 2, meta, b"1" * 500) + frame(worker.BYE, 0) + frame(worker.INIT, 3, meta)
