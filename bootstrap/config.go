@@ -216,8 +216,15 @@ func (c *config) pickLanguage(path string, poll bool) (err error) {
 		if c.language, err = runtime.LanguageByName(c.fn.Runtime); err != nil {
 			return fmt.Errorf("GANTRY_RUNTIME: %w", err)
 		}
-	} else if c.language, c.detected, err = runtime.DetectLanguage(c.fn.CodeRoot, c.handler); err != nil {
-		return fmt.Errorf("GANTRY_RUNTIME is not set: %w", err)
+	} else {
+		d, err := runtime.DetectLanguage(c.fn.CodeRoot, c.handler)
+		if err != nil {
+			return fmt.Errorf("GANTRY_RUNTIME is not set: %w", err)
+		}
+		c.language, c.detected = d.Language, d.Reason
+		if d.Remark != "" {
+			c.remarks = append(c.remarks, d.Remark)
+		}
 	}
 	l := c.language
 	c.fn.Runtime = l.Name

@@ -9,7 +9,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDetectLanguage: by the handler's file, then by a program, then by any file. A name that ends in * is executable.
+// codeFolder makes a folder with empty files. A name that ends in * is executable.
+func codeFolder(t *testing.T, files string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name := range strings.FieldsSeq(files) {
+		name, program := strings.CutSuffix(name, "*")
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		mode := os.FileMode(0o644)
+		if program {
+			mode = 0o755
+		}
+		require.NoError(t, os.WriteFile(path, nil, mode))
+	}
+	return dir
+}
+
+// TestDetectLanguage: by the handler's file, then by a program, then by any file.
 func TestDetectLanguage(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ files, handler, want, says string }{
@@ -33,28 +50,101 @@ func TestDetectLanguage(t *testing.T) {
 		{"app.jar", "", "", "Java"},
 		{"index.php", "", "", "PHP"},
 		{"lib.dll index.js", "", "nodejs", "index.js is"},
+		{"index.php a.js", "", "", "looks like a PHP function (index.php)"},
+		{"src/main.php index.js", "src/main.run", "", "looks like a PHP function (src/main.php)"},
+		{"app.jar a.js", "com.demo.Test.handle", "", "looks like a Java function (app.jar)"},
+		{"app.dll a.js", "App::App.Program::Handle", "", "looks like a C# function (app.dll)"},
+		{"index.php index.js", "", "nodejs", "index.js is"},
+		{"index.ts jest.config.js", "", "", "but index.ts, which is TypeScript source: compile it to JavaScript"},
+		{"main.go go.mod", "", "", "but main.go, which is Go source: build the program"},
+		{"main.ts tsconfig.json", "", "", "but main.ts, which is TypeScript source"},
+		{"Main.java pom.xml", "", "", "which is Java source"},
+		{"", "", "", "is empty: mount or copy the function's code there, or set --code"},
 	}
 	for _, c := range cases {
-		dir := t.TempDir()
-		for name := range strings.FieldsSeq(c.files) {
-			name, program := strings.CutSuffix(name, "*")
-			path := filepath.Join(dir, name)
-			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-			mode := os.FileMode(0o644)
-			if program {
-				mode = 0o755
-			}
-			require.NoError(t, os.WriteFile(path, nil, mode))
-		}
-		l, reason, err := DetectLanguage(dir, c.handler)
+		dir := codeFolder(t, c.files)
+		d, err := DetectLanguage(dir, c.handler)
 		if c.want == "" {
 			require.ErrorContains(t, err, c.says, c.files)
 			continue
 		}
 		require.NoError(t, err, c.files)
-		require.Equal(t, c.want, l.Name, "%s, handler %q", c.files, c.handler)
-		require.Contains(t, reason, c.says, c.files)
+		require.Equal(t, c.want, d.Language.Name, "%s, handler %q", c.files, c.handler)
+		require.Contains(t, d.Reason, c.says, c.files)
 	}
+}
+
+// TestDetectRemarks: what is there instead of the handler's file, and what to do.
+func TestDetectRemarks(t *testing.T) {
+	t.Parallel()
+	for files, want := range map[string]string{
+		"index.js":                "",
+		"app.js package.json":     "the code folder has no index.js, but app.js: if that has the handler, set --handler app.handler",
+		"a.py b.py":               "the code folder has no index.py; set --handler to file.function of one that is there: a.py, b.py",
+		"README":                  "has neither index.js nor any other function's file: is it the right one?",
+		"hello/index.js README":   "the code folder has no index.js, but hello/index.js: set --code ",
+		"node_modules/index.js x": "has neither index.js",
+	} {
+		dir := codeFolder(t, files)
+		d, err := DetectLanguage(dir, "")
+		require.NoError(t, err, files)
+		if want == "" {
+			require.Empty(t, d.Remark, files)
+		}
+		require.Contains(t, d.Remark, want, files)
+	}
+	d, err := DetectLanguage(codeFolder(t, "lib/app.js main.js"), "src/main.run")
+	require.NoError(t, err)
+	require.Contains(t, d.Remark, "no src/main.js, but main.js: if that has the handler, set --handler main.run")
+}
+
+// TestDetectHTTP: an HTTP function is not a custom runtime without an execute bit, and not the Node.js function that its server
+// could be.
+func TestDetectHTTP(t *testing.T) {
+	t.Parallel()
+	const server = "require('http').createServer().listen(8000)"
+	cases := []struct {
+		says, handler, want string
+		files               map[string]string
+	}{
+		{"started by the platform's interpreter", "", "", map[string]string{"bootstrap": "/opt/function/runtime/nodejs20.15/rtsp/nodejs/bin/node $RUNTIME_CODE_ROOT/src/index.js", "src/index.js": server}},
+		{"a program", "", "", map[string]string{"bootstrap": "#!/bin/sh\nexec ./handler\n", "handler": "\x7fELF\x00 :8000"}},
+		{"beside the default handler's file", "", "", map[string]string{"bootstrap": "node $RUNTIME_CODE_ROOT/index.js", "index.js": server}},
+		{"a custom runtime", "", "custom", map[string]string{"bootstrap": "#!/bin/sh\ncurl http://$RUNTIME_API_ADDR/v1 # not port 8000\n"}},
+		{"a custom runtime that starts another file", "", "custom", map[string]string{"bootstrap": "node $RUNTIME_CODE_ROOT/src/main.js", "src/main.js": "require('./poll')", "src/poll.js": "process.env.RUNTIME_API_ADDR // 8000"}},
+		{"without a port", "", "custom", map[string]string{"bootstrap": "exec python3 -m runtime"}},
+		{"a program as custom runtime", "", "custom", map[string]string{"bootstrap": "\x7fELF\x00 8000"}},
+		{"a server beside another function", "", "nodejs", map[string]string{"bootstrap": "exec /usr/bin/agent", "index.js": server}},
+	}
+	for _, c := range cases {
+		dir := t.TempDir()
+		for name, text := range c.files {
+			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		}
+		d, err := DetectLanguage(dir, c.handler)
+		if c.want == "" {
+			require.ErrorContains(t, err, "looks like an HTTP function, which is not supported in this version", c.says)
+			require.ErrorContains(t, err, "run the web server in a container of its own", c.says)
+			continue
+		}
+		require.NoError(t, err, c.says)
+		require.Equal(t, c.want, d.Language.Name, c.says)
+	}
+}
+
+// TestDetectProgramWithoutExecuteBit: the start says what it lacks, and not that index.js is missing.
+func TestDetectProgramWithoutExecuteBit(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	text, err := os.ReadFile(self)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "handler"), text, 0o644))
+	d, err := DetectLanguage(dir, "")
+	require.NoError(t, err)
+	require.Equal(t, "go", d.Language.Name)
 }
 
 // TestDetectIgnoresTheAgent: a platform has started it as bootstrap, and it is not its own function.
@@ -64,13 +154,13 @@ func TestDetectIgnoresTheAgent(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(self, filepath.Join(dir, "bootstrap")))
-	l, _, err := DetectLanguage(dir, "")
+	d, err := DetectLanguage(dir, "")
 	require.NoError(t, err)
-	require.Equal(t, "nodejs", l.Name)
+	require.Equal(t, "nodejs", d.Language.Name)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.py"), nil, 0o644))
-	l, _, err = DetectLanguage(dir, "bootstrap")
+	d, err = DetectLanguage(dir, "bootstrap")
 	require.NoError(t, err)
-	require.Equal(t, "python", l.Name)
+	require.Equal(t, "python", d.Language.Name)
 }
 
 func TestLanguageByName(t *testing.T) {
@@ -79,6 +169,20 @@ func TestLanguageByName(t *testing.T) {
 		got, err := LanguageByName(l.Name)
 		require.NoError(t, err)
 		require.Same(t, l, got)
+	}
+	for name, want := range map[string]string{
+		"Node.js20.15": "nodejs", "Node.js6.10": "nodejs", "nodejs18.15": "nodejs", "Python3.10": "python", "python3.12": "python", "Go1.x": "go", "Custom": "custom", " Python3.9 ": "python",
+	} {
+		got, err := LanguageByName(name)
+		require.NoError(t, err, name)
+		require.Equal(t, want, got.Name, name)
+	}
+	for name, says := range map[string]string{
+		"http": "HTTP functions are not supported", "Java8": "Java functions are not supported", "PHP7.3": "PHP functions are not supported", "C#(.NET Core 3.1)": "C# functions are not supported",
+		"Custom Image": "container functions are not supported", "Python2.7": "Python 2 is not supported; Python 3.8 and later are", "python2": "Python 2 is not supported", "Node.js20.15-beta": "is not one of",
+	} {
+		_, err := LanguageByName(name)
+		require.ErrorContains(t, err, says, name)
 	}
 	_, err := LanguageByName("csharp")
 	require.ErrorContains(t, err, "C# functions are not supported in this version: publish it as a program of its own")
