@@ -222,3 +222,15 @@ done
 	require.Equal(t, `{"colour": "blue", "event": {"n":1}}`, r.invoke(`{"n":1}`).body)
 	require.Equal(t, `{"colour": "blue", "event": {"n":2}}`, r.invoke(`{"n":2}`).body)
 }
+
+// TestCustomBash: the guide's bootstrap is for /bin/sh and needs bash, which sh is on the platform.
+func TestCustomBash(t *testing.T) {
+	if _, err := os.Stat("/bin/bash"); err != nil {
+		t.Skip("LOUD SKIP: no bash on this machine")
+	}
+	t.Parallel()
+	r := start(t, writeFiles(t, map[string]string{
+		"loop.py": loop, "bootstrap": "#!/bin/sh\nset -o pipefail\nname=$(basename $0)\n[[ $name == boot* ]] || exit 9\nexec python3 $RUNTIME_CODE_ROOT/loop.py\n",
+	}), "RUNTIME_TIMEOUT=20")
+	require.Equal(t, 200, r.invoke("{}").status)
+}

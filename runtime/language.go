@@ -1,18 +1,14 @@
 package runtime
 
 import (
-	"bytes"
 	_ "embed"
-	"errors"
 	"fmt"
 	"gantry/fault"
 	"gantry/process"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 //go:embed worker/nodejs/worker.js
@@ -147,7 +143,7 @@ func (l *Language) OwnProgram(codeRoot, handler string) (string, error) {
 // complete adds to a command what the language needs.
 func (l *Language) complete(cmd *process.Command) error {
 	if l.Program == "" {
-		return asScript(cmd)
+		return asScript(cmd, platformShell())
 	}
 	source, err := sourceFile(l)
 	if err != nil {
@@ -155,32 +151,6 @@ func (l *Language) complete(cmd *process.Command) error {
 	}
 	cmd.Args = append(append(cmd.Args, l.Arguments...), fmt.Sprintf("/proc/self/fd/%d", 3+len(cmd.Files)))
 	cmd.Files = append(cmd.Files, source)
-	return nil
-}
-
-const shell = "/bin/sh"
-
-// asScript has a script without a first line like #!/bin/sh run by a shell, as a shell itself would do.
-func asScript(cmd *process.Command) error {
-	f, err := os.Open(cmd.Path)
-	if err != nil {
-		return nil // the kernel may still run it; it says what is wrong
-	}
-	defer f.Close()
-	head := make([]byte, 256)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil // as above
-	}
-	head = head[:n]
-	if line, _, _ := bytes.Cut(head, []byte("\n")); bytes.HasPrefix(line, []byte("#!")) && bytes.HasSuffix(line, []byte("\r")) {
-		// #!/usr/bin/env python3 starts, and then looks for a program whose name ends in CR.
-		return fmt.Errorf("start worker: %s: its first line ends in CR LF, so the interpreter is not found: save it with Unix line endings", cmd.Path)
-	}
-	if bytes.HasPrefix(head, []byte("#!")) || bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(head[:n/2]) || !executable(cmd.Path) {
-		return nil
-	}
-	cmd.Path, cmd.Args = shell, []string{shell, cmd.Args[0]}
 	return nil
 }
 

@@ -286,6 +286,9 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	switch {
 	case exit.Signal == 0:
 		hint = "the process ended by itself: " + w.cfg.Language.Ends + "; its last lines say more"
+		if w.cfg.Language.Program == "" && exit.Code != 0 {
+			hint += shellRemark(w.cfg.Program, platformShell())
+		}
 	case exit.Signal == unix.SIGKILL:
 		hint = "something killed the process from outside; if it was the kernel for want of memory, its log says so"
 	case exit.Signal == unix.SIGABRT:
