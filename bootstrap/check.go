@@ -174,7 +174,11 @@ func openKit(c *config, o *checkOptions, log *zap.Logger, p *program) (*kit, err
 		return nil, fmt.Errorf("orphans cannot be adopted: %w", err)
 	}
 	env := c.environmentWith(o.env)
-	script, passedOver := extension.Inspect(o.extension)
+	script, err := extension.Inspect(o.extension)
+	var passedOver *extension.PassedOver
+	if err != nil && !errors.As(err, &passedOver) {
+		return nil, &failure{exitUsage, fmt.Errorf("--extension: %w", err)}
+	}
 	file, err := readScriptFile(script, variables(env)["PATH"])
 	if err != nil {
 		return nil, &failure{exitUsage, fmt.Errorf("--extension: %w", err)}

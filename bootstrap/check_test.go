@@ -311,7 +311,8 @@ func TestCheckFiles(t *testing.T) {
 		{"no interpreter", "extensionX", "#!/nowhere/python\n", 0o755, "fail", "the interpreter of its first line, /nowhere/python, is not there", false},
 		{"no interpreter by env", "extensionX", "#!/usr/bin/env python-of-tomorrow\n", 0o755, "fail", "python-of-tomorrow in PATH=", false},
 		{"env with an option", "extensionX", "#!/usr/bin/env -S A=b sh -e\necho started\n", 0o755, "ok", "-S A=b sh -e", true},
-		{"another name", "monitor", quick, 0o755, "fail", "monitor is not called extension…", true},
+		{"another name", "monitor", quick, 0o755, "fail", "monitor is not called extension…, so the agent passes it over; right: mv ", true},
+		{"another name, and not executable", "index.js", "console.log(1)\n", 0o644, "fail", "/extensionIndex.js, and chmod +x it", false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -40,10 +40,10 @@ func readScriptFile(s extension.Script, path string) (*scriptFile, error) {
 }
 
 // check says whether the file can be started; start is false if there is no use in trying.
-func (f *scriptFile) check(passedOver error) (found finding, start bool) {
+func (f *scriptFile) check(passedOver *extension.PassedOver) (found finding, start bool) {
 	switch {
 	case passedOver != nil && !f.Executable:
-		return failed("chmod +x "+f.Path, "%v", passedOver), false
+		return failed(passedOver.Right, "%v", passedOver), false
 	case f.crlf:
 		return failed("save it with Unix line endings", "its first line ends in CR LF, so that the interpreter is not found"), false
 	}
@@ -52,7 +52,7 @@ func (f *scriptFile) check(passedOver error) (found finding, start bool) {
 	}
 	switch {
 	case passedOver != nil:
-		return failed("call it extension…", "%v", passedOver), true
+		return failed(passedOver.Right, "%v", passedOver), true
 	case !f.Executable && len(f.interpreter) > 0 && !f.shell():
 		return failed("chmod +x "+f.Path, "it lacks the execute bit, so /bin/sh runs it, but its first line wants %s", strings.Join(f.interpreter, " ")), false
 	case !f.Executable:

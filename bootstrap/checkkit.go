@@ -28,7 +28,7 @@ import (
 type kit struct {
 	cfg        *config
 	file       *scriptFile
-	passedOver error // why an agent would not start the file
+	passedOver *extension.PassedOver // why an agent would not start the file
 	report     *checkReport
 	stream     *telemetry.Stream
 	metrics    *telemetry.Metrics

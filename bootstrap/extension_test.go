@@ -199,6 +199,9 @@ func TestExtensionScripts(t *testing.T) {
 	r.stderr.waitFor(t, "ends in CR LF")
 	require.NotContains(t, r.stdout.String(), "never")
 	require.NotContains(t, r.stdout.String(), "[other.sh]")
+	r.stderr.waitFor(t, "WARN a file in the extension folder is not started: "+filepath.Join(dir, "extension/extensionNot.txt")+" lacks the execute bit")
+	r.stderr.waitFor(t, "WARN a file in the extension folder is not started: "+filepath.Join(dir, "extension/other.sh")+" is not called extension…")
+	require.Equal(t, 2, strings.Count(r.stderr.String(), "is not started: "), "a folder is no file")
 
 	files := map[string]string{"index.js": okFunction}
 	for i := range 11 {

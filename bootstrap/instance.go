@@ -47,13 +47,16 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	if err := process.Protect(); err != nil {
 		return nil, fmt.Errorf("the agent cannot protect its memory: %w", err)
 	}
-	scripts, err := extension.Discover(strings.Split(c.extensionDirs, ":"))
+	scripts, passed, err := extension.Discover(strings.Split(c.extensionDirs, ":"))
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
 	json := c.logFormat == "json" || c.logFormat == "auto" && !isTerminal(stderr)
 	if in.log, err = logger.New(stderr, c.logLevel, json, !json && !c.noColor && isTerminal(stderr)); err != nil {
 		return nil, &failure{exitUsage, err}
+	}
+	for _, file := range passed {
+		in.log.Warn("a file in the extension folder is not started: "+file.Why, zap.String("want", file.Right))
 	}
 	if in.platform, err = openPlatform(c, in.log); err != nil {
 		return nil, &failure{exitUsage, err}

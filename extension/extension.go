@@ -4,7 +4,9 @@
 package extension
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -27,27 +29,30 @@ type Script struct {
 	Executable bool
 }
 
+// PassedOver is the error for a file that is no extension.
+type PassedOver struct {
+	// Why says what is wrong with the file, beginning with its name; Right what would be right.
+	Why, Right string
+}
+
+// Error implements error.
+func (p *PassedOver) Error() string { return p.Why + ", so the agent passes it over" }
+
 // Discover looks for extensions in the folders, in order: regular files extension*.sh, and any extension* with the
 // execute bit; not recursive, sorted by name within a folder. A folder that does not exist is skipped. More than ten, or
-// two of the same name, are an error that names them.
-func Discover(dirs []string) ([]Script, error) {
-	var found []Script
+// two of the same name, are an error that names them. passed says which files were probably meant to be extensions and are
+// none: those whose name or content says so, and all of a folder that has no extension.
+func Discover(dirs []string) (found []Script, passed []*PassedOver, err error) {
 	seen := map[string]string{}
 	for _, dir := range dirs {
-		entries, err := os.ReadDir(dir)
-		if os.IsNotExist(err) {
-			continue
-		}
+		scripts, meant, err := discoverIn(dir)
 		if err != nil {
-			return nil, fmt.Errorf("extension folder: %w", err)
+			return nil, nil, err
 		}
-		for _, e := range entries {
-			s, err := Inspect(filepath.Join(dir, e.Name()))
-			if err != nil {
-				continue
-			}
+		passed = append(passed, meant...)
+		for _, s := range scripts {
 			if other, twice := seen[s.Name]; twice {
-				return nil, fmt.Errorf("two extensions are called %s: %s and %s; rename one", s.Name, other, s.Path)
+				return nil, nil, fmt.Errorf("two extensions are called %s: %s and %s; rename one", s.Name, other, s.Path)
 			}
 			seen[s.Name] = s.Path
 			found = append(found, s)
@@ -58,27 +63,75 @@ func Discover(dirs []string) ([]Script, error) {
 		for _, s := range found {
 			names = append(names, s.Path)
 		}
-		return nil, fmt.Errorf("%d extensions, at most %d are possible: %s", len(found), Slots, strings.Join(names, ", "))
+		return nil, nil, fmt.Errorf("%d extensions, at most %d are possible: %s", len(found), Slots, strings.Join(names, ", "))
 	}
-	return found, nil
+	return found, passed, nil
 }
 
-// Inspect says how the agent starts the file at path. The error says why Discover passes it over, and what would be right;
-// name and path are filled in nevertheless.
+// discoverIn looks into one folder.
+func discoverIn(dir string) (found []Script, meant []*PassedOver, err error) {
+	entries, err := os.ReadDir(dir)
+	if os.IsNotExist(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("extension folder: %w", err)
+	}
+	var others []*PassedOver
+	for _, e := range entries {
+		s, err := Inspect(filepath.Join(dir, e.Name()))
+		var p *PassedOver
+		switch {
+		case err == nil:
+			found = append(found, s)
+		case !errors.As(err, &p):
+			meant = append(meant, &PassedOver{Why: fmt.Sprintf("%s cannot be read (%v)", s.Path, err), Right: "mend or remove it"})
+		case strings.HasPrefix(s.Name, "extension"), !e.IsDir() && (s.Executable || runs(s.Path)):
+			meant = append(meant, p)
+		case !e.IsDir():
+			others = append(others, p)
+		}
+	}
+	if len(found) == 0 { // then there is nothing that the others could belong to
+		meant = append(meant, others...)
+	}
+	return found, meant, nil
+}
+
+// runs reports whether a file is a program or a script by its first bytes.
+func runs(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	n, err := io.ReadFull(f, head)
+	return (err == nil || n >= 2) && (strings.HasPrefix(string(head), "#!") || string(head) == "\x7fELF")
+}
+
+// Inspect says how the agent starts the file at path. The error, a *PassedOver for a file that is there, says why Discover passes it
+// over, and what would be right; name and path are filled in nevertheless.
 func Inspect(path string) (Script, error) {
 	s := Script{Name: filepath.Base(path), Path: path}
 	info, err := os.Stat(path) // follows links, as exec does
 	if err != nil {
 		return s, err
 	}
+	if !info.Mode().IsRegular() {
+		return s, &PassedOver{Why: s.Path + " is no file", Right: "put a program or a script there; folders are not searched"}
+	}
 	s.Executable = info.Mode()&0o111 != 0
+	named := strings.HasPrefix(s.Name, "extension")
+	starts := s.Executable || strings.HasSuffix(s.Name, ".sh")
+	rename := fmt.Sprintf("mv %s %s", s.Path, filepath.Join(filepath.Dir(s.Path), "extension"+strings.ToUpper(s.Name[:1])+s.Name[1:]))
 	switch {
-	case !info.Mode().IsRegular():
-		return s, fmt.Errorf("%s is no file", s.Name)
-	case !strings.HasPrefix(s.Name, "extension"):
-		return s, fmt.Errorf("%s is not called extension…, so the agent passes it over", s.Name)
-	case !s.Executable && !strings.HasSuffix(s.Name, ".sh"):
-		return s, fmt.Errorf("%s lacks the execute bit, and is not called ….sh, so the agent passes it over", s.Name)
+	case !named && !starts:
+		return s, &PassedOver{Why: s.Path + " is not called extension…, and lacks the execute bit", Right: rename + ", and chmod +x it"}
+	case !named:
+		return s, &PassedOver{Why: s.Path + " is not called extension…", Right: rename}
+	case !starts:
+		return s, &PassedOver{Why: s.Path + " lacks the execute bit, and is not called ….sh", Right: "chmod +x " + s.Path}
 	}
 	return s, nil
 }

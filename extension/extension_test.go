@@ -76,8 +76,11 @@ func TestDiscover(t *testing.T) {
 	write(a, "extensionD", 0o644) // neither .sh nor executable
 	write(a, "noextension.sh", 0o755)
 	require.NoError(t, os.Mkdir(filepath.Join(a, "extension_dir.sh"), 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(a, "lib"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(a, "settings.json"), []byte("{}"), 0o644)) // what an extension may need
+	require.NoError(t, os.Symlink("/nowhere", filepath.Join(a, "broken")))
 	write(b, "extensionZ.sh", 0o755)
-	found, err := Discover([]string{a, filepath.Join(a, "nowhere"), b})
+	found, passed, err := Discover([]string{a, filepath.Join(a, "nowhere"), b})
 	require.NoError(t, err)
 	require.Equal(t, []Script{
 		{"extensionA", filepath.Join(a, "extensionA"), true},
@@ -85,16 +88,34 @@ func TestDiscover(t *testing.T) {
 		{"extension_c.sh", filepath.Join(a, "extension_c.sh"), false},
 		{"extensionZ.sh", filepath.Join(b, "extensionZ.sh"), true},
 	}, found)
+	in := func(name string) string { return filepath.Join(a, name) }
+	require.Equal(t, []*PassedOver{
+		{in("broken") + " cannot be read (stat " + in("broken") + ": no such file or directory)", "mend or remove it"},
+		{in("extensionD") + " lacks the execute bit, and is not called ….sh", "chmod +x " + in("extensionD")},
+		{in("extension_dir.sh") + " is no file", "put a program or a script there; folders are not searched"},
+		{in("noextension.sh") + " is not called extension…", "mv " + in("noextension.sh") + " " + in("extensionNoextension.sh")},
+	}, passed)
 	write(b, "extensionA", 0o755)
-	_, err = Discover([]string{a, b})
+	_, _, err = Discover([]string{a, b})
 	require.ErrorContains(t, err, "two extensions are called extensionA")
 	many := t.TempDir()
 	for i := range 11 {
 		write(many, fmt.Sprintf("extension%02d.sh", i), 0o755)
 	}
-	_, err = Discover([]string{many})
+	_, _, err = Discover([]string{many})
 	require.ErrorContains(t, err, "11 extensions, at most 10")
 	require.ErrorContains(t, err, "extension10.sh")
+}
+
+// TestDiscoverNothing: in a folder without an extension every file was meant to be one.
+func TestDiscoverNothing(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "index.js")
+	require.NoError(t, os.WriteFile(file, []byte("console.log(1)"), 0o644))
+	found, passed, err := Discover([]string{dir})
+	require.NoError(t, err)
+	require.Empty(t, found)
+	require.Equal(t, []*PassedOver{{file + " is not called extension…, and lacks the execute bit", "mv " + file + " " + filepath.Join(dir, "extensionIndex.js") + ", and chmod +x it"}}, passed)
 }
 
 var supervisor = process.NewSupervisor(false)

@@ -336,12 +336,22 @@ func (h *Host) await(ctx context.Context) {
 func (h *Host) giveUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var others []string // registered under names that no file has
+	for _, s := range h.slots {
+		if s != nil && !slices.ContainsFunc(h.scripts, func(script Script) bool { return script.Name == s.name }) {
+			others = append(others, s.name)
+		}
+	}
 	for name := range h.pending {
 		said := "extension has not registered in time; the function starts without it"
 		if _, required := h.required[name]; required {
 			said = "extension has not registered in time, and the function does not start without it"
 		}
-		h.cfg.Log.Warn(said, zap.String("extension", name), zap.Duration("waited", h.cfg.Wait), zap.String("setting", "GANTRY_EXTENSION_WAIT"))
+		fields := []zap.Field{zap.String("extension", name), zap.Duration("waited", h.cfg.Wait), zap.String("setting", "GANTRY_EXTENSION_WAIT")}
+		if len(others) > 0 {
+			fields = append(fields, zap.Strings("registered_instead", others), zap.String("want", "the file's name in FunctionGraph-Extension-Name"))
+		}
+		h.cfg.Log.Warn(said, fields...)
 	}
 	clear(h.pending)
 	h.checkSettled()
