@@ -184,10 +184,13 @@ func parseDirectory(text []byte) (*directory, error) {
 	return d, nil
 }
 
+// withoutMark removes the byte order mark that editors on Windows put before a text.
+func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) }
+
 // parseFile checks the form of the text alone.
 func parseFile(text []byte) (*usersFile, error) {
 	file := &usersFile{Domain: defaultDomain}
-	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder := json.NewDecoder(bytes.NewReader(withoutMark(text)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(file); err != nil {
 		return nil, explainJSON(err)

@@ -61,6 +61,7 @@ func (p *program) check(o *checkOptions, flags map[string]string) error {
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
+	p.printUnknown(c)
 	var junit *os.File
 	if o.junit != "" { // now, not after a minute
 		if junit, err = os.Create(o.junit); err != nil {
@@ -134,7 +135,8 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*config
 			return nil, 0, fmt.Errorf("--wait: %q: %w", o.wait, err)
 		}
 	}
-	// There is no function: the extension is only told of its name.
+	c.takeDefaults()
+	// There is no function: the extension gets its name only.
 	if c.fn.Handler, err = fncontext.ParseProgram(cmp.Or(c.handler, runtime.Languages[0].Handler)); err != nil {
 		return nil, 0, fmt.Errorf("RUNTIME_HANDLER: %w", err)
 	}
@@ -160,7 +162,7 @@ func (c *config) environmentWith(more []string) []string {
 	for name, value := range given {
 		env = append(env, name+"="+value)
 	}
-	return env
+	return loopbackDirect(env)
 }
 
 func has(m map[string]string, key string) bool {

@@ -27,6 +27,7 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 	if err := p.conceal(); err != nil {
 		return nil, err
 	}
+	p.printUnknown(c)
 	addr := c.api.addr
 	if addr == "" {
 		addr = defaultAPIAddr

@@ -64,6 +64,13 @@ func (p *program) withConfig(cmd *cobra.Command, do func(*config) error) error {
 	return do(c)
 }
 
+// printUnknown is for commands without a log.
+func (p *program) printUnknown(c *config) {
+	for _, remark := range c.unknown {
+		fmt.Fprintln(p.stderr, "bootstrap: "+remark)
+	}
+}
+
 // withRuntimeConfig is withConfig for an agent that is a custom runtime.
 func (p *program) withRuntimeConfig(cmd *cobra.Command, do func(*config) error) error {
 	c, err := p.load(changedSettings(cmd.Flags()), true)

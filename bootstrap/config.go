@@ -37,6 +37,7 @@ type config struct {
 	concurrency, workers, queue int
 	queueWait                   time.Duration
 	secrets                     fncontext.Secrets
+	encrypted                   fncontext.EncryptedData
 	// secretNames are the variables that held secrets.
 	secretNames []string
 	trust       bool
@@ -49,10 +50,10 @@ type config struct {
 	extensionRestart, freeze     bool
 	timeline                     bool // what each extension costs is kept
 	addr, extensionAddr, opsAddr string
-	// extensionAddrSet and opsAddrSet tell addresses that somebody chose.
-	extensionAddrSet, opsAddrSet bool
-	api                          apiConfig
-	async                        asyncConfig
+	// addrSet, extensionAddrSet and opsAddrSet tell addresses that are not the default.
+	addrSet, extensionAddrSet, opsAddrSet bool
+	api                                   apiConfig
+	async                                 asyncConfig
 	// dataDirNamed tells a data folder that somebody chose.
 	dataDirNamed        bool
 	shutdownTimeout     time.Duration
@@ -60,6 +61,9 @@ type config struct {
 	uid, gid            int
 	logLevel, logFormat string
 	remarks             []string // what a person should know about these settings
+	unknown             []string // variables that look like settings and are none
+	listenRemarks       []string // remarks about listeners
+	nameFrom            string   // where the function's name comes from
 	noColor             bool
 	environment         []string
 }
@@ -70,13 +74,13 @@ const defaultSource = "its default"
 // maxSecret bounds a file with the value of one setting, in bytes.
 const maxSecret = 1 << 20
 
-// byteOrderMark is what some editors put in front of a text; it is no part of a value.
-const byteOrderMark = "\ufeff"
-
 // facts are what the settings' defaults depend on.
 type facts struct {
 	pid int
 	cwd string
+	// init is the name of the program that is PID 1 here, empty if that is this one; direct says that it started this one.
+	init   string
+	direct bool
 	// poll: the agent will be a custom runtime of a platform, not the platform.
 	poll bool
 }
@@ -100,6 +104,7 @@ func read(environ []string, env, flags map[string]string, f facts) (*config, err
 		c.addr = ":8000"
 	}
 	c.fn.CodeRoot = defaultCodeRoot(f.cwd)
+	c.unknown = unknownVariables(env)
 	for _, s := range settings() {
 		value, source, err := s.value(env, flags)
 		if err != nil {
@@ -110,8 +115,8 @@ func read(environ []string, env, flags map[string]string, f facts) (*config, err
 		}
 		if err := s.apply(c, value); err != nil {
 			shown := strconv.Quote(value)
-			if s.secret {
-				shown = "(secret)"
+			if s.secret || s.env == "RUNTIME_USERDATA" { // people keep passwords there
+				shown = "(not shown)"
 			}
 			return nil, fmt.Errorf("%s: %s, from %s: %w", s.env, shown, source, err)
 		}
@@ -120,6 +125,10 @@ func read(environ []string, env, flags map[string]string, f facts) (*config, err
 			c.extensionAddrSet = source != defaultSource
 		case "GANTRY_OPS_ADDR":
 			c.opsAddrSet = source != defaultSource
+		case "GANTRY_ADDR":
+			c.addrSet = true
+		case "RUNTIME_FUNC_NAME":
+			c.nameFrom = s.env + ", from " + source
 		}
 		if s.secret {
 			c.secretNames = append(c.secretNames, s.env)
@@ -149,10 +158,13 @@ func (s *setting) value(env, flags map[string]string) (value, source string, err
 	}
 	if file := env[s.env+"_FILE"]; s.secret && file != "" {
 		b, err := files.Read(file, maxSecret)
+		if err == nil {
+			b, err = withoutMark(b)
+		}
 		if err != nil {
 			return "", "", fmt.Errorf("%s_FILE: %w", s.env, err)
 		}
-		return strings.TrimPrefix(strings.TrimRight(string(b), "\r\n"), byteOrderMark), s.env + "_FILE", nil
+		return strings.TrimRight(string(b), "\r\n"), s.env + "_FILE", nil
 	}
 	if s.fallback != "" {
 		return s.fallback, defaultSource, nil
@@ -170,9 +182,8 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	if _, err := os.ReadDir(c.fn.CodeRoot); err != nil {
 		return fmt.Errorf("RUNTIME_CODE_ROOT: the code folder cannot be read: %w; mount or copy the function's code there, or set --code", err)
 	}
-	if c.fn.Name == "" {
-		c.fn.Name = filepath.Base(c.fn.CodeRoot)
-	}
+	c.nameByFolder()
+	c.takeDefaults()
 	if f.poll {
 		c.becomeRuntime(env)
 	}
@@ -180,6 +191,9 @@ func (c *config) resolve(env map[string]string, f facts) error {
 		return err
 	}
 	c.checkHooks()
+	if err := c.checkUserData(); err != nil {
+		return err
+	}
 	if c.extensionDirs == "" {
 		c.extensionDirs = filepath.Join(c.fn.CodeRoot, "extension") + ":/opt/extension"
 	}
@@ -195,12 +209,38 @@ func (c *config) resolve(env map[string]string, f facts) error {
 		return err
 	}
 	c.dataDirNamed = named
+	c.remarkOnReach(f)
 	return c.api.resolve()
+}
+
+// nameByFolder gives the function its code folder's name if it was given none. What a URN cannot hold becomes a hyphen.
+func (c *config) nameByFolder() {
+	if c.fn.Name != "" {
+		return
+	}
+	folder := filepath.Base(c.fn.CodeRoot)
+	c.fn.Name = strings.Trim(strings.Join(strings.FieldsFunc(folder, notInName), "-"), "-")
+	if c.fn.Name == "" {
+		c.fn.Name = "function"
+	}
+	c.nameFrom = "the name of the code folder " + c.fn.CodeRoot
+	if c.fn.Name != folder {
+		c.remarks = append(c.remarks, fmt.Sprintf("the function is called %s: the name of its code folder, %q, cannot be a function's; RUNTIME_FUNC_NAME sets another one", c.fn.Name, folder))
+	}
+}
+
+// takeDefaults turns the handlers that the platform writes as "-", for functions that are images, into those that were not set.
+func (c *config) takeDefaults() {
+	for _, value := range []*string{&c.handler, &c.fn.Initializer, &c.fn.PreStop} {
+		if *value == "-" {
+			*value = ""
+		}
+	}
 }
 
 // becomeRuntime adapts what the platform gave its custom runtime, which this agent is then.
 func (c *config) becomeRuntime(env map[string]string) {
-	if c.handler == "bootstrap" || c.handler == "-" { // the platform's default: it names this agent, not the function
+	if c.handler == "bootstrap" { // the platform's default: it names this agent, not the function
 		c.handler = ""
 	}
 	if env["EXTENSION_API_ADDR"] != "" {
@@ -249,25 +289,31 @@ func (c *config) pickLanguage(path string, poll bool) (err error) {
 	return err
 }
 
-// checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none.
+// checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none, and says so.
 func (c *config) checkHooks() {
-	check := func(setting string, value *string) {
-		switch parts := strings.Split(*value, "."); {
-		case *value == "":
-		case c.language.Carrier == runtime.OverRuntimeAPI: // it is told, and does with it what it likes
-			c.passedOn = append(c.passedOn, setting+"="+*value)
-			*value = ""
-		case c.language.Program == "": // the program knows what it means
-		case len(parts) != 2 || parts[1] == "":
-			// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
-			c.remarks = append(c.remarks, fmt.Sprintf("%s=%s means none, as on the platform: write file.function, with exactly one dot", setting, *value))
-			*value = ""
-		}
+	c.checkHook("RUNTIME_INITIALIZER_HANDLER", "initializer: what stands before its loop is one", &c.fn.Initializer)
+	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM tells it to end", &c.fn.PreStop)
+	if c.fn.PreStop != "" && c.language.Program == "" {
+		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM tells a Go function to end", c.fn.PreStop))
 	}
-	check("RUNTIME_INITIALIZER_HANDLER", &c.fn.Initializer)
-	check("RUNTIME_PRESTOP_HANDLER", &c.fn.PreStop)
 	if c.fn.PreStop != "" && c.fn.PreStopTimeout > c.shutdownTimeout/2 {
 		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_TIMEOUT=%s may be cut short: raise GANTRY_SHUTDOWN_TIMEOUT (%s) to more than twice of it", formatSeconds(c.fn.PreStopTimeout), formatSeconds(c.shutdownTimeout)))
+	}
+}
+
+// checkHook empties the value of a hook that is none; lacks says what a custom runtime has in place of it.
+func (c *config) checkHook(setting, lacks string, value *string) {
+	switch parts := strings.Split(*value, "."); {
+	case *value == "":
+	case c.isCustom():
+		c.passedOn = append(c.passedOn, setting+"="+*value)
+		c.remarks = append(c.remarks, fmt.Sprintf("%s=%s is handed on as a variable and has no other effect: a custom runtime has no %s", setting, *value, lacks))
+		*value = ""
+	case c.language.Program == "": // the program knows what it means
+	case len(parts) != 2 || parts[1] == "":
+		// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
+		c.remarks = append(c.remarks, fmt.Sprintf("%s=%s means none, as on the platform: write file.function, with exactly one dot", setting, *value))
+		*value = ""
 	}
 }
 
@@ -288,7 +334,7 @@ func (c *config) runtimeEnv() []string {
 		"RUNTIME_PACKAGE=" + f.Package, "RUNTIME_HANDLER=" + f.HandlerString(), "RUNTIME_USERDATA=" + f.UserDataJSON,
 		"RUNTIME_TIMEOUT=" + formatSeconds(f.Timeout), "RUNTIME_CPU=" + strconv.Itoa(f.CPUMillis), "RUNTIME_MEMORY=" + strconv.Itoa(f.MemoryMB),
 		"RUNTIME_MAX_RESP_BODY_SIZE=" + strconv.Itoa(f.MaxResponse), "RUNTIME_CODE_ROOT=" + f.CodeRoot,
-		"RUNTIME_ROOT=/home/snuser/runtime", "RUNTIME_LOG_DIR=/home/snuser/log",
+		"RUNTIME_ROOT=/home/snuser/runtime", "RUNTIME_LOG_DIR=/home/snuser/log", "RUNTIME_LOG_PATH=/home/snuser/log",
 	}
 	if len(f.Aliases) > 0 {
 		env = append(env, "RUNTIME_ALIAS="+strings.Join(f.Aliases, ","))
@@ -304,25 +350,17 @@ func (c *config) runtimeEnv() []string {
 
 func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
 
-// workerEnvironment is the worker's whole environment. A custom runtime has no context to ask for user variables: they are real
-// variables there, as on the platform (page functiongraph_01_0154), also those that set up an agent in its place.
-func (c *config) workerEnvironment() []string {
-	env := c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)), c.runtimeEnv()...))
-	if c.language.Carrier == runtime.OverRuntimeAPI {
-		env = append(env, c.passedOn...)
-		env = append(env, c.userVariables(func(name string) bool { return reserved(name) && !strings.HasPrefix(name, "GANTRY_") })...)
-	}
-	return env
-}
+// isCustom reports whether the function is a program that asks for its events.
+func (c *config) isCustom() bool { return c.language.Carrier == runtime.OverRuntimeAPI }
 
-// userVariables are the user variables in the form of an environment, without those that may not be set.
-func (c *config) userVariables(reserved func(name string) bool) []string {
-	var env []string
-	for name, value := range c.fn.UserData {
-		if reserved(name) || strings.ContainsAny(name+value, "\x00") || strings.ContainsRune(name, '=') || slices.Contains(baseEnv, name) {
-			continue
-		}
-		env = append(env, name+"="+value)
+// workerEnvironment is the worker's whole environment, but for what its transport adds. Encrypted user variables reach the
+// function through its context only; a custom runtime has none, so they are variables there, as on the platform (page
+// functiongraph_01_0154), and so are settings of an agent in its place.
+func (c *config) workerEnvironment() []string {
+	inherited := c.withHome(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)))
+	env := layered(inherited, userVariables(c.fn.UserData, c.presetForWorker), c.runtimeEnv())
+	if c.isCustom() {
+		env = loopbackDirect(layered(env, userVariables(c.encrypted.Reveal(), c.presetForWorker), c.passedOn))
 	}
 	return env
 }
@@ -336,9 +374,10 @@ func (c *config) withHome(env []string) []string {
 }
 
 // extensionEnvironment is the extensions' whole environment, but for the address of their API. User variables are
-// real variables here: an extension has no context to ask.
+// real variables here: an extension has no context to ask. Encrypted ones are the function's alone.
 func (c *config) extensionEnvironment() []string {
-	return append(c.withHome(append(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)), c.runtimeEnv()...)), c.userVariables(reserved)...)
+	inherited := c.withHome(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)))
+	return loopbackDirect(layered(inherited, userVariables(c.fn.UserData, preset), c.runtimeEnv()))
 }
 
 // reserved names are set by the agent, or hidden by it.

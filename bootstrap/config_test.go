@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	fncontext "gantry/context"
 )
 
 func codeFolder(t *testing.T) string {
@@ -180,4 +182,78 @@ func TestSecretFile(t *testing.T) {
 	c, err := loadWith(t, []string{"GANTRY_AUTH_TOKEN_FILE=" + name}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "late", c.secrets.AuthToken)
+}
+
+// TestHandlersOfImages: the platform's "-" means the default handler, and no initializer or hook, in every language.
+func TestHandlersOfImages(t *testing.T) {
+	goFolder := t.TempDir()
+	require.NoError(t, os.Symlink("/bin/true", filepath.Join(goFolder, "handler")))
+	for dir, want := range map[string]string{
+		writeFiles(t, map[string]string{"index.js": ""}): "index.handler", writeFiles(t, map[string]string{"index.py": ""}): "index.handler",
+		writeFiles(t, map[string]string{"bootstrap": "#!/bin/sh\n"}): "bootstrap", goFolder: "handler",
+	} {
+		c, err := load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_HANDLER=-", "RUNTIME_INITIALIZER_HANDLER=-", "RUNTIME_PRESTOP_HANDLER=-"}, nil, facts{pid: 100, cwd: dir})
+		require.NoError(t, err)
+		require.Equal(t, want, c.fn.HandlerString())
+		require.Empty(t, c.fn.Initializer+c.fn.PreStop)
+		require.Empty(t, c.passedOn)
+		require.Empty(t, c.remarks)
+	}
+}
+
+// TestNameOfTheFolder: what a URN cannot hold does not get into the function's name.
+func TestNameOfTheFolder(t *testing.T) {
+	for folder, want := range map[string]string{"hello": "hello", "my function": "my-function", " a:b!c ": "a-b-c", "naïve": "naïve", "!": "function", "x\xff": "x"} {
+		dir := filepath.Join(t.TempDir(), folder)
+		require.NoError(t, os.Mkdir(dir, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "index.js"), nil, 0o644))
+		c, err := load([]string{"PATH=" + os.Getenv("PATH")}, nil, facts{pid: 100, cwd: dir})
+		require.NoError(t, err)
+		require.Equal(t, want, c.fn.Name)
+		_, err = fncontext.ParseURN(c.fn.URN())
+		require.NoError(t, err)
+		require.Equal(t, folder != want, len(c.remarks) == 1, c.remarks)
+	}
+	for _, name := range []string{"a!b", "a b", "a:b", "a\xff"} {
+		_, err := loadWith(t, []string{"RUNTIME_FUNC_NAME=" + name}, nil)
+		require.ErrorContains(t, err, "RUNTIME_FUNC_NAME")
+	}
+}
+
+// TestHooksWithoutEffect: a hook that will not run is said.
+func TestHooksWithoutEffect(t *testing.T) {
+	custom := writeFiles(t, map[string]string{"bootstrap": "#!/bin/sh\n"})
+	c, err := load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"}, nil, facts{pid: 100, cwd: custom})
+	require.NoError(t, err)
+	require.Subset(t, c.workerEnvironment(), []string{"RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"})
+	require.Equal(t, []string{
+		"RUNTIME_INITIALIZER_HANDLER=a.b is handed on as a variable and has no other effect: a custom runtime has no initializer: what stands before its loop is one",
+		"RUNTIME_PRESTOP_HANDLER=c.d is handed on as a variable and has no other effect: a custom runtime has no pre-stop hook: TERM tells it to end",
+	}, c.remarks)
+	goFolder := t.TempDir()
+	require.NoError(t, os.Symlink("/bin/true", filepath.Join(goFolder, "handler")))
+	c, err = load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"}, nil, facts{pid: 100, cwd: goFolder})
+	require.NoError(t, err)
+	require.Equal(t, "a.b", c.fn.Initializer)
+	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js and Python functions have a pre-stop hook; TERM tells a Go function to end"}, c.remarks)
+}
+
+// TestReachOfAContainer: an agent that is not PID 1 of its container says that nothing outside reaches it.
+func TestReachOfAContainer(t *testing.T) {
+	for _, c := range []struct {
+		init   string
+		direct bool
+		env    string
+		warns  bool
+	}{
+		{"tini", false, "", true}, {"docker-init", true, "", true}, {"pause", false, "", true}, {"sh", true, "", true},
+		{"tini", true, "GANTRY_ADDR=:8000", false}, {"systemd", true, "", false}, {"sh", false, "", false}, {"", false, "", false},
+	} {
+		got, err := load([]string{"PATH=" + os.Getenv("PATH"), c.env}, nil, facts{pid: 7, cwd: codeFolder(t), init: c.init, direct: c.direct})
+		require.NoError(t, err)
+		require.Equal(t, c.warns, len(got.listenRemarks) == 1, "%v", c)
+		if c.warns {
+			require.Equal(t, "PID 1 of this container is "+c.init+", not this agent, so the function listener is on 127.0.0.1:8000 and nothing outside the container reaches it: set GANTRY_ADDR=:8000, and GANTRY_TRUST_PLATFORM_HEADERS=true if only the platform reaches it", got.listenRemarks[0])
+		}
+	}
 }

@@ -83,6 +83,13 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	return in, nil
 }
 
+// remark logs what a person should know about the settings.
+func (in *instance) remark() {
+	for _, remark := range append(in.cfg.unknown, in.cfg.remarks...) {
+		in.log.Warn(remark)
+	}
+}
+
 func (in *instance) agentConfig() *agent.Config {
 	c := in.cfg
 	cgroups := process.FindCgroup("/")
@@ -95,7 +102,7 @@ func (in *instance) agentConfig() *agent.Config {
 		Runtime: &runtime.Config{
 			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
 			Concurrency: c.concurrency, Several: c.concurrency*c.workers > 1, UID: c.uid, GID: c.gid,
-			Supervisor: in.supervisor, Cgroups: cgroups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets),
+			Supervisor: in.supervisor, Cgroups: cgroups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets), Encrypted: c.encrypted,
 			Stray: in.metrics.Stray.Inc, ListenRuntime: in.listenRuntime,
 		},
 		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"gantry/agent"
@@ -31,7 +32,7 @@ func (p *program) invokeCommand() *cobra.Command {
 		Long: "Start the function, run one event, print the result on stdout and the log on stderr.\n" +
 			"Exits with 0, or with 1 when the call failed. With --to the event goes to a running agent instead.",
 	}
-	cmd.Flags().StringVar(&o.event, "event", "", "file with the event, - for standard input; default: an empty event")
+	cmd.Flags().StringVar(&o.event, "event", "", "file with the event, the event itself as JSON, or - for standard input; default: an empty event")
 	cmd.Flags().StringVar(&o.to, "to", "", "address of a running agent's function listener; with --async of its platform API")
 	cmd.Flags().BoolVar(&o.async, "async", false, "hand the event to the platform API of a running agent, at --to or where the settings say, and print the request id")
 	cmd.Flags().BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
@@ -55,6 +56,7 @@ func (p *program) invokeCommand() *cobra.Command {
 	return cmd
 }
 
+// readEvent reads the event that --event names: a file, - for standard input, or the JSON itself.
 func (p *program) readEvent(name string) ([]byte, error) {
 	var r io.Reader
 	switch name {
@@ -65,16 +67,22 @@ func (p *program) readEvent(name string) ([]byte, error) {
 	default:
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, err
+			if json.Valid([]byte(name)) {
+				return []byte(name), nil
+			}
+			return nil, fmt.Errorf("--event: %w; want a file, JSON, or - for standard input", err)
 		}
 		defer f.Close()
 		r = f
 	}
 	event, err := io.ReadAll(io.LimitReader(r, api.MaxEvent+1))
-	if err == nil && len(event) > api.MaxEvent {
-		err = fmt.Errorf("the event is over the limit of %d bytes", api.MaxEvent)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--event: %w", err)
+	case len(event) > api.MaxEvent:
+		return nil, fmt.Errorf("--event: the event is over the limit of %d bytes", api.MaxEvent)
 	}
-	return event, err
+	return plainJSON(event), nil
 }
 
 // invokeHere runs the whole instance for one call.

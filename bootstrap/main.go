@@ -67,7 +67,11 @@ func (p *program) load(flags map[string]string, poll bool) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := load(p.environ, flags, facts{pid: os.Getpid(), cwd: cwd, poll: poll})
+	f := facts{pid: os.Getpid(), cwd: cwd, poll: poll}
+	if f.pid != 1 {
+		f.init, f.direct = initName(), os.Getppid() == 1
+	}
+	c, err := load(p.environ, flags, f)
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}

@@ -106,9 +106,12 @@ func (s *serving) run(signals <-chan os.Signal) error {
 		go func() { s.ended <- server.Serve() }()
 	}
 	s.log.Info(what, fields...)
-	for _, remark := range s.cfg.remarks {
-		s.log.Warn(remark)
+	if s.pollers == nil {
+		for _, remark := range s.cfg.listenRemarks {
+			s.log.Warn(remark)
+		}
 	}
+	s.remark()
 	s.pollers.start()
 	var failed <-chan struct{}
 	if s.cfg.exitOnFailure {

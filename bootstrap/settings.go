@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // setting is one row of the table of settings: one environment variable, one flag, one meaning. docs/CONFIGURATION.md and
@@ -38,13 +38,16 @@ func settings() []setting {
 		{env: "RUNTIME_ALIAS", flag: "alias", help: "aliases of the version, separated by commas", apply: aliases},
 		{env: "GANTRY_REGION", flag: "region", fallback: "local-1", help: "region, for the function's URN", apply: word(func(c *config) *string { return &c.fn.Region })},
 		{env: "RUNTIME_USERDATA", flag: "userdata", fallback: "{}", help: "user variables, a JSON object", apply: userData},
+		{env: "GANTRY_ENCRYPTED_USERDATA", secret: true, help: "encrypted user variables, a JSON object; functions read them by the context's getUserData only", apply: encryptedUserData},
 		{env: "RUNTIME_CODE_ROOT", flag: "code", help: "code folder; default: /opt/function/code if it exists, else the working directory", apply: text(func(c *config) *string { return &c.fn.CodeRoot })},
 		{env: "RUNTIME_MAX_RESP_BODY_SIZE", flag: "max-response", fallback: "6291456", help: "largest result in bytes", apply: number(1, 1<<30, func(c *config) *int { return &c.fn.MaxResponse })},
-		{env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, go or custom; default: by what lies in the code folder", apply: text(func(c *config) *string { return &c.fn.Runtime })},
+		{env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, go or custom, or the platform's name of it, like Node.js20.15; default: by what lies in the code folder", apply: text(func(c *config) *string { return &c.fn.Runtime })},
 		{env: "GANTRY_CONCURRENCY", flag: "concurrency", fallback: "1", help: "calls at once per worker, 1 to 1000", apply: number(1, 1000, func(c *config) *int { return &c.concurrency })},
 		{env: "GANTRY_WORKERS", flag: "workers", fallback: "1", help: "worker processes", apply: number(1, 64, func(c *config) *int { return &c.workers })},
 		{env: "GANTRY_QUEUE", flag: "queue", fallback: "100", help: "size of the waiting room in calls", apply: number(0, 1<<20, func(c *config) *int { return &c.queue })},
 		{env: "GANTRY_QUEUE_WAIT", flag: "queue-wait", help: "longest wait in the room; default: the handler deadline, and while the worker starts what the start may take as well", apply: seconds(func(c *config) *time.Duration { return &c.queueWait })},
+		{env: "GANTRY_ACCESS_KEY", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY; the context's getAccessKey()", apply: text(func(c *config) *string { return &c.secrets.AccessKey })},
+		{env: "GANTRY_SECRET_KEY", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY; the context's getSecretKey()", apply: text(func(c *config) *string { return &c.secrets.SecretKey })},
 		{env: "GANTRY_SECURITY_ACCESS_KEY", secret: true, help: "what the context hands out when the platform is not in front", apply: text(func(c *config) *string { return &c.secrets.SecurityAccessKey })},
 		{env: "GANTRY_SECURITY_SECRET_KEY", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY", apply: text(func(c *config) *string { return &c.secrets.SecuritySecretKey })},
 		{env: "GANTRY_SECURITY_TOKEN", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY", apply: text(func(c *config) *string { return &c.secrets.SecurityToken })},
@@ -109,12 +112,17 @@ func text(field func(*config) *string) func(*config, string) error {
 // word is text that becomes a part of the URN.
 func word(field func(*config) *string) func(*config, string) error {
 	return func(c *config, v string) error {
-		if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == ':' || r == '/' || r == 0x7f }) {
-			return problem("may not contain blanks, colons, slashes or control characters")
+		if strings.ContainsFunc(v, notInName) {
+			return problem("may not contain blanks, colons, slashes, exclamation marks or control characters, and has to be UTF-8")
 		}
 		*field(c) = v
 		return nil
 	}
+}
+
+// notInName tells the characters that no part of a URN has.
+func notInName(r rune) bool {
+	return r <= ' ' || r == ':' || r == '/' || r == '!' || r == 0x7f || r == utf8.RuneError
 }
 
 const maxDuration = 259200 * time.Second // docs/COMPATIBILITY.md
@@ -192,27 +200,6 @@ func aliases(c *config, v string) error {
 			return problem("an alias may not contain blanks, colons, slashes or !")
 		}
 	}
-	return nil
-}
-
-func userData(c *config, v string) error {
-	values := map[string]any{}
-	if err := json.Unmarshal([]byte(v), &values); err != nil {
-		return problem("want a JSON object of strings: " + err.Error())
-	}
-	c.fn.UserData = map[string]string{}
-	for name, value := range values {
-		if s, ok := value.(string); ok {
-			c.fn.UserData[name] = s
-			continue
-		}
-		b, err := json.Marshal(value)
-		if err != nil {
-			return err
-		}
-		c.fn.UserData[name] = string(b)
-	}
-	c.fn.UserDataJSON = v
 	return nil
 }
 

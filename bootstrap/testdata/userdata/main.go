@@ -1,0 +1,35 @@
+// Command userdata is a function that tells which user variables it finds where, for the tests of package bootstrap.
+package main
+
+import (
+	"context"
+	"gantry/runtime/golang"
+	"os"
+	"strings"
+)
+
+var early string
+
+func main() {
+	golang.Start(handle, golang.Initializer(func(ctx context.Context) error {
+		early = golang.FromContext(ctx).GetUserData("SECRET")
+		return nil
+	}))
+}
+
+type found struct {
+	Env     []string `json:"env"`
+	Context []string `json:"context"`
+	Leaks   bool     `json:"leaks"`
+	Early   string   `json:"early"`
+}
+
+func handle(ctx context.Context, _ any) (found, error) {
+	c := golang.FromContext(ctx)
+	environ, err := os.ReadFile("/proc/self/environ")
+	return found{
+		Env:     []string{os.Getenv("K"), os.Getenv("RUNTIME_CPU"), os.Getenv("SECRET")},
+		Context: []string{c.GetUserData("K"), c.GetUserData("RUNTIME_CPU"), c.GetUserData("SECRET")},
+		Leaks:   strings.Contains(string(environ), "s3cr3t"), Early: early,
+	}, err
+}
