@@ -41,6 +41,8 @@ type Config struct {
 	Notify func(*fncontext.Invocation)
 	// Stream gets the telemetry of the instance and of its calls.
 	Stream *telemetry.Stream
+	// Once says that the instance runs one call: a worker that has ended is replaced only for a call that waits.
+	Once bool
 	// Freeze is nil unless processes are stopped between calls.
 	Freeze  *Freeze
 	Metrics *telemetry.Metrics

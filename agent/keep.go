@@ -53,7 +53,7 @@ func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
 		if err == nil {
 			how = a.serve(slot, w)
 		}
-		if a.base.Err() != nil {
+		if a.base.Err() != nil || a.cfg.Once && how != neverStarted && !a.needed() {
 			return
 		}
 		if now, _ := a.generation(); now != reloads {
@@ -64,6 +64,23 @@ func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
 		a.cfg.Metrics.Restarts.Inc()
 		w, err = a.launch()
 	}
+}
+
+// neededPoll is how often needed looks.
+const neededPoll = 5 * time.Millisecond
+
+// needed waits until a call waits for a worker; false when the instance stops first.
+func (a *Agent) needed() bool {
+	tick := time.NewTicker(neededPoll)
+	defer tick.Stop()
+	for a.Waiting() == 0 {
+		select {
+		case <-tick.C:
+		case <-a.base.Done():
+			return false
+		}
+	}
+	return true
 }
 
 func (a *Agent) generation() (int, <-chan struct{}) {
@@ -104,9 +121,12 @@ func (a *Agent) isFatal(err error) bool {
 // stops.
 func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) bool {
 	f := fault.From(err)
-	a.cfg.Log.Error("the function cannot be loaded or initialised; a reload (SIGHUP) tries again",
-		zap.String("type", f.Type), zap.Error(f), zap.ByteString("answer", f.Body))
 	fatal := a.isFatal(err)
+	said := "the function cannot be loaded or initialised; a reload (SIGHUP) tries again"
+	if fatal {
+		said = "the function cannot be started"
+	}
+	a.cfg.Log.Error(said, zap.String("type", f.Type), zap.Error(f), zap.ByteString("answer", f.Body))
 	a.mu.Lock()
 	a.broken[slot] = struct{}{}
 	if len(a.broken) == len(a.workers) && a.state == Init {

@@ -49,6 +49,7 @@ type config struct {
 	extensionRequired            []string
 	extensionRestart, freeze     bool
 	timeline                     bool // what each extension costs is kept
+	once                         bool // the instance runs one call
 	addr, extensionAddr, opsAddr string
 	// addrSet, extensionAddrSet and opsAddrSet tell addresses that are not the default.
 	addrSet, extensionAddrSet, opsAddrSet bool

@@ -107,7 +107,7 @@ func (in *instance) agentConfig() *agent.Config {
 		},
 		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
 		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Complete: in.host.Complete, Notify: in.host.Notify,
-		Stream: in.stream, Freeze: freeze,
+		Stream: in.stream, Freeze: freeze, Once: c.once,
 		Metrics: in.metrics, Log: in.log, Sink: in.sink,
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -101,7 +102,7 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 		c.extensionAddr = "127.0.0.1:0"
 	}
 	c.api.addr = "" // one call needs no listener
-	c.timeline = o.timeline
+	c.timeline, c.once = o.timeline, true
 	if c.logFormat == "auto" {
 		c.logFormat = "text"
 	}
@@ -109,10 +110,12 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	if err != nil {
 		return err
 	}
+	in.remark()
 	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter to anyone
 	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: &c.fn, Credentials: fncontext.NewCredentials(c.secrets), Tail: o.tail}
 	r := in.agent.Invoke(in.agent.Base(), inv, event)
 	phases := in.agent.Phases()
+	in.awaitSubscription()
 	in.close(time.Now().Add(c.shutdownTimeout), extension.ReasonSpindown)
 	if o.tail {
 		fmt.Fprint(p.stderr, string(r.Tail))
@@ -120,11 +123,28 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	if o.timeline {
 		p.printTimeline(phases, &r, in.host.Costs(inv.RequestID), time.Since(began))
 	}
-	if r.Fault != nil {
-		return p.printFailure(r.Fault.Text(true))
+	if r.Fault == nil {
+		_, err = p.stdout.Write(r.Body)
+		return err
 	}
-	_, err = p.stdout.Write(r.Body)
-	return err
+	err = p.printFailure(r.Fault.Text(true))
+	select {
+	case <-in.agent.Fatal(): // as of serve
+		return &failure{exitUsage, in.agent.Failure()}
+	default:
+		return err
+	}
+}
+
+// subscriptionLimit bounds the wait for extensions that are never idle.
+const subscriptionLimit = 2 * time.Second
+
+// awaitSubscription gives extensions that have registered the time to subscribe to telemetry, which may come after the one call: what
+// happened is kept for the subscriber. The stop that follows delivers it.
+func (in *instance) awaitSubscription() {
+	ctx, cancel := context.WithTimeout(context.Background(), subscriptionLimit)
+	defer cancel()
+	in.host.AwaitSubscription(ctx)
 }
 
 func (p *program) printTimeline(phases []agent.Phase, r *agent.Result, costs []extension.Cost, total time.Duration) {
