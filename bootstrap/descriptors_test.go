@@ -56,6 +56,13 @@ func (a *asker) request(text string) (status int, took time.Duration) {
 	return resp.StatusCode, time.Since(began)
 }
 
+// last is request, and closes the connection.
+func (a *asker) last(text string) (status int, took time.Duration) {
+	a.t.Helper()
+	defer a.conn.Close()
+	return a.request(text)
+}
+
 func (r *running) descriptors() int {
 	r.t.Helper()
 	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.cmd.Process.Pid))
@@ -105,9 +112,9 @@ while True:
 			strangers := besiege(t, addr, 1000)
 			status, open := known.request(c.ask)
 			require.Equal(t, c.status, status)
-			status, _ = ask(t, addr).request(c.ask) // accepted after all strangers
+			status, _ = ask(t, addr).last(c.ask) // accepted after all strangers
 			require.Equal(t, c.status, status)
-			status, fresh := ask(t, addr).request(c.ask)
+			status, fresh := ask(t, addr).last(c.ask)
 			require.Equal(t, c.status, status)
 			require.Less(t, fresh, time.Second)
 			r.replaceWorker()
