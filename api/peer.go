@@ -34,7 +34,7 @@ const onePeer = "all such callers count as one peer, the proxy, and their failed
 func (f *forwarded) peer(h *fasthttp.RequestHeader) (addr netip.Addr, ok bool) {
 	lines := h.PeekAll("X-Forwarded-For")
 	if len(lines) == 0 {
-		if len(h.Method()) > 0 && len(h.RawHeaders()) > 0 { // else it was no request
+		if len(h.RawHeaders()) > 0 { // else it was no request
 			f.missing.Do(func() {
 				f.log.Warn("a request came without X-Forwarded-For: " + onePeer + "let the proxy add its caller's address")
 			})
