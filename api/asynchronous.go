@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
 
 	fncontext "gantry/context"
 )
@@ -34,7 +35,11 @@ func asynchronous(serve func(p *platformAPI, x *exchange, q *async.Queue) error)
 			err = serve(p, x, q)
 		}
 		if err != nil {
-			p.refuse(x, fault.From(err))
+			f := fault.From(err)
+			if f.Kind == fault.Unavailable { // the caller does not get the cause
+				p.causes.Warn("an asynchronous request is refused", f, zap.String("request_id", x.id))
+			}
+			p.refuse(x, f)
 		}
 	}
 }

@@ -79,10 +79,12 @@ type platformAPI struct {
 	// audit is the log that drops nothing; Log is sampled.
 	audit     *zap.Logger
 	forwarded *forwarded
+	// causes of 503 answers, which callers do not get.
+	causes *logger.Causes
 }
 
 func newPlatformAPI(cfg *PlatformConfig, local bool) *platformAPI {
-	p := &platformAPI{PlatformConfig: cfg, local: local, audit: cfg.Log, forwarded: &forwarded{log: cfg.Log}}
+	p := &platformAPI{PlatformConfig: cfg, local: local, audit: cfg.Log, forwarded: &forwarded{log: cfg.Log}, causes: logger.NewCauses(cfg.Log)}
 	// Guesses of keys must not fill the log.
 	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
