@@ -135,9 +135,10 @@ func (e *engine) listenForCascades() error {
 			defer cancel()
 			text := ""
 			if err := e.q.Cancel(ctx, string(msg.Data), true); err != nil {
-				text = err.Error()
-				if f := (*fault.Error)(nil); errors.As(err, &f) {
-					text = f.Message
+				f := fault.From(err)
+				text = f.Message // the cause stays here
+				if f.Kind == fault.Unavailable {
+					e.q.causes.Warn("a recursive cancel is refused", f, zap.ByteString("request_id", msg.Data))
 				}
 			}
 			if err := msg.Respond([]byte(text)); err != nil {

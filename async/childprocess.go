@@ -130,8 +130,10 @@ func (c *Child) abort(p *childProcess, err error) error {
 		return fmt.Errorf("%s cannot start: %w", childName, err)
 	case late:
 		return fmt.Errorf("%s was not ready after %s%s", childName, childStartLimit, p.lastLine())
-	default:
+	case errors.Is(err, io.EOF), errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET): // its end says more
 		return fmt.Errorf("%s ended before it was ready: %s%s", childName, p.proc.Exit(), p.lastLine())
+	default:
+		return fmt.Errorf("%s did not get ready: %w%s", childName, err, p.lastLine())
 	}
 }
 

@@ -297,6 +297,8 @@ func (e *engine) followConfigurations(watcher jetstream.KeyWatcher) {
 			next, err := e.configs.WatchAll(e.ctx)
 			if again = err == nil; again {
 				watcher = next
+			} else if e.ctx.Err() == nil {
+				e.q.causes.Warn("changes of configurations by other agents are not seen; it is tried again", err)
 			}
 		}
 	}

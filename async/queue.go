@@ -10,7 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/fault"
-	"math/rand/v2"
+	"gantry/logger"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +74,9 @@ type Queue struct {
 	fetching context.Context
 	stop     context.CancelFunc // of fetching
 	counts   counts
+	causes   *logger.Causes
+	tasks    sync.WaitGroup // end with Pause
+	underWay sync.Map       // ids of requests that are looked after here
 
 	depths depths
 }
@@ -112,7 +115,8 @@ type engine struct {
 
 	away      atomic.Bool  // no connection: whoever asks the client for anything may wait for its lock
 	epoch     atomic.Int64 // of the store
-	underWay  sync.Map     // ids of requests that are looked after here
+	payload   atomic.Int64 // max_payload as it was seen last
+	underWay  *sync.Map    // the queue's
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
 	sending   sync.Map     // ids of notifications on their way to a function, each with a channel that is closed at its end
 
@@ -133,7 +137,7 @@ func New(cfg *Config) *Queue {
 	if cfg.Endpoints == nil {
 		cfg.Endpoints = &Endpoints{}
 	}
-	q := &Queue{cfg: cfg}
+	q := &Queue{cfg: cfg, causes: logger.NewCauses(cfg.Log)}
 	q.fetching, q.stop = context.WithCancel(context.Background())
 	return q
 }
@@ -185,12 +189,51 @@ func (q *Queue) reopen(done chan struct{}) {
 	defer q.mu.Unlock()
 	q.opening = nil
 	close(done)
+	if err == nil && e.ctx.Err() != nil {
+		err = nats.ErrConnectionClosed
+	}
 	if err != nil {
 		q.cfg.Log.Error("the queue cannot be opened", zap.Error(err))
 		q.lastErr = unavailable("the queue cannot be opened", err)
 		return
 	}
 	q.open = e
+}
+
+// Pauses between tries to open the queue again.
+const (
+	reopenPause    = time.Second
+	maxReopenPause = time.Minute
+)
+
+// closedByServers lets go of an engine whose connection the client has given up: it connects again after a loss, but not after
+// an error that the servers name and the client does not know. What is under way there comes again.
+func (q *Queue) closedByServers(e *engine, why error) {
+	if e.ctx.Err() != nil { // the connection was closed here
+		return
+	}
+	e.cancel()
+	q.cfg.Log.Error("the servers closed the connection to the queue; it is opened again", zap.Error(why))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open == e {
+		q.open = nil
+	}
+	if q.closed {
+		return
+	}
+	q.tasks.Go(e.close)
+	q.tasks.Go(q.openAgain)
+}
+
+// openAgain opens the queue for what is in it, until that works or Pause: there may be no further request.
+func (q *Queue) openAgain() {
+	for wait := reopenPause; ; wait = min(2*wait, maxReopenPause) {
+		if _, err := q.engine(q.fetching); err == nil || q.fetching.Err() != nil {
+			return
+		}
+		pause(q.fetching, wait)
+	}
 }
 
 // key names what belongs to one function and version on a cluster.
@@ -209,130 +252,6 @@ const (
 	// maxMessage leaves room for headers.
 	maxMessage = MaxEvent + 64<<10
 )
-
-// writeLimit bounds one write to the server. nats.go holds the connection's lock meanwhile, and with it everybody who sends.
-const writeLimit = 2 * time.Second
-
-func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
-	conn, err := q.cfg.Connect(ctx, nats.Name("gantry"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
-		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.FlusherTimeout(writeLimit), nats.ReconnectOnFlusherError(), // half a message is of no use
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			q.cfg.Log.Warn("the queue reports an error", zap.Error(err))
-		}))
-	if err != nil {
-		return nil, err
-	}
-	e := &engine{q: q, conn: conn, prefix: "gantry." + key(q.cfg.Function), inForce: map[string]inForce{}}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.sends, e.stopSends = context.WithCancel(e.ctx)
-	e.link, e.cut = context.WithCancel(e.ctx)
-	defer func() {
-		if err != nil {
-			e.close()
-		}
-	}()
-	if e.js, err = jetstream.New(conn); err != nil {
-		return nil, err
-	}
-	if e.leader, err = conn.JetStream(); err != nil {
-		return nil, err
-	}
-	if err := e.prepare(ctx); err != nil {
-		return nil, err
-	}
-	if err := e.watchConfigurations(ctx); err != nil {
-		return nil, err
-	}
-	if q.cfg.Alone {
-		e.warnOfStranded(ctx)
-	}
-	if err := e.listenForCancels(); err != nil {
-		return nil, err
-	}
-	conn.SetReconnectHandler(func(*nats.Conn) {
-		e.away.Store(false)
-		q.cfg.Log.Info("the queue is connected again")
-		e.restore()
-	})
-	conn.SetDisconnectErrHandler(func(_ *nats.Conn, err error) {
-		e.away.Store(true)
-		if err != nil {
-			q.cfg.Log.Warn("the queue is disconnected", zap.Error(err))
-		}
-	})
-	e.away.Store(!conn.IsConnected()) // it may have been lost before there were handlers
-	lost := conn.StatusChanged(nats.RECONNECTING)
-	e.tasks.Go(func() { e.followConnection(lost) })
-	e.fetchers.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
-	e.fetchers.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
-	return e, nil
-}
-
-// prepare makes the streams, or finds them.
-func (e *engine) prepare(ctx context.Context) (err error) {
-	cfg, name := e.q.cfg, streamName(e.prefix)
-	e.events, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
-		Name: name + "_events", Description: "events of " + cfg.Function.URN(), Subjects: []string{e.subject("*")},
-		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
-		MaxMsgs: cfg.MaxEvents, MaxBytes: cfg.MaxBytes, MaxMsgSize: maxMessage,
-	})
-	if err != nil {
-		return fmt.Errorf("stream of events: %w", err)
-	}
-	// No limit of pending acknowledgements: a request that waits for its retry counts as one.
-	e.runner, err = insist(ctx, e.events.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
-		Durable: "run", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: -1, MaxDeliver: -1,
-	})
-	if err != nil {
-		return fmt.Errorf("consumer of events: %w", err)
-	}
-	e.records, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
-		Bucket: name + "_records", Storage: jetstream.FileStorage, Replicas: cfg.Replicas, TTL: cfg.Retention + recordGrace,
-	})
-	if err != nil {
-		return fmt.Errorf("bucket of records: %w", err)
-	}
-	e.configs, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
-		Bucket: name + "_configurations", Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
-	})
-	if err != nil {
-		return fmt.Errorf("bucket of configurations: %w", err)
-	}
-	return e.prepareNotifications(ctx, name)
-}
-
-// warnOfStranded tells of accepted events that nobody will run: the function, its version or the region was another one when
-// they came, and the folder is the same.
-func (e *engine) warnOfStranded(ctx context.Context) {
-	own := streamName(e.prefix) + "_events"
-	all := e.js.ListStreams(ctx)
-	for s := range all.Info() {
-		if name := s.Config.Name; name != own && strings.HasPrefix(name, "gantry_") && strings.HasSuffix(name, "_events") && s.State.Msgs > 0 {
-			e.q.cfg.Log.Warn("the data folder holds requests of another function, version or region, which do not run here; an agent with its settings on the same folder would run them",
-				zap.String("what", s.Config.Description), zap.Uint64("requests", s.State.Msgs), zap.Time("oldest", s.State.FirstTime))
-		}
-	}
-	if err := all.Err(); err != nil {
-		e.q.cfg.Log.Warn("it is not known whether the data folder holds requests of other functions or versions", zap.Error(err))
-	}
-}
-
-// insistAfter is how long the first answer is waited for, and up to as long again at random; it doubles.
-const insistAfter = time.Second
-
-// insist makes something on the server, and asks again when there is no answer: a cluster may give none when two agents
-// make the same thing at the same moment. The second time it is there; chance keeps the two apart from then on.
-func insist[C, T any](ctx context.Context, ask func(context.Context, C) (T, error), cfg C) (made T, err error) {
-	for wait := insistAfter; ; wait *= 2 {
-		attempt, cancel := context.WithTimeout(ctx, wait+rand.N(wait))
-		made, err = ask(attempt, cfg)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			return made, err
-		}
-	}
-}
 
 func streamName(prefix string) string { return strings.ReplaceAll(prefix, ".", "_") }
 
@@ -376,16 +295,21 @@ const (
 // publishTimeout bounds one durable write.
 const publishTimeout = 10 * time.Second
 
-// storeFailed is JetStream's code for an event that was not stored; its description says whether the stream is full.
-const storeFailed jetstream.ErrorCode = 10077
+// Codes of JetStream for a message that was not stored.
+const (
+	storeFailed     jetstream.ErrorCode = 10077 // the description has the reason
+	messageTooLarge jetstream.ErrorCode = 10054
+)
+
+// full reports whether a message was refused because its stream has as much as it may have.
+func full(err *jetstream.APIError) bool {
+	return err != nil && err.ErrorCode == storeFailed && strings.Contains(err.Description, "maximum")
+}
 
 // Accept stores an event and returns its request id: once it returns, the request runs at least once, whatever dies.
 func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err error) {
 	if len(ev.Body) > MaxEvent {
-		return "", &fault.Error{
-			Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeRequestSize,
-			Message: fmt.Sprintf("the size of request body is beyond maximum:%d, body size:%d", MaxEvent, len(ev.Body)),
-		}
+		return "", tooLarge(MaxEvent, len(ev.Body), "", nil)
 	}
 	e, err := q.engine(ctx)
 	if err != nil {
@@ -412,15 +336,31 @@ func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err er
 	ctx, release := e.whileConnected(ctx)
 	defer release()
 	if _, err := e.js.PublishMsg(ctx, msg); err != nil {
-		return "", q.notStored(err)
+		return "", e.notStored(err, len(ev.Body))
 	}
 	q.counts.accepted.Add(1)
 	return id, nil
 }
 
-func (q *Queue) notStored(err error) *fault.Error {
+// tooLarge is the platform's refusal of an event; detail says whose limit it is if it is not the platform's.
+func tooLarge(limit int64, size int, detail string, err error) *fault.Error {
+	return &fault.Error{
+		Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeRequestSize, Err: err,
+		Message: fmt.Sprintf("the size of request body is beyond maximum:%d, body size:%d", limit, size) + detail,
+	}
+}
+
+// notStored says why an event of size bytes was refused by the servers: for its size, for lack of room, or for a reason that
+// may pass.
+func (e *engine) notStored(err error, size int) *fault.Error {
+	q := e.q
 	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum") {
+	switch errors.As(err, &api); {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return tooLarge(e.conn.MaxPayload(), size, "; the limit is the max_payload of the queue's servers or account, and counts headers too", err)
+	case api != nil && api.ErrorCode == messageTooLarge:
+		return tooLarge(maxMessage, size, "; the limit is the max_msg_size of the stream of events, and counts headers too", err)
+	case full(api):
 		q.counts.refused.Add(1)
 		return &fault.Error{Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances, Message: "too many requests: the queue is full (GANTRY_ASYNC_MAX_EVENTS, GANTRY_ASYNC_MAX_BYTES)", Err: err}
 	}
@@ -451,22 +391,37 @@ func (q *Queue) Close(ctx context.Context) {
 		e = q.open
 		q.mu.Unlock()
 	}
-	if e == nil {
-		return
+	if e != nil {
+		q.drain(ctx, e)
 	}
+	within(ctx, q.tasks.Wait)
+}
+
+// drain waits until what is under way has been recorded, or ctx ends, and closes the connection.
+func (q *Queue) drain(ctx context.Context, e *engine) {
 	defer time.AfterFunc(sendGrace, e.stopSends).Stop()
-	ended := make(chan struct{})
-	go func() {
+	if !within(ctx, func() {
 		e.fetchers.Wait()
 		e.running.Wait()
+	}) {
+		q.cfg.Log.Warn("asynchronous requests are left to be run again: they were not recorded in time")
+	}
+	e.close()
+}
+
+// within waits for wait to return; false if ctx ends before.
+func within(ctx context.Context, wait func()) bool {
+	ended := make(chan struct{})
+	go func() {
+		wait()
 		close(ended)
 	}()
 	select {
 	case <-ended:
+		return true
 	case <-ctx.Done():
-		q.cfg.Log.Warn("asynchronous requests are left to be run again: they were not recorded in time")
+		return false
 	}
-	e.close()
 }
 
 // depthAge is how long a look at the depth of the queue is good for.
@@ -487,6 +442,8 @@ func (q *Queue) Depth() (events int64, oldest time.Duration) {
 		defer cancel()
 		if info, err := e.events.Info(ctx); err == nil {
 			d.events, d.first = int64(info.State.Msgs), info.State.FirstTime
+		} else if e.ctx.Err() == nil {
+			q.causes.Warn("the metrics show an older state of the queue: it does not answer", err)
 		}
 	}
 	if d.events == 0 {

@@ -291,7 +291,7 @@ func TestAgeAtTheStartElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	late.Store(int64(time.Minute))
 	slot <- true
-	require.Eventually(t, func() bool { _, under := q.open.underWay.Load(id); return !under }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { _, under := q.underWay.Load(id); return !under }, patience, time.Millisecond)
 	require.Equal(t, Running, one(t, q, id).Status)
 	require.Zero(t, f.calls())
 	require.Zero(t, q.Counts()["expired"])

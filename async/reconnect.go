@@ -73,13 +73,19 @@ func (e *engine) restore() {
 // missing reports what the store does not have: a stream of messages, the configurations, or anything else.
 func (e *engine) missing(ctx context.Context) (messages, configurations, others bool) {
 	name := streamName(e.prefix)
+	is := func(err, missing error) bool {
+		if err != nil && !errors.Is(err, missing) && e.ctx.Err() == nil {
+			e.q.causes.Warn("it is not known whether the queue's store is whole; it counts as whole", err)
+		}
+		return errors.Is(err, missing)
+	}
 	stream := func(name string) bool {
 		_, err := e.js.Stream(ctx, name)
-		return errors.Is(err, jetstream.ErrStreamNotFound)
+		return is(err, jetstream.ErrStreamNotFound)
 	}
 	consumer := func(stream, name string) bool {
 		_, err := e.js.Consumer(ctx, stream, name)
-		return errors.Is(err, jetstream.ErrConsumerNotFound)
+		return is(err, jetstream.ErrConsumerNotFound)
 	}
 	messages = stream(name+"_events") || stream(name+"_notifications")
 	configurations = stream("KV_" + name + "_configurations")

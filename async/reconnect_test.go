@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -169,7 +170,7 @@ func (r *redelivered) NakWithDelay(time.Duration) error {
 }
 
 func TestRequestIsLookedAfterOnce(t *testing.T) {
-	e, r := &engine{}, &redelivered{}
+	e, r := &engine{underWay: &sync.Map{}}, &redelivered{}
 	e.underWay.Store("id", nil)
 	e.handle(&message{Msg: r, engine: e})
 	require.Equal(t, 1, r.handedBack)

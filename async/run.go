@@ -63,6 +63,7 @@ const (
 func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(*message)) {
 	room := make(chan struct{}, parallel)
 	ctx := e.q.fetching
+	var since time.Time // the first of the fetches that have failed in a row
 	for {
 		select {
 		case room <- struct{}{}:
@@ -74,18 +75,41 @@ func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(*messa
 			room <- struct{}{} // only this goroutine adds
 			n++
 		}
-		taken := e.take(ctx, from, n, room, handle)
+		taken, err := e.take(ctx, from, n, room, handle)
 		for ; taken < n; taken++ {
 			<-room
 		}
 		if ctx.Err() != nil || e.ctx.Err() != nil {
 			return
 		}
+		since = e.noteFetch(from, err, since)
 	}
 }
 
-// take fetches up to n messages and starts them; it returns how many. Each gives its place in the room back.
-func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room chan struct{}, handle func(*message)) (taken int) {
+// fetchPatience is how long fetches may fail before the log says so: an election, or a start of the child, passes.
+const fetchPatience = 15 * time.Second
+
+// noteFetch logs a fetch that failed, and waits before the next one. It returns since when fetches fail.
+func (e *engine) noteFetch(from jetstream.Consumer, err error, since time.Time) time.Time {
+	if err == nil {
+		return time.Time{}
+	}
+	if since.IsZero() {
+		since = time.Now()
+	}
+	if time.Since(since) < fetchPatience {
+		e.q.cfg.Log.Debug("no requests from the queue", zap.Error(err))
+	} else {
+		e.q.causes.Warn("nothing comes out of the queue, and what was accepted waits", err,
+			zap.String("stream", from.CachedInfo().Stream), zap.Time("since", since), zap.NamedError("connection", e.conn.LastError()))
+	}
+	pause(e.q.fetching, fetchPause)
+	return since
+}
+
+// take fetches up to n messages and starts them; it returns how many. Each gives its place in the room back. That there is none
+// is no error.
+func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room chan struct{}, handle func(*message)) (taken int, err error) {
 	wait, cancel := context.WithTimeout(ctx, fetchWait)
 	defer cancel()
 	wait, release := e.whileConnected(wait) // a new server knows nothing of who waits
@@ -102,14 +126,10 @@ func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room 
 		}
 		err = batch.Error()
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-		e.q.cfg.Log.Debug("no requests from the queue", zap.Error(err))
-		select {
-		case <-time.After(fetchPause):
-		case <-ctx.Done():
-		}
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) && !e.away.Load() {
+		err = nil
 	}
-	return taken
+	return taken, err
 }
 
 // underWayPause comes before another look at a request that was handed out twice.

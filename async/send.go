@@ -34,7 +34,7 @@ const sendTimeout = 30 * time.Second
 func (e *engine) send(ctx context.Context, d *Destination, id string, hops int, text []byte) error {
 	var p param
 	if err := json.Unmarshal([]byte(d.Param), &p); err != nil {
-		return &refusedError{text: "the stored param cannot be read", final: true}
+		return &refusedError{text: "the stored param cannot be read: " + err.Error(), final: true}
 	}
 	endpoints := e.q.cfg.Endpoints
 	switch d.Kind {

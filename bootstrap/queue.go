@@ -70,11 +70,12 @@ type queue struct {
 	*async.Queue
 	child *async.Child
 	why   string
+	log   *zap.Logger
 }
 
 // openQueue prepares asynchronous invocation; nothing is started before the first need, but for what was left in the queue.
 func (in *instance) openQueue() *queue {
-	c, q := &in.cfg.async, &queue{}
+	c, q := &in.cfg.async, &queue{log: in.log}
 	c.program = cmp.Or(c.program, programBeside(queueProgram))
 	var connect async.Connector
 	left := true // a cluster may hold something
@@ -182,7 +183,9 @@ func (q *queue) stop(deadline time.Time) {
 	defer cancel()
 	q.Close(ctx)
 	if q.child != nil {
-		_ = q.child.Stop(ctx) // it was killed then, which loses nothing
+		if err := q.child.Stop(ctx); err != nil {
+			q.log.Warn("the queue's program did not end in time; nothing that was accepted is lost", zap.Error(err))
+		}
 	}
 }
 

@@ -1,0 +1,171 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// writeLimit bounds one write to the server. nats.go holds the connection's lock meanwhile, and with it everybody who sends.
+const writeLimit = 2 * time.Second
+
+// connect opens a connection that is kept for as long as the queue is open.
+func (q *Queue) connect(ctx context.Context) (*nats.Conn, error) {
+	return q.cfg.Connect(ctx, nats.Name("gantry"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
+		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(writeLimit), nats.ReconnectOnFlusherError(), // half a message is of no use
+		nats.IgnoreAuthErrorAbort(), // credentials that are refused twice may be accepted later
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			q.causes.Warn("the queue is not connected again yet", err)
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			q.causes.Warn("the queue reports an error", err)
+		}))
+}
+
+// newEngine connects, makes the streams if they are missing, and starts to fetch.
+func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
+	conn, err := q.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{q: q, conn: conn, prefix: "gantry." + key(q.cfg.Function), inForce: map[string]inForce{}, underWay: &q.underWay}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.sends, e.stopSends = context.WithCancel(e.ctx)
+	e.link, e.cut = context.WithCancel(e.ctx)
+	defer func() {
+		if err != nil {
+			e.close()
+		}
+	}()
+	if e.js, err = jetstream.New(conn); err != nil {
+		return nil, err
+	}
+	if e.leader, err = conn.JetStream(); err != nil {
+		return nil, err
+	}
+	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.watchConfigurations(ctx); err != nil {
+		return nil, fmt.Errorf("configurations: %w", err)
+	}
+	if q.cfg.Alone {
+		e.warnOfStranded(ctx)
+	}
+	if err := e.listenForCancels(); err != nil {
+		return nil, err
+	}
+	if err := e.watchConnection(); err != nil {
+		return nil, err
+	}
+	e.fetchers.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
+	e.fetchers.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
+	return e, nil
+}
+
+// watchConnection follows what happens to the connection from now on. An error means that it is closed already.
+func (e *engine) watchConnection() error {
+	e.conn.SetReconnectHandler(func(*nats.Conn) {
+		e.away.Store(false)
+		e.q.cfg.Log.Info("the queue is connected again")
+		e.warnOfPayload()
+		e.restore()
+	})
+	e.conn.SetDisconnectErrHandler(func(_ *nats.Conn, err error) {
+		e.away.Store(true)
+		if err != nil {
+			e.q.cfg.Log.Warn("the queue is disconnected", zap.Error(err))
+		}
+	})
+	e.conn.SetClosedHandler(func(c *nats.Conn) { e.q.closedByServers(e, c.LastError()) })
+	if e.conn.IsClosed() { // before there was a handler
+		return fmt.Errorf("the servers closed the connection: %w", errors.Join(e.conn.LastError(), nats.ErrConnectionClosed))
+	}
+	e.away.Store(!e.conn.IsConnected())
+	e.warnOfPayload()
+	lost := e.conn.StatusChanged(nats.RECONNECTING)
+	e.tasks.Go(func() { e.followConnection(lost) })
+	return nil
+}
+
+// warnOfPayload logs when the servers, or the account, take no event of the largest size. They say so with each connection.
+func (e *engine) warnOfPayload() {
+	limit := e.conn.MaxPayload()
+	if last := e.payload.Swap(limit); limit < maxMessage && limit != last {
+		e.q.cfg.Log.Warn("the queue's servers, or its account, do not take the largest events: what is above max_payload is refused with 413; raise it",
+			zap.Int64("max_payload", limit), zap.Int("want", maxMessage))
+	}
+}
+
+// prepare makes the streams, or finds them.
+func (e *engine) prepare(ctx context.Context) (err error) {
+	cfg, name := e.q.cfg, streamName(e.prefix)
+	e.events, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
+		Name: name + "_events", Description: "events of " + cfg.Function.URN(), Subjects: []string{e.subject("*")},
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+		MaxMsgs: cfg.MaxEvents, MaxBytes: cfg.MaxBytes, MaxMsgSize: maxMessage,
+	})
+	if err != nil {
+		return fmt.Errorf("stream of events: %w", err)
+	}
+	// No limit of pending acknowledgements: a request that waits for its retry counts as one.
+	e.runner, err = insist(ctx, e.events.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
+		Durable: "run", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: -1, MaxDeliver: -1,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer of events: %w", err)
+	}
+	e.records, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
+		Bucket: name + "_records", Storage: jetstream.FileStorage, Replicas: cfg.Replicas, TTL: cfg.Retention + recordGrace,
+	})
+	if err != nil {
+		return fmt.Errorf("bucket of records: %w", err)
+	}
+	e.configs, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
+		Bucket: name + "_configurations", Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+	})
+	if err != nil {
+		return fmt.Errorf("bucket of configurations: %w", err)
+	}
+	return e.prepareNotifications(ctx, name)
+}
+
+// warnOfStranded tells of accepted events that nobody will run: the function, its version or the region was another one when
+// they came, and the folder is the same.
+func (e *engine) warnOfStranded(ctx context.Context) {
+	own := streamName(e.prefix) + "_events"
+	all := e.js.ListStreams(ctx)
+	for s := range all.Info() {
+		if name := s.Config.Name; name != own && strings.HasPrefix(name, "gantry_") && strings.HasSuffix(name, "_events") && s.State.Msgs > 0 {
+			e.q.cfg.Log.Warn("the data folder holds requests of another function, version or region, which do not run here; an agent with its settings on the same folder would run them",
+				zap.String("what", s.Config.Description), zap.Uint64("requests", s.State.Msgs), zap.Time("oldest", s.State.FirstTime))
+		}
+	}
+	if err := all.Err(); err != nil {
+		e.q.cfg.Log.Warn("it is not known whether the data folder holds requests of other functions or versions", zap.Error(err))
+	}
+}
+
+// insistAfter is how long the first answer is waited for, and up to as long again at random; it doubles.
+const insistAfter = time.Second
+
+// insist makes something on the server, and asks again when there is no answer: a cluster may give none when two agents
+// make the same thing at the same moment. The second time it is there; chance keeps the two apart from then on.
+func insist[C, T any](ctx context.Context, ask func(context.Context, C) (T, error), cfg C) (made T, err error) {
+	for wait := insistAfter; ; wait *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, wait+rand.N(wait))
+		made, err = ask(attempt, cfg)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return made, err
+		}
+	}
+}
