@@ -157,3 +157,47 @@ func TestFetchesFail(t *testing.T) {
 	require.Contains(t, warned[0].ContextMap()["stream"], "_events")
 	require.Zero(t, e.noteFetch(e.runner, nil, long))
 }
+
+// limits returns the max_bytes of the queue's streams, by the ends of their names.
+func limits(t *testing.T, q *Queue) map[string]int64 {
+	t.Helper()
+	e, err := q.engine(t.Context())
+	require.NoError(t, err)
+	found := map[string]int64{}
+	all := e.js.ListStreams(t.Context())
+	for s := range all.Info() {
+		found[s.Config.Name[strings.LastIndexByte(s.Config.Name, '_')+1:]] = s.Config.MaxBytes
+	}
+	require.NoError(t, all.Err())
+	return found
+}
+
+const (
+	freeAccount    = `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G}}}`
+	limitedAccount = `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G, max_bytes_required: true}}}`
+)
+
+// TestMaxBytesRequired: an account that requires a limit of every stream gets one, also for the streams that are there already.
+func TestMaxBytesRequired(t *testing.T) {
+	s, reload := startConfigured(t, freeAccount)
+	q := open(t, s, &testFunction{}, as(s))
+	id := accept(t, q, "{}")
+	waitStatus(t, q, id, Success)
+	putConfiguration(t, q, `{"max_async_retry_attempts":2}`)
+	require.Equal(t, map[string]int64{"events": 64 << 20, "notifications": 64 << 20, "records": -1, "configurations": -1}, limits(t, q))
+	q.Close(t.Context())
+
+	reload(limitedAccount)
+	q = open(t, s, &testFunction{}, as(s))
+	require.Equal(t, map[string]int64{"events": 64 << 20, "notifications": 64 << 20, "records": 64 << 20, "configurations": configurationBytes}, limits(t, q))
+	require.Equal(t, Success, one(t, q, id).Status, "what was stored is still there")
+	c, err := q.Configuration(t.Context(), "latest", "")
+	require.NoError(t, err)
+	require.Equal(t, 2, c.Retries)
+	waitStatus(t, q, accept(t, q, "{}"), Success)
+
+	fresh, _ := startConfigured(t, limitedAccount)
+	q = open(t, fresh, &testFunction{}, as(fresh), func(c *Config) { c.MaxRecordBytes = 8 << 20 })
+	waitStatus(t, q, accept(t, q, "{}"), Success)
+	require.EqualValues(t, 8<<20, limits(t, q)["records"], "the setting goes first")
+}

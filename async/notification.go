@@ -136,9 +136,9 @@ func (e *engine) roomFor(d *Destination) int {
 	return min(maxNotification, int(e.conn.MaxPayload())-(maxServerMessage-maxNotification)) - len(param)
 }
 
-// lighten makes a record smaller that the server refuses for its size: the notification loses its payloads, or is dropped if
-// it had none. False if there is none.
-func (e *engine) lighten(r *Record) bool {
+// lighten makes a record smaller that was refused for its size: the notification loses its payloads, or is dropped if it had
+// none. why is the refusal. False if there is no notification.
+func (e *engine) lighten(r *Record, why error) bool {
 	if r.Pending == nil {
 		return false
 	}
@@ -149,13 +149,14 @@ func (e *engine) lighten(r *Record) bool {
 		n.RequestPayload, n.ResponsePayload = none, none
 		if text, err := plainJSON(&n); err == nil {
 			r.Pending.Text = text
+			e.q.cfg.Log.Warn("a notification loses its payloads: with them it has no room on the servers", zap.String("request_id", r.RequestID), zap.Error(why))
 			return true
 		}
 	}
 	r.Pending = nil
 	e.q.counts.unnotified.Add(1)
-	e.q.cfg.Log.Error("a notification is dropped: the queue's server takes no message of its size; look at its max_payload",
-		zap.String("request_id", r.RequestID), zap.Error(err))
+	e.q.cfg.Log.Error("a notification is dropped: it has no room on the servers; look at their max_payload and GANTRY_ASYNC_MAX_RECORD_BYTES",
+		zap.String("request_id", r.RequestID), zap.Error(errors.Join(why, err)))
 	return true
 }
 
@@ -181,7 +182,7 @@ func (e *engine) hand(ctx context.Context, r *Record) error {
 		if !errors.Is(err, nats.ErrMaxPayload) {
 			return err
 		}
-		e.lighten(r)
+		e.lighten(r, err)
 	}
 	return nil
 }

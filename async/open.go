@@ -123,15 +123,13 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("consumer of events: %w", err)
 	}
-	e.records, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
-		Bucket: name + "_records", Storage: jetstream.FileStorage, Replicas: cfg.Replicas, TTL: cfg.Retention + recordGrace,
-	})
+	e.records, e.recordLimit, err = e.bucket(ctx, jetstream.KeyValueConfig{
+		Bucket: name + "_records", TTL: cfg.Retention + recordGrace, MaxBytes: cfg.MaxRecordBytes,
+	}, cfg.MaxBytes)
 	if err != nil {
 		return fmt.Errorf("bucket of records: %w", err)
 	}
-	e.configs, err = insist(ctx, e.js.CreateOrUpdateKeyValue, jetstream.KeyValueConfig{
-		Bucket: name + "_configurations", Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
-	})
+	e.configs, _, err = e.bucket(ctx, jetstream.KeyValueConfig{Bucket: name + "_configurations"}, configurationBytes)
 	if err != nil {
 		return fmt.Errorf("bucket of configurations: %w", err)
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	Replicas int
 	// MaxEvents and MaxBytes bound the queue; beyond them requests are refused.
 	MaxEvents, MaxBytes int64
+	// MaxRecordBytes bounds the records. 0 means none, and MaxBytes where the servers require a limit.
+	MaxRecordBytes int64
 	// Parallel is how many requests this agent may have under way or waiting for a slot.
 	Parallel int
 	// Retention is how long the records of ended requests are kept.
@@ -103,12 +105,15 @@ type engine struct {
 	outbox   jetstream.Stream // of notifications
 	records  jetstream.KeyValue
 	configs  jetstream.KeyValue
-	prefix   string
-	ctx      context.Context
-	cancel   context.CancelFunc
-	tasks    sync.WaitGroup // watchers and loops
-	fetchers sync.WaitGroup // which start what is under way; they end with Pause
-	running  sync.WaitGroup // requests and notifications under way
+	// recordLimit is max_bytes of the records, -1 for none; space says how much of it is used.
+	recordLimit int64
+	space       recordSpace
+	prefix      string
+	ctx         context.Context
+	cancel      context.CancelFunc
+	tasks       sync.WaitGroup // watchers and loops
+	fetchers    sync.WaitGroup // which start what is under way; they end with Pause
+	running     sync.WaitGroup // requests and notifications under way
 	// sends ends before ctx: a destination that hangs does not hold the stop.
 	sends     context.Context
 	stopSends context.CancelFunc
@@ -335,6 +340,10 @@ func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err er
 	defer cancel()
 	ctx, release := e.whileConnected(ctx)
 	defer release()
+	if !e.hasRecordRoom(ctx) {
+		q.counts.refused.Add(1)
+		return "", noRecordRoom()
+	}
 	if _, err := e.js.PublishMsg(ctx, msg); err != nil {
 		return "", e.notStored(err, len(ev.Body))
 	}

@@ -232,10 +232,10 @@ func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error)
 var errOvertaken = errors.New("the record was changed by another agent")
 
 // write stores a record over the revision that was read; 0 for none. It returns the new revision. A notification that makes
-// the record too large loses its payloads: an outcome is always recorded.
+// the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is always recorded.
 func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64, error) {
 	written, err := e.put(ctx, r, revision)
-	for errors.Is(err, nats.ErrMaxPayload) && e.lighten(r) {
+	for noRoom(err) && e.lighten(r, err) {
 		written, err = e.put(ctx, r, revision)
 	}
 	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
@@ -246,6 +246,12 @@ func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64,
 		return 0, errOvertaken
 	}
 	return written, err
+}
+
+// noRoom reports whether a smaller message could be stored where this one was not.
+func noRoom(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && full(api)
 }
 
 // put is one try of write.
