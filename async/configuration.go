@@ -214,13 +214,21 @@ func (q *Queue) DeleteConfiguration(ctx context.Context, version, alias string) 
 		return noConfiguration()
 	}
 	// As configs.Delete does, which keeps the revision to itself: a newer change may have been taken over before the answer.
-	marker := &nats.Msg{Subject: "$KV." + e.configs.Bucket() + "." + key, Header: nats.Header{"KV-Operation": {"DEL"}}}
+	marker := &nats.Msg{Subject: e.kvPrefix() + "$KV." + e.configs.Bucket() + "." + key, Header: nats.Header{"KV-Operation": {"DEL"}}}
 	ack, err := e.js.PublishMsg(ctx, marker)
 	if err != nil {
 		return unavailable("the configuration cannot be removed", err)
 	}
 	e.follow(key, nil, ack.Sequence)
 	return nil
+}
+
+// kvPrefix leads messages to the buckets of another domain; the servers of a domain keep their $KV to themselves.
+func (e *engine) kvPrefix() string {
+	if e.q.cfg.Domain == "" {
+		return ""
+	}
+	return "$JS." + e.q.cfg.Domain + ".API."
 }
 
 // Configurations lists all, in the order of their URNs.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,14 +46,11 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 			e.close()
 		}
 	}()
-	if e.js, err = jetstream.New(conn); err != nil {
-		return nil, err
-	}
-	if e.leader, err = conn.JetStream(); err != nil {
+	if err := e.enter(q.cfg.Domain); err != nil {
 		return nil, err
 	}
 	if err := e.prepare(ctx); err != nil {
-		return nil, err
+		return nil, q.hint(err)
 	}
 	if err := e.watchConfigurations(ctx); err != nil {
 		return nil, fmt.Errorf("configurations: %w", err)
@@ -70,6 +68,38 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	e.fetchers.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
 	return e, nil
 }
+
+// enter chooses the JetStream that keeps the queue: that of the server connected to, or of a domain.
+func (e *engine) enter(domain string) (err error) {
+	if domain == "" {
+		if e.js, err = jetstream.New(e.conn); err == nil {
+			e.leader, err = e.conn.JetStream()
+		}
+		return err
+	}
+	if e.js, err = jetstream.NewWithDomain(e.conn, domain); err == nil {
+		e.leader, err = e.conn.JetStream(nats.Domain(domain))
+	}
+	return err
+}
+
+// hint adds what to do about an error of prepare.
+func (q *Queue) hint(err error) error {
+	var api *jetstream.APIError
+	switch errors.As(err, &api); {
+	case errors.Is(err, nats.ErrNoResponders) && q.cfg.Domain == "":
+		return fmt.Errorf("%w; the server has no JetStream: enable it, or set GANTRY_NATS_DOMAIN if it is a leaf node of servers that have", err)
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w; no JetStream of the domain %q is reached: look at GANTRY_NATS_DOMAIN", err, q.cfg.Domain)
+	case api != nil && (slices.Contains(noRoomCodes, api.ErrorCode) || strings.Contains(api.Description, "insufficient storage")):
+		return fmt.Errorf("%w; the streams reserve GANTRY_ASYNC_MAX_BYTES twice, and with a limit of records that once more, times the replicas: lower it, or raise the account's limits", err)
+	}
+	return err
+}
+
+// noRoomCodes are JetStream's refusals of a stream for its limit: more than the account or the server has left, and
+// more than one stream may have. A cluster says so in the description alone.
+var noRoomCodes = []jetstream.ErrorCode{10002, 10023, 10047, 10122}
 
 // watchConnection follows what happens to the connection from now on. An error means that it is closed already.
 func (e *engine) watchConnection() error {

@@ -37,6 +37,8 @@ type Config struct {
 	Alone bool
 	// Replicas is the number of copies on a cluster, 1 to 5; 1 in the child.
 	Replicas int
+	// Domain is the JetStream domain of the servers that keep the queue; empty for that of the server connected to.
+	Domain string
 	// MaxEvents and MaxBytes bound the queue; beyond them requests are refused.
 	MaxEvents, MaxBytes int64
 	// MaxRecordBytes bounds the records. 0 means none, and MaxBytes where the servers require a limit.

@@ -73,12 +73,27 @@ func TestBadSettings(t *testing.T) {
 		{"GANTRY_RUNTIME=cobol", `runtime "cobol" is not one of: nodejs`},
 		{"GANTRY_SECURITY_TOKEN_FILE=/no/such/file", "GANTRY_SECURITY_TOKEN_FILE"},
 		{"GANTRY_SECURITY_TOKEN_FILE=/dev/zero", "GANTRY_SECURITY_TOKEN_FILE: /dev/zero has more than 1048576 bytes"},
+		{"GANTRY_NATS_URL=http://u:s3cret@host", "GANTRY_NATS_URL: (secret), from the environment: server 1 of the list: want nats://"},
+		{"GANTRY_NATS_URL=nats://u:s3cret@[::1", "the URL cannot be read"},
+		{"GANTRY_NATS_URL=nats://u:s3cret@a,wss://b", "servers of one kind"},
+		{"GANTRY_NATS_DOMAIN=a.b", "may not contain dots"},
+		{"GANTRY_NATS_DOMAIN=hub", "set GANTRY_NATS_URL"},
+		{"GANTRY_NATS_TLS_FIRST=true", "set GANTRY_NATS_URL"},
+		{"GANTRY_ASYNC_MAX_RECORD_BYTES=1", "want a whole number from 1048576"},
 	}
 	for _, c := range cases {
 		_, err := loadWith(t, []string{c.env}, nil)
 		require.ErrorContains(t, err, c.says, c.env)
+		require.NotContains(t, err.Error(), "s3cret", "a secret is not shown")
 	}
-	_, err := loadWith(t, []string{"GANTRY_SECURITY_TOKEN=a\x00b"}, nil)
+	_, err := loadWith(t, []string{"GANTRY_NATS_URL=wss://host", "GANTRY_NATS_TLS_FIRST=true"}, nil)
+	require.ErrorContains(t, err, "with wss:// TLS always comes first")
+	c, err := loadWith(t, []string{"GANTRY_NATS_URL=tls://host", "GANTRY_NATS_TLS_FIRST=true", "GANTRY_NATS_DOMAIN=hub", "GANTRY_ASYNC_MAX_RECORD_BYTES=2097152"}, nil)
+	require.NoError(t, err)
+	require.True(t, c.async.natsTLSFirst)
+	require.Equal(t, "hub", c.async.natsDomain)
+	require.Equal(t, 2<<20, c.async.maxRecordBytes)
+	_, err = loadWith(t, []string{"GANTRY_SECURITY_TOKEN=a\x00b"}, nil)
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "a\\x00b", "a secret is not shown")
 }

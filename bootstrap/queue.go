@@ -24,7 +24,10 @@ type asyncConfig struct {
 	natsURL                       string
 	natsCredentials, natsCA       string
 	natsCertificate, natsKey      string
+	natsTLSFirst                  bool
+	natsDomain                    string
 	replicas, maxEvents, maxBytes int
+	maxRecordBytes                int // 0: no limit, unless the servers require one
 	retention, retryDelay         time.Duration
 	program, endpointsFile        string
 }
@@ -43,6 +46,12 @@ func (a *asyncConfig) resolve(fn *fncontext.Function, env map[string]string) (na
 	}
 	if (a.natsCertificate == "") != (a.natsKey == "") {
 		return false, errors.New("GANTRY_NATS_CERT and GANTRY_NATS_KEY belong together: set both or none")
+	}
+	if a.natsURL == "" && (a.natsTLSFirst || a.natsDomain != "") {
+		return false, errors.New("GANTRY_NATS_TLS_FIRST and GANTRY_NATS_DOMAIN are for a cluster: set GANTRY_NATS_URL, or leave them out")
+	}
+	if a.natsTLSFirst && async.Websocket(a.natsURL) {
+		return false, errors.New("GANTRY_NATS_TLS_FIRST is for tls:// and nats://: with wss:// TLS always comes first; leave it out")
 	}
 	named = a.dataDir != ""
 	if !named {
@@ -80,7 +89,7 @@ func (in *instance) openQueue() *queue {
 	var connect async.Connector
 	left := true // a cluster may hold something
 	if c.natsURL != "" {
-		connect = (&async.Cluster{URL: c.natsURL, Credentials: c.natsCredentials, CA: c.natsCA, Certificate: c.natsCertificate, Key: c.natsKey}).Connect
+		connect = (&async.Cluster{URL: c.natsURL, Credentials: c.natsCredentials, CA: c.natsCA, Certificate: c.natsCertificate, Key: c.natsKey, TLSFirst: c.natsTLSFirst}).Connect
 	} else {
 		if q.why = in.noStore(); q.why != "" {
 			in.log.Info("no asynchronous invocation", zap.String("reason", q.why))
@@ -95,6 +104,7 @@ func (in *instance) openQueue() *queue {
 	}
 	q.Queue = async.New(&async.Config{
 		Function: &in.cfg.fn, Connect: connect, Alone: q.child != nil, Replicas: c.replicas, MaxEvents: int64(c.maxEvents), MaxBytes: int64(c.maxBytes),
+		MaxRecordBytes: int64(c.maxRecordBytes), Domain: c.natsDomain,
 		Parallel: in.cfg.concurrency*in.cfg.workers + 1, Retention: c.retention, UserDelay: c.retryDelay,
 		Folder: c.dataDir, Endpoints: in.platform.endpoints, Sign: sign,
 		Invoke: in.invokeQueued, Cancel: in.agent.Cancel, Credentials: fncontext.NewCredentials(in.cfg.secrets), Log: in.log,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"gantry/async"
 	"net"
 	"os"
 	"path/filepath"
@@ -73,14 +74,17 @@ func settings() []setting {
 		{env: "GANTRY_API_BEHIND_PROXY", flag: "api-behind-proxy", fallback: "false", help: "a proxy in front of the platform API ends TLS; its X-Forwarded-For is believed", apply: truth(func(c *config) *bool { return &c.api.behindProxy })},
 		{env: "GANTRY_API_GATEWAY_TIMEOUT", flag: "api-gateway-timeout", help: "answer 504 after this time while the function goes on, as the platform's gateway does after 90; default: never", apply: seconds(func(c *config) *time.Duration { return &c.api.gatewayTimeout })},
 		{env: "GANTRY_DATA_DIR", flag: "data-dir", help: "folder of the queue; default: gantry/<project>/<package>/<name> below $XDG_STATE_HOME, ~/.local/state, or as root /var/lib", apply: text(func(c *config) *string { return &c.async.dataDir })},
-		{env: "GANTRY_NATS_URL", secret: true, help: "NATS servers with JetStream in place of the queue's child process, separated by commas; may hold user and password", apply: text(func(c *config) *string { return &c.async.natsURL })},
+		{env: "GANTRY_NATS_URL", secret: true, help: "NATS servers with JetStream in place of the queue's child process, separated by commas; may hold user and password", apply: natsURL},
 		{env: "GANTRY_NATS_CREDENTIALS", flag: "nats-credentials", help: "file with NATS credentials", apply: text(func(c *config) *string { return &c.async.natsCredentials })},
 		{env: "GANTRY_NATS_CA", flag: "nats-ca", help: "file with the certificates that sign the servers', PEM", apply: text(func(c *config) *string { return &c.async.natsCA })},
 		{env: "GANTRY_NATS_CERT", flag: "nats-cert", help: "file with the client's certificate, PEM", apply: text(func(c *config) *string { return &c.async.natsCertificate })},
 		{env: "GANTRY_NATS_KEY", flag: "nats-key", help: "file with its private key, PEM", apply: text(func(c *config) *string { return &c.async.natsKey })},
+		{env: "GANTRY_NATS_TLS_FIRST", flag: "nats-tls-first", fallback: "false", help: "begin TLS before the NATS servers say anything, for servers with handshake_first", apply: truth(func(c *config) *bool { return &c.async.natsTLSFirst })},
+		{env: "GANTRY_NATS_DOMAIN", flag: "nats-domain", help: "JetStream domain of the queue, for agents at a leaf node without JetStream", apply: natsDomain},
 		{env: "GANTRY_ASYNC_REPLICAS", flag: "async-replicas", fallback: "1", help: "copies of everything on a NATS cluster, 1 to 5", apply: number(1, 5, func(c *config) *int { return &c.async.replicas })},
 		{env: "GANTRY_ASYNC_MAX_EVENTS", flag: "async-max-events", fallback: "1000000", help: "most events in the queue", apply: number(1, 1<<31-1, func(c *config) *int { return &c.async.maxEvents })},
 		{env: "GANTRY_ASYNC_MAX_BYTES", flag: "async-max-bytes", fallback: "1073741824", help: "most bytes in the queue", apply: number(1<<20, 1<<40, func(c *config) *int { return &c.async.maxBytes })},
+		{env: "GANTRY_ASYNC_MAX_RECORD_BYTES", flag: "async-max-record-bytes", help: "most bytes of records; default: no limit, or GANTRY_ASYNC_MAX_BYTES where the NATS account requires one", apply: number(1<<20, 1<<40, func(c *config) *int { return &c.async.maxRecordBytes })},
 		{env: "GANTRY_ASYNC_RETENTION", flag: "async-retention", fallback: "86400", help: "how long records of ended requests are kept", apply: seconds(func(c *config) *time.Duration { return &c.async.retention })},
 		{env: "GANTRY_ASYNC_RETRY_DELAY", flag: "async-retry-delay", fallback: "60", help: "delay before the second attempt after an error of the function; twice that before further ones", apply: seconds(func(c *config) *time.Duration { return &c.async.retryDelay })},
 		{env: "GANTRY_ASYNC_ENDPOINTS_FILE", flag: "async-endpoints-file", help: "JSON file of the services that destinations are sent to; without one their notifications are files in the data folder", apply: text(func(c *config) *string { return &c.async.endpointsFile })},
@@ -200,6 +204,24 @@ func aliases(c *config, v string) error {
 			return problem("an alias may not contain blanks, colons, slashes or !")
 		}
 	}
+	return nil
+}
+
+// natsURL takes what the NATS client could connect to.
+func natsURL(c *config, v string) error {
+	if err := async.CheckURL(v); err != nil {
+		return err
+	}
+	c.async.natsURL = v
+	return nil
+}
+
+// natsDomain takes one token of a subject.
+func natsDomain(c *config, v string) error {
+	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(".*>", r) }) {
+		return problem("may not contain dots, *, >, blanks or control characters")
+	}
+	c.async.natsDomain = v
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -46,21 +47,29 @@ func TestNoCluster(t *testing.T) {
 	t.Logf("what was left ran %s after the servers were back", round(time.Since(began)))
 }
 
-// TestWrongURL: what is wrong with the URL is in the log, and no secret is.
+// TestWrongURL: that nobody listens at the URL is in the log, and its password is not. One that can never be right is found out
+// at the start.
 func TestWrongURL(t *testing.T) {
 	t.Parallel()
 	f := newFunction(t, prepareCluster(t, nil), "hello")
+	a := f.newAgent("a", nil, "GANTRY_NATS_URL=nats://user:topsecret@127.0.0.1:1")
+	a.requireNoQueue("nats: no servers available")
+	a.waitOutput("an asynchronous request is refused")
+	require.NotContains(t, a.output.String(), "topsecret")
 	for url, says := range map[string]string{
-		"nats://user:topsecret@127.0.0.1:1":     "nats: no servers available",
-		"http://user:topsecret@127.0.0.1:1":     "nats: no servers available",
-		"nats://user:topsecret%zz@127.0.0.1:1":  "its URL cannot be read",
-		"nats://user:top/topsecret@127.0.0.1:1": "its URL cannot be read",
-		"nats://user:topsecret@[::1":            "its URL cannot be read",
+		"http://user:topsecret@127.0.0.1:1":                "want nats://",
+		"nats://user:topsecret%zz@127.0.0.1:1":             "the URL cannot be read",
+		"nats://user:top/topsecret@127.0.0.1:1":            "the URL cannot be read",
+		"nats://user:topsecret@[::1":                       "the URL cannot be read",
+		"nats://127.0.0.1,ws://user:topsecret@127.0.0.1:1": "servers of one kind",
 	} {
-		a := f.newAgent("a", nil, "GANTRY_NATS_URL="+url)
-		a.requireNoQueue(says)
-		a.stop()
-		require.NotContains(t, a.output.String(), "topsecret")
+		cmd := exec.Command(bootstrap(t), "serve")
+		cmd.Env = append(append([]string{}, a.env...), "GANTRY_NATS_URL="+url)
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err, url)
+		require.Equal(t, 2, cmd.ProcessState.ExitCode(), "%s", out)
+		require.Contains(t, string(out), says)
+		require.NotContains(t, string(out), "topsecret")
 	}
 }
 
