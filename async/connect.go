@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"slices"
@@ -143,16 +144,16 @@ func (c *Cluster) Connect(ctx context.Context, options ...nats.Option) (*nats.Co
 		options = append(options, nats.TLSHandshakeFirst())
 	}
 	conn, err := connect(ctx, c.URL, options)
-	if err != nil && !c.TLSFirst && isTimeout(err) {
+	if err != nil && !c.TLSFirst && isSilent(err) {
 		err = fmt.Errorf("%w; if the servers have handshake_first, set GANTRY_NATS_TLS_FIRST", err)
 	}
 	return conn, err
 }
 
-// isTimeout recognises a server that was reached and said nothing.
-func isTimeout(err error) bool {
+// isSilent recognises a server that was reached and said nothing before one of the two hung up.
+func isSilent(err error) bool {
 	var timeout net.Error
-	return errors.Is(err, nats.ErrTimeout) || errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // connect gives up with ctx; nats.go has only a time limit for each server.
