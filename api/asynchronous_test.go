@@ -6,6 +6,7 @@ import (
 	"gantry/agent"
 	"gantry/async"
 	"gantry/auth"
+	"gantry/runtime"
 	"gantry/telemetry"
 	"testing"
 
@@ -24,6 +25,8 @@ func TestCauseOfRefusals(t *testing.T) {
 	fn := &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "hello", Version: "latest"}
 	gate, err := auth.Open(&auth.Config{ProjectID: fn.Project, Project: fn.Region, Log: log})
 	require.NoError(t, err)
+	language, err := runtime.LanguageByName("nodejs")
+	require.NoError(t, err)
 	queue := async.New(&async.Config{Function: fn, Log: zap.NewNop(), Connect: func(context.Context, ...nats.Option) (*nats.Conn, error) {
 		return nil, errors.New("no servers here")
 	}})
@@ -39,7 +42,7 @@ func TestCauseOfRefusals(t *testing.T) {
 			logs.TakeAll()
 			p := newPlatformAPI(&PlatformConfig{
 				Function: fn, Gate: gate, Metrics: telemetry.NewMetrics(agent.Outcomes()), Log: log, Queue: c.queue, NoQueue: "the program is missing",
-				Agent: agent.New(&agent.Config{}),
+				Agent: agent.New(&agent.Config{Runtime: &runtime.Config{Language: language}}), // never started
 			}, true)
 			id := ""
 			for _, path := range []string{"/invocations-async", "/cancel"} {

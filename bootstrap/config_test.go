@@ -73,7 +73,7 @@ func TestBadSettings(t *testing.T) {
 		{"GANTRY_RUNTIME=cobol", `runtime "cobol" is not one of: nodejs`},
 		{"GANTRY_SECURITY_TOKEN_FILE=/no/such/file", "GANTRY_SECURITY_TOKEN_FILE"},
 		{"GANTRY_SECURITY_TOKEN_FILE=/dev/zero", "GANTRY_SECURITY_TOKEN_FILE: /dev/zero has more than 1048576 bytes"},
-		{"GANTRY_NATS_URL=http://u:s3cret@host", "GANTRY_NATS_URL: (secret), from the environment: server 1 of the list: want nats://"},
+		{"GANTRY_NATS_URL=http://u:s3cret@host", "GANTRY_NATS_URL: (not shown), from the environment: server 1 of the list: want nats://"},
 		{"GANTRY_NATS_URL=nats://u:s3cret@[::1", "the URL cannot be read"},
 		{"GANTRY_NATS_URL=nats://u:s3cret@a,wss://b", "servers of one kind"},
 		{"GANTRY_NATS_DOMAIN=a.b", "may not contain dots"},
