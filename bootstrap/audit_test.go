@@ -73,7 +73,10 @@ func TestProjectAndDomainHeaders(t *testing.T) {
 	domain := struct{ Domains []struct{ ID string } }{}
 	require.NoError(t, json.Unmarshal([]byte(r.request("GET", r.api+"/v3/auth/domains", "", "X-Auth-Token: "+token).body), &domain))
 	routes := []struct{ method, path, body string }{
-		{"POST", invocations, `{}`}, {"GET", "/v3/projects", ""}, {"GET", "/v3/auth/domains", ""}, {"GET", "/v3/auth/tokens", ""},
+		{"POST", invocations, `{}`},
+		{"GET", "/v3/projects", ""},
+		{"GET", "/v3/auth/domains", ""},
+		{"GET", "/v3/auth/tokens", ""},
 		{"POST", "/v3/auth/tokens", `{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"ci","password":"correct horse"}}}}}`},
 	}
 	for _, to := range routes {
