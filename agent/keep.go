@@ -163,7 +163,8 @@ func (a *Agent) bring(w *runtime.Worker) error {
 	took := time.Since(began)
 	a.remark.Do(func() {
 		if why := w.MemoryErr(); why != nil {
-			a.cfg.Log.Info("RUNTIME_MEMORY is not enforced here", zap.Int("limit_mb", a.cfg.Runtime.Function.MemoryMB), zap.Error(why))
+			a.cfg.Log.Info("RUNTIME_MEMORY is not enforced here", zap.Int("limit_mb", a.cfg.Runtime.Function.MemoryMB), zap.Error(why),
+				zap.String("want", fmt.Sprintf("a limit of the container: docker run --memory %dm", a.cfg.Runtime.Function.MemoryMB)))
 		}
 	})
 	if err == nil && a.cfg.ExtensionsReady != nil {

@@ -18,7 +18,7 @@ import (
 func (p *program) asyncCommand() *cobra.Command {
 	var to string
 	cmd := &cobra.Command{
-		Use: "async", Short: "List, show and cancel the asynchronous requests of a running agent", Args: cobra.NoArgs,
+		Use: "async", Short: "List, show and cancel the asynchronous requests of a running agent", Args: commandOnly,
 		Long: "List, show and cancel the asynchronous requests of a running agent, over its platform API.\n" +
 			"Address, function and keys are those of the agent's own settings.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

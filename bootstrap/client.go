@@ -12,11 +12,16 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"io"
+	"net"
+	"os"
+	"syscall"
 )
 
 // client calls the platform API of a running agent, with address and keys from the agent's own settings.
 type client struct {
 	base, path     string // of the function
+	asked          string // which function that is, and why
 	access, secret string // empty without authentication
 	http           *fasthttp.Client
 }
@@ -46,6 +51,7 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 		base: scheme + "://" + dialable(addr), path: "/v2/" + c.fn.Project + "/fgs/functions/" + c.fn.URN(),
 		http: &fasthttp.Client{MaxResponseBodySize: 16 << 20, ReadTimeout: time.Minute, WriteTimeout: time.Minute, DisablePathNormalizing: true},
 	}
+	a.asked = fmt.Sprintf("asked for %s, whose name is %s; --name or --code sets another", c.fn.URN(), c.nameFrom)
 	if c.api.cert != "" {
 		text, err := files.Read(c.api.cert, 1<<20)
 		if err != nil {
@@ -68,6 +74,24 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 	return a, nil
 }
 
+// noAnswer says why a request got no answer, without the words of the library.
+func noAnswer(err error) string {
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there"
+	case errors.Is(err, fasthttp.ErrTimeout), errors.Is(err, fasthttp.ErrDialTimeout), errors.Is(err, os.ErrDeadlineExceeded):
+		return "its time was over"
+	case errors.Is(err, fasthttp.ErrConnectionClosed), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "it closed the connection without an answer; is it an agent, and does it want https?"
+	case errors.As(err, &dns):
+		return "no host is called " + dns.Name
+	case strings.Contains(err.Error(), "HTTP response to HTTPS client"), errors.As(err, new(tls.RecordHeaderError)):
+		return "it speaks plain HTTP, and was asked by https"
+	}
+	return err.Error()
+}
+
 // call sends one request for the function; route is what follows its URN. A refusal is an error with the API's words.
 func (a *client) call(method, route, query string, body []byte) ([]byte, error) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
@@ -88,7 +112,7 @@ func (a *client) call(method, route, query string, body []byte) ([]byte, error) 
 		req.Header.Set("Authorization", header)
 	}
 	if err := a.http.DoTimeout(req, resp, time.Minute); err != nil {
-		return nil, fmt.Errorf("%s does not answer: %w", a.base, err)
+		return nil, fmt.Errorf("%s does not answer: %s", a.base, noAnswer(err))
 	}
 	if status := resp.StatusCode(); status < 200 || status > 299 {
 		var refusal struct {
@@ -97,6 +121,9 @@ func (a *client) call(method, route, query string, body []byte) ([]byte, error) 
 		}
 		if json.Unmarshal(resp.Body(), &refusal) != nil || refusal.Message == "" {
 			return nil, fmt.Errorf("%s answers %d: %.300q", a.base, status, resp.Body())
+		}
+		if status == fasthttp.StatusNotFound {
+			refusal.Message += "; " + a.asked
 		}
 		return nil, errors.New(refusal.Code + ": " + refusal.Message)
 	}

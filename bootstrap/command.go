@@ -31,11 +31,11 @@ func (p *program) rootCommand() *cobra.Command {
 		Use: "bootstrap", Short: "Run a FunctionGraph function and its extensions in any container",
 		Long: "Run a FunctionGraph function and its extensions in any container.\n\n" +
 			"Every flag has an environment variable, shown with it; a flag beats the environment.",
-		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		SilenceErrors: true, SilenceUsage: true, Args: commandOnly,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &failure{exitUsage, fmt.Errorf("%w; see bootstrap --help", err)}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &failure{exitUsage, fmt.Errorf("%w%s; see bootstrap --help", err, meantFlag(cmd, err))}
 	})
 	addSettings(root.PersistentFlags())
 	serve := func(cmd *cobra.Command, _ []string) error { return p.withConfig(cmd, p.serve) }
@@ -54,6 +54,36 @@ func (p *program) rootCommand() *cobra.Command {
 		p.invokeCommand(), p.asyncCommand(), p.checkCommand(), p.healthCommand(), p.versionCommand(),
 	)
 	return root
+}
+
+// commandOnly refuses arguments of a command that only has others below it, and says which one was probably meant.
+func commandOnly(cmd *cobra.Command, args []string) error {
+	err := cobra.NoArgs(cmd, args)
+	if err == nil {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	if near := nearest(args[0], names); near != "" {
+		return fmt.Errorf("%w; did you mean %s?", err, near)
+	}
+	return err
+}
+
+// meantFlag says which flag was probably meant by one that does not exist.
+func meantFlag(cmd *cobra.Command, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
+		return fmt.Sprintf("; did you mean --%s?", near)
+	}
+	return ""
 }
 
 func (p *program) withConfig(cmd *cobra.Command, do func(*config) error) error {

@@ -82,6 +82,8 @@ type facts struct {
 	// init is the name of the program that is PID 1 here, empty if that is this one; direct says that it started this one.
 	init   string
 	direct bool
+	// root: the agent runs as root.
+	root bool
 	// poll: the agent will be a custom runtime of a platform, not the platform.
 	poll bool
 }
@@ -211,6 +213,9 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	}
 	c.dataDirNamed = named
 	c.remarkOnReach(f)
+	if f.root && c.uid <= 0 {
+		c.listenRemarks = append(c.listenRemarks, "the function runs as root: start the agent as another user (docker run -u 1003:1003), or set GANTRY_UID and GANTRY_GID")
+	}
 	return c.api.resolve()
 }
 

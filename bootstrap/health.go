@@ -51,7 +51,7 @@ func (p *program) health(flags map[string]string) error {
 	}
 	status, body, err := fasthttp.GetTimeout(nil, "http://"+dialable(addr)+"/readyz", probeTimeout)
 	if err != nil {
-		return fmt.Errorf("%s does not answer: %w", addr, err)
+		return fmt.Errorf("%s does not answer: %s", addr, noAnswer(err))
 	}
 	text := strings.TrimSpace(string(body))
 	if status != fasthttp.StatusOK {

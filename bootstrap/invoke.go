@@ -184,7 +184,7 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 	req.SetBody(event)
 	began := time.Now()
 	if err := (&fasthttp.Client{MaxResponseBodySize: 2 * api.MaxEvent, ReadBufferSize: 64 << 10}).Do(req, resp); err != nil {
-		return fmt.Errorf("no answer from %s: %w", o.to, err)
+		return fmt.Errorf("%s does not answer: %s", o.to, noAnswer(err))
 	}
 	if tail, err := base64.StdEncoding.DecodeString(string(resp.Header.Peek("X-Cff-Function-Log"))); err == nil {
 		fmt.Fprint(p.stderr, string(tail))

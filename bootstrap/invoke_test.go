@@ -21,9 +21,15 @@ type ran struct {
 // runInvoke runs bootstrap invoke on a code folder.
 func runInvoke(t *testing.T, dir string, args []string, env ...string) ran {
 	t.Helper()
+	return runCommand(t, dir, append([]string{"invoke"}, args...), env...)
+}
+
+// runCommand runs a command of the program to its end.
+func runCommand(t *testing.T, dir string, args []string, env ...string) ran {
+	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(exe, append([]string{"invoke"}, args...)...)
+	cmd := exec.Command(exe, args...)
 	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + dir, "RUNTIME_MEMORY=512", "GORACE=atexit_sleep_ms=0"}, env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -67,7 +67,7 @@ func (p *program) load(flags map[string]string, poll bool) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := facts{pid: os.Getpid(), cwd: cwd, poll: poll}
+	f := facts{pid: os.Getpid(), cwd: cwd, poll: poll, root: os.Geteuid() == 0}
 	if f.pid != 1 {
 		f.init, f.direct = initName(), os.Getppid() == 1
 	}

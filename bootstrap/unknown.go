@@ -51,7 +51,7 @@ func unknownVariables(env map[string]string) []string {
 // nearest returns the name that was probably meant, or nothing.
 func nearest(name string, names []string) string {
 	const most = 3 // changes; a short name allows fewer
-	best, least := "", min(most, len(name)/4)+1
+	best, least := "", min(most, (len(name)+1)/4)+1
 	for _, n := range names {
 		if d := distance(name, n); d < least {
 			best, least = n, d

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +19,8 @@ var elfMachines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM
 func explain(cmd *Command, err error) string {
 	info, statErr := os.Stat(cmd.Path)
 	switch {
+	case errors.Is(err, unix.E2BIG):
+		return tooBig(cmd.Env)
 	case statErr != nil:
 		return ""
 	case cmd.Dir != "" && !isDir(cmd.Dir):
@@ -54,6 +58,19 @@ func explain(cmd *Command, err error) string {
 		return "; it is neither a program nor a script with a first line like #!/bin/sh"
 	}
 	return ""
+}
+
+// tooBig says what makes an environment too large for the kernel. It shows no values.
+func tooBig(env []string) string {
+	sum, most, name := 0, 0, ""
+	for _, kv := range env {
+		sum += len(kv) + 1
+		if len(kv) > most {
+			most = len(kv)
+			name, _, _ = strings.Cut(kv, "=")
+		}
+	}
+	return fmt.Sprintf("; its environment has %d bytes, %d of them in %s: the kernel takes 128 KiB for one variable, and a quarter of the stack's limit for all", sum, most, name)
 }
 
 func isDir(path string) bool {

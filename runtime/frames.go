@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"gantry/fault"
 	"gantry/logger"
@@ -89,7 +90,14 @@ func (f *frames) Init(ctx context.Context, inv *fncontext.Invocation, log *logge
 
 // Invoke implements Transport.
 func (f *frames) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
-	return f.call(ctx, frame.Invoke, inv, event, log)
+	r, err := f.call(ctx, frame.Invoke, inv, event, log)
+	if err != nil {
+		var late *fault.Error
+		if errors.As(err, &late) && late.Kind == fault.Timeout && late.Hint == "" {
+			late.Hint = f.worker.cfg.Language.Unanswered
+		}
+	}
+	return r, err
 }
 
 // PreStop implements Transport.

@@ -40,6 +40,8 @@ type Language struct {
 	// Ends names what in user code ends the process, for the hint to a call that was cut off; Silent says what a worker that
 	// does not end its load may lack.
 	Ends, Silent string
+	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
+	Unanswered string
 }
 
 // Carrier is what carries the calls to a language's worker.
@@ -79,8 +81,9 @@ var Languages = []*Language{{
 	Name: "nodejs", Title: "Node.js", Handler: "index.handler", Extensions: []string{".js", ".mjs", ".cjs"},
 	Program: "node", Platform: "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
 	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main"}, MinVersion: Version{10, 0},
-	Ends:   "process.exit(), an uncaught error or an unhandled rejection",
-	Silent: "loading the code took too long: look for work or waiting at the top level of the module",
+	Ends:       "process.exit(), an uncaught error or an unhandled rejection",
+	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
+	Unanswered: "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",
 }, {
 	Name: "python", Title: "Python", Handler: "index.handler", Extensions: []string{".py"},
 	Program: "python3", Platform: "/opt/function/runtime/python3*/rtsp/python/bin/python3",

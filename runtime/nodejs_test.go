@@ -1,8 +1,10 @@
 package runtime
 
 import (
+	"context"
 	"encoding/json"
 	"gantry/fault"
+	"gantry/logger"
 	"os"
 	"path/filepath"
 	"strings"
@@ -535,4 +537,18 @@ process.on('SIGTERM', () => { console.log('term'); process.exit(0) });`
 	f.Stop(time.Now().Add(30 * time.Second))
 	f.logHas("hook\nterm\n")
 	require.Contains(t, f.Death().Message, "exit code 0")
+}
+
+// TestNodeUnanswered: a handler that never calls its callback gets a hint, and so does one that waits too long.
+func TestNodeUnanswered(t *testing.T) {
+	for _, source := range []string{"exports.handler = (e, c, cb) => {}", "exports.handler = async (e, c) => new Promise(() => {})"} {
+		f := startWorker(t, map[string]string{"index.js": source}).ready()
+		inv := f.invocation()
+		inv.Deadline = time.Now().Add(50 * time.Millisecond)
+		_, err := f.Invoke(context.Background(), inv, []byte("{}"), logger.NewRequest(f.sink, inv.RequestID, false, false))
+		var late *fault.Error
+		require.ErrorAs(t, err, &late)
+		require.Equal(t, fault.Timeout, late.Kind)
+		require.Contains(t, late.Hint, "neither settled its Promise nor called its callback")
+	}
 }

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
+)
+
+// TestNoAnswer: what a person reads is not what the library says.
+func TestNoAnswer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close() // as a TLS server does with plain HTTP
+		}
+	}()
+	for addr, want := range map[string]string{
+		"127.0.0.1:1": "nothing listens there", ln.Addr().String(): "it closed the connection without an answer; is it an agent, and does it want https?",
+	} {
+		err := (&fasthttp.Client{}).Do(request(t, "http://"+addr+"/"), fasthttp.AcquireResponse())
+		require.Error(t, err)
+		require.Equal(t, want, noAnswer(err))
+	}
+}
+
+func request(t *testing.T, uri string) *fasthttp.Request {
+	t.Helper()
+	req := fasthttp.AcquireRequest()
+	t.Cleanup(func() { fasthttp.ReleaseRequest(req) })
+	req.SetRequestURI(uri)
+	return req
+}
+
+// TestAskedForAnotherFunction: the name of the working folder was asked for, and the error says so.
+func TestAskedForAnotherFunction(t *testing.T) {
+	t.Parallel()
+	r := start(t, writeFiles(t, map[string]string{"index.js": okFunction}), "GANTRY_API_AUTH=none", "GANTRY_API_ADDR=127.0.0.1:0", "RUNTIME_FUNC_NAME=mine")
+	dir := writeFiles(t, map[string]string{"index.js": okFunction})
+	for _, c := range []struct{ arg, says string }{
+		{"--code=" + dir, "default:" + dir[strings.LastIndexByte(dir, '/')+1:] + ":latest, whose name is the name of the code folder " + dir + "; --name or --code sets another"},
+		{"--name=other", "default:other:latest, whose name is RUNTIME_FUNC_NAME, from --name; --name or --code sets another"},
+	} {
+		got := runCommand(t, dir, []string{"async", "ls", "--to", strings.TrimPrefix(r.api, "http://"), c.arg})
+		require.Equal(t, 1, got.code)
+		require.Contains(t, got.stderr, "asked for urn:fss:local-1:00000000000000000000000000000000:function:"+c.says)
+	}
+}
