@@ -368,6 +368,7 @@ func TestReadEndpoints(t *testing.T) {
 		return err
 	}
 	require.NoError(t, read(`{"obs": {"url": "https://obs.example.com", "access": "a", "secret": "s"}, "functions": {"urn:fss:r:p:function:default:f": {"url": "http://f:8079"}}}`))
+	require.NoError(t, read("\xef\xbb\xbf{}"), "editors on Windows put a byte order mark before the text")
 	for text, says := range map[string]string{
 		`{`:                               "is not JSON of the form",
 		`{"kafka": {}}`:                   "is not JSON of the form",

@@ -18,6 +18,8 @@ func TestUsersFile(t *testing.T) {
 	d, err := parseDirectory([]byte("{" + goodSecret + "}"))
 	require.NoError(t, err)
 	require.Equal(t, "local", d.domain)
+	_, err = parseDirectory([]byte("\xef\xbb\xbf{" + goodSecret + "}"))
+	require.NoError(t, err, "editors on Windows put a byte order mark before the text")
 	one := func(user string) string { return "{" + goodSecret + `, "users": [` + user + `]}` }
 	withKey := func(key string) string { return one(`{"name": "a", "actions": [], "keys": [` + key + `]}`) }
 	for text, says := range map[string]string{

@@ -90,6 +90,31 @@ func TestCredentialsNeverPrint(t *testing.T) {
 	}
 }
 
+func TestEncryptedDataNeverPrints(t *testing.T) {
+	const secret = "s3cr3t-value"
+	data := NewEncryptedData(map[string]string{"KEY": secret})
+	type config struct{ data EncryptedData }
+	var sb strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		fmt.Fprintf(&sb, verb+verb+verb, data, config{data}, &config{data})
+	}
+	b, err := json.Marshal(map[string]any{"data": data})
+	if err != nil {
+		t.Error(err)
+	}
+	sb.Write(b)
+	slog.New(slog.NewTextHandler(&sb, nil)).Info("x", "data", data)
+	if text := sb.String(); strings.Contains(text, secret) || strings.Contains(text, fmt.Sprintf("%x", secret)) || strings.Contains(text, "KEY") {
+		t.Errorf("a variable shows in %s", text)
+	}
+	if data.Reveal()["KEY"] != secret || data.Empty() {
+		t.Error("Reveal lost the variable")
+	}
+	if none := NewEncryptedData(nil); !none.Empty() || none.Reveal() != nil {
+		t.Error("no variables are not empty")
+	}
+}
+
 func TestRemainingMayBeNegative(t *testing.T) {
 	now := time.Unix(100, 0)
 	inv := Invocation{Deadline: now.Add(-time.Second)}
