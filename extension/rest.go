@@ -10,6 +10,8 @@ const (
 	// restTime is how long extensions have to be idle until they count as having done what they do after their registration.
 	restTime = 200 * time.Millisecond
 	restPoll = 10 * time.Millisecond
+	// restUse is how much processor time they may use meanwhile: some look at the clock again and again.
+	restUse = 5 * time.Millisecond
 )
 
 // AwaitSubscription waits until an extension has subscribed to telemetry, until all that are registered have been idle for a
@@ -22,7 +24,7 @@ func (h *Host) AwaitSubscription(ctx context.Context) {
 	began := time.Now()
 	for h.Registered() > 0 && !h.cfg.Stream.Subscribed() {
 		now := h.activity()
-		if now.Busy || now.Used != last.Used {
+		if used := now.Used - last.Used; now.Busy || used > restUse || used < 0 { // less than before: a thread has ended
 			began, last = time.Now(), now
 		}
 		if time.Since(began) >= restTime {

@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"time"
 )
 
 // Activity is what a child and its descendants do at a moment.
 type Activity struct {
 	// Busy is set while a thread runs, waits for a processor, or waits for a disk.
 	Busy bool
-	// Used is the processor time of all threads so far: in nanoseconds where the kernel counts them, else in ticks. Two values that
-	// are equal say that nothing ran in between.
-	Used int64
+	// Used is the processor time of all threads so far, of those that live.
+	Used time.Duration
 }
 
 // Activity reads what the child and its descendants do. Those that have ended do not count.
@@ -58,9 +58,9 @@ func (a *Activity) addThread(dir string) {
 	a.Busy = a.Busy || fields[0][0] == 'R' || fields[0][0] == 'D'
 	if sched, err := os.ReadFile(dir + "/schedstat"); err == nil {
 		if run := bytes.Fields(sched); len(run) > 0 {
-			a.Used += number(run[0])
+			a.Used += time.Duration(number(run[0]))
 			return
 		}
 	}
-	a.Used += number(fields[11]) + number(fields[12]) // utime and stime
+	a.Used += time.Duration(number(fields[11])+number(fields[12])) * clockTick // utime and stime
 }
