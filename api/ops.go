@@ -95,6 +95,7 @@ func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
 func (o *opsAPI) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 	state := o.Agent.State()
+	telemetry.Family(ctx, "gantry_instance_state", "1 for the state the instance is in.")
 	for _, s := range agent.States() {
 		is := 0
 		if s == state {

@@ -36,9 +36,37 @@ func (c *counts) ended(s Status, condition string) {
 	}
 }
 
+// countNames says what Counts has, and what each means.
+var countNames = []struct{ name, help string }{
+	{"accepted", "Asynchronous requests stored."},
+	{"refused", "Asynchronous requests refused because the queue or its records were full."},
+	{"started", "Attempts that got a slot."},
+	{"retried", "Attempts that are to be repeated."},
+	{"expired", "Asynchronous requests that got too old."},
+	{"canceled", "Asynchronous requests that were canceled."},
+	{"succeeded", "Asynchronous requests that ended well."},
+	{"failed", "Asynchronous requests that failed after their last attempt."},
+	{"notified", "Notifications that a destination took."},
+	{"notification_failures", "Notifications that were dropped."},
+}
+
 // CountNames is the closed list of what Counts has.
 func CountNames() []string {
-	return []string{"accepted", "refused", "started", "retried", "expired", "canceled", "succeeded", "failed", "notified", "notification_failures"}
+	names := make([]string, 0, len(countNames))
+	for _, c := range countNames {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// CountHelp says in a sentence what a count of that name is; empty for other names.
+func CountHelp(name string) string {
+	for _, c := range countNames {
+		if c.name == name {
+			return c.help
+		}
+	}
+	return ""
 }
 
 // Counts returns what happened at this agent so far, by name.

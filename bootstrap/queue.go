@@ -141,10 +141,10 @@ func (in *instance) startQueue(q *async.Queue) {
 
 func (in *instance) queueGauges(q *async.Queue) {
 	for _, name := range async.CountNames() {
-		in.metrics.Counter("gantry_async_"+name+"_total", func() float64 { return float64(q.Counts()[name]) })
+		in.metrics.Counter("gantry_async_"+name+"_total", async.CountHelp(name), func() float64 { return float64(q.Counts()[name]) })
 	}
-	in.metrics.Gauge("gantry_async_queue_length", func() float64 { n, _ := q.Depth(); return float64(n) })
-	in.metrics.Gauge("gantry_async_oldest_seconds", func() float64 { _, age := q.Depth(); return age.Seconds() })
+	in.metrics.Gauge("gantry_async_queue_length", "Events in the queue, those under way included.", func() float64 { n, _ := q.Depth(); return float64(n) })
+	in.metrics.Gauge("gantry_async_oldest_seconds", "Age of the oldest event in the queue.", func() float64 { _, age := q.Depth(); return age.Seconds() })
 }
 
 // noStore says why events could not be kept here, or nothing.

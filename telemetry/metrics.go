@@ -3,10 +3,13 @@
 package telemetry
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +25,9 @@ const (
 // Metrics is the agent's set of metrics. Use NewMetrics.
 type Metrics struct {
 	set *metrics.Set
+
+	mu       sync.Mutex
+	families map[string]family // beside those of the library
 
 	outcomes map[string]*metrics.Counter
 	api      map[string]*metrics.Counter
@@ -45,26 +51,26 @@ type Metrics struct {
 func NewMetrics(outcomes []string) *Metrics {
 	s := metrics.NewSet()
 	m := &Metrics{
-		set: s, outcomes: map[string]*metrics.Counter{}, api: map[string]*metrics.Counter{},
-		Duration:     newHistogram("gantry_invocation_duration_seconds"),
-		InitDuration: newHistogram("gantry_init_duration_seconds"),
-		QueueWait:    newHistogram("gantry_queue_wait_seconds"),
-		Rejects:      s.NewCounter("gantry_queue_rejects_total"),
-		Restarts:     s.NewCounter("gantry_worker_restarts_total"),
-		Stray:        s.NewCounter("gantry_stray_frames_total"),
-		Orphans:      s.NewCounter("gantry_orphans_reaped_total"),
+		set: s, families: map[string]family{}, outcomes: map[string]*metrics.Counter{}, api: map[string]*metrics.Counter{},
 	}
+	m.Duration = m.histogram("gantry_invocation_duration_seconds", "Time of the handler, for each call.")
+	m.InitDuration = m.histogram("gantry_init_duration_seconds", "Time of a worker's start, from its load to its readiness.")
+	m.QueueWait = m.histogram("gantry_queue_wait_seconds", "Time in the waiting room, for each synchronous call.")
+	m.Rejects = s.NewCounter(m.named("gantry_queue_rejects_total", counter, "Calls that found the waiting room full or waited too long."))
+	m.Restarts = s.NewCounter(m.named("gantry_worker_restarts_total", counter, "Workers started after the first ones."))
+	m.Stray = s.NewCounter(m.named("gantry_stray_frames_total", counter, "Answers of workers that came too late."))
+	m.Orphans = s.NewCounter(m.named("gantry_orphans_reaped_total", counter, "Foreign processes collected as PID 1."))
 	for _, o := range outcomes {
-		m.outcomes[o] = s.NewCounter(fmt.Sprintf("gantry_invocations_total{outcome=%q}", o))
-		m.api[o] = s.NewCounter(fmt.Sprintf("gantry_api_requests_total{outcome=%q}", o))
+		m.outcomes[o] = s.NewCounter(m.named(fmt.Sprintf("gantry_invocations_total{outcome=%q}", o), counter, "Calls that ended, by outcome."))
+		m.api[o] = s.NewCounter(m.named(fmt.Sprintf("gantry_api_requests_total{outcome=%q}", o), counter, "Requests of the platform API, by outcome."))
 	}
 	for i := range Slots {
-		slot := strconv.Itoa(firstPort + i)
-		m.Notifications[i] = s.NewCounter(`gantry_notifications_total{slot="` + slot + `"}`)
-		m.NotificationFailures[i] = s.NewCounter(`gantry_notification_failures_total{slot="` + slot + `"}`)
-		m.NotificationDrops[i] = s.NewCounter(`gantry_notification_drops_total{slot="` + slot + `"}`)
-		m.NotificationSeconds[i] = s.NewFloatCounter(`gantry_notification_seconds_total{slot="` + slot + `"}`)
-		m.ExtensionOutput[i] = s.NewCounter(`gantry_extension_output_bytes_total{slot="` + slot + `"}`)
+		slot := `{slot="` + strconv.Itoa(firstPort+i) + `"}`
+		m.Notifications[i] = s.NewCounter(m.named("gantry_notifications_total"+slot, counter, "Notifications sent to extensions, by the extension's port."))
+		m.NotificationFailures[i] = s.NewCounter(m.named("gantry_notification_failures_total"+slot, counter, "Notifications to extensions that failed."))
+		m.NotificationDrops[i] = s.NewCounter(m.named("gantry_notification_drops_total"+slot, counter, "Notifications to extensions that were dropped."))
+		m.NotificationSeconds[i] = s.NewFloatCounter(m.named("gantry_notification_seconds_total"+slot, counter, "Time that notifications to extensions took, until their answer."))
+		m.ExtensionOutput[i] = s.NewCounter(m.named("gantry_extension_output_bytes_total"+slot, counter, "Output of the extension in the slot."))
 	}
 	return m
 }
@@ -83,19 +89,37 @@ func (m *Metrics) API(outcome string) {
 	}
 }
 
-// Gauge registers a value that is read when metrics are scraped. name may carry constant labels.
-func (m *Metrics) Gauge(name string, read func() float64) { m.set.NewGauge(name, read) }
+// Gauge registers a value that is read when metrics are scraped. name may carry constant labels; help is one sentence.
+func (m *Metrics) Gauge(name, help string, read func() float64) {
+	m.set.NewGauge(m.named(name, gauge, help), read)
+}
 
-// Counter registers a number that somebody else counts and that only grows.
-func (m *Metrics) Counter(name string, read func() float64) { m.set.NewGauge(name, read) }
+// Counter registers a number that is counted elsewhere and only grows; its name ends with _total.
+func (m *Metrics) Counter(name, help string, read func() float64) {
+	m.set.NewGauge(m.named(name, counter, help), read)
+}
+
+// named notes what the family of a metric is, and returns the name.
+func (m *Metrics) named(name string, t metricType, help string) string {
+	base, _, _ := strings.Cut(name, "{")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.families[base] = family{t, help}
+	return name
+}
 
 // WritePrometheus writes everything in the text exposition format.
 func (m *Metrics) WritePrometheus(w io.Writer) {
-	m.set.WritePrometheus(w)
+	var b bytes.Buffer
+	m.set.WritePrometheus(&b)
+	metrics.WriteProcessMetrics(&b)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.annotate(w, b.Bytes())
 	for _, h := range []*Histogram{m.Duration, m.InitDuration, m.QueueWait} {
+		m.families[h.name].write(w, h.name)
 		h.write(w)
 	}
-	metrics.WriteProcessMetrics(w)
 }
 
 // bounds are the upper limits of the buckets, in seconds.
@@ -108,7 +132,9 @@ type Histogram struct {
 	sum     atomic.Uint64 // bits of a float64, seconds
 }
 
-func newHistogram(name string) *Histogram { return &Histogram{name: name} }
+func (m *Metrics) histogram(name, help string) *Histogram {
+	return &Histogram{name: m.named(name, histogram, help)}
+}
 
 // Observe counts one duration.
 func (h *Histogram) Observe(d time.Duration) {

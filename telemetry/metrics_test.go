@@ -17,7 +17,8 @@ func TestExposition(t *testing.T) {
 	m.Duration.Observe(400 * time.Millisecond)
 	m.Duration.Observe(time.Hour)
 	m.NotificationDrops[9].Inc()
-	m.Gauge("gantry_test", func() float64 { return 7 })
+	m.Gauge("gantry_test", "A value.", func() float64 { return 7 })
+	m.Counter("gantry_counted_total{a=\"b\"}", "A number.", func() float64 { return 8 })
 	var b strings.Builder
 	m.WritePrometheus(&b)
 	for _, want := range []string{
@@ -25,7 +26,9 @@ func TestExposition(t *testing.T) {
 		`gantry_invocation_duration_seconds_bucket{le="0.0025"} 0`, `gantry_invocation_duration_seconds_bucket{le="0.005"} 1`,
 		`gantry_invocation_duration_seconds_bucket{le="0.5"} 2`, `gantry_invocation_duration_seconds_bucket{le="900"} 2`,
 		`gantry_invocation_duration_seconds_bucket{le="+Inf"} 3`, `gantry_invocation_duration_seconds_count 3`, `gantry_invocation_duration_seconds_sum 3600.403`,
-		`gantry_notification_drops_total{slot="8090"} 1`, `gantry_test 7`, "process_resident_memory_bytes",
+		`gantry_notification_drops_total{slot="8090"} 1`, "# HELP gantry_test A value.\n# TYPE gantry_test gauge\ngantry_test 7",
+		"# HELP gantry_counted_total A number.\n# TYPE gantry_counted_total counter\ngantry_counted_total{a=\"b\"} 8",
+		"# TYPE gantry_invocation_duration_seconds histogram\ngantry_invocation_duration_seconds_bucket{le=\"0.0005\"} 0", "process_resident_memory_bytes",
 	} {
 		require.Contains(t, b.String(), want+pick(strings.HasPrefix(want, "process"), "", "\n"))
 	}
