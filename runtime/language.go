@@ -30,7 +30,7 @@ type Language struct {
 	// Program is the interpreter. It is looked up in PATH, then below Platform, a pattern of the platform's own interpreter
 	// paths (page functiongraph_01_1442). Empty when the worker is a program in the code folder.
 	Program, Platform string
-	// Source is the worker, handed to the interpreter as a script in memory, after Arguments.
+	// Source is the worker. The interpreter finds it in memory, as descriptor 5, and Arguments tell it to run that.
 	Source    []byte
 	Arguments []string
 	// MinVersion is the oldest version that can run Source.
@@ -80,14 +80,14 @@ func parseVersion(s string) (Version, bool) {
 var Languages = []*Language{{
 	Name: "nodejs", Title: "Node.js", Handler: "index.handler", Extensions: []string{".js", ".mjs", ".cjs"},
 	Program: "node", Platform: "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
-	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main"}, MinVersion: Version{10, 0},
+	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main", "/proc/self/fd/5"}, MinVersion: Version{10, 0},
 	Ends:       "process.exit(), an uncaught error or an unhandled rejection",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
 	Unanswered: "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",
 }, {
 	Name: "python", Title: "Python", Handler: "index.handler", Extensions: []string{".py"},
 	Program: "python3", Platform: "/opt/function/runtime/python3*/rtsp/python/bin/python3",
-	Source: pythonSource, Arguments: []string{"-u", "-B"}, MinVersion: Version{3, 8},
+	Source: pythonSource, Arguments: []string{"-u", "-B", "-c", pythonLoader}, MinVersion: Version{3, 8},
 	Ends:   "os._exit(), an error in a signal handler or in a callback of the event loop",
 	Silent: "loading the code took too long: look for work or waiting at the top level of the module",
 }, {
@@ -99,6 +99,10 @@ var Languages = []*Language{{
 	Ends:   "it has to ask for events in an endless loop",
 	Silent: "bootstrap did not ask for an event: it has to GET http://$RUNTIME_API_ADDR/v1/runtime/invocation/request; if it starts a web server, this is an HTTP function, which is not supported in this version",
 }}
+
+// pythonLoader runs the worker's source under a name that is no path: what shows a stack with its lines opens the files that it
+// names, and descriptor 5 is the user's by then. Its built-in functions are its own, whatever user code makes of them.
+const pythonLoader = `import posix;exec(compile(posix.pread(5,1<<20,0),"<gantry>","exec"),{"__name__":"__main__","__builtins__":dict(vars(__builtins__))})`
 
 // customProgram is the file that the platform starts as a custom runtime (page functiongraph_01_0406).
 const customProgram = "bootstrap"
@@ -152,8 +156,8 @@ func (l *Language) complete(cmd *process.Command) error {
 	if err != nil {
 		return err
 	}
-	cmd.Args = append(append(cmd.Args, l.Arguments...), fmt.Sprintf("/proc/self/fd/%d", 3+len(cmd.Files)))
-	cmd.Files = append(cmd.Files, source)
+	cmd.Args = append(cmd.Args, l.Arguments...)
+	cmd.Files = append(cmd.Files, source) // behind the two sockets
 	return nil
 }
 

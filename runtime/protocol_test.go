@@ -36,7 +36,7 @@ def handler(event, context):
     if "big" in event: return "x" * event["big"]
     return {"event": event, "ready": ready, "token": context["credentials"]["authToken"]}
 `
-	lang := &Language{Name: "page", Title: "Python", Program: "python3", Source: []byte(source), Arguments: []string{"-B"}, MinVersion: Version{3, 8}}
+	lang := &Language{Name: "page", Title: "Python", Program: "python3", Source: []byte(source), Arguments: []string{"-B", "/proc/self/fd/5"}, MinVersion: Version{3, 8}}
 	f := startWorker(t, map[string]string{"index.py": code}, withInitializer("index.init"), func(c *Config) { c.Language, c.Program = lang, python }).ready()
 	require.NoError(t, f.Init(t.Context(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
 	call := func(event string) (Result, error) {

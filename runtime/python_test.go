@@ -305,6 +305,36 @@ def handler(e, c):
 	})
 }
 
+// TestPythonStacks: showing a stack opens no descriptor of the user's, neither a pipe, which would block, nor a file, whose lines
+// would be taken for the worker's.
+func TestPythonStacks(t *testing.T) {
+	t.Parallel()
+	source := `import logging, os, traceback, warnings
+fds = [%s for _ in range(4)]
+def handler(e, c):
+    assert 5 in fds, fds
+    traceback.print_stack()
+    logging.warning('x', stack_info=True)
+    warnings.warn('y', stacklevel=2)
+    return ''.join(traceback.format_stack())
+`
+	onEachPython(t, func(t *testing.T, python option) {
+		for name, fds := range map[string]string{"pipe": "os.pipe()[0]", "file": "os.open(os.path.dirname(__file__) + '/secret', 0)"} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f := startPython(t, map[string]string{"index.py": strings.Replace(source, "%s", fds, 1), "secret": strings.Repeat("secret\n", 3000)}, python).ready()
+				inv := f.invocation()
+				inv.Deadline = time.Now().Add(10 * time.Second)
+				r, err := f.call(inv, "{}")
+				require.NoError(t, err)
+				require.Contains(t, string(r.Body), `/index.py", line 8, in handler`)
+				require.NotContains(t, string(r.Body), "/proc/")
+				require.NotContains(t, f.out.String()+string(r.Body), "secret")
+			})
+		}
+	})
+}
+
 // TestPythonLastWords: what print() wrote without the end of a line is there, however the process ends.
 func TestPythonLastWords(t *testing.T) {
 	t.Parallel()

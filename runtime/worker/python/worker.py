@@ -5,7 +5,7 @@ is too old."""
 import sys
 
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-    del sys.path[0]  # where /proc/self/fd/5 points to: nothing to import from
+    del sys.path[0]  # the working folder, which python -c puts there
 
 import os
 import struct

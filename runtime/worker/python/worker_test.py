@@ -3,6 +3,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -408,6 +409,12 @@ class Hooks(Pipes):
         asyncio.set_event_loop(None)
 
 
+def loader():
+    """What the agent tells the interpreter to do with the source."""
+    with open(os.path.join(os.path.dirname(worker.__file__), "../../language.go")) as f:
+        return re.search("const pythonLoader = `(.*)`", f.read()).group(1)
+
+
 class Agent:
     """Starts the worker as the agent does, and speaks frames with it."""
 
@@ -430,7 +437,7 @@ class Agent:
                     os.close(spare + i)
 
             environment = dict({"PATH": os.environ["PATH"], "RUNTIME_CODE_ROOT": folder.name}, **env)
-            self.process = subprocess.Popen([sys.executable, "-u", "-B", "/proc/self/fd/5"], env=environment, preexec_fn=arrange, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen([sys.executable, "-u", "-B", "-c", loader()], env=environment, preexec_fn=arrange, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         test.addCleanup(self.end)
         self.answers.settimeout(60)
         self.input = self.answers.makefile("rb")
