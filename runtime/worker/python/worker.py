@@ -25,7 +25,8 @@ if __name__ == "__main__":
         sys.exit(1)
 
 # These come before user code, whose folder may have files of the same names, and which may put others in their places;
-# threading also because the thread that imports it first is its main thread for ever.
+# threading also because the thread that imports it first is its main thread for ever. For the same reason functions that
+# every call needs are names of their own here.
 import atexit
 import io
 import json
@@ -36,10 +37,15 @@ try:  # what importlib offers, without what else it imports
 except ImportError:
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec, spec_from_file_location
+try:  # what the package signal offers, without its enumerations
+    from _signal import SIG_DFL, SIG_IGN, SIGTERM, getsignal, signal
+except ImportError:
+    from signal import SIG_DFL, SIG_IGN, SIGTERM, getsignal, signal
 from _thread import RLock, allocate_lock, get_ident, start_new_thread
 from contextvars import ContextVar, copy_context
-from os import write
+from os import _exit, close, read, readv, write
 from select import POLLIN, poll
+from threading import Thread
 from time import monotonic, time
 
 env = os.environ
@@ -148,7 +154,7 @@ def drain():
             sizes.extend(map(write, (ANSWERS,), (data,)))
     except ConnectionError as e:
         if e.__traceback__.tb_next is None:  # not one of a signal handler
-            os._exit(1)  # the agent is gone
+            _exit(1)  # the agent is gone
         raise
     finally:
         writing = False
@@ -206,7 +212,7 @@ class Call:
         return now + left - min(0.5, (left + now - self.began) / 5)
 
 
-nobody = Call(0, 0, {"requestId": "", "deadline": 0}, b"", 0)  # whom output belongs to that belongs to no call
+no_call = Call(0, 0, {"requestId": "", "deadline": 0}, b"", 0)  # owns the output that belongs to no call
 
 
 def owner():
@@ -217,7 +223,7 @@ def owner():
         if len(calls) == 1:
             for call in list(calls.values()):
                 return call
-        return nobody
+        return no_call
     return call
 
 
@@ -225,7 +231,7 @@ def settle(call, kind, meta, payload):
     """Answers a call, once."""
     if forked:
         flush_held(call)
-        os._exit(kind == FAILURE)  # a child that user code forked, and that came back out of the handler
+        _exit(kind == FAILURE)  # a child that user code forked, and that came back out of the handler
     executor = call.executor
     if loop is None:
         at_once = executor is not main or not waiting or len(payload) >= LARGE
@@ -370,7 +376,7 @@ def raised(call, e):
     """Builds the answer for an error of the handler or of a hook."""
     if forked and isinstance(e, SystemExit) and (e.code is None or isinstance(e.code, int)):
         flush_held(call)
-        os._exit((e.code or 0) & 0xff)  # a child that user code forked ends as it wants to
+        _exit((e.code or 0) & 0xff)  # a child that user code forked ends as it wants to
     code, prefix = (4002, INVOCATION) if call.kind == INVOKE else (4009, INITIALIZATION) if call.kind == INIT else (4001, PRESTOPPING)
     if isinstance(e, FunctionError):
         fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e))
@@ -388,7 +394,7 @@ STREAMS = {"stdout": b'"stream":"stdout"', "stderr": b'"stream":"stderr"'}
 def write_log(call, kind, data):
     """Writes at once: what was logged before a crash, an endless loop or os._exit() is not lost. kind is a member of meta."""
     if forked:
-        os.write(1 if kind is STREAMS["stdout"] else 2, data if kind in STREAMS.values() else data + b"\n")
+        write(1 if kind is STREAMS["stdout"] else 2, data if kind in STREAMS.values() else data + b"\n")
         return
     with wire:  # whether the call is answered may not change meanwhile
         meta = b"{" + kind
@@ -523,7 +529,7 @@ def context_logger(call):
                 if self.parent is None:
                     LEVELS["level"] = self.level
 
-            def isEnabledFor(self, level):  # without the cache, which nobody clears outside of the hierarchy
+            def isEnabledFor(self, level):  # without the cache, which is never cleared outside of the hierarchy
                 return not self.disabled and level > self.manager.disable and level >= self.getEffectiveLevel()
 
             def getChild(self, suffix):
@@ -800,7 +806,7 @@ class Executor:
             except BaseException as e:  # user code threw it into this thread from another one, where it fits no call
                 call = self.call
                 if call is None:
-                    write_log(nobody, STREAMS["stderr"], (describe(e) + "\n").encode("utf-8", "backslashreplace"))
+                    write_log(no_call, STREAMS["stderr"], (describe(e) + "\n").encode("utf-8", "backslashreplace"))
                 else:
                     raised(call, e)
 
@@ -824,7 +830,7 @@ def dispatch(call):
         executor.call, call.executor = call, executor
     if fresh:
         try:
-            threading.Thread(target=executor.serve, name="call", daemon=True).start()
+            Thread(target=executor.serve, name="call", daemon=True).start()
         except Exception as e:  # no more threads
             call.executor = None
             raised(call, e)
@@ -920,9 +926,9 @@ def take_over():
 def guarded_watch():
     try:
         watch()
-    except BaseException as e:  # without a watch nobody reads: better a new worker
-        write_log(nobody, STREAMS["stderr"], ("the worker ends: %s\n" % describe(e)).encode("utf-8", "backslashreplace"))
-        os._exit(1)
+    except BaseException as e:  # without a watch calls would not be read: better a new worker
+        write_log(no_call, STREAMS["stderr"], ("the worker ends: %s\n" % describe(e)).encode("utf-8", "backslashreplace"))
+        _exit(1)
 
 
 def serve():
@@ -1135,9 +1141,9 @@ TICK = 0.02  # seconds
 def receive():
     """Waits for frames and returns the calls they bring. Only one thread at a time is the reader."""
     global stub, leaving
-    data = os.read(EVENTS, 1 << 16)  # a larger buffer would be mapped and unmapped each time
+    data = read(EVENTS, 1 << 16)  # a larger buffer would be mapped and unmapped each time
     if not data:
-        os._exit(0)  # the agent is gone
+        _exit(0)  # the agent is gone
     if stub:
         data, stub = stub + data, b""
     found, at, end, now = [], 0, len(data), monotonic()
@@ -1180,9 +1186,9 @@ def complete(data, size):
     whole[:have] = data
     with memoryview(whole) as view:
         while have < size:
-            n = os.readv(EVENTS, [view[have:]])
+            n = readv(EVENTS, [view[have:]])
             if n == 0:
-                os._exit(0)
+                _exit(0)
             have += n
     return whole
 
@@ -1205,11 +1211,11 @@ def after_fork():
     global forked, wire
     forked, wire = True, RLock()
     del queue[:]
-    for call in list(calls.values()) + [nobody, current.get() or nobody]:
+    for call in list(calls.values()) + [no_call, current.get() or no_call]:
         call.held = None
     for fd in (EVENTS, ANSWERS):
         try:
-            os.close(fd)
+            close(fd)
         except OSError:
             pass
 
@@ -1224,7 +1230,7 @@ def at_exit():
 
 def start():
     global asynchronous
-    os.close(SOURCE)
+    close(SOURCE)
     for fd in (EVENTS, ANSWERS):
         os.set_inheritable(fd, False)
     if sys.pycache_prefix is not None:
@@ -1244,9 +1250,9 @@ def start():
     except BaseException as e:
         kind = e.kind if isinstance(e, FunctionError) else type(e).__name__
         said = ENTRY + str(e) if isinstance(e, FunctionError) else describe(e)
-        write_log(nobody, ERROR, said.encode("utf-8", "backslashreplace"))
+        write_log(no_call, ERROR, said.encode("utf-8", "backslashreplace"))
         with wire:
-            flush_held(nobody)
+            flush_held(no_call)
             body = error_body(ENTRY, message_of(e), kind).encode()
             code = 4001
             if len(body) > MAX_RESPONSE:
@@ -1254,7 +1260,7 @@ def start():
             send(FAILURE, 0, failure_meta(code, kind), body)
     else:
         with wire:
-            flush_held(nobody)
+            flush_held(no_call)
             send(RESULT, 0, b"", b"")
     start_new_thread(guarded_watch, ())
     serve()

@@ -36,7 +36,7 @@ class Pipes(unittest.TestCase):
             os.close(fd)
         worker.calls.clear()
         worker.current.set(None)
-        worker.nobody.held = None
+        worker.no_call.held = None
         worker.stub = b""
         del worker.queue[:]
 
@@ -117,18 +117,18 @@ class Frames(Pipes):
         def interrupted(fd, data):
             if not nested:
                 nested.append(1)
-                worker.write_log(worker.nobody, worker.INFO, b"nested")
+                worker.write_log(worker.no_call, worker.INFO, b"nested")
             return os.write(fd, data)
 
         with unittest.mock.patch.object(worker, "write", interrupted):
-            worker.write_log(worker.nobody, worker.INFO, b"outer")
+            worker.write_log(worker.no_call, worker.INFO, b"outer")
         self.assertEqual([f[3] for f in self.sent()], ["outer", "nested"])
 
     def test_parts(self):
         """The socket takes what it has room for."""
         with unittest.mock.patch.object(worker, "write", lambda fd, data: os.write(fd, data[:5])):
-            worker.write_log(worker.nobody, worker.INFO, b"in parts")
-            worker.write_log(worker.nobody, worker.INFO, b"and another")
+            worker.write_log(worker.no_call, worker.INFO, b"in parts")
+            worker.write_log(worker.no_call, worker.INFO, b"and another")
         self.assertEqual([f[3] for f in self.sent()], ["in parts", "and another"])
 
     def test_signal_handler_raises(self):
@@ -162,14 +162,14 @@ class Frames(Pipes):
                     while True:  # it comes at once, though not before the write if that has ended
                         pass
                 worker.write_log(call, worker.INFO, b"late")
-                worker.write_log(worker.nobody, worker.INFO, b"next")
+                worker.write_log(worker.no_call, worker.INFO, b"next")
                 other.join()
                 self.assertEqual([(f[0], len(f[3])) for f in found], [(worker.RESULT, size), (worker.LOG, 4), (worker.LOG, 4)])
                 self.assertEqual((found[1][2], worker.queue, worker.calls), ({"level": "INFO", "requestId": "r7"}, [], {}))
 
     def test_a_flag_left_behind(self):
         worker.writing = True
-        worker.write_log(worker.nobody, worker.INFO, b"written")
+        worker.write_log(worker.no_call, worker.INFO, b"written")
         self.assertEqual([f[3] for f in self.sent()], ["written"])
 
     def test_users_errors_are_not_the_agents_end(self):
@@ -177,8 +177,8 @@ class Frames(Pipes):
             raise BrokenPipeError("of a signal handler")
 
         with unittest.mock.patch.object(worker, "write", broken), self.assertRaises(BrokenPipeError):
-            worker.write_log(worker.nobody, worker.INFO, b"kept")
-        worker.write_log(worker.nobody, worker.INFO, b"next")
+            worker.write_log(worker.no_call, worker.INFO, b"kept")
+        worker.write_log(worker.no_call, worker.INFO, b"next")
         self.assertEqual([f[3] for f in self.sent()], ["kept", "next"])
 
 
@@ -345,7 +345,7 @@ class Logs(Pipes):
 
     def test_owner(self):
         self.call(1), self.call(2)
-        self.assertIs(worker.owner(), worker.nobody, "either could be meant")
+        self.assertIs(worker.owner(), worker.no_call, "either could be meant")
         token = worker.current.set(worker.calls[2])
         self.assertIs(worker.owner(), worker.calls[2])
         worker.current.reset(token)
