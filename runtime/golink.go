@@ -4,6 +4,9 @@ import (
 	"context"
 	"gantry/fault"
 	"gantry/logger"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 
 	fncontext "gantry/context"
@@ -40,7 +43,22 @@ func newGoTransport(w *Worker) (offer, error) {
 	if !w.cfg.Encrypted.Empty() {
 		env = append(env, userDataVariable)
 	}
-	return offer{transport: g, files: ends, env: env}, nil
+	return offer{transport: g, files: ends, env: append(env, memoryLimit(w.cfg)...)}, nil
+}
+
+// memoryShare is the part of the function's memory, in per cent, that Go's collector keeps to if it can. The rest is for what it
+// does not count: the program itself, threads, memory that the kernel keeps for it.
+const memoryShare = 85
+
+// memoryLimit is what tells Go's collector how much memory there is, unless the user has: it would let the heap double, and the
+// kernel kill the process with most of that being garbage.
+func memoryLimit(cfg *Config) []string {
+	const variable = "GOMEMLIMIT="
+	isSet := func(kv string) bool { return strings.HasPrefix(kv, variable) }
+	if cfg.Function.MemoryMB <= 0 || slices.ContainsFunc(cfg.Env, isSet) {
+		return nil
+	}
+	return []string{variable + strconv.FormatInt(int64(cfg.Function.MemoryMB)<<20*memoryShare/100, 10)}
 }
 
 // choose reports whether t is the transport in use from now on.

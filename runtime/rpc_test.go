@@ -99,6 +99,17 @@ func TestSDKResults(t *testing.T) {
 	require.Len(t, r.Body, 6<<20-100+len(`{"do":"raw","x":""}`))
 }
 
+// TestSDKMemoryLimit: Go's collector knows the function's memory, unless the user has said something else.
+func TestSDKMemoryLimit(t *testing.T) {
+	t.Parallel()
+	memory := func(c *Config) { c.Function.MemoryMB = 128 }
+	for want, env := range map[string][]string{"114085068": nil, "52428800": {"GOMEMLIMIT=50MiB"}} {
+		r, err := startSDK(t, memory, withEnv(env...)).ready().invoke(`{"do":"memory limit"}`)
+		require.NoError(t, err)
+		require.Equal(t, want, string(r.Body))
+	}
+}
+
 func TestSDKErrors(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t).ready()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/runtime/frame"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,18 @@ func TestAnswers(t *testing.T) {
 			got.logs = nil
 		}
 		require.Equal(t, want, got, event)
+	}
+}
+
+// TestMemoryLimit: the collector knows the function's memory, unless the user has said something else.
+func TestMemoryLimit(t *testing.T) {
+	for want, env := range map[string][]string{
+		"114085068":                      {"RUNTIME_MEMORY=128"},
+		fmt.Sprint(int64(math.MaxInt64)): nil,
+		"1048576":                        {"RUNTIME_MEMORY=128", "GOMEMLIMIT=1MiB"},
+		fmt.Sprint(math.MaxInt64) + " ":  {"RUNTIME_MEMORY=128", "GOMEMLIMIT=off"},
+	} {
+		require.Equal(t, strings.TrimSpace(want), ready(t, "typed", env...).call(`{"Do":"memory limit"}`).body)
 	}
 }
 

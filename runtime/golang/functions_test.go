@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,8 @@ func typed(ctx context.Context, e Event) (any, error) {
 		return []byte(e.Text), nil
 	case "number":
 		return e.Number, nil
+	case "memory limit":
+		return debug.SetMemoryLimit(-1), nil
 	case "bool":
 		return true, nil
 	case "nil":

@@ -14,7 +14,11 @@
 // # Output
 //
 // What the context's logger writes belongs to the call it was written for. What is printed to stdout and stderr is in the log
-// as well, but belongs to a call only while exactly one is under way.
+// as well, but belongs to a call only if calls run one at a time (GANTRY_CONCURRENCY is 1).
+//
+// # Memory
+//
+// The collector keeps to 85 % of RUNTIME_MEMORY if it can. Set GOMEMLIMIT or use debug.SetMemoryLimit for anything else.
 //
 // # What ends the process
 //

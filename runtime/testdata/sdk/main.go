@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -183,6 +184,8 @@ func handle(req *InvokeRequest) (any, error) {
 			"data": data["from"], "alias": strings.TrimPrefix(h.Get("X-Cff-Origin-Version-Tag"), "!"),
 			"keys": strings.Join([]string{h.Get("X-CFF-Security-Access-Key"), h.Get("X-CFF-Security-Secret-Key"), h.Get("X-CFF-Security-Token"), h.Get("X-CFF-Auth-Token")}, " "),
 		}, nil
+	case "memory limit":
+		return debug.SetMemoryLimit(-1), nil
 	case "headers":
 		h := map[string]string{"GANTRY_FRAMES": os.Getenv("GANTRY_FRAMES")}
 		for name := range req.Header {
