@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"encoding/json"
+	"fmt"
 	"gantry/fault"
 	"os"
 	"os/exec"
@@ -333,6 +334,60 @@ def handler(e, c):
 			})
 		}
 	})
+}
+
+// TestPythonPaths: the code folder's path is shortened where a path begins with it, under each of its names, and nowhere else.
+func TestPythonPaths(t *testing.T) {
+	t.Parallel()
+	source := `import os, sys
+def handler(e, c):
+    if e == 'real': sys.path.insert(0, os.path.realpath(os.path.dirname(__file__))); import other; other.fail()
+    raise OSError(e.replace('CODE', os.path.dirname(__file__)))
+`
+	f := startPython(t, map[string]string{"index.py": source, "other.py": "def fail(): raise OSError(__file__)\n"}, withLink).ready()
+	for text, want := range map[string]string{
+		"CODE/a.json": "./a.json", "in CODE": "in .", "'CODE/x'": "'./x'", "CODE: no": ".: no", "(CODE)": "(.)", "file://CODE/x": "file://./x", "PATH=/bin:CODE/bin": "PATH=/bin:./bin", "in CODE.": "in ..",
+		"CODE-config/x.json": "", "CODE2/x": "", "CODE.old/x": "", "CODE_/x": "", "CODE~": "", "/srvCODE/x": "/srv", "é CODEé": "", ".CODE/x": "",
+	} {
+		_, err := f.invoke(`"` + text + `"`)
+		e := fault.From(err)
+		if want == "" || want == "/srv" {
+			want = strings.ReplaceAll(text, "CODE", f.cfg.Function.CodeRoot)
+		}
+		require.Contains(t, string(e.Body), `"function invocation exception, error: `+strings.Trim(strings.ReplaceAll(quoted(want), "'", "'"), `"`)+`"`, text)
+		require.Contains(t, string(e.Body), `File \"./index.py\", line 4, in handler`, text)
+	}
+	_, err := f.invoke(`"real"`)
+	e := fault.From(err)
+	require.Contains(t, string(e.Body), `error: ./other.py"`)
+	require.Contains(t, string(e.Body), `File \"./other.py\", line 1, in fail`)
+}
+
+// withLink gives the code folder to the worker by a link.
+func withLink(c *Config) {
+	link := c.Function.CodeRoot + "-link"
+	if err := os.Symlink(c.Function.CodeRoot, link); err != nil {
+		panic(err)
+	}
+	for i, kv := range c.Env {
+		if strings.HasPrefix(kv, "RUNTIME_CODE_ROOT=") {
+			c.Env[i] = "RUNTIME_CODE_ROOT=" + link
+		}
+	}
+	c.Function.CodeRoot = link
+}
+
+// quoted is text as json.dumps() writes it.
+func quoted(text string) string {
+	b := []byte{'"'}
+	for _, r := range text {
+		if r < 0x7f {
+			b = append(b, string(r)...)
+		} else {
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return string(append(b, '"'))
 }
 
 // TestPythonLastWords: what print() wrote without the end of a line is there, however the process ends.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"gantry/runtime/frame"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -39,11 +41,17 @@ func TestAnswers(t *testing.T) {
 			frame.Failure, meta(4004, "FunctionResponseTooLarge"), failure("Response body size '1066' larger than max value '1000'.", "FunctionResponseTooLarge"), nil,
 		},
 		`{"Do":"error","Text":"at /code/x"}`: {frame.Failure, meta(4001, "FunctionReturnError"), failure("at ./x: coded", "FunctionReturnError"), nil},
-		`{"Do":1}`:                           {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal number into Go struct field Event.Do of type string", "UnmarshalTypeError"), nil},
-		`[]`:                                 {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal array into Go value of type golang_test.Event", "UnmarshalTypeError"), nil},
-		`{"Inner":"x"}`:                      {frame.Failure, meta(4002, "SyntaxError"), failure("invalid character 'x' looking for beginning of value", "SyntaxError"), nil},
-		`{"Do":`:                             {frame.Failure, `{"code":4002,"type":"SyntaxError","event":true}`, "unexpected end of JSON input", nil},
-		`nonsense`:                           {frame.Failure, `{"code":4002,"type":"SyntaxError","event":true}`, "invalid character 'o' in literal null (expecting 'u')", nil},
+		`{"Do":"error","Text":"/code-config/x /srv/code/y /code.old é/codeé"}`: {
+			frame.Failure, meta(4001, "FunctionReturnError"), failure("/code-config/x /srv/code/y /code.old é/codeé: coded", "FunctionReturnError"), nil,
+		},
+		`{"Do":"error","Text":"(/code) '/code/z' file:///code/z in /code."}`: {
+			frame.Failure, meta(4001, "FunctionReturnError"), failure("(.) './z' file://./z in ..: coded", "FunctionReturnError"), nil,
+		},
+		`{"Do":1}`:                     {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal number into Go struct field Event.Do of type string", "UnmarshalTypeError"), nil},
+		`[]`:                           {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal array into Go value of type golang_test.Event", "UnmarshalTypeError"), nil},
+		`{"Inner":"x"}`:                {frame.Failure, meta(4002, "SyntaxError"), failure("invalid character 'x' looking for beginning of value", "SyntaxError"), nil},
+		`{"Do":`:                       {frame.Failure, `{"code":4002,"type":"SyntaxError","event":true}`, "unexpected end of JSON input", nil},
+		`nonsense`:                     {frame.Failure, `{"code":4002,"type":"SyntaxError","event":true}`, "invalid character 'o' in literal null (expecting 'u')", nil},
 	} {
 		got := p.call(event)
 		if want.Type == frame.Failure {
@@ -53,6 +61,21 @@ func TestAnswers(t *testing.T) {
 		}
 		require.Equal(t, want, got, event)
 	}
+}
+
+// TestCodeFolderByALink: its path is shortened under both of its names.
+func TestCodeFolderByALink(t *testing.T) {
+	folder := t.TempDir()
+	real, link := filepath.Join(folder, "real"), filepath.Join(folder, "a link")
+	require.NoError(t, os.Mkdir(real, 0o755))
+	require.NoError(t, os.Symlink(real, link))
+	p := ready(t, "typed", "RUNTIME_CODE_ROOT="+link)
+	var body errorBody
+	require.NoError(t, json.Unmarshal([]byte(p.call(`{"Do":"error","Text":"`+real+"/x "+link+"/y "+link+`2/z"}`).body), &body))
+	require.Equal(t, "./x ./y "+link+"2/z: coded", body.Message)
+	p = ready(t, "typed", "RUNTIME_CODE_ROOT=/")
+	require.NoError(t, json.Unmarshal([]byte(p.call(`{"Do":"error","Text":"/x/y"}`).body), &body))
+	require.Equal(t, "/x/y: coded", body.Message, "below the root folder there is nothing to shorten")
 }
 
 // TestMemoryLimit: the collector knows the function's memory, unless the user has said something else.

@@ -2,6 +2,8 @@ package golang
 
 import (
 	"encoding/json"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -9,8 +11,8 @@ import (
 // facts is what the preset variables say about the function (page functiongraph_01_0154). It does not change.
 type facts struct {
 	name, group, version, project string
-	alias                         string // on the platform, where a call does not always name its own
-	codeRoot                      string
+	alias                         string   // on the platform, where a call does not always name its own
+	codeRoots                     []string // the code folder's path, and without links; empty for the root folder
 	memoryMB, cpuMillis           int
 	timeout, initTimeout          time.Duration
 	maxResponse                   int
@@ -24,7 +26,7 @@ type facts struct {
 func newFacts(env func(string) string) facts {
 	return facts{
 		name: env("RUNTIME_FUNC_NAME"), group: env("RUNTIME_PACKAGE"), version: env("RUNTIME_FUNC_VERSION"), project: env("RUNTIME_PROJECT_ID"),
-		alias: env("RUNTIME_ALIAS"), codeRoot: env("RUNTIME_CODE_ROOT"),
+		alias: env("RUNTIME_ALIAS"), codeRoots: codeRoots(env("RUNTIME_CODE_ROOT")),
 		memoryMB: int(number(env("RUNTIME_MEMORY"), 0)), cpuMillis: int(number(env("RUNTIME_CPU"), 0)),
 		timeout:     seconds(env("RUNTIME_TIMEOUT"), 3),
 		initTimeout: seconds(env("RUNTIME_INITIALIZER_TIMEOUT"), 300),
@@ -32,6 +34,23 @@ func newFacts(env func(string) string) facts {
 		initHandler: env("RUNTIME_INITIALIZER_HANDLER"),
 		userData:    userData(env("RUNTIME_USERDATA")),
 	}
+}
+
+// codeRoots are the paths of the code folder, the longest first. Below the root folder every path would be shortened: there
+// none is.
+func codeRoots(path string) []string {
+	if path == "" {
+		return nil
+	}
+	roots := []string{filepath.Clean(path)}
+	if real, err := filepath.EvalSymlinks(path); err == nil && real != roots[0] {
+		roots = append(roots, real)
+	}
+	if slices.Contains(roots, "/") {
+		return nil
+	}
+	slices.SortFunc(roots, func(a, b string) int { return len(b) - len(a) })
+	return roots
 }
 
 // number reads a positive number, with a fraction or without.

@@ -30,6 +30,7 @@ if __name__ == "__main__":
 import atexit
 import io
 import json
+import re
 import threading
 try:  # what importlib offers, without what else it imports
     from _frozen_importlib import module_from_spec
@@ -50,6 +51,7 @@ from time import monotonic, time
 
 env = os.environ
 CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
+FOLDER = CODE_ROOT.rstrip("/")  # what the code folder's files begin with, before a slash
 FILE, _, SYMBOL = (env.get("RUNTIME_HANDLER") or "index.handler").rpartition(".")
 MAX_RESPONSE = int(env.get("RUNTIME_MAX_RESP_BODY_SIZE") or 6291456)
 
@@ -312,8 +314,16 @@ class FunctionError(Exception):
         self.kind = kind
 
 
+# The code folder as the settings name it, and without links.
+ROOTS = sorted({FOLDER, os.path.realpath(CODE_ROOT).rstrip("/")}, key=len, reverse=True)
+USERS = tuple(root + "/" for root in ROOTS)  # what the names of user code's files begin with
+SHORTENED = None if "" in ROOTS else re.compile(r"(?<![\w.~+@%-])(?:" + "|".join(map(re.escape, ROOTS)) + r")(?!\.?[\w~+@%-])")
+
+
 def shorten(text):
-    return text.replace(CODE_ROOT, ".")
+    """Puts "." in the place of the code folder's path, but not in longer names that only begin or end like it. Below the root
+    folder every path would be shortened: there none is."""
+    return text if SHORTENED is None else SHORTENED.sub(".", text)
 
 
 def message_of(e):
@@ -329,7 +339,7 @@ def message_of(e):
 
 def user_part(tb):
     """A traceback without the frames before the first one of user code."""
-    while tb is not None and not tb.tb_frame.f_code.co_filename.startswith(CODE_ROOT + "/"):
+    while tb is not None and not tb.tb_frame.f_code.co_filename.startswith(USERS):
         tb = tb.tb_next
     return tb
 
@@ -665,15 +675,15 @@ def leads_here(package):
 def load():
     """Imports the handler's module from exactly its file."""
     global module, base
-    path = "%s/%s.py" % (CODE_ROOT, FILE)
+    path = "%s/%s.py" % (FOLDER, FILE)
     if not os.path.isfile(path):
         raise FunctionError("FunctionLoadError", "not found module './%s.py'" % FILE)
     sys.argv = [path]
     sys.path.insert(0, CODE_ROOT)
     folder, _, stem = path[:-3].rpartition("/")
-    if folder != CODE_ROOT:
+    if folder != FOLDER:
         sys.path.insert(1, folder)
-    name = module_name(folder if folder != CODE_ROOT else "", stem)
+    name = module_name(folder if folder != FOLDER else "", stem)
     spec = spec_from_file_location(name, path)
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -1121,7 +1131,7 @@ def whereabouts(call):
             stack.insert(0, frame)
             frame = frame.f_back
     places = [(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in stack]
-    users = [p for p in places if p[0].startswith(CODE_ROOT + "/")]
+    users = [p for p in places if p[0].startswith(USERS)]
     if not users:
         return None
     what = "handler" if call.kind == INVOKE else "initializer" if call.kind == INIT else "pre-stop hook"
