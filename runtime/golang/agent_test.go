@@ -47,6 +47,10 @@ func TestAnswers(t *testing.T) {
 		`{"Do":"error","Text":"(/code) '/code/z' file:///code/z in /code."}`: {
 			frame.Failure, meta(4001, "FunctionReturnError"), failure("(.) './z' file://./z in ..: coded", "FunctionReturnError"), nil,
 		},
+		"\xef\xbb\xbf{\"Text\":\"é\"}": {frame.Result, "", `{"none":false,"text":"é"}`, nil},
+		"\xef\xbb\xbf":                 {frame.Failure, `{"code":4002,"type":"SyntaxError","event":true}`, "unexpected end of JSON input", nil},
+		"{\"Text\":\"caf\xe9\"}":       {frame.Failure, `{"code":4002,"type":"UnicodeDecodeError","event":true}`, "the event is not UTF-8: byte 0xe9 at offset 12; JSON has to be UTF-8", nil},
+		"\xff\xfe{\x00}\x00":           {frame.Failure, `{"code":4002,"type":"UnicodeDecodeError","event":true}`, "the event is not UTF-8: byte 0xff at offset 0; JSON has to be UTF-8", nil},
 		`{"Do":1}`:                     {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal number into Go struct field Event.Do of type string", "UnmarshalTypeError"), nil},
 		`[]`:                           {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal array into Go value of type golang_test.Event", "UnmarshalTypeError"), nil},
 		`{"Inner":"x"}`:                {frame.Failure, meta(4002, "SyntaxError"), failure("invalid character 'x' looking for beginning of value", "SyntaxError"), nil},

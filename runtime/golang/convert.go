@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -23,8 +25,13 @@ func adapt[T, R any](handler func(context.Context, T) (R, error)) func(context.C
 	}
 	return func(ctx context.Context, ev event, e *encoder) outcome {
 		var v T
-		if err := json.Unmarshal(ev.orEmpty(), &v); err != nil {
-			return outcome{failure: eventFailure(ev.orEmpty(), err)}
+		err := validText(ev.bytes)
+		text := bytes.TrimPrefix(ev.orEmpty(), byteOrderMark)
+		if err == nil {
+			err = json.Unmarshal(text, &v)
+		}
+		if err != nil {
+			return outcome{failure: eventFailure(text, err)}
 		}
 		r, err := handler(ctx, v)
 		return e.finish(r, err)
@@ -32,6 +39,33 @@ func adapt[T, R any](handler func(context.Context, T) (R, error)) func(context.C
 }
 
 var emptyEvent = []byte("{}")
+
+// byteOrderMark is what editors and shells of some systems put before a text; it is no part of the JSON.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// notUTF8Error is the error for an event in another encoding: json.Unmarshal would silently replace what it cannot read.
+type notUTF8Error struct {
+	at    int
+	value byte
+}
+
+func (e *notUTF8Error) Error() string {
+	return fmt.Sprintf("the event is not UTF-8: byte 0x%02x at offset %d; JSON has to be UTF-8", e.value, e.at)
+}
+
+// validText returns a *notUTF8Error for text that is none.
+func validText(text []byte) error {
+	if utf8.Valid(text) {
+		return nil
+	}
+	for at := 0; ; {
+		r, size := utf8.DecodeRune(text[at:])
+		if r == utf8.RuneError && size <= 1 {
+			return &notUTF8Error{at, text[at]}
+		}
+		at += size
+	}
+}
 
 func (ev event) orEmpty() []byte {
 	if len(ev.bytes) == 0 {

@@ -93,6 +93,12 @@ func kindOf(err error) string {
 func eventFailure(event []byte, err error) *failure {
 	x := &failure{code: codeRaised, kind: kindOf(err), message: err.Error()}
 	var syntax *json.SyntaxError
-	x.event = errors.As(err, &syntax) && !json.Valid(event) // a type of the user's can return such an error too
+	var encoding *notUTF8Error
+	switch {
+	case errors.As(err, &encoding):
+		x.kind, x.event = "UnicodeDecodeError", true // as Python calls it
+	case errors.As(err, &syntax):
+		x.event = !json.Valid(event) // a type of the user's can return such an error too
+	}
 	return x
 }

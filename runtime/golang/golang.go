@@ -36,7 +36,8 @@ import (
 // before it is part of the load.
 //
 // The event reaches handler as T. []byte and json.RawMessage are the event as it came; the handler may keep them. Any other
-// T is unmarshalled from JSON; an event that is no JSON is answered without calling handler. An empty event counts as {}.
+// T is unmarshalled from JSON, which has to be UTF-8 and may begin with a byte order mark; an event that is no JSON is answered
+// without calling handler. An empty event counts as {}.
 //
 // The result is R, or what R holds if it is an interface: []byte and json.RawMessage are answered as they are, a string as
 // text, anything else as json.Marshal writes it, with HTML characters escaped as on the platform (page
