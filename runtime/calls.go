@@ -195,8 +195,12 @@ func (s *calls) suggest(id uint32, hint string) {
 	}
 }
 
-// only returns the log of the one call in flight, or nil if there is none or more than one.
+// only returns the log of the call in flight that output must belong to: the one of a worker that runs its calls one by one.
+// nil if there is none, or where another call could have written it: a late line of its own would get a wrong id.
 func (s *calls) only() *logger.Request {
+	if !s.worker.oneByOne() {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.pending) != 1 {
@@ -209,7 +213,7 @@ func (s *calls) only() *logger.Request {
 }
 
 // readOutput reads what the worker and its children have written to the pipes so far, before the answer to the call it belongs
-// to: the only one there is. With several nobody could tell whose it is.
+// to.
 func (s *calls) readOutput() {
 	if s.only() != nil {
 		s.worker.output.settle()

@@ -429,27 +429,35 @@ def handler(e, c):
 	}
 }
 
-// TestPythonLateOutput: what comes behind the answer names its call where several run at once, be it in other workers.
+// TestPythonLateOutput: what comes behind the answer of its call belongs to the call that runs, if calls run one by one; with
+// several it names its own.
 func TestPythonLateOutput(t *testing.T) {
 	t.Parallel()
 	source := `import contextvars, threading
-go = threading.Event()
-def late():
-    go.wait()
-    print('late')
+go, done = threading.Event(), threading.Event()
+def late(log):
+    go.wait(20)
+    print('late'); log.info('logged')
+    done.set()
 def handler(e, c):
-    if e == 'go': go.set(); return
-    threading.Thread(target=contextvars.copy_context().run, args=(late,)).start()
+    if e == 'go':
+        go.set(); done.wait(20)
+    else:
+        threading.Thread(target=contextvars.copy_context().run, args=(late, c.getLogger())).start()
 `
-	for _, several := range []bool{false, true} {
-		f := startPython(t, map[string]string{"index.py": source}, func(c *Config) { c.Several = several }).ready()
-		inv := f.invocation()
-		_, err := f.call(inv, "{}")
+	for _, concurrency := range []int{1, 2} {
+		f := startPython(t, map[string]string{"index.py": source}, withConcurrency(concurrency), withIDs).ready()
+		first, second := f.invocation(), f.invocation()
+		_, err := f.call(first, "{}")
 		require.NoError(t, err)
-		_, err = f.invoke(`"go"`)
+		_, err = f.call(second, `"go"`)
 		require.NoError(t, err)
-		f.logHas("late\n")
-		require.Equal(t, several, strings.Contains(f.out.String(), inv.RequestID+" late\n"), f.out)
+		owner := second.RequestID
+		if concurrency > 1 {
+			owner = first.RequestID
+		}
+		f.logHas(owner + " late\n")
+		f.logHas(owner + " INFO logged\n")
 	}
 }
 

@@ -209,6 +209,9 @@ func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	if log != nil || meta.RequestID == "" {
 		return log
 	}
+	if log = f.only(); log != nil { // what outlives its call belongs to the one that runs
+		return log
+	}
 	if f.late == nil || f.late.ID() != meta.RequestID {
 		if f.late != nil {
 			f.late.Flush(time.Now())

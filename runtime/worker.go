@@ -404,6 +404,16 @@ func (w *Worker) concurrency() int {
 	return w.cfg.Concurrency
 }
 
+// oneByOne reports whether the worker runs its calls one after another.
+func (w *Worker) oneByOne() bool {
+	if w.cfg.Concurrency <= 1 {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.oneAtATime
+}
+
 // Busy returns how many slots are taken.
 func (w *Worker) Busy() int {
 	w.mu.Lock()

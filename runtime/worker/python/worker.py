@@ -218,8 +218,9 @@ no_call = Call(0, 0, {"requestId": "", "deadline": 0}, b"", 0)  # owns the outpu
 
 
 def owner():
-    """The call that runs here: exact by context; a thread that user code started has none and can only belong to the one
-    call there is."""
+    """The call that output belongs to which is written here: exact by context; a thread that user code started has none, and
+    its output can only belong to the one call that runs. What outlives its call names that one; the agent knows whether
+    another one could not have written it."""
     call = current.get()
     if call is None:
         if len(calls) == 1:
