@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +70,35 @@ func startPython(t *testing.T, files map[string]string, opts ...option) *fixture
 func onEachPython(t *testing.T, test func(t *testing.T, python option)) {
 	t.Helper()
 	for version, program := range pythons(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			test(t, withPython(program))
+		})
+	}
+}
+
+// onOldAndNewPython is onEachPython for tests of many processes: once for the oldest, the newest and the interpreter in PATH.
+func onOldAndNewPython(t *testing.T, test func(t *testing.T, python option)) {
+	t.Helper()
+	chosen := pythons(t)
+	var versions []string
+	for name := range chosen {
+		if _, ok := parseVersion(name); ok {
+			versions = append(versions, name)
+		}
+	}
+	slices.SortFunc(versions, func(a, b string) int {
+		v, _ := parseVersion(a)
+		w, _ := parseVersion(b)
+		return (v.Major-w.Major)*1000 + v.Minor - w.Minor
+	})
+	for i, name := range versions {
+		if i > 0 && i < len(versions)-1 {
+			delete(chosen, name)
+		}
+	}
+	delete(chosen, "debian")
+	for version, program := range chosen {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			test(t, withPython(program))

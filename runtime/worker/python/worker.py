@@ -232,6 +232,8 @@ def owner():
 
 def settle(call, kind, meta, payload):
     """Answers a call, once."""
+    if shown("stdout") is not out or shown("stderr") is not err:
+        flush_replaced()
     if forked:
         flush_held(call)
         _exit(kind == FAILURE)  # a child that user code forked, and that came back out of the handler
@@ -478,6 +480,11 @@ class Stream(io.TextIOBase):
     def reconfigure(self, **_):
         pass
 
+    def detach(self):
+        """Gives the buffer away, for a stream of the user's own, and goes on all the same: loggers may hold this one."""
+        self.flush()
+        return self.buffer
+
     def close(self):
         self.flush()  # and stays open, for the next call
 
@@ -505,8 +512,38 @@ class Binary(io.BufferedIOBase):
     def fileno(self):
         return self.text.number
 
+    def detach(self):
+        return self
+
     def close(self):
         self.flush()
+
+
+out, err = Stream("stdout", 1), Stream("stderr", 2)
+shown = vars(sys).get  # of "stdout" and "stderr": user code may put others in their places, or delete them
+noticed = [out, err]  # the streams in those places when they were looked at last
+
+
+def flush_replaced():
+    """Flushes streams that user code has put in the place of ours, at the end of a call. What they hold is of the one call
+    that runs; it is of no known call if there are several."""
+    token = current.set(no_call) if len(calls) > 1 else None
+    try:
+        for i, name in enumerate(("stdout", "stderr")):
+            stream = shown(name)
+            if stream is noticed[i] is (out, err)[i]:
+                continue
+            try:
+                if stream is not noticed[i]:
+                    noticed[i] = stream
+                    if isinstance(stream, io.TextIOWrapper) and stream.fileno() in (1, 2):
+                        stream.reconfigure(line_buffering=True, write_through=True)  # from now on lines come with their calls
+                stream.flush()
+            except Exception:  # it is closed, or no stream at all: there is nothing to be had from it
+                pass
+    finally:
+        if token is not None:
+            current.reset(token)
 
 
 logger_class = None
@@ -1251,14 +1288,16 @@ def start():
         faulthandler.enable(2, all_threads=False)  # the last lines before a crash say where it was
     os.register_at_fork(after_in_child=after_fork)
     atexit.register(at_exit)
-    sys.stdout, sys.stderr = Stream("stdout", 1), Stream("stderr", 2)
+    sys.stdout, sys.stderr = out, err
     sys.modules["__main__"] = type(sys)("__main__")  # user code may look, and multiprocessing would start its file
     try:
         load()
         asynchronous = is_coroutine_function(getattr(module, SYMBOL))
         if asynchronous:
             main.loop = event_loop()
+        flush_replaced()
     except BaseException as e:
+        flush_replaced()
         kind = e.kind if isinstance(e, FunctionError) else type(e).__name__
         said = ENTRY + str(e) if isinstance(e, FunctionError) else describe(e)
         write_log(no_call, ERROR, said.encode("utf-8", "backslashreplace"))
