@@ -461,6 +461,56 @@ def handler(e, c):
 	}
 }
 
+// TestPythonLoopOfEachThread: asyncio.get_event_loop() finds a loop on each thread that runs calls, and the same one again.
+func TestPythonLoopOfEachThread(t *testing.T) {
+	t.Parallel()
+	handler := `def handler(e, c):
+    %s
+    loop = asyncio.get_event_loop()
+    loop.run_until_complete(asyncio.sleep(0.05))
+    met.wait(20)
+    assert asyncio.get_event_loop() is loop is loops.setdefault(threading.get_ident(), loop)
+    return len(set(map(id, loops.values()))) == len(loops)
+`
+	for name, source := range map[string]string{
+		"imported with the module": "import asyncio, threading\n" + strings.Replace(handler, "%s", "pass", 1),
+		"imported by the handler":  "import threading\n" + strings.Replace(handler, "%s", "import asyncio", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachPython(t, func(t *testing.T, python option) {
+				f := startPython(t, map[string]string{"index.py": source + "loops, met = {}, threading.Barrier(6)\n"}, python, withConcurrency(6)).ready()
+				for range 3 {
+					var wg sync.WaitGroup
+					for range 6 {
+						wg.Go(func() {
+							if r, err := f.invoke("{}"); err != nil || string(r.Body) != "true" {
+								t.Errorf("%q, %v", r.Body, err)
+							}
+						})
+					}
+					wg.Wait()
+				}
+			})
+		})
+	}
+}
+
+// TestPythonLoopOfOtherThreads: those of the user's own have none, as everywhere.
+func TestPythonLoopOfOtherThreads(t *testing.T) {
+	t.Parallel()
+	source := `import asyncio, concurrent.futures
+def own():
+    try: return 'a loop' if asyncio.get_event_loop() else ''
+    except RuntimeError: return 'none'
+def handler(e, c):
+    with concurrent.futures.ThreadPoolExecutor() as pool: return pool.submit(own).result()
+`
+	f := startPython(t, map[string]string{"index.py": source}, withConcurrency(2)).ready()
+	r, err := f.invoke("{}")
+	require.NoError(t, err)
+	require.Equal(t, "none", string(r.Body))
+}
+
 // TestPythonEnd: the hook, then the user's own handler of TERM, then the interpreter's end, with a thread that goes on writing.
 func TestPythonEnd(t *testing.T) {
 	t.Parallel()

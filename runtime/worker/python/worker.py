@@ -845,6 +845,7 @@ class Executor:
         base.copy().run(perform, call)
 
     def serve(self):
+        call_threads.add(get_ident())
         while True:
             try:
                 call = self.take()
@@ -866,6 +867,7 @@ class Executor:
 
 
 main = Executor()
+call_threads = {get_ident()}
 
 
 def dispatch(call):
@@ -1072,6 +1074,28 @@ def event_loop():
     return found
 
 
+def serve_loops(events):
+    """Gives each thread that runs calls an event loop of its own as soon as asyncio.get_event_loop() asks for one, as the main
+    thread has it. All policies that follow asyncio's own inherit that."""
+    policy = getattr(events, "BaseDefaultEventLoopPolicy", None) or getattr(events, "_BaseDefaultEventLoopPolicy", None)
+    if policy is None:  # a module of the user's
+        return
+    found = policy.get_event_loop
+
+    def get_event_loop(self):
+        try:
+            return found(self)
+        except RuntimeError:
+            if get_ident() not in call_threads:
+                raise
+        fresh = self.new_event_loop()
+        self.set_event_loop(fresh)
+        return fresh
+
+    get_event_loop.__doc__, get_event_loop.__wrapped__ = found.__doc__, found
+    policy.get_event_loop = get_event_loop
+
+
 async def follow(call):
     try:
         value = await call.awaitable
@@ -1276,6 +1300,49 @@ def at_exit():
         drain()
 
 
+class Imports:
+    """In sys.meta_path: does what is due when user code has imported a module, so that it need not be imported in vain."""
+
+    def __init__(self, due):
+        self.due = due
+
+    def find_spec(self, name, path=None, target=None):
+        do = self.due.pop(name, None)
+        if do is None:
+            return None
+        if not self.due and self in sys.meta_path:
+            sys.meta_path.remove(self)
+        for finder in list(sys.meta_path):
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module") and not isinstance(spec.loader, type):  # one for this module alone
+                    self.follow(spec.loader, do)
+                return spec
+        return None
+
+    @staticmethod
+    def follow(loader, do):
+        """Makes a loader do that behind the module, which it loads once."""
+        load = loader.exec_module
+
+        def exec_module(module):
+            del loader.exec_module
+            load(module)
+            do(module)
+
+        loader.exec_module = exec_module
+
+
+def attend(due):
+    """Has each function called with the module of its name, now or when it is imported."""
+    for name in list(due):
+        if name in sys.modules:
+            due.pop(name)(sys.modules[name])
+    if due:
+        sys.meta_path.insert(0, Imports(due))
+
+
 def start():
     global asynchronous
     close(SOURCE)
@@ -1289,6 +1356,7 @@ def start():
     os.register_at_fork(after_in_child=after_fork)
     atexit.register(at_exit)
     sys.stdout, sys.stderr = out, err
+    attend({"asyncio.events": serve_loops})
     sys.modules["__main__"] = type(sys)("__main__")  # user code may look, and multiprocessing would start its file
     try:
         load()
