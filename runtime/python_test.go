@@ -631,8 +631,8 @@ def handler(e, c):
 		for _, want := range []string{
 			"while loading\n", inv.RequestID + " INFO i 1 x\n", inv.RequestID + " WARN w\n", inv.RequestID + " ERROR e {'a': 1}\n", " ERROR worst\n", " INFO two\nlines\n", inv.RequestID + " INFO child\n",
 			" DEBUG shown\n", " ERROR last\n", " ERROR caught\nTraceback", "ZeroDivisionError: division by zero\n", " INFO [part 0", "] long ü", "ü end\n",
-			"\nplain 1\n", "\nto stderr\n", "\npartial\n", "\nbytes\n", "\nlines\n", "\nflushed and ended\n", "surrogate \\udc80\n", "UserWarning: careful\n", "WARNING:root:root logger\n",
-			"ERROR:lib:library\n", "\nfrom a thread\n", "from the shell\n", "descriptor\n", "original\n", "TypeError write() argument must be str", "no newline",
+			"\nplain 1\n", "\nto stderr\n", "\npartial\n", "\nbytes\n", "\nlines\n", "\nflushed and ended\n", "surrogate \\udc80\n", "UserWarning: careful\n", inv.RequestID + " WARN root logger\n",
+			inv.RequestID + " ERROR library\n", "\nfrom a thread\n", "from the shell\n", "descriptor\n", "original\n", "TypeError write() argument must be str", "no newline",
 		} {
 			require.Eventually(t, func() bool { return strings.Contains(f.out.String(), want) }, 10*time.Second, time.Millisecond, want)
 		}

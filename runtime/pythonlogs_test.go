@@ -117,3 +117,84 @@ func TestPythonRawOutput(t *testing.T) {
 		require.Equal(t, concurrency == 1, strings.Contains(f.out.String(), inv.RequestID+" raw line\n"), f.out)
 	}
 }
+
+// TestPythonRootLogger: lines of the root logger and of modules' loggers have their level and the id of their call, from INFO on.
+func TestPythonRootLogger(t *testing.T) {
+	t.Parallel()
+	source := `import helper
+def handler(e, c):
+    import logging
+    logging.info('of the root %d', 1); logging.debug('hidden')
+    log = logging.getLogger(__name__)
+    log.info('of a module'); log.debug('hidden'); log.error('failed')
+    logging.getLogger('urllib3').addHandler(logging.NullHandler()); logging.getLogger('urllib3.pool').warning('of a library')
+    try: 1 / 0
+    except ZeroDivisionError: log.exception('caught')
+    helper.help()
+    logging.getLogger().setLevel(logging.DEBUG); log.debug('shown'); logging.getLogger().setLevel(logging.INFO)
+    c.getLogger().info('of the context')
+`
+	helper := "def help():\n  import logging, threading\n  t = threading.Thread(target=logging.getLogger('helper').info, args=('of a thread',)); t.start(); t.join()\n"
+	onEachPython(t, func(t *testing.T, python option) {
+		f := startPython(t, map[string]string{"index.py": source, "helper.py": helper}, python).ready()
+		for range 2 {
+			inv := f.invocation()
+			_, err := f.call(inv, "{}")
+			require.NoError(t, err)
+			for _, line := range []string{
+				"INFO of the root 1", "INFO of a module", "ERROR failed", "WARN of a library", "ERROR caught\nTraceback (most recent call last)", "INFO of a thread", "DEBUG shown", "INFO of the context",
+			} {
+				f.logHas(inv.RequestID + " " + line)
+				require.Equal(t, 1, strings.Count(f.out.String(), inv.RequestID+" "+line), "%s\n%s", line, f.out)
+			}
+		}
+		require.NotContains(t, f.out.String(), "hidden")
+	})
+}
+
+// TestPythonConfiguredLogging: what user code makes of logging is as in any program: lines appear once, in the user's format.
+func TestPythonConfiguredLogging(t *testing.T) {
+	t.Parallel()
+	const begin, end = "import logging, logging.config, sys\n", "\ndef handler(e, c): logging.getLogger('my.module').warning('the line')\n"
+	cases := map[string]struct{ how, line string }{
+		"basicConfig":              {"logging.basicConfig()", "WARNING:my.module:the line\n"},
+		"basicConfig with a form":  {"logging.basicConfig(format='own %(message)s', stream=sys.stdout)", "\nown the line\n"},
+		"basicConfig by force":     {"logging.basicConfig(format='own %(message)s', force=True)", "\nown the line\n"},
+		"basicConfig twice":        {"logging.basicConfig(format='own %(message)s')\nlogging.basicConfig(format='other %(message)s')", "\nown the line\n"},
+		"basicConfig that fails":   {"try: logging.basicConfig(stream=sys.stdout, filename='f')\nexcept ValueError: pass", "WARN the line\n"},
+		"dictConfig":               {"logging.config.dictConfig({'version': 1, 'formatters': {'f': {'format': 'own %(message)s'}}, 'handlers': {'h': {'class': 'logging.StreamHandler', 'formatter': 'f'}}, 'root': {'handlers': ['h']}})", "\nown the line\n"},
+		"dictConfig of a logger":   {"logging.config.dictConfig({'version': 1, 'formatters': {'f': {'format': 'own %(message)s'}}, 'handlers': {'h': {'class': 'logging.StreamHandler', 'formatter': 'f'}}, 'loggers': {'my': {'handlers': ['h']}}})", "\nown the line\n"},
+		"handler at the root":      {"h = logging.StreamHandler(sys.stdout); h.setFormatter(logging.Formatter('own %(message)s')); logging.getLogger().addHandler(h)", "\nown the line\n"},
+		"handler at the module":    {"h = logging.StreamHandler(); h.setFormatter(logging.Formatter('own %(message)s')); logging.getLogger('my.module').addHandler(h)", "\nown the line\n"},
+		"handlers replaced":        {"h = logging.StreamHandler(); h.setFormatter(logging.Formatter('own %(message)s')); logging.root.handlers = [h]", "\nown the line\n"},
+		"handler of errors":        {"h = logging.StreamHandler(); h.setLevel(logging.ERROR); logging.getLogger().addHandler(h)", "WARN the line\n"},
+		"handler that writes away": {"h = logging.FileHandler('/dev/null'); logging.getLogger().addHandler(h)", "WARN the line\n"},
+		"form of the handler":      {"for h in logging.getLogger().handlers: h.setFormatter(logging.Formatter('own %(message)s'))", "WARN own the line\n"},
+		"own wrapper":              {"import io\nsys.stderr = io.TextIOWrapper(sys.stderr.buffer)\nlogging.basicConfig(format='own %(message)s')", "\nown the line\n"},
+	}
+	onOldAndNewPython(t, func(t *testing.T, python option) {
+		for name, c := range cases {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f := startPython(t, map[string]string{"index.py": begin + "print('loaded')\n" + c.how + end}, python).ready()
+				_, err := f.invoke("{}")
+				require.NoError(t, err)
+				f.logHas(c.line)
+				_, err = f.invoke("{}")
+				require.NoError(t, err)
+				require.Eventually(t, func() bool { return strings.Count(f.out.String(), "the line\n") >= 2 }, 10*time.Second, time.Millisecond)
+				f.ended()
+				require.Equal(t, 2, strings.Count(f.out.String(), "the line"), f.out)
+			})
+		}
+	})
+}
+
+// TestPythonOwnLoggingModule: a file of the user's of that name is no logging package, and loads.
+func TestPythonOwnLoggingModule(t *testing.T) {
+	t.Parallel()
+	f := startPython(t, map[string]string{"index.py": "import logging\ndef handler(e, c): return logging.v", "logging.py": "v = 'mine'"}).ready()
+	r, err := f.invoke("{}")
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(r.Body))
+}

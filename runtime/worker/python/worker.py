@@ -550,6 +550,55 @@ logger_class = None
 LEVELS = {"level": 20}  # what setLevel() set, for all contexts: INFO
 
 
+def level_of(record):
+    n = record.levelno
+    return ERROR if n >= 40 else WARN if n >= 30 else INFO if n >= 20 else DEBUG
+
+
+def serve_root(logging):
+    """Gives the root logger a handler and the level INFO, as it has on the platform. User code that configures logging takes
+    the handler away (basicConfig, dictConfig), or adds handlers that write to stdout or stderr themselves; what these write
+    is not written twice."""
+    root = getattr(logging, "root", None)
+    if not isinstance(root, getattr(logging, "RootLogger", ())) or root.handlers:  # a module of the user's, or configured
+        return
+
+    def prints(handler, record):
+        """Tells whether a handler writes a record to stdout or stderr."""
+        try:
+            return handler is not own and record.levelno >= handler.level and handler.stream.fileno() in (1, 2)
+        except Exception:  # it has no stream, or one without a descriptor
+            return False
+
+    class RootHandler(logging.Handler):
+        def emit(self, record):
+            try:
+                logger = root.manager.loggerDict.get(record.name, root)
+                while logger is not None:
+                    if any(prints(handler, record) for handler in logger.handlers):
+                        return
+                    logger = logger.parent
+                write_log(owner(), level_of(record), self.format(record).encode("utf-8", "backslashreplace"))
+            except Exception:
+                self.handleError(record)
+
+    def basicConfig(**settings):
+        alone = root.handlers == [own]
+        if alone:  # as if it had none
+            root.removeHandler(own)
+        try:
+            configure(**settings)
+        finally:
+            if alone and not root.handlers:
+                root.addHandler(own)
+
+    own, configure = RootHandler(), logging.basicConfig
+    basicConfig.__doc__, basicConfig.__wrapped__ = configure.__doc__, configure
+    logging.basicConfig = basicConfig
+    root.addHandler(own)
+    root.setLevel(20)
+
+
 def context_logger(call):
     """A logging.Logger of its own for each context, so that threads that user code starts name the right call. It stands
     outside of the hierarchy: the root logger stays the user's, and nothing is written twice."""
@@ -560,9 +609,7 @@ def context_logger(call):
         class Handler(logging.Handler):
             def emit(self, record):
                 try:
-                    n = record.levelno
-                    level = ERROR if n >= 40 else WARN if n >= 30 else INFO if n >= 20 else DEBUG
-                    write_log(current.get() or record.call, level, self.format(record).encode("utf-8", "backslashreplace"))
+                    write_log(current.get() or record.call, level_of(record), self.format(record).encode("utf-8", "backslashreplace"))
                 except Exception:
                     self.handleError(record)
 
@@ -1356,7 +1403,7 @@ def start():
     os.register_at_fork(after_in_child=after_fork)
     atexit.register(at_exit)
     sys.stdout, sys.stderr = out, err
-    attend({"asyncio.events": serve_loops})
+    attend({"logging": serve_root, "asyncio.events": serve_loops})
     sys.modules["__main__"] = type(sys)("__main__")  # user code may look, and multiprocessing would start its file
     try:
         load()
