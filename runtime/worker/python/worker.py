@@ -19,7 +19,7 @@ HEADER = struct.Struct(">IBII")  # length, type, id, length of meta
 LOG_PIECE = 48 * 1024
 
 if __name__ == "__main__":
-    hello = b'{"version":1,"runtime":"python","runtimeVersion":"%d.%d.%d","concurrency":true,"prestop":true,"userdata":true}' % sys.version_info[:3]
+    hello = b'{"version":1,"runtime":"python","runtimeVersion":"%d.%d.%d","concurrency":true,"prestop":true,"bye":true,"userdata":true}' % sys.version_info[:3]
     os.write(ANSWERS, HEADER.pack(9 + len(hello), HELLO, 0, len(hello)) + hello)
     if sys.version_info < (3, 8):
         sys.exit(1)
@@ -963,6 +963,13 @@ def watch():
     seen = 0  # turns
     mutex.acquire()
     while True:
+        if leaving:  # there is nothing left to read, but there may be calls
+            if reader is WATCH:
+                reader = MAIN
+                if main.call is None:
+                    main.bell.release()
+            wait(give_hints())
+            continue
         if reader is MAIN:
             call = main.call
             if call is None and turns == seen:
@@ -998,9 +1005,6 @@ def watch():
             for call in batch:
                 dispatch(call)
         mutex.acquire()
-        if leaving and reader is WATCH and main.call is None:
-            reader = MAIN
-            main.bell.release()
 
 
 def take_over():
@@ -1035,8 +1039,12 @@ def serve():
         with mutex:  # the watch may have given a call already, with the reading
             read = reader is MAIN and main.call is None
         if read:
+            if leaving and not asynchronous:
+                leave()
+                return
             if leaving:
-                await_end()
+                serve_loop([])
+                return
             batch = receive()
             if not batch:
                 continue
@@ -1059,7 +1067,7 @@ def serve():
             if reader is LOOP:
                 serve_loop(handed)
                 return
-            if call is None:  # Bye came
+            if call is None:  # the watch has read Bye
                 continue
         while call is not None:
             done = call
@@ -1100,6 +1108,7 @@ def next_waiting(done):
 
 asynchronous = False
 loop = None
+ended = False  # the loop has nothing more to do
 handed = None  # the first calls, if the watch has read them
 tasks = set()
 
@@ -1178,12 +1187,43 @@ def readable():
     if batch:
         take_calls(batch)
     if leaving:
-        tick()
+        leave_loop()
 
 
-def tick():
-    """Keeps the loop awake, for the same reason as await_end()."""
-    loop.call_later(TICK, tick)
+TURNS = 10  # of a loop, until it has heard of a signal and run what was registered for it
+
+
+def leave_loop():
+    """What leave() is for the event loop: ends it after the calls, the user's handler of TERM, and the tasks which that began."""
+    if calls:
+        loop.call_later(TICK, leave_loop)
+        return
+    from asyncio import all_tasks
+    before = all_tasks(loop)
+    expect_term()
+
+    def look(turns):
+        global ended
+        if term_ran and turns:
+            loop.call_soon(look, turns - 1)
+        elif not term_ran or all_tasks(loop) - before:
+            loop.call_later(TICK, look, turns)
+        else:
+            ended = True
+            loop.stop()
+
+    look(TURNS)
+
+
+def end_tasks():
+    """Cancels the tasks that are left, as asyncio.run() does. The loop stays open for exit hooks that want it."""
+    from asyncio import all_tasks, gather
+    left = all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(gather(*left, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 def serve_loop(batch):
@@ -1196,9 +1236,15 @@ def serve_loop(batch):
     loop = main.loop
     loop.add_reader(EVENTS, readable)
     os.set_blocking(EVENTS, True)  # not every loop leaves it so, and half a frame is read to its end
-    loop.call_soon(take_calls, batch)
-    while True:
+    if batch:
+        loop.call_soon(take_calls, batch)
+    if leaving:
+        loop.call_soon(leave_loop)
+    while not ended:
         loop.run_forever()  # user code may stop it
+        if leaving and loop.is_closed():
+            return
+    end_tasks()
 
 
 # ---------------------------------------------------------------------------------------------------- hints
@@ -1283,19 +1329,46 @@ def receive():
             cancel(calls.get(number))
         elif kind == USERDATA:
             encrypted.update(loads(data[payload:at + 4 + length]))
-        elif kind == BYE:  # TERM follows, and the user's own handler for it decides when the process ends
+        elif kind == BYE:
             leaving = True
         at += 4 + length
     return found
 
 
-def await_end():
-    """Waits on the main thread for what follows Bye. A signal that comes in the moment before a read is handled only after
-    it, and nothing may come to read any more: TERM follows Bye so closely that it hits that moment now and then."""
-    events = poll()
-    events.register(EVENTS, POLLIN)
-    while not events.poll(TICK * 1000):
-        pass
+def leave():
+    """Lets the main thread end, and with it the process, as any program in Python: threads, exit hooks, streams. TERM comes
+    only if that takes long, or for the user's own handler."""
+    pause = allocate_lock()
+    pause.acquire()
+    while calls:  # on other threads
+        pause.acquire(True, TICK)
+    expect_term()
+    while not term_ran:
+        pause.acquire(True, TICK)
+
+
+term_ran = False  # TERM has been handled, or is not waited for
+
+
+def expect_term():
+    """Asks the agent for TERM if user code has a handler for it."""
+    global term_ran
+    handler = getsignal(SIGTERM)
+    if handler in (SIG_DFL, SIG_IGN):
+        term_ran = True
+        return
+
+    def handle(number, frame):
+        global term_ran
+        try:
+            handler(number, frame)
+        finally:
+            term_ran = True
+
+    if callable(handler):  # else it is one of a native library, which decides when the process ends
+        signal(SIGTERM, handle)
+    with wire:
+        send(BYE, 0, b"", b"")
 
 
 def complete(data, size):
@@ -1343,6 +1416,9 @@ def at_exit():
     """Keeps wire, as the last of the main thread's exit: a thread that is left behind and ends with it would block the main
     thread's last flush."""
     wire.acquire()
+    flush_held(no_call)
+    if getsignal(SIGTERM) not in (SIG_DFL, SIG_IGN):
+        signal(SIGTERM, SIG_IGN)  # else the end of the interpreter makes it deadly in the middle
     if not forked:
         drain()
 
