@@ -27,6 +27,7 @@ type instance struct {
 	sink       *logger.Sink
 	metrics    *telemetry.Metrics
 	supervisor *process.Supervisor
+	groups     *process.Groups
 	agent      *agent.Agent
 	host       *extension.Host
 	stream     *telemetry.Stream
@@ -67,10 +68,14 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	in.limits = api.NewLimits(api.LimitsConfig{Workers: c.workers})
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
+	in.supervisor.Unmet = func(child, wish string, err error) {
+		in.log.Debug("a process runs without "+wish, zap.String("process", child), zap.Error(err))
+	}
 	in.host = extension.NewHost(&extension.Config{
 		Function: &c.fn, Wait: c.extensionWait, Required: c.extensionRequired, Strict: c.extensionStrict, Restart: c.extensionRestart, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
 		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics, Stream: in.stream, Costs: c.timeline,
 	}, scripts)
+	in.groups = process.OpenGroups("/")
 	in.agent = agent.New(in.agentConfig())
 	in.agent.Start()
 	in.gauges()
@@ -80,6 +85,7 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 		return nil, &failure{exitListen, err}
 	}
 	in.host.Start(in.extensions.Addr().String())
+	process.KeepThreads(process.MaxProcesses()) // while the worker starts
 	return in, nil
 }
 
@@ -92,8 +98,6 @@ func (in *instance) remark() {
 
 func (in *instance) agentConfig() *agent.Config {
 	c := in.cfg
-	cgroups := process.FindCgroup("/")
-	cgroups.Delegate()
 	var freeze *agent.Freeze
 	if c.freeze {
 		freeze = &agent.Freeze{Quiet: in.quiet, Signal: in.freeze}
@@ -102,7 +106,7 @@ func (in *instance) agentConfig() *agent.Config {
 		Runtime: &runtime.Config{
 			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
 			Concurrency: c.concurrency, Several: c.concurrency*c.workers > 1, UID: c.uid, GID: c.gid,
-			Supervisor: in.supervisor, Cgroups: cgroups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets), Encrypted: c.encrypted,
+			Supervisor: in.supervisor, Groups: in.groups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets), Encrypted: c.encrypted,
 			Stray: in.metrics.Stray.Inc, ListenRuntime: in.listenRuntime,
 		},
 		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
@@ -191,4 +195,5 @@ func (in *instance) close(deadline time.Time, reason string) {
 	in.platform.close()
 	in.sink.Close(deadline)
 	in.supervisor.Close()
+	in.groups.Close()
 }

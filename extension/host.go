@@ -138,7 +138,7 @@ func (h *Host) start(s Script, a *attempts) {
 	cmd := &process.Command{
 		Name: s.Name, Path: s.Path, Args: []string{s.Path}, Dir: filepath.Dir(s.Path),
 		Env: append([]string{"EXTENSION_API_ADDR=" + h.apiAddr, "EXTENSION_ROOT=" + filepath.Dir(filepath.Dir(s.Path))}, h.cfg.Env...),
-		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, ListLeft: h.cfg.ListLeft, Output: func(stream string, r *os.File) { h.output(e, stream, r) },
+		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, Expendable: true, ListLeft: h.cfg.ListLeft, Output: func(stream string, r *os.File) { h.output(e, stream, r) },
 	}
 	if !s.Executable {
 		h.cfg.Log.Warn("extension lacks the execute bit: /bin/sh runs it", zap.String("extension", s.Name))

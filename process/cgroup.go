@@ -2,11 +2,13 @@ package process
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,12 +21,13 @@ type CgroupTree struct {
 	Version int
 	// Own is the folder of the agent's memory control group.
 	Own string
-	// denied says why no group can be made below Own; see Delegate.
-	denied error
 }
 
 // FindCgroup looks the agent's memory control group up below root ("/" outside tests), for both versions.
-func FindCgroup(root string) CgroupTree {
+func FindCgroup(root string) CgroupTree { return findCgroup(root, "memory", "memory.limit_in_bytes") }
+
+// findCgroup does so for any controller; file is what each of its groups of version 1 has.
+func findCgroup(root, controller, file string) CgroupTree {
 	self, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil {
 		return CgroupTree{}
@@ -35,10 +38,8 @@ func FindCgroup(root string) CgroupTree {
 		if len(fields) != 3 {
 			continue
 		}
-		for controller := range strings.SplitSeq(fields[1], ",") {
-			if controller == "memory" {
-				return CgroupTree{Version: 1, Own: existing(filepath.Join(root, "sys/fs/cgroup/memory"), fields[2], "memory.limit_in_bytes")}
-			}
+		if slices.Contains(strings.Split(fields[1], ","), controller) {
+			return CgroupTree{Version: 1, Own: existing(filepath.Join(root, "sys/fs/cgroup", controller), fields[2], file)}
 		}
 		if fields[1] == "" {
 			unified = fields[2]
@@ -89,70 +90,95 @@ func keyed(path, key string) int64 {
 // Cgroup is a child's own control group, or only a view of the agent's when none could be made.
 type Cgroup struct {
 	tree  CgroupTree
+	outer CgroupTree // the agent's
 	own   bool
+	entry []*groupEntry
 	kills int64 // that the child has outlived
 	seen  int64 // at the last settle
 }
 
-// NewCgroup makes a group called name with a memory limit in bytes. The error says why the limit is not enforced; the
-// returned group then still tells out-of-memory kills from other ends, by the agent's own counter.
-func NewCgroup(tree CgroupTree, name string, limit int64) (*Cgroup, error) {
-	view := &Cgroup{tree: tree, kills: tree.OOMKills()}
-	if tree.Version == 0 {
-		return view, errors.New("no memory control group was found")
+// groupEntry is how a child gets into a control group.
+type groupEntry struct {
+	// file takes the id of whoever writes to it. In version 1 it is that of threads: the kernel moves one without a pause, and
+	// a child has only one before exec.
+	file *os.File
+	// folder is that of a group of version 2, which a child can be born in.
+	folder *os.File
+	shared bool // with other children: open as long as Groups
+}
+
+// openEntry opens the way into a group.
+func openEntry(version int, dir string) (*groupEntry, error) {
+	e := &groupEntry{}
+	var err error
+	name := "tasks"
+	if version == 2 {
+		name = "cgroup.procs"
+		if e.folder, err = os.Open(dir); err != nil {
+			return nil, err
+		}
 	}
-	if tree.denied != nil {
-		return view, tree.denied
+	if e.file, err = os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0); err != nil {
+		e.close()
+		return nil, err
 	}
-	dir := filepath.Join(tree.Own, name)
+	return e, nil
+}
+
+func (e *groupEntry) close() {
+	for _, f := range []*os.File{e.file, e.folder} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+// entries are the ways into g; none for a view.
+func (g *Cgroup) entries() []*groupEntry {
+	if g == nil {
+		return nil
+	}
+	return g.entry
+}
+
+// entered closes the ways into g.
+func (g *Cgroup) entered() {
+	for _, e := range g.entries() {
+		if !e.shared {
+			e.close()
+		}
+	}
+	if g != nil {
+		g.entry = nil
+	}
+}
+
+// view tells out-of-memory kills from other ends by the counter of a group that limits others as well.
+func view(tree CgroupTree) *Cgroup { return &Cgroup{tree: tree, outer: tree, kills: tree.OOMKills()} }
+
+// outside is what g is to a child that could not enter it.
+func (g *Cgroup) outside() *Cgroup {
+	if g == nil {
+		return nil
+	}
+	return view(g.outer)
+}
+
+// limitMemory makes the folder of a group with a memory limit in bytes.
+func limitMemory(version int, dir string, limit int64) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return view, fmt.Errorf("no control group can be made: %w", err)
+		return fmt.Errorf("no control group can be made: %w", err)
 	}
-	files := map[int][]string{1: {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}, 2: {"memory.max", "memory.swap.max"}}[tree.Version]
+	files := map[int][]string{1: {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}, 2: {"memory.max", "memory.swap.max"}}[version]
 	if err := write(filepath.Join(dir, files[0]), strconv.FormatInt(limit, 10)); err != nil {
-		_ = os.Remove(dir)
-		return view, fmt.Errorf("the memory limit cannot be set: %w", err)
+		return fmt.Errorf("the memory limit cannot be set: %w", err)
 	}
 	swap := strconv.FormatInt(limit, 10) // version 1 counts memory and swap together
-	if tree.Version == 2 {
+	if version == 2 {
 		swap = "0"
 	}
 	if err := write(filepath.Join(dir, files[1]), swap); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-		_ = os.Remove(dir)
-		return view, fmt.Errorf("the swap limit cannot be set: %w", err)
-	}
-	g := &Cgroup{tree: CgroupTree{Version: tree.Version, Own: dir}, own: true}
-	g.kills = g.tree.OOMKills()
-	return g, nil
-}
-
-// Delegate lets the children of a version 2 group have memory limits. A group with processes in it may not, so the agent
-// moves itself into a leaf, as a container's init has to: it must be alone in its group, so this comes before the first
-// child. What stands against it is remembered, and told by NewCgroup.
-func (t *CgroupTree) Delegate() {
-	if t.Version == 2 {
-		t.denied = delegate(t.Own)
-	}
-}
-
-func delegate(own string) error {
-	const controller = "memory"
-	have, err := os.ReadFile(filepath.Join(own, "cgroup.subtree_control"))
-	if err != nil {
-		return err
-	}
-	if strings.Contains(" "+strings.TrimSpace(string(have))+" ", " "+controller+" ") {
-		return nil
-	}
-	leaf := filepath.Join(own, "gantry-agent")
-	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("no control group can be made: %w", err)
-	}
-	if err := write(filepath.Join(leaf, "cgroup.procs"), strconv.Itoa(os.Getpid())); err != nil {
-		return fmt.Errorf("the agent cannot move into a control group of its own: %w", err)
-	}
-	if err := write(filepath.Join(own, "cgroup.subtree_control"), "+"+controller); err != nil {
-		return fmt.Errorf("the memory controller cannot be delegated: %w", err)
+		return fmt.Errorf("the swap limit cannot be set: %w", err)
 	}
 	return nil
 }
@@ -170,25 +196,42 @@ func write(path, text string) error {
 // Enforced reports whether the group limits its processes.
 func (g *Cgroup) Enforced() bool { return g != nil && g.own }
 
-func (g *Cgroup) add(pid int) error {
-	if !g.own {
-		return nil
-	}
-	return write(filepath.Join(g.tree.Own, "cgroup.procs"), strconv.Itoa(pid))
-}
-
 // oomKills reports whether there was a kill since the group was made.
 func (g *Cgroup) oomKills() bool {
 	return g != nil && g.kills >= 0 && g.tree.OOMKills() > g.kills
 }
 
+// peak is the most memory the group held at once, in bytes; 0 if it is not known.
+func (g *Cgroup) peak() int64 {
+	if !g.Enforced() {
+		return 0
+	}
+	name := "memory.max_usage_in_bytes"
+	if g.tree.Version == 2 {
+		name = "memory.peak" // since Linux 5.19
+	}
+	text, err := os.ReadFile(filepath.Join(g.tree.Own, name))
+	if err != nil {
+		return 0
+	}
+	return number(bytes.TrimSpace(text))
+}
+
+// killAll kills every process of the group, those that left the child's process group too.
 func (g *Cgroup) killAll() {
-	pids, err := os.ReadFile(filepath.Join(g.tree.Own, "cgroup.procs"))
+	if g.Enforced() {
+		killGroup(g.tree.Own)
+	}
+}
+
+// killGroup kills every process in the control group dir, but for this one.
+func killGroup(dir string) {
+	pids, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	if err != nil {
 		return
 	}
 	for pid := range strings.FieldsSeq(string(pids)) {
-		if n, err := strconv.Atoi(pid); err == nil && n > 1 {
+		if n, err := strconv.Atoi(pid); err == nil && n > 1 && n != os.Getpid() {
 			_ = unix.Kill(n, unix.SIGKILL) // ESRCH: it was faster
 		}
 	}
@@ -213,11 +256,17 @@ func (g *Cgroup) remove() {
 	if !g.Enforced() {
 		return
 	}
+	emptyAndRemove(g.tree.Own)
+}
+
+// emptyAndRemove kills what is in a control group and deletes it. False if a process does not leave it in time.
+func emptyAndRemove(dir string) bool {
 	for range 50 {
-		g.killAll()
-		if err := os.Remove(g.tree.Own); err == nil || errors.Is(err, fs.ErrNotExist) {
-			return
+		killGroup(dir)
+		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+			return true
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
+	return false
 }

@@ -19,7 +19,11 @@ type Process struct {
 	sup     *Supervisor
 	streams []*os.File
 	pumps   sync.WaitGroup
+	pumping chan struct{} // closed when pumps run, or never will
 	cgroup  *Cgroup
+	spawn   *spawn // until the child has no more use for it
+	// groupErr is why the child is not in cgroup; set before Start returns.
+	groupErr error
 
 	listLeft bool
 	left     []Leftover
@@ -39,6 +43,8 @@ type Exit struct {
 	// CPU is user plus system time of the child and the descendants it waited for; PeakRSS its own, in bytes.
 	CPU     time.Duration
 	PeakRSS int64
+	// PeakGroup is the most memory that the child's control group held at once, in bytes; 0 if the child had none.
+	PeakGroup int64
 }
 
 // ShellCode is the exit code a shell would report: 128 plus the signal.
@@ -69,7 +75,7 @@ func (p *Process) Exit() Exit { return p.exit }
 // collect is called with the supervisor's lock held, while the ended child is still a zombie: its process id and group
 // cannot belong to anybody else yet.
 func (p *Process) collect() {
-	oom := p.cgroup.oomKills()
+	oom, peak := p.cgroup.oomKills(), p.cgroup.peak()
 	if p.listLeft {
 		p.left = members(p.PID)
 	}
@@ -84,12 +90,15 @@ func (p *Process) collect() {
 			p.exit.Signal = status.Signal()
 		}
 	}
+	p.exit.PeakGroup = peak
 	p.exit.OutOfMemory = oom && p.exit.Signal == unix.SIGKILL || oom && p.exit.Code > 0
+	p.spawn = nil
 	close(p.exited)
 	go p.drain()
 }
 
 func (p *Process) drain() {
+	<-p.pumping // what is in the pipes is not lost to a child that is faster than Start
 	late := time.AfterFunc(drainDelay, p.closeStreams)
 	p.pumps.Wait()
 	late.Stop()
@@ -104,53 +113,71 @@ func (p *Process) closeStreams() {
 	}
 }
 
-// Signal sends sig to the child's whole group. It is an error only if the child could not be signalled; a child that is
-// gone already is none.
+// GroupErr says why the child does not run in the control group of its Command; nil if it does, or was given none.
+func (p *Process) GroupErr() error { return p.groupErr }
+
+// Signal sends sig to the child's whole group, and to the child itself if it has left its group. It is an error only if the
+// child could not be signalled; a child that is gone already is none.
 func (p *Process) Signal(sig unix.Signal) error {
 	p.sup.mu.Lock()
 	defer p.sup.mu.Unlock()
+	return p.deliver(sig)
+}
+
+// deliver is called with the supervisor's lock held: until the child is collected, its id is its own.
+func (p *Process) deliver(sig unix.Signal) error {
 	select {
 	case <-p.exited:
 		return nil
 	default:
 	}
-	if err := unix.Kill(-p.PID, sig); err != nil && err != unix.ESRCH {
+	err := unix.Kill(-p.PID, sig)
+	if group, groupErr := unix.Getpgid(p.PID); sig == unix.SIGKILL || groupErr == nil && group != p.PID {
+		err = unix.Kill(p.PID, sig)
+	}
+	if err != nil && err != unix.ESRCH {
 		return fmt.Errorf("signal %s: %w", p.Name, err)
 	}
 	return nil
 }
 
-// Stop sends TERM to the group, KILL when ctx ends, and always waits until the child is gone and drained. The error is
-// ctx's, if KILL was needed.
+// errAlive says that a child has not ended although it was killed: the kernel holds it.
+var errAlive = fmt.Errorf("it is still there %s after KILL: it waits in the kernel, as for storage that does not answer", killLimit)
+
+// Stop sends TERM to the group, KILL when ctx ends, and waits until the child is gone and drained, at most killLimit after KILL.
+// The error is ctx's if KILL was needed; if the child outlived that, it says so, and Done is closed later.
 func (p *Process) Stop(ctx context.Context) error {
 	err := p.Signal(unix.SIGTERM)
 	select {
 	case <-p.exited:
+		<-p.done // within drainDelay
+		return err
 	case <-ctx.Done():
-		if killErr := p.Signal(unix.SIGKILL); killErr != nil {
-			return killErr
-		}
-		err = context.Cause(ctx)
 	}
-	<-p.done
+	if endErr := p.End(); endErr != nil {
+		return endErr
+	}
+	return context.Cause(ctx)
+}
+
+// End kills the child, and waits until it is gone and drained, at most killLimit. The error says that it is not.
+func (p *Process) End() error {
+	if err := p.Kill(); err != nil {
+		return err
+	}
+	late := time.NewTimer(killLimit)
+	defer late.Stop()
+	select {
+	case <-p.done:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("%s, process %d: %w", p.Name, p.PID, errAlive)
+	}
+}
+
+// Kill ends the group at once, and all of the child's control group, if it has one. Done tells when it is gone.
+func (p *Process) Kill() error {
+	err := p.Signal(unix.SIGKILL)
+	p.cgroup.killAll()
 	return err
 }
-
-// Limit puts the child into g, which the process removes when it is gone. Called once, right after Start: making a group
-// takes longer than starting a program, and a fresh program has nothing to count yet.
-func (p *Process) Limit(g *Cgroup) error {
-	p.sup.mu.Lock()
-	select {
-	case <-p.exited: // nobody removes it with the process any more
-		p.sup.mu.Unlock()
-		go g.remove()
-		return nil
-	default:
-	}
-	p.cgroup = g
-	p.sup.mu.Unlock()
-	return g.add(p.PID) // not under the lock: the kernel may take its time
-}
-
-// Kill ends the group at once. Done tells when it is gone.
-func (p *Process) Kill() error { return p.Signal(unix.SIGKILL) }

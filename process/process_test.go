@@ -36,7 +36,29 @@ func play(role string) {
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
+	case "leave-group":
+		leaveGroup()
+	case "few-descriptors":
+		fewDescriptors()
+	case "few-processes":
+		fewProcesses()
+	case "killed-agent":
+		killedAgent()
 	}
+}
+
+// self is a command that runs this test binary in a role.
+func self(t *testing.T, o *output, role string) *Command {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	return &Command{Name: role, Path: exe, Args: []string{exe}, Env: []string{"PROCESS_TEST_ROLE=" + role, "PATH=" + os.Getenv("PATH")}, UID: -1, GID: -1, Output: o.read}
+}
+
+// until waits for a condition.
+func until(t *testing.T, why string, condition func() bool) {
+	t.Helper()
+	require.Eventually(t, condition, 30*time.Second, time.Millisecond, why)
 }
 
 type output struct {
@@ -298,39 +320,64 @@ func TestFindCgroup(t *testing.T) {
 	require.EqualValues(t, -1, CgroupTree{}.OOMKills())
 }
 
-// TestCgroupV2 works on fixture files: the kernel here has version 1.
-func TestCgroupV2(t *testing.T) {
-	root := tree(t, map[string]string{"cgroup.subtree_control": "cpu memory\n", "w/memory.max": "max", "w/memory.swap.max": "max", "w/cgroup.procs": "", "w/memory.events": "oom_kill 0\n"})
-	g, err := NewCgroup(CgroupTree{Version: 2, Own: root}, "w", 64<<20)
-	require.NoError(t, err)
-	require.True(t, g.Enforced())
-	for file, want := range map[string]string{"memory.max": "67108864", "memory.swap.max": "0"} {
-		b, err := os.ReadFile(filepath.Join(root, "w", file))
+// TestGroupsV2 works on fixture files: the kernel of most machines that run the tests has version 1.
+func TestGroupsV2(t *testing.T) {
+	own := "sys/fs/cgroup/x/"
+	workers := fmt.Sprintf("%sgantry-%d-workers/", own, os.Getpid())
+	root := tree(t, map[string]string{
+		"proc/self/cgroup": "0::/x\n", own + "cgroup.procs": "", own + "cgroup.subtree_control": "cpu memory\n", own + "memory.events": "oom_kill 5\n", own + "pids.max": "100\n",
+		workers + "cgroup.subtree_control": "", workers + "pids.max": "max",
+		workers + "1/memory.max": "max", workers + "1/memory.swap.max": "max", workers + "1/cgroup.procs": "", workers + "1/memory.events": "oom_kill 0\n", workers + "1/memory.peak": "4096\n",
+	})
+	holds := func(file, want string) {
+		b, err := os.ReadFile(filepath.Join(root, file))
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(string(b), want), "%s holds %s", file, b)
 	}
-	require.NoError(t, g.add(42))
+	groups := &Groups{memory: FindCgroup(root), workers: filepath.Join(root, workers)}
+	g, err := groups.New(64 << 20)
+	require.NoError(t, err)
+	require.True(t, g.Enforced())
+	holds(workers+"1/memory.max", "67108864")
+	holds(workers+"1/memory.swap.max", "0")
+	require.NotNil(t, g.entries()[0].folder, "a child can be born in it")
+	require.EqualValues(t, 4096, g.peak())
 	require.False(t, g.oomKills())
-	require.NoError(t, os.WriteFile(filepath.Join(root, "w/memory.events"), []byte("oom 1\noom_kill 1\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(root, workers, "1/memory.events"), []byte("oom 1\noom_kill 1\n"), 0o644))
 	require.True(t, g.oomKills())
+	g.entered()
+	require.Empty(t, g.entries())
 
-	bare := tree(t, map[string]string{"cgroup.subtree_control": "cpu\n", "gantry-agent/cgroup.procs": "", "w/memory.max": "", "w/cgroup.procs": ""})
-	bareTree := CgroupTree{Version: 2, Own: bare}
-	bareTree.Delegate()
-	_, err = NewCgroup(bareTree, "w", 1)
-	require.NoError(t, err, "the swap file may be missing")
+	opened := OpenGroups(root)
+	defer opened.Close()
+	require.NoError(t, opened.denied)
+	require.NoError(t, opened.PidsErr())
+	holds(own+"cgroup.subtree_control", "+pids")
+	holds(workers+"cgroup.subtree_control", "+memory")
+	holds(workers+"pids.max", "50") // half of what the agent has
+}
+
+func TestDelegate(t *testing.T) {
+	bare := tree(t, map[string]string{"cgroup.subtree_control": "cpu\n", "gantry-agent/cgroup.procs": ""})
+	require.NoError(t, delegate(bare))
 	b, err := os.ReadFile(filepath.Join(bare, "gantry-agent/cgroup.procs"))
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint(os.Getpid()), string(b), "the agent moves into a leaf of its own")
+	require.Error(t, delegate(filepath.Join(bare, "nothing")))
+}
 
-	nothing := CgroupTree{Version: 2, Own: filepath.Join(root, "nothing")}
-	nothing.Delegate()
-	view, err := NewCgroup(nothing, "w", 1)
-	require.Error(t, err)
-	require.False(t, view.Enforced())
-	view, err = NewCgroup(CgroupTree{}, "w", 1)
+func TestNoGroups(t *testing.T) {
+	none := OpenGroups(t.TempDir())
+	defer none.Close()
+	require.Error(t, none.PidsErr())
+	g, err := none.New(1)
 	require.ErrorContains(t, err, "no memory control group")
-	require.False(t, view.oomKills())
-	var none *Cgroup
-	require.False(t, none.Enforced() || none.oomKills())
+	require.False(t, g.Enforced() || g.oomKills())
+	require.Zero(t, g.peak())
+	g, err = (*Groups)(nil).New(1)
+	require.Error(t, err)
+	require.False(t, g.Enforced())
+	var missing *Cgroup
+	require.False(t, missing.Enforced() || missing.oomKills())
+	require.Empty(t, missing.entries())
 }

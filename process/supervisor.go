@@ -3,12 +3,15 @@
 package process
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,13 +27,23 @@ const killGrace = 300 * time.Millisecond
 // sweepEvery is the fallback for a SIGCHLD that was merged with another one.
 const sweepEvery = time.Second
 
+// killLimit bounds the wait for the end of a killed child: one that waits in the kernel for storage ends when that answers.
+const killLimit = 500 * time.Millisecond
+
+// expendable is added to the oom_score_adj of a child that the kernel is to prefer when memory runs out, of 1000.
+const expendable = 500
+
 // Supervisor owns every child. Use NewSupervisor.
 type Supervisor struct {
 	// Orphans is called for each stranger that was reaped; set it before the first Start. May be nil.
 	Orphans func(pid int)
+	// Unmet is called with what a child was to have and runs without, and why; set it before the first Start. May be nil.
+	Unmet func(child, wish string, err error)
 
-	mu       sync.Mutex // held across start-and-register, so that no exit is seen before its record exists
+	mu       sync.Mutex // never held across fork, exec, or a wait
 	children map[int]*Process
+	slow     time.Duration // execLimit; tests have less time
+	forking  int           // forks whose child is not in children yet: meanwhile, a child that is not known may not be a stranger
 	reap     bool
 
 	spawn chan func()
@@ -42,8 +55,9 @@ type Supervisor struct {
 // NewSupervisor starts the supervisor. With reapOrphans set (the agent is PID 1) it also reaps children that are not its
 // own; it only ever peeks at those it started, so no exit code is lost. Close must be called.
 func NewSupervisor(reapOrphans bool) *Supervisor {
+	closeInherited()
 	s := &Supervisor{
-		children: map[int]*Process{}, reap: reapOrphans,
+		children: map[int]*Process{}, reap: reapOrphans, slow: execLimit,
 		spawn: make(chan func()), chld: make(chan os.Signal, 1), stop: make(chan struct{}),
 	}
 	go s.spawner()
@@ -52,7 +66,7 @@ func NewSupervisor(reapOrphans bool) *Supervisor {
 	return s
 }
 
-// spawner starts every child from one thread, which lives as long as the process: PDEATHSIG is bound to the thread that
+// spawner forks every child from one thread, which lives as long as the process: PDEATHSIG is bound to the thread that
 // forked, and children inherit from it that they may not read the memory of the agent, even as root.
 func (s *Supervisor) spawner() {
 	runtime.LockOSThread()
@@ -84,6 +98,11 @@ type Command struct {
 	UID, GID int
 	// Nice is added to the priority value of the child's group: above 0 it yields to the others.
 	Nice int
+	// Expendable has the kernel prefer this child to the agent when memory runs out.
+	Expendable bool
+	// Group is the control group that the child runs in from its first instruction on, and that is removed with it; nil for
+	// the agent's. Process.GroupErr tells whether it does.
+	Group *Cgroup
 	// ListLeft finds out who outlives the child in its group, for Process.Left. It reads all of /proc when the child ends.
 	ListLeft bool
 	// Output reads one of the child's streams (stdout, stderr) until it ends. It runs in a goroutine of its own and must
@@ -91,8 +110,26 @@ type Command struct {
 	Output func(stream string, r *os.File)
 }
 
-// Start creates the process. It returns after the kernel has accepted the program; Process.Done tells its end.
+// Start creates the process. It returns after the kernel has accepted the program, or after execLimit; Process.Done tells its
+// end. An error is transient (Transient), or the command's. Start takes over the command's Group, also on an error.
 func (s *Supervisor) Start(cmd *Command) (*Process, error) {
+	p, err := s.attempt(cmd, cmd.Group)
+	if refused := (*stageError)(nil); errors.As(err, &refused) && refused.at == stageControlGroup {
+		if p, err = s.attempt(cmd, cmd.Group.outside()); err == nil {
+			p.groupErr = refused
+		}
+	}
+	cmd.Group.entered()
+	if err != nil {
+		cmd.Group.remove()
+		return nil, startError(cmd, err)
+	}
+	s.wishes(cmd, p)
+	return p, nil
+}
+
+// attempt starts the command once, in this control group.
+func (s *Supervisor) attempt(cmd *Command, group *Cgroup) (*Process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -109,68 +146,124 @@ func (s *Supervisor) Start(cmd *Command) (*Process, error) {
 		return nil, err
 	}
 	defer errW.Close()
+	p := &Process{
+		Name: cmd.Name, sup: s, cgroup: group, listLeft: cmd.ListLeft, streams: []*os.File{outR, errR},
+		done: make(chan struct{}), exited: make(chan struct{}), pumping: make(chan struct{}),
+	}
+	defer close(p.pumping)
+	s.own(cmd, outW, errW)
+	c, err := newSpawn(cmd, []*os.File{null, outW, errW}, group.entries())
+	if err == nil {
+		err = s.launch(p, c)
+	}
+	if err != nil {
+		p.closeStreams()
+		return nil, err
+	}
+	for i, stream := range []string{"stdout", "stderr"} {
+		p.pumps.Go(func() { cmd.Output(stream, p.streams[i]) })
+	}
+	return p, nil
+}
 
-	p := &Process{Name: cmd.Name, sup: s, done: make(chan struct{}), exited: make(chan struct{}), streams: []*os.File{outR, errR}, listLeft: cmd.ListLeft}
-	p.pumps.Add(len(p.streams)) // before the process exists: it may end before its output is read
+// own gives the child's output to its user, who could not open /dev/stdout otherwise.
+func (s *Supervisor) own(cmd *Command, pipes ...*os.File) {
+	if cmd.UID < 0 && cmd.GID < 0 {
+		return
+	}
+	for _, f := range pipes {
+		if err := f.Chown(cmd.UID, cmd.GID); err != nil {
+			s.unmet(cmd.Name, "its user as owner of its output", err)
+		}
+	}
+}
+
+// launch forks on the spawner's thread and waits for exec on this one.
+func (s *Supervisor) launch(p *Process, c *spawn) error {
+	defer c.close()
 	reply := make(chan error, 1)
+	var err error
 	select {
-	case s.spawn <- func() { reply <- s.fork(cmd, p, []uintptr{null.Fd(), outW.Fd(), errW.Fd()}) }:
+	case s.spawn <- func() { reply <- s.fork(p, c) }:
 		err = <-reply
 	case <-s.stop:
 		err = os.ErrClosed
 	}
 	if err != nil {
-		outR.Close()
-		errR.Close()
-		return nil, startError(cmd, err)
-	}
-	for i, stream := range []string{"stdout", "stderr"} {
-		go func() {
-			defer p.pumps.Done()
-			cmd.Output(stream, p.streams[i])
-		}()
-	}
-	return p, nil
-}
-
-// fork runs on the spawner thread.
-func (s *Supervisor) fork(cmd *Command, p *Process, fds []uintptr) error {
-	for _, f := range cmd.Files {
-		fds = append(fds, f.Fd())
-	}
-	attr := &syscall.ProcAttr{
-		Dir: cmd.Dir, Env: cmd.Env, Files: fds,
-		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
-	}
-	if cmd.UID >= 0 || cmd.GID >= 0 {
-		attr.Sys.Credential = credential(cmd.UID, cmd.GID)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.Started = time.Now()
-	pid, err := syscall.ForkExec(cmd.Path, cmd.Args, attr)
-	if err != nil {
 		return err
 	}
-	p.PID = pid
-	s.children[pid] = p
-	if cmd.Nice != 0 {
-		if own, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // which the system call returns as 20 minus the value
-			_ = unix.Setpriority(unix.PRIO_PGRP, pid, 20-own+cmd.Nice) // a wish: the child runs as well without
+	if err = c.awaitExec(s.slow); err != nil { // the process has ended, or it ends now; the sweep collects it
+		if errors.Is(err, errSlowExec) {
+			if killErr := p.Kill(); killErr != nil {
+				s.unmet(p.Name, "its end", killErr)
+			}
 		}
 	}
-	return nil
+	return err
 }
 
-func credential(uid, gid int) *syscall.Credential {
-	c := &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())}
-	if uid >= 0 {
-		c.Uid = uint32(uid)
+// fork runs on the spawner's thread. The lock is free meanwhile: the kernel may take its time.
+func (s *Supervisor) fork(p *Process, c *spawn) error {
+	s.mu.Lock()
+	s.forking++
+	s.mu.Unlock()
+	pid, err := c.fork()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forking--; err == nil {
+		p.PID, p.Started, p.spawn = pid, time.Now(), c
+		s.children[pid] = p
 	}
-	if gid >= 0 {
-		c.Gid = uint32(gid)
+	select {
+	case s.chld <- unix.SIGCHLD: // a sweep may have left an ended child alone
+	default:
 	}
-	return c
+	return err
+}
+
+// wishes gives a running child what it can do without.
+func (s *Supervisor) wishes(cmd *Command, p *Process) {
+	if cmd.Nice != 0 {
+		own, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // which the system call returns as 20 minus the value
+		if err == nil {
+			err = unix.Setpriority(unix.PRIO_PGRP, p.PID, 20-own+cmd.Nice)
+		}
+		s.unmet(cmd.Name, "a lower priority", err)
+	}
+	if cmd.Expendable {
+		score := strconv.Itoa(min(ownOOMScore()+expendable, 1000))
+		s.unmet(cmd.Name, "to be ended first when memory runs out", write("/proc/"+strconv.Itoa(p.PID)+"/oom_score_adj", score))
+	}
+}
+
+// unmet reports a wish of a child's that failed with err, unless the child had no time for it.
+func (s *Supervisor) unmet(child, wish string, err error) {
+	if err != nil && s.Unmet != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+		s.Unmet(child, wish, err)
+	}
+}
+
+// ownOOMScore is the agent's oom_score_adj.
+var ownOOMScore = sync.OnceValue(func() int {
+	text, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return 0
+	}
+	return int(number(bytes.TrimSpace(text)))
+})
+
+// closeInherited has descriptors that this process was started with end with it: they are no business of its children.
+// Whatever it opens itself is closed on exec anyway.
+func closeInherited() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // without /proc, close_range in the child does it
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 func startError(cmd *Command, err error) error {
@@ -213,7 +306,7 @@ func (s *Supervisor) sweep() {
 			delete(s.children, pid)
 		}
 	}
-	for s.reap {
+	for s.reap && s.forking == 0 {
 		pid := peek(unix.P_ALL, 0)
 		if pid <= 0 || s.children[pid] != nil {
 			return // an own child that ended just now comes first; its SIGCHLD is on the way
@@ -239,13 +332,14 @@ func (s *Supervisor) Close() {
 func (s *Supervisor) KillAll() {
 	s.mu.Lock()
 	var killed []*Process
-	for pid, p := range s.children {
-		_ = unix.Kill(-pid, unix.SIGKILL)
+	for _, p := range s.children {
+		_ = p.deliver(unix.SIGKILL) // the exit does not depend on it
 		killed = append(killed, p)
 	}
 	s.mu.Unlock()
 	late := time.After(killGrace)
 	for _, p := range killed {
+		p.cgroup.killAll()
 		select {
 		case <-p.done:
 		case <-late:

@@ -10,9 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usageAge is how old a reading may be: under load one reading serves many calls. It opens a score of files; the peak of
-// the process itself is kept by the kernel and not lost meanwhile.
+// usageAge is how old a reading may be: under load one reading serves many calls. The peak of the process itself is kept by
+// the kernel and not lost meanwhile.
 const usageAge = 100 * time.Millisecond
+
+// usageFiles bounds how many files a reading opens: one for each thread, two for each process. What a larger tree has beyond
+// that is left out. usageShare bounds the part of the time that readings take: one in so many.
+const (
+	usageFiles = 256
+	usageShare = 20
+)
 
 // cpuAge is the same for the clock of the process alone, which costs a system call. No call is as short.
 const cpuAge = 50 * time.Microsecond
@@ -26,10 +33,12 @@ type Usage struct {
 
 // Meter reads the usage of one process tree. Safe for concurrent use.
 type Meter struct {
-	pid  int
-	mu   sync.Mutex
-	at   time.Time // of last
-	last Usage
+	pid   int
+	mu    sync.Mutex
+	last  Usage
+	next  time.Time // when last is too old
+	busy  bool      // somebody reads; the others take last
+	ended bool
 	// cpuAt is when last.CPU was brought up to date.
 	cpuAt time.Time
 	// others is the part of last.CPU that is not the process itself.
@@ -63,32 +72,65 @@ func cpuClock(pid int) (time.Duration, bool) {
 	return time.Duration(ts.Nano()), true
 }
 
-// Read returns the usage, at most 100 ms old. After the process has ended it returns the last reading.
+// Read returns the usage, at most 100 ms old, or twenty times as old as reading it takes. After the process has ended it
+// returns the last reading.
 func (m *Meter) Read(now time.Time) Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now.Sub(m.at) < usageAge {
+	if m.busy || m.ended || now.Before(m.next) {
 		return m.last
 	}
-	m.at = now
-	var sum Usage
-	if !addTree(&sum, m.pid, 0) {
+	m.busy = true
+	m.mu.Unlock()
+	began := time.Now()
+	r := reading{files: usageFiles}
+	read := r.add(m.pid, 0)
+	took := time.Since(began)
+	m.mu.Lock()
+	m.busy = false
+	m.next = now.Add(max(usageAge, usageShare*took))
+	if !read || m.ended {
 		return m.last
 	}
-	sum.Peak = max(m.last.Peak, sum.RSS, sum.Peak)
-	m.others = max(m.others, sum.CPU) // a descendant that ended unwaited takes its time with it
+	m.others = max(m.others, r.sum.CPU) // a descendant that ended unwaited takes its time with it
 	own, _ := cpuClock(m.pid)
-	sum.CPU = max(m.last.CPU, own+m.others)
-	m.last = sum
-	return sum
+	m.last = Usage{CPU: max(m.last.CPU, own+m.others), RSS: r.sum.RSS, Peak: max(m.last.Peak, r.sum.RSS, r.sum.Peak)}
+	return m.last
+}
+
+// Ended takes over what the kernel has noted of the process: from now on Read returns its peak. That of a process which ran out
+// of memory is the control group's.
+func (m *Meter) Ended(exit Exit) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ended = true
+	m.last.Peak = max(m.last.Peak, exit.PeakRSS)
+	if exit.OutOfMemory {
+		m.last.Peak = max(m.last.Peak, exit.PeakGroup)
+	}
 }
 
 // clockTick is USER_HZ, 100 on every Linux architecture Go supports.
 const clockTick = time.Second / 100
 
-// addTree adds pid and its descendants; false if pid itself cannot be read. The processor time of the top process itself
-// is left out: its own clock is finer.
-func addTree(sum *Usage, pid, depth int) bool {
+// reading is a walk through the files of a process tree.
+type reading struct {
+	sum   Usage
+	files int // that it may still open
+}
+
+// open counts a file; false when there have been enough.
+func (r *reading) open() bool {
+	r.files--
+	return r.files >= 0
+}
+
+// add adds pid and its descendants; false if pid itself cannot be read. The processor time of the top process itself is left
+// out: its own clock is finer.
+func (r *reading) add(pid, depth int) bool {
+	if !r.open() {
+		return false
+	}
 	dir := "/proc/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
@@ -103,28 +145,43 @@ func addTree(sum *Usage, pid, depth int) bool {
 	if depth > 0 {
 		ticks += number(fields[11]) + number(fields[12])
 	}
-	sum.CPU += time.Duration(ticks) * clockTick
-	sum.RSS += number(fields[21]) * int64(os.Getpagesize())
+	r.sum.CPU += time.Duration(ticks) * clockTick
+	r.sum.RSS += number(fields[21]) * int64(os.Getpagesize())
 	if depth == 0 {
-		sum.Peak = highWater(dir)
+		r.sum.Peak = highWater(dir)
 	}
-	if depth > 16 {
-		return true
+	if depth <= 16 {
+		r.descendants(dir+"/task/", depth)
 	}
-	threads, err := os.ReadDir(dir + "/task")
+	return true
+}
+
+// descendants adds the children of each thread in the folder tasks.
+func (r *reading) descendants(tasks string, depth int) {
+	if !r.open() {
+		return
+	}
+	folder, err := os.Open(tasks)
 	if err != nil {
-		return true
+		return
+	}
+	threads, err := folder.Readdirnames(r.files + 1) // not 0, which stands for all
+	_ = folder.Close()
+	if err != nil {
+		return
 	}
 	for _, thread := range threads {
-		children, err := os.ReadFile(dir + "/task/" + thread.Name() + "/children")
+		if !r.open() {
+			return
+		}
+		children, err := os.ReadFile(tasks + thread + "/children")
 		if err != nil {
 			continue
 		}
 		for _, child := range bytes.Fields(children) {
-			addTree(sum, int(number(child)), depth+1)
+			r.add(int(number(child)), depth+1)
 		}
 	}
-	return true
 }
 
 // highWater reads VmHWM, the peak the kernel itself kept.

@@ -65,7 +65,7 @@ type Config struct {
 	UID, GID int
 
 	Supervisor *process.Supervisor
-	Cgroups    process.CgroupTree
+	Groups     *process.Groups
 	Sink       *logger.Sink
 	Log        *zap.Logger
 	// Stray is called for each answer that belongs to no call any more.

@@ -58,15 +58,14 @@ type Worker struct {
 	askForTerm sync.Once
 	terminate  sync.Once // sends TERM
 
-	limited   chan struct{} // closed once the memory limit is applied, or known not to be
-	memoryErr error
+	memoryErr error // why the memory limit is not enforced; set before Start returns
 }
 
 // Start creates a worker. It returns as soon as the process runs: the load goes on by itself, WaitLoaded tells its end.
 func Start(cfg *Config, generation int) (*Worker, error) {
 	w := &Worker{
 		Generation: generation, cfg: cfg,
-		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), limited: make(chan struct{}), prepared: make(chan struct{}),
+		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), prepared: make(chan struct{}),
 		wantsTerm: make(chan struct{}),
 	}
 	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
@@ -79,17 +78,22 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 	cmd := &process.Command{
 		Name: "worker", Path: cfg.Program, Args: []string{cfg.Program}, // the whole path: Python finds its library by it
 		Env: append(slices.Clip(cfg.Env), offer.env...), Dir: cfg.Dir, Files: offer.files, UID: cfg.UID, GID: cfg.GID, Output: w.captured,
+		Expendable: true,
 	}
 	if err = cfg.Language.complete(cmd); err == nil {
+		// Before the start: an interpreter reads its limit once, when it begins.
+		cmd.Group, w.memoryErr = cfg.Groups.New(int64(cfg.Function.MemoryMB) << 20)
 		w.proc, err = cfg.Supervisor.Start(cmd)
 	}
 	if err != nil {
 		offer.transport.fail(nil)
 		return nil, err
 	}
+	if refused := w.proc.GroupErr(); refused != nil {
+		w.memoryErr = refused
+	}
 	w.meter = process.NewMeter(w.proc.PID)
 	go w.transport.serve()
-	go w.limit()
 	go w.supervise()
 	return w, nil
 }
@@ -114,31 +118,8 @@ func (w *Worker) offer() (o offer, err error) {
 	return o, err
 }
 
-// limit applies the memory limit. The worker runs already, with little in it yet: making a control group can take longer
-// than starting a program.
-func (w *Worker) limit() {
-	defer close(w.limited)
-	name := fmt.Sprintf("gantry-%d-%d", os.Getpid(), w.proc.PID)
-	group, err := process.NewCgroup(w.cfg.Cgroups, name, int64(w.cfg.Function.MemoryMB)<<20)
-	if limitErr := w.proc.Limit(group); err == nil {
-		err = limitErr
-	}
-	w.mu.Lock()
-	w.memoryErr = err
-	w.mu.Unlock()
-}
-
 // MemoryErr says why the memory limit is not enforced; nil if it is.
-func (w *Worker) MemoryErr() error {
-	select {
-	case <-w.limited:
-	case <-time.After(stopGrace):
-		return errors.New("the kernel has not applied it in time")
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.memoryErr
-}
+func (w *Worker) MemoryErr() error { return w.memoryErr }
 
 // resultLimit is the longest payload a worker may send. Log pieces have a size of their own.
 func resultLimit(f *fncontext.Function) int { return max(f.MaxResponse, 64<<10) }
@@ -156,6 +137,7 @@ func (w *Worker) supervise() {
 	<-w.proc.Done()
 	w.LoadLog.Flush(time.Now())
 	exit := w.proc.Exit()
+	w.meter.Ended(exit)
 	if !w.said() {
 		if err := w.tooOld(); err != nil {
 			w.loadEnded(err)
@@ -234,10 +216,9 @@ func (w *Worker) tooOld() error {
 	select {
 	case <-p.Done():
 	case <-ctx.Done():
-		if err := p.Kill(); err != nil {
-			w.cfg.Log.Debug("version not killed", zap.Error(err))
+		if err := p.End(); err != nil {
+			w.cfg.Log.Warn("the query for the interpreter's version goes on", zap.Error(err))
 		}
-		<-p.Done()
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -473,7 +454,8 @@ func (w *Worker) Canceled() bool {
 }
 
 // Stop ends the worker: the pre-stop hook, Bye, time to end by itself, TERM to its group, KILL at the deadline. It waits until
-// the worker is gone. It may be called again, with an earlier deadline.
+// the worker is gone, and not much beyond the deadline for one that the kernel holds. It may be called again, with an earlier
+// deadline.
 func (w *Worker) Stop(deadline time.Time) {
 	w.prepare(deadline.Add(-time.Until(deadline) / afterHook))
 	w.end(deadline)
@@ -512,7 +494,7 @@ func (w *Worker) prepare(latest time.Time) {
 	}
 }
 
-// end ends the worker, and waits until it is gone.
+// end ends the worker, and waits until it is gone; process.End bounds the wait after KILL.
 func (w *Worker) end(deadline time.Time) {
 	if err := w.transport.Close(); err != nil {
 		w.cfg.Log.Debug("Bye not sent to the worker", zap.Error(err))
@@ -530,8 +512,9 @@ func (w *Worker) end(deadline time.Time) {
 	case <-w.proc.Exited():
 	case <-timer.C:
 		w.cfg.Log.Info("worker killed: it did not end on TERM", zap.Int("pid", w.proc.PID))
-		if err := w.proc.Kill(); err != nil {
-			w.cfg.Log.Error("worker not killed", zap.Error(err))
+		if err := w.proc.End(); err != nil {
+			w.cfg.Log.Error("worker not ended; the agent goes on without waiting for it", zap.Error(err))
+			return
 		}
 	}
 	<-w.gone

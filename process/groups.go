@@ -1,0 +1,295 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Groups makes the control groups of an agent's workers: one with a limit of memory for each, and a limit of processes for
+// all together, so that a function that starts as many as it can leaves the agent its own. Use OpenGroups. A nil Groups makes
+// none. Safe for concurrent use.
+type Groups struct {
+	memory CgroupTree
+	// denied says why no memory group can be made, pidsErr why there is no limit of processes.
+	denied, pidsErr error
+	// workers is the folder that the memory groups lie in.
+	workers string
+	serial  atomic.Int64
+	folders []heldFolder
+	pids    *groupEntry // of version 1; in version 2 the limit is that of workers
+	sweeps  sync.WaitGroup
+}
+
+// heldFolder is a control group with a lock on it, which the kernel releases when this process ends, however that happens.
+type heldFolder struct {
+	path string
+	lock *os.File
+}
+
+// groupNames are the folders that agents make, and lock; groupNamesOnce those that they made when they did not lock them.
+var (
+	groupNames     = regexp.MustCompile(`^gantry-\d+-workers\d*$`)
+	groupNamesOnce = regexp.MustCompile(`^gantry-\d+-\d+$`)
+)
+
+// OpenGroups finds the agent's control groups below root ("/" outside tests), prepares those of the workers, and removes those
+// that agents left behind which were killed, with the processes in them. In version 2 the agent moves into a leaf, so this
+// comes before its first child. Close must be called.
+func OpenGroups(root string) *Groups {
+	g := &Groups{memory: FindCgroup(root)}
+	pids := findCgroup(root, "pids", "cgroup.procs")
+	if g.memory.Version == 0 {
+		g.denied = errors.New("no memory control group was found")
+		g.pidsErr = g.denied
+		return g
+	}
+	limit := pidsForWorkers(maxProcesses(root, pids))
+	if g.memory.Version == 2 {
+		g.denied = delegate(g.memory.Own)
+	}
+	if g.denied == nil {
+		g.workers, g.denied = g.hold(g.memory.Own)
+	}
+	switch {
+	case g.memory.Version == 2 && g.denied == nil:
+		g.denied = delegateMemory(g.workers)
+		g.pidsErr = limitProcesses(g.workers, limit)
+	case g.memory.Version == 1 && pids.Version == 1:
+		g.pids, g.pidsErr = g.processGroup(pids.Own, limit)
+	default:
+		g.pidsErr = errors.New("no control group of processes was found")
+	}
+	g.sweeps.Go(func() {
+		sweepGroups(g.memory.Own)
+		if pids.Version == 1 {
+			sweepGroups(pids.Own)
+		}
+	})
+	return g
+}
+
+// New makes a group with a memory limit in bytes, for Command.Group. The error says why the limit is not enforced; the returned
+// group then still tells out-of-memory kills from other ends, by the agent's own counter.
+func (g *Groups) New(limit int64) (*Cgroup, error) {
+	if g == nil {
+		return view(CgroupTree{}), errors.New("no control groups are made here")
+	}
+	c := view(g.memory)
+	if g.pids != nil {
+		c.entry = append(c.entry, g.pids)
+	}
+	if g.denied != nil {
+		return c, g.denied
+	}
+	dir := filepath.Join(g.workers, strconv.FormatInt(g.serial.Add(1), 10))
+	err := limitMemory(g.memory.Version, dir, limit)
+	var entry *groupEntry
+	if err == nil {
+		entry, err = openEntry(g.memory.Version, dir)
+	}
+	if err != nil {
+		_ = os.Remove(dir)
+		return c, err
+	}
+	c.tree, c.own, c.entry = CgroupTree{Version: g.memory.Version, Own: dir}, true, append(c.entry, entry)
+	c.kills = c.tree.OOMKills()
+	return c, nil
+}
+
+// PidsErr says why the number of the workers' processes is not limited; nil if it is.
+func (g *Groups) PidsErr() error { return g.pidsErr }
+
+// Close removes what is left. Every child must have ended before.
+func (g *Groups) Close() {
+	g.sweeps.Wait()
+	if g.pids != nil {
+		g.pids.close()
+	}
+	for _, f := range g.folders {
+		removeTree(f.path)
+		_ = f.lock.Close()
+	}
+}
+
+// hold makes and locks the folder of this agent's workers below own.
+func (g *Groups) hold(own string) (string, error) {
+	path := filepath.Join(own, fmt.Sprintf("gantry-%d-workers", os.Getpid()))
+	var err error
+	for i := 2; i < 100; i++ {
+		made := os.Mkdir(path, 0o755)
+		if made != nil && !errors.Is(made, fs.ErrExist) {
+			return "", fmt.Errorf("no control group can be made: %w", made)
+		}
+		var lock *os.File
+		switch lock, err = lockFolder(path); {
+		case err == nil:
+			if made != nil { // that of a killed agent, which had the same id
+				emptyTree(path)
+			}
+			g.folders = append(g.folders, heldFolder{path, lock})
+			return path, nil
+		case errors.Is(err, unix.EWOULDBLOCK): // an agent of another PID namespace has the same id
+			path = filepath.Join(own, fmt.Sprintf("gantry-%d-workers%d", os.Getpid(), i))
+		case !errors.Is(err, fs.ErrNotExist): // removed by an agent that starts at this moment
+			return "", fmt.Errorf("the control group %s cannot be locked: %w", path, err)
+		}
+	}
+	return "", fmt.Errorf("the control group %s cannot be locked: %w", path, err)
+}
+
+// lockFolder locks a folder; the error is unix.EWOULDBLOCK while another process has it locked.
+func lockFolder(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		_, err = os.Stat(path) // not removed in between
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// processGroup makes the group of version 1 that limits the number of the workers' processes and threads.
+func (g *Groups) processGroup(own string, limit int64) (*groupEntry, error) {
+	path, err := g.hold(own)
+	if err == nil {
+		err = limitProcesses(path, limit)
+	}
+	var e *groupEntry
+	if err == nil {
+		e, err = openEntry(1, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.shared = true
+	return e, nil
+}
+
+func limitProcesses(dir string, limit int64) error {
+	if err := write(filepath.Join(dir, "pids.max"), strconv.FormatInt(limit, 10)); err != nil {
+		return fmt.Errorf("the number of processes cannot be limited: %w", err)
+	}
+	return nil
+}
+
+// agentProcesses is how many processes and threads are kept for the agent, the extensions and the queue, if there are twice as
+// many.
+const agentProcesses = 256
+
+// pidsForWorkers is what the workers may have of limit.
+func pidsForWorkers(limit int64) int64 { return limit - min(agentProcesses, limit/2) }
+
+// MaxProcesses returns how many processes and threads there may be beside and including the agent's, by the limits of its
+// control groups, its user and the kernel.
+func MaxProcesses() int64 { return maxProcesses("/", findCgroup("/", "pids", "cgroup.procs")) }
+
+func maxProcesses(root string, pids CgroupTree) int64 {
+	limit := int64(math.MaxInt32)
+	lower := func(file string) {
+		if text, err := os.ReadFile(file); err == nil {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil { // or "max"
+				limit = min(limit, n)
+			}
+		}
+	}
+	lower(filepath.Join(root, "proc/sys/kernel/pid_max"))
+	lower(filepath.Join(root, "proc/sys/kernel/threads-max"))
+	if pids.Version != 0 {
+		for dir := pids.Own; len(dir) >= len(filepath.Join(root, "sys/fs/cgroup")); dir = filepath.Dir(dir) {
+			lower(filepath.Join(dir, "pids.max"))
+		}
+	}
+	var user unix.Rlimit
+	if os.Geteuid() != 0 && unix.Getrlimit(unix.RLIMIT_NPROC, &user) == nil && user.Cur < uint64(limit) {
+		limit = int64(user.Cur)
+	}
+	return limit
+}
+
+// delegate lets the groups below own have limits of memory, and of processes where it can. A group of version 2 with processes
+// in it may not do that, so the agent moves itself into a leaf, as a container's init has to: it must be alone in its group.
+func delegate(own string) error {
+	have, err := os.ReadFile(filepath.Join(own, "cgroup.subtree_control"))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(" "+strings.TrimSpace(string(have))+" ", " memory ") {
+		leaf := filepath.Join(own, "gantry-agent")
+		if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("no control group can be made: %w", err)
+		}
+		if err := write(filepath.Join(leaf, "cgroup.procs"), strconv.Itoa(os.Getpid())); err != nil {
+			return fmt.Errorf("the agent cannot move into a control group of its own: %w", err)
+		}
+		if err := delegateMemory(own); err != nil {
+			return err
+		}
+	}
+	_ = write(filepath.Join(own, "cgroup.subtree_control"), "+pids") // else pids.max is missing, which limitProcesses reports
+	return nil
+}
+
+func delegateMemory(dir string) error {
+	if err := write(filepath.Join(dir, "cgroup.subtree_control"), "+memory"); err != nil {
+		return fmt.Errorf("the memory controller cannot be delegated: %w", err)
+	}
+	return nil
+}
+
+// sweepGroups removes what agents left behind below own that were killed, and kills the processes in it: they have lost their
+// worker. The group of an agent that runs is locked.
+func sweepGroups(own string) {
+	entries, err := os.ReadDir(own)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		path := filepath.Join(own, e.Name())
+		if groupNamesOnce.MatchString(e.Name()) {
+			_ = os.Remove(path) // not while there are processes in it: its agent may run
+		}
+		if !groupNames.MatchString(e.Name()) {
+			continue
+		}
+		if lock, err := lockFolder(path); err == nil {
+			removeTree(path)
+			_ = lock.Close()
+		}
+	}
+}
+
+// removeTree removes a group of workers and those in it.
+func removeTree(path string) {
+	emptyTree(path)
+	emptyAndRemove(path)
+}
+
+// emptyTree removes the groups in a group of workers, and the processes in it.
+func emptyTree(path string) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			emptyAndRemove(filepath.Join(path, e.Name()))
+		}
+	}
+	killGroup(path)
+}
