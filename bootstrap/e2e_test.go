@@ -279,7 +279,7 @@ func TestEnvironmentOfTheWorker(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(r.invoke("{}").body), &got))
 	require.Equal(t, "hi", got.Greeting)
 	require.Empty(t, got.Gantry)
-	require.Equal(t, "RUNTIME_CODE_ROOT RUNTIME_CPU RUNTIME_FUNC_NAME RUNTIME_FUNC_VERSION RUNTIME_HANDLER RUNTIME_LOG_DIR RUNTIME_MAX_RESP_BODY_SIZE RUNTIME_MEMORY RUNTIME_PACKAGE RUNTIME_PROJECT_ID RUNTIME_ROOT RUNTIME_TIMEOUT RUNTIME_USERDATA", got.Runtime)
+	require.Equal(t, "RUNTIME_CODE_ROOT RUNTIME_CPU RUNTIME_FUNC_NAME RUNTIME_FUNC_VERSION RUNTIME_HANDLER RUNTIME_LOG_DIR RUNTIME_LOG_PATH RUNTIME_MAX_RESP_BODY_SIZE RUNTIME_MEMORY RUNTIME_PACKAGE RUNTIME_PROJECT_ID RUNTIME_ROOT RUNTIME_TIMEOUT RUNTIME_USERDATA", got.Runtime)
 	require.Equal(t, filepath.Dir(r.dir), got.Cwd)
 	require.Equal(t, "blue", got.User)
 	require.Nil(t, got.Ext)
