@@ -179,8 +179,11 @@ func noConfiguration() *fault.Error {
 	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: "The specified resource was not found: no asynchronous configuration is set here"}
 }
 
-// SetConfiguration replaces what is set. It is in force, here and at every agent of the same function, from then on.
+// SetConfiguration replaces what is set; an Invalid fault if a notification would have no name as a file. It is in force, here and at every agent of the same function, from then on.
 func (q *Queue) SetConfiguration(ctx context.Context, version, alias, urn string, c *Configuration) (*Configuration, error) {
+	if err := q.cfg.Endpoints.checkFiles(c); err != nil {
+		return nil, err
+	}
 	e, err := q.engine(ctx)
 	if err != nil {
 		return nil, err

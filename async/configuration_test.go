@@ -39,29 +39,64 @@ func TestParseConfiguration(t *testing.T) {
 		`[]`:                        "not a JSON object",
 		`null`:                      "not a JSON object",
 		`{"destination_config":[]}`: "destination_config has the wrong type, want an object",
-		destination("OBS", `{"bucket":"b","expires":"5"}`):            "expires has the wrong type, want a whole number",
-		destination("OBS", ``):                                        "on_failure.param of OBS is needed",
-		destination("OBS", `null`):                                    "on_failure.param of OBS is needed",
-		`{} {}`:                                                       "something follows",
-		`{"max_async_retry_attempts":4}`:                              "is 4, want 0 to 3",
-		`{"max_async_retry_attempts":-1}`:                             "is -1, want 0 to 3",
-		`{"max_async_retry_attempts":"1"}`:                            "max_async_retry_attempts has the wrong type, want a whole number",
-		`{"max_async_event_age_in_seconds":0}`:                        "is 0, want 1 to 86400",
-		`{"max_async_event_age_in_seconds":86401}`:                    "is 86401",
-		`{"max_async_event_age_in_seconds":1.5}`:                      "wrong type",
-		destination("RocketMQ", `{}`):                                 "want OBS, SMN, DIS or FunctionGraph",
-		destination("", `{}`):                                         "want OBS, SMN, DIS or FunctionGraph",
-		destination("OBS", `{"prefix":"/x"}`):                         `needs "bucket"`,
-		destination("OBS", `{"bucket":"b","expires":366}`):            "want 0 to 365",
-		destination("SMN", `{}`):                                      `needs "topic_urn"`,
-		destination("DIS", `{}`):                                      `needs "stream_name"`,
-		destination("FunctionGraph", `{}`):                            `needs "func_urn"`,
-		destination("FunctionGraph", `{"func_urn":"not a urn / ::"}`): "on_failure.param: func_urn: the function URN \"not a urn / ::\" has a field",
-		destination("FunctionGraph", `no JSON`):                       "a JSON object in a string",
-		destination("FunctionGraph", `"text"`):                        "a JSON object in a string",
+		destination("OBS", `{"bucket":"b","expires":"5"}`):                            "expires has the wrong type, want a whole number",
+		destination("OBS", ``):                                                        "on_failure.param of OBS is needed",
+		destination("OBS", `null`):                                                    "on_failure.param of OBS is needed",
+		`{} {}`:                                                                       "something follows",
+		`{"max_async_retry_attempts":4}`:                                              "is 4, want 0 to 3",
+		`{"max_async_retry_attempts":-1}`:                                             "is -1, want 0 to 3",
+		`{"max_async_retry_attempts":"1"}`:                                            "max_async_retry_attempts has the wrong type, want a whole number",
+		`{"max_async_event_age_in_seconds":0}`:                                        "is 0, want 1 to 86400",
+		`{"max_async_event_age_in_seconds":86401}`:                                    "is 86401",
+		`{"max_async_event_age_in_seconds":1.5}`:                                      "wrong type",
+		destination("RocketMQ", `{}`):                                                 "want OBS, SMN, DIS or FunctionGraph",
+		destination("", `{}`):                                                         "want OBS, SMN, DIS or FunctionGraph",
+		destination("OBS", `{"prefix":"/x"}`):                                         `needs "bucket"`,
+		destination("OBS", `{"bucket":"b","expires":366}`):                            "want 0 to 365",
+		destination("SMN", `{}`):                                                      `needs "topic_urn"`,
+		destination("DIS", `{}`):                                                      `needs "stream_name"`,
+		destination("FunctionGraph", `{}`):                                            `needs "func_urn"`,
+		destination("FunctionGraph", `{"func_urn":"not a urn / ::"}`):                 "on_failure.param: func_urn: the function URN \"not a urn / ::\" has a field",
+		destination("FunctionGraph", `{"func_urn":".."}`):                             "names no function",
+		destination("OBS", `{"bucket":"../SMN/x"}`):                                   `on_failure.param: bucket is "../SMN/x", want letters`,
+		destination("OBS", `{"bucket":"a/b"}`):                                        "bucket is",
+		destination("OBS", `{"bucket":".."}`):                                         "bucket is",
+		destination("OBS", `{"bucket":"a\u0000b"}`):                                   "bucket is",
+		destination("OBS", `{"bucket":"`+strings.Repeat("b", 64)+`"}`):                "bucket has 64 bytes, want at most 63",
+		destination("OBS", `{"bucket":"b","prefix":"a/../../SMN"}`):                   "want neither . nor ..",
+		destination("OBS", `{"bucket":"b","prefix":"a/./b"}`):                         "want neither . nor ..",
+		destination("OBS", `{"bucket":"b","prefix":"a\u0000b"}`):                      "control characters",
+		destination("OBS", `{"bucket":"b","prefix":"`+strings.Repeat("p/", 400)+`"}`): "prefix has 800 bytes",
+		destination("SMN", `{"topic_urn":"../OBS/x"}`):                                "topic_urn is",
+		destination("SMN", `{"topic_urn":"`+strings.Repeat("t", 513)+`"}`):            "want at most 512",
+		destination("DIS", `{"stream_name":"a/b"}`):                                   "stream_name is",
+		destination("DIS", `{"stream_name":"`+strings.Repeat("s", 256)+`"}`):          "want at most 255",
+		destination("FunctionGraph", `no JSON`):                                       "a JSON object in a string",
+		destination("FunctionGraph", `"text"`):                                        "a JSON object in a string",
 	} {
 		_, err := ParseConfiguration([]byte(body))
 		requireFault(t, err, fault.Invalid, says)
+	}
+}
+
+// TestDestinationNames: what the services allow is taken; what no file can be named is not, where notifications become files.
+func TestDestinationNames(t *testing.T) {
+	parse := func(kind, param string) *Configuration {
+		text, err := json.Marshal(map[string]any{"destination_config": destinations{OnSuccess: &Destination{kind, param}}})
+		require.NoError(t, err)
+		c, err := ParseConfiguration(text)
+		require.NoError(t, err, param)
+		return c
+	}
+	for _, prefix := range []string{"", "/", "a//b/", "a..b/.c", "Ergebnisse/für mich", strings.Repeat("p", 255)} {
+		require.NoError(t, (&Endpoints{}).checkFiles(parse("OBS", `{"bucket":"my.bucket-1","prefix":"`+prefix+`"}`)))
+	}
+	long := strings.Repeat("p", 300)
+	for kind, c := range map[string]*Configuration{
+		"OBS": parse("OBS", `{"bucket":"b","prefix":"`+long+`"}`), "SMN": parse("SMN", `{"topic_urn":"urn:smn:r:p:`+long+`"}`),
+	} {
+		requireFault(t, (&Endpoints{}).checkFiles(c), fault.Invalid, "more than the 255 of a file's name")
+		require.NoError(t, (&Endpoints{OBS: Endpoint{URL: "http://s3"}, SMN: Endpoint{URL: "http://smn"}}).checkFiles(c), "%s takes it", kind)
 	}
 }
 

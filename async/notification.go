@@ -97,10 +97,11 @@ func plainJSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// payload is JSON as it is, and anything else as a string.
+// payload is JSON as it is, and anything else as a string. Bytes that are no UTF-8 become U+FFFD: inside of strings, the only
+// place for them in what is JSON otherwise, the decoders of others refuse them.
 func payload(b []byte) json.RawMessage {
 	if json.Valid(b) {
-		return b
+		return bytes.ToValidUTF8(b, []byte("\uFFFD"))
 	}
 	text, err := plainJSON(string(b))
 	if err != nil { // cannot happen for a string

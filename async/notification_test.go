@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,25 @@ import (
 )
 
 // configure sets destinations for the version "latest".
+// TestNotificationIsUTF8: JSON whose strings hold other bytes becomes JSON for everyone, and what is no JSON a string.
+func TestNotificationIsUTF8(t *testing.T) {
+	f := &testFunction{result: "{\"r\":\"na\xefve\"}"}
+	folder := t.TempDir()
+	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) { c.Folder = folder })
+	configure(t, q, &Destination{"DIS", `{"stream_name":"s"}`}, nil)
+	for event, want := range map[string]any{
+		"{\"a\":\"caf\xe9\"}": map[string]any{"a": "caf\uFFFD"}, "\"\xff\xfe\xfd end\"": "\uFFFD end", "{\"a\":\"é\"}": map[string]any{"a": "é"},
+	} {
+		id := accept(t, q, event)
+		n := sent(t, filepath.Join(folder, "notifications/DIS/s", id+".json"))
+		text, err := os.ReadFile(filepath.Join(folder, "notifications/DIS/s", id+".json"))
+		require.NoError(t, err)
+		require.True(t, utf8.Valid(text), "%q", text)
+		require.Equal(t, want, n["request_payload"])
+		require.Equal(t, map[string]any{"r": "na\uFFFDve"}, n["response_payload"])
+	}
+}
+
 func configure(t *testing.T, q *Queue, success, failure *Destination) {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{"max_async_retry_attempts": 0, "destination_config": destinations{success, failure}})

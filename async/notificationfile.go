@@ -10,8 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder.
+// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder. A name that no
+// file can have is final.
 func (e *engine) writeFile(name string, text []byte) error {
+	err := e.replaceFile(name, text)
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		return &refusedError{text: err.Error(), final: true}
+	}
+	return err
+}
+
+func (e *engine) replaceFile(name string, text []byte) error {
 	parts := strings.Split(path.Clean("/" + name)[1:], "/")
 	for i := range parts {
 		parts[i] = strings.ReplaceAll(parts[i], "\x00", "")
