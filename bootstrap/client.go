@@ -8,14 +8,14 @@ import (
 	"fmt"
 	"gantry/auth"
 	"gantry/files"
-	"strings"
-	"time"
-
-	"github.com/valyala/fasthttp"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // client calls the platform API of a running agent, with address and keys from the agent's own settings.
@@ -61,7 +61,7 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 		if err != nil {
 			roots = x509.NewCertPool()
 		}
-		roots.AppendCertsFromPEM(text) // the agent's own, whoever signed it
+		roots.AppendCertsFromPEM(text) // the agent's own, signed by any authority
 		a.http.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	if c.api.usersFile == "" {

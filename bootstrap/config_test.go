@@ -261,8 +261,14 @@ func TestReachOfAContainer(t *testing.T) {
 		env    string
 		warns  bool
 	}{
-		{"tini", false, "", true}, {"docker-init", true, "", true}, {"pause", false, "", true}, {"sh", true, "", true},
-		{"tini", true, "GANTRY_ADDR=:8000", false}, {"systemd", true, "", false}, {"sh", false, "", false}, {"", false, "", false},
+		{"tini", false, "", true},
+		{"docker-init", true, "", true},
+		{"pause", false, "", true},
+		{"sh", true, "", true},
+		{"tini", true, "GANTRY_ADDR=:8000", false},
+		{"systemd", true, "", false},
+		{"sh", false, "", false},
+		{"", false, "", false},
 	} {
 		got, err := load([]string{"PATH=" + os.Getenv("PATH"), c.env}, nil, facts{pid: 7, cwd: codeFolder(t), init: c.init, direct: c.direct})
 		require.NoError(t, err)

@@ -53,7 +53,7 @@ func TestInvokeRemarks(t *testing.T) {
 	require.Contains(t, got.stderr, "WARN the code folder has no index.js, but app.js: if that has the handler, set --handler app.handler")
 }
 
-// TestInvokeReplacesNothing: after the one call nobody needs another worker, however the call's own ended.
+// TestInvokeReplacesNothing: after the one call no other worker is needed, however the call's own ended.
 func TestInvokeReplacesNothing(t *testing.T) {
 	t.Parallel()
 	for name, source := range map[string]string{

@@ -14,7 +14,7 @@ var platformVariables = []string{
 	"GANTRY_FRAMES",
 }
 
-// serviceVariable tells what Kubernetes sets for each service: one that is called gantry makes GANTRY_PORT.
+// serviceVariable matches the names that Kubernetes sets for each service: one that is called gantry makes GANTRY_PORT.
 var serviceVariable = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
 func isServiceVariable(name, value string) bool {

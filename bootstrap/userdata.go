@@ -107,14 +107,14 @@ func (c *config) checkUserData() error {
 // name is not exported. docs/CONFIGURATION.md lists them.
 var presetNames = []string{"EXTENSION_API_ADDR", "EXTENSION_ROOT", "PATH", "HOME", "HOSTNAME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "PAAS_POD_ID"}
 
-// preset tells the names that user variables may not set.
+// preset reports whether a user variable may not have this name.
 func preset(name string) bool {
 	return reserved(name) || slices.Contains(presetNames, name)
 }
 
 // presetForWorker is preset for the function. A custom runtime may be an agent itself, whose settings are the user variables.
 func (c *config) presetForWorker(name string) bool {
-	return preset(name) && !(c.isCustom() && strings.HasPrefix(name, "GANTRY_"))
+	return preset(name) && (!c.isCustom() || !strings.HasPrefix(name, "GANTRY_"))
 }
 
 // exportable reports whether a user variable can be a variable of its own.

@@ -1,5 +1,5 @@
 // Package extension hosts the extensions beside the function: ten slots, one for each address from 127.0.0.1:8081 to
-// 127.0.0.1:8090. It discovers and starts them, takes their registrations, tells them of every call, and stops them.
+// 127.0.0.1:8090. It discovers and starts them, takes their registrations, notifies them of every call, and stops them.
 // It knows nothing of workers. What the documents leave open is decided in docs/COMPATIBILITY.md.
 package extension
 
@@ -24,7 +24,7 @@ const (
 type Script struct {
 	// Name is the file's base name, which is also the extension's name.
 	Name, Path string
-	// Executable tells whether it is started directly; else /bin/sh runs it, because packages zipped on Windows carry no
+	// Executable is set where it is started directly; else /bin/sh runs it, because packages zipped on Windows carry no
 	// execute bits.
 	Executable bool
 }

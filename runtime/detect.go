@@ -75,7 +75,7 @@ type Detection struct {
 }
 
 // DetectLanguage finds out a function's language by what lies in its code folder. handler is empty when none was set. The error is
-// for folders that no language here can run. If nothing tells the language it is the first one: its worker then says which file is
+// for folders that no language here can run. If no file belongs to a language it is the first one: its worker then says which file is
 // missing, in the platform's words.
 func DetectLanguage(codeRoot, handler string) (Detection, error) {
 	for _, l := range Languages {
@@ -265,8 +265,7 @@ func isProgram(file string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
-	return true
+	return f.Close() == nil
 }
 
 // Limits of the search for what a script bootstrap starts: a folder that has more is taken for a custom runtime.
@@ -280,7 +279,7 @@ var errEnough = errors.New("enough was seen")
 
 // servesHTTP reports whether a code folder belongs to an HTTP function, whose bootstrap is a script that starts a web server on port
 // 8000: the folder has a file that mentions the port, and none that mentions the variable by which every custom runtime finds its
-// events. file is what tells the language: bootstrap itself, or a file that bootstrap has to name. In doubt it is no HTTP function.
+// events. file is what the language was recognised by: bootstrap itself, or a file that bootstrap has to name. In doubt it is no HTTP function.
 func servesHTTP(codeRoot, file string) bool {
 	bootstrap := filepath.Join(codeRoot, customProgram)
 	if !regular(bootstrap) {
@@ -323,7 +322,7 @@ func readStart(path string, n int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, n))
 }
 
-// sameAsAgent tells the agent's own program, which a platform may have started as bootstrap: it is no function.
+// sameAsAgent recognises the agent's own program, which a platform may have started as bootstrap: it is no function.
 func sameAsAgent(file string) bool {
 	self, err := os.Stat("/proc/self/exe")
 	if err != nil {
