@@ -37,6 +37,7 @@ func (p *program) run(c *config, open func(*serving) error) error {
 	if err != nil {
 		return err
 	}
+	defer withstand(in.log)()
 	s := &serving{instance: in}
 	if err := open(s); err != nil {
 		for _, server := range append(s.callers, s.others...) {
