@@ -400,6 +400,8 @@ func TestMeterKeepsThePeak(t *testing.T) {
 	before := m.Read(time.Now()).Peak
 	m.Ended(Exit{PeakRSS: before + 1<<20, PeakGroup: 1 << 40})
 	require.Equal(t, before+1<<20, m.Read(time.Now()).Peak, "a group holds more than its processes: files")
-	m.Ended(Exit{PeakRSS: before, PeakGroup: before + 2<<20, OutOfMemory: true})
-	require.Equal(t, before+2<<20, m.Read(time.Now().Add(time.Hour)).Peak)
+	m.Ended(Exit{PeakRSS: before + 2<<20, PeakGroup: before, OutOfMemory: true})
+	require.Equal(t, before, m.Read(time.Now().Add(time.Hour)).Peak, "the limit does not count the interpreter's file")
+	m.Ended(Exit{PeakRSS: before + 3<<20, OutOfMemory: true})
+	require.Equal(t, before+3<<20, m.Read(time.Now()).Peak, "killed at another group's limit")
 }

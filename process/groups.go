@@ -107,6 +107,9 @@ func (g *Groups) New(limit int64) (*Cgroup, error) {
 	return c, nil
 }
 
+// MemoryErr says why no group has a memory limit; nil if they have.
+func (g *Groups) MemoryErr() error { return g.denied }
+
 // PidsErr says why the number of the workers' processes is not limited; nil if it is.
 func (g *Groups) PidsErr() error { return g.pidsErr }
 

@@ -98,15 +98,16 @@ func (m *Meter) Read(now time.Time) Usage {
 	return m.last
 }
 
-// Ended takes over what the kernel has noted of the process: from now on Read returns its peak. That of a process which ran out
-// of memory is the control group's.
+// Ended takes over what the kernel has noted of the process: from now on Read returns its peak. Of a process that ran out of
+// memory that is what its control group held, which its limit counts: the process's own peak has in it what others pay for,
+// such as the interpreter's file.
 func (m *Meter) Ended(exit Exit) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ended = true
 	m.last.Peak = max(m.last.Peak, exit.PeakRSS)
-	if exit.OutOfMemory {
-		m.last.Peak = max(m.last.Peak, exit.PeakGroup)
+	if exit.OutOfMemory && exit.PeakGroup > 0 {
+		m.last.Peak = exit.PeakGroup
 	}
 }
 
