@@ -183,7 +183,7 @@ func TestSinkCloseDoesNotWaitForEver(t *testing.T) {
 	s.Write(&Line{Source: SourceFunction, Text: []byte("x")})
 	s.Close(time.Now().Add(10 * time.Millisecond))
 	close(w.gate)
-	<-s.done
+	<-s.out.done
 }
 
 func TestSinkKeepsOrder(t *testing.T) {
