@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -38,7 +39,9 @@ type listener struct {
 
 // listen binds addr. Errors name the setting, so that a taken port says what to change.
 func listen(name, setting, addr string) (*net.TCPListener, error) {
-	ln, err := net.Listen("tcp", addr)
+	plain := net.ListenConfig{}
+	plain.SetMultipathTCP(false) // Go's default for listeners; such a socket takes no filter, see refuseNew
+	ln, err := plain.Listen(context.Background(), "tcp", addr)
 	if err == nil {
 		return ln.(*net.TCPListener), nil
 	}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -29,6 +29,8 @@ type Server struct {
 	name string
 	http *fasthttp.Server
 	ln   *listener
+	// draining is set at the begin of the stop.
+	draining atomic.Bool
 }
 
 // serverConfig is what every listener needs.
@@ -58,7 +60,7 @@ func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 		closing: make(chan struct{}),
 	}}
 	s.http = &fasthttp.Server{
-		Handler:                      recovered(cfg.name, cfg.log, cfg.refuse, occupied(cfg.refuse, checkClean(cfg.refuse, route))),
+		Handler:                      s.closing(recovered(cfg.name, cfg.log, cfg.refuse, occupied(cfg.refuse, checkClean(cfg.refuse, route)))),
 		ErrorHandler:                 unreadableHandler(cfg),
 		ConnState:                    follow,
 		Name:                         serverName,
@@ -121,9 +123,6 @@ func (s *Server) Serve() error {
 	}
 	return nil
 }
-
-// Shutdown stops accepting and waits for the connections until ctx ends.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWithContext(ctx) }
 
 // Close closes the listener of a server that was never served.
 func (s *Server) Close() { _ = s.ln.Close() }
