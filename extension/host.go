@@ -113,15 +113,23 @@ func NewHost(cfg *Config, scripts []Script) *Host {
 	return h
 }
 
-// Start starts the scripts side by side; apiAddr is where they register. One that cannot be started is logged, and the
-// function runs without it.
-func (h *Host) Start(apiAddr string) {
+// Start starts the scripts side by side, and returns once each runs or is known not to; apiAddr is where they register. One
+// that cannot be started is logged, and the function runs without it.
+func (h *Host) Start(apiAddr string) { h.Begin(apiAddr).Wait() }
+
+// Begin is Start without the wait: a program on storage that does not answer holds up nothing else. The result ends with the
+// starts.
+func (h *Host) Begin(apiAddr string) *sync.WaitGroup {
 	h.apiAddr = apiAddr
-	var starting sync.WaitGroup
+	starting := &sync.WaitGroup{}
+	starting.Add(len(h.scripts))
 	for _, s := range h.scripts {
-		starting.Go(func() { h.start(s, &attempts{}) })
+		h.lives.Go(func() {
+			defer starting.Done()
+			h.start(s, &attempts{})
+		})
 	}
-	starting.Wait()
+	return starting
 }
 
 // yielding is the nice value of extensions: when the processor is short, the function comes first.
@@ -129,6 +137,10 @@ const yielding = 10
 
 func (h *Host) start(s Script, a *attempts) {
 	h.mu.Lock()
+	if h.stopping {
+		h.mu.Unlock()
+		return
+	}
 	e := h.byName[s.Name]
 	if e == nil {
 		e = newExtension(s.Name)
@@ -156,8 +168,10 @@ func (h *Host) start(s Script, a *attempts) {
 	e.proc = proc
 	stopping := h.stopping
 	h.mu.Unlock()
-	if stopping { // a restart that came too late
-		_ = proc.Kill() // whoever does not die is found by the supervisor's end
+	if stopping { // the stop has not seen it
+		if err := proc.Kill(); err != nil {
+			h.cfg.Log.Warn("extension not killed", zap.String("extension", s.Name), zap.Error(err))
+		}
 	}
 	h.lives.Go(func() { h.watch(s, e, a) })
 }
