@@ -46,8 +46,11 @@ func (a *Agent) admit(ctx context.Context, l *Lease) error {
 // enter starts the call, or puts it into its waiting room; called with mu held.
 func (a *Agent) enter(l *Lease) error {
 	err := a.refusal()
-	if l.canceled {
+	switch {
+	case l.canceled:
 		err = runtime.CanceledFault()
+	case a.tryAgain():
+		err = nil
 	}
 	if err == nil {
 		if w := a.direct(l.inv.Async); w != nil {
@@ -149,7 +152,7 @@ func stopped() *fault.Error {
 // room is how many synchronous calls may wait; called with mu held. A start is waited for even when nobody else may wait,
 // and so is a slot that an asynchronous call has: whoever may not wait would never meet a free one while those go on.
 func (a *Agent) room() int {
-	if a.state == Init {
+	if a.state == Init || a.state == Failed { // with a try under way, which this call has begun
 		return max(a.cfg.Queue, a.cfg.Workers*a.cfg.Runtime.Concurrency)
 	}
 	return max(a.cfg.Queue, a.asyncSlots)
@@ -184,7 +187,7 @@ func (a *Agent) waitLimit(inv *fncontext.Invocation) time.Duration {
 		return forever
 	case a.cfg.QueueWait > 0:
 		return a.cfg.QueueWait
-	case a.state == Init:
+	case a.state == Init || a.state == Failed:
 		return fn.Timeout + maxAttempts*(a.cfg.LoadTimeout+fn.InitTimeout)
 	}
 	return fn.Timeout

@@ -64,8 +64,10 @@ type Agent struct {
 	ids      map[string]struct{} // request ids in flight
 	failure  *fault.Error
 	broken   map[int]struct{} // slots whose worker cannot be started
-	served   bool             // a worker was ready once
-	settled  chan struct{}    // closed while the state is not Init
+	retry    retry
+	again    chan struct{} // has one keeper start a worker for the try under way
+	served   bool          // a worker was ready once
+	settled  chan struct{} // closed while the state is not Init
 	reloads  int
 	reloaded chan struct{} // closed and replaced at each reload
 	empty    chan struct{} // closed when draining and nothing is in flight
@@ -116,17 +118,38 @@ func New(cfg *Config) *Agent {
 		cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
 		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{},
 		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{}),
-		waitingAsync: list.New(), calls: map[string]*Lease{},
+		waitingAsync: list.New(), calls: map[string]*Lease{}, again: make(chan struct{}, 1),
 	}
 	a.base, a.stop = context.WithCancelCause(context.Background())
 	return a
 }
 
-// Start creates the workers; it returns once the first processes run. Everything after that goes on in the background.
+// startPatience bounds the wait of Start for the first processes.
+const startPatience = 200 * time.Millisecond
+
+// Start creates the workers; it returns once the first processes run, so that they come before what is started next, or after
+// startPatience: a program on storage that does not answer holds up nothing else. Everything after that goes on in the
+// background.
 func (a *Agent) Start() {
+	var launching sync.WaitGroup
+	launching.Add(len(a.workers))
 	for slot := range a.workers {
-		w, err := a.launch()
-		a.keepers.Go(func() { a.keep(slot, w, err) })
+		a.keepers.Go(func() {
+			w, err := a.launch()
+			launching.Done()
+			a.keep(slot, w, err)
+		})
+	}
+	launched := make(chan struct{})
+	go func() {
+		launching.Wait()
+		close(launched)
+	}()
+	timer := time.NewTimer(startPatience)
+	defer timer.Stop()
+	select {
+	case <-launched:
+	case <-timer.C:
 	}
 }
 
@@ -207,7 +230,8 @@ func (a *Agent) CheckMeta(inv *fncontext.Invocation) error { return a.cfg.Runtim
 // Base is the context that every call descends from: it ends when the instance stops, never when a client leaves.
 func (a *Agent) Base() context.Context { return a.base }
 
-// Failed is closed when load or initializer failed for good; Failure tells why. A reload may mend it.
+// Failed is closed when load or initializer have failed for the first time in all attempts; Failure tells why. A reload may mend
+// it, and so may a later call; see retry.
 func (a *Agent) Failed() <-chan struct{} { return a.failed }
 
 // Failure returns the stored reason, or nil.
@@ -221,11 +245,15 @@ func (a *Agent) Failure() *fault.Error {
 // ready.
 func (a *Agent) Fatal() <-chan struct{} { return a.fatal }
 
-// WaitReady waits until load and initializer ended; the error says why the function is not ready.
+// WaitReady waits until load and initializer ended; the error says why the function is not ready. An instance that has failed is
+// tried again, if that is due.
 func (a *Agent) WaitReady(ctx context.Context) error {
 	for {
 		a.mu.Lock()
 		state, settled, err := a.state, a.settled, a.refusal()
+		if a.tryAgain() {
+			state, settled = Init, a.retry.running
+		}
 		a.mu.Unlock()
 		if state != Init {
 			return err
@@ -259,11 +287,8 @@ func (a *Agent) Reload() {
 	}
 	a.thaw()
 	a.reloads++
-	a.failure = nil
+	a.settleRetry()
 	clear(a.broken)
-	if a.state == Failed {
-		a.setState(Init)
-	}
 	close(a.reloaded)
 	a.reloaded = make(chan struct{})
 	var old []*runtime.Worker
@@ -302,9 +327,11 @@ func (a *Agent) Drain(ctx context.Context) error {
 	}
 }
 
-// Stop ends all workers, waiting until each is gone; calls still in flight are answered with a fault. KILL comes at the
-// deadline. Drain comes first.
+// Stop ends all workers, waiting until each is gone; calls still in flight are answered with a fault at once. KILL comes at the
+// deadline. Drain comes first. The kernel may keep a process alive that was killed, and an exec from ending: the caller goes on
+// without Stop where its time is limited.
 func (a *Agent) Stop(deadline time.Time) {
+	a.stop(ErrStopped) // first: a worker whose start has not ended is killed as soon as that does
 	a.mu.Lock()
 	if a.state < Draining {
 		a.setState(Draining)
@@ -316,7 +343,6 @@ func (a *Agent) Stop(deadline time.Time) {
 		live = append(live, w)
 	}
 	a.mu.Unlock()
-	a.stop(ErrStopped)
 	var stopping sync.WaitGroup
 	for _, w := range live {
 		stopping.Go(func() { w.Stop(deadline) })

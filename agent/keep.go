@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/process"
 	"gantry/runtime"
 	"gantry/telemetry"
 	"time"
@@ -15,32 +16,61 @@ import (
 	fncontext "gantry/context"
 )
 
-// launch creates a worker and records it.
+// launch creates a worker and records it. No lock is held meanwhile: an exec may take as long as the storage that the program
+// lies on. A failure to start a process that can pass is a shortage.
 func (a *Agent) launch() (*runtime.Worker, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.base.Err() != nil {
 		return nil, ErrStopped
 	}
-	w, err := runtime.Start(a.cfg.Runtime, a.reloads)
+	generation, _ := a.generation()
+	w, err := runtime.Start(a.cfg.Runtime, generation)
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout, Message: err.Error()}
+		f := &fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout, Message: err.Error()}
+		if process.Transient(err) {
+			return nil, shortage{f}
+		}
+		return nil, f
 	}
+	return w, a.register(w)
+}
+
+// shortage is a failure to start a process that can pass by itself.
+type shortage struct{ error }
+
+// Unwrap returns the failure.
+func (s shortage) Unwrap() error { return s.error }
+
+// register records a worker whose process runs. A reload or the stop may have begun while it was started, and has not seen it.
+func (a *Agent) register(w *runtime.Worker) error {
+	a.mu.Lock()
 	a.live[w] = struct{}{}
+	stale := w.Generation != a.reloads
+	a.mu.Unlock()
 	go func() {
 		<-w.Gone()
 		a.mu.Lock()
 		delete(a.live, w)
 		a.mu.Unlock()
 	}()
-	return w, nil
+	switch {
+	case a.base.Err() != nil:
+		w.Cancel()
+		<-w.Gone()
+		return ErrStopped
+	case stale:
+		w.Retire()
+	}
+	return nil
 }
 
 // keep looks after one worker slot until the instance stops: bring a worker up, wait for its end, decide what follows.
 func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
-	h := &history{}
+	h, of := &history{}, 0
 	for {
 		reloads, reloaded := a.generation()
+		if reloads != of {
+			h, of = &history{}, reloads
+		}
 		if err == nil && w.Generation != reloads { // a reload came first, and has retired it
 			w, err = a.launch()
 			continue
@@ -48,17 +78,15 @@ func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
 		if err == nil {
 			err = a.bring(w)
 		}
-		how := neverStarted
+		how := howFailed(err)
 		began := time.Now()
 		if err == nil {
 			how = a.serve(slot, w)
 		}
-		if a.base.Err() != nil || a.cfg.Once && how != neverStarted && !a.needed() {
+		if a.base.Err() != nil || a.cfg.Once && err == nil && !a.needed() {
 			return
 		}
-		if now, _ := a.generation(); now != reloads {
-			*h = history{}
-		} else if !a.after(slot, h, h.decide(how, time.Since(began)), err, reloaded) {
+		if now, _ := a.generation(); now == reloads && !a.after(slot, h, h.decide(how, time.Since(began)), err, reloaded) {
 			return
 		}
 		a.cfg.Metrics.Restarts.Inc()
@@ -81,6 +109,17 @@ func (a *Agent) needed() bool {
 		}
 	}
 	return true
+}
+
+// howFailed sorts the failures of a start.
+func howFailed(err error) ending {
+	switch {
+	case errors.As(err, &shortage{}):
+		return short
+	case err != nil && fault.From(err).Final:
+		return unusable
+	}
+	return neverStarted
 }
 
 func (a *Agent) generation() (int, <-chan struct{}) {
@@ -108,34 +147,26 @@ func (a *Agent) after(slot int, h *history, d decision, err error, reloaded <-ch
 	return true
 }
 
-// isFatal tells failures that another attempt cannot mend: no program, a wrong version. Once a worker was ready they are
-// the machine's, and pass.
+// isFatal tells failures that another attempt cannot mend: no program, a wrong version. A shortage is none, and once a worker was
+// ready all of them are the machine's, and pass.
 func (a *Agent) isFatal(err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return err != nil && !a.served && fault.From(err).Type == fault.TypeStart
+	return err != nil && !a.served && fault.From(err).Type == fault.TypeStart && howFailed(err) != short
 }
 
-// fail marks a slot as broken. With every slot broken the instance has failed: the reason is stored, and answers everybody
-// who waits, until a reload. Else the others serve, and the slot is tried again from time to time. False when the instance
-// stops.
+// fail marks a slot as broken. With every slot broken the instance has failed: the reason is stored, and answers everything that
+// waits, until a reload, or until a call after a pause tries again. Else the others serve, and the slot is tried again from time
+// to time. False when the instance stops.
 func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) bool {
 	f := fault.From(err)
 	fatal := a.isFatal(err)
-	said := "the function cannot be loaded or initialised; a reload (SIGHUP) tries again"
+	next := a.broke(slot, f)
+	said := "the function cannot be loaded or initialised; " + next
 	if fatal {
 		said = "the function cannot be started"
 	}
 	a.cfg.Log.Error(said, zap.String("type", f.Type), zap.Error(f), zap.ByteString("answer", f.Body))
-	a.mu.Lock()
-	a.broken[slot] = struct{}{}
-	if len(a.broken) == len(a.workers) && a.state == Init {
-		a.failure = f
-		a.setState(Failed)
-		a.refuseAll()
-		a.first.Do(func() { close(a.failed) })
-	}
-	a.mu.Unlock()
 	if fatal {
 		a.deadly.Do(func() { close(a.fatal) })
 	}
@@ -145,6 +176,9 @@ func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) 
 			return true
 		case <-a.base.Done():
 			return false
+		case <-a.again:
+			h.attempts = maxAttempts - 1 // one attempt per try
+			return true
 		case <-time.After(maxBackoff):
 			if a.State() != Failed {
 				*h = history{}
@@ -152,6 +186,25 @@ func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) 
 			}
 		}
 	}
+}
+
+// broke takes note of a slot that has failed, and says what happens next.
+func (a *Agent) broke(slot int, f *fault.Error) (next string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.broken[slot] = struct{}{}
+	if len(a.broken) < len(a.workers) || a.state != Init && a.state != Failed {
+		return "other workers serve, and this one is tried again in " + maxBackoff.String()
+	}
+	a.failure = f
+	a.retry.failed(f, time.Now())
+	a.setState(Failed)
+	a.refuseAll()
+	a.first.Do(func() { close(a.failed) })
+	if f.Final {
+		return "a reload (SIGHUP) tries again"
+	}
+	return fmt.Sprintf("the first call after %s tries again, and so does a reload (SIGHUP)", a.retry.pause)
 }
 
 // bring waits for the load, then for the extensions, then runs the initializer. On an error the worker is stopped.
@@ -179,15 +232,45 @@ func (a *Agent) bring(w *runtime.Worker) error {
 	}
 	a.initEvents(id, began, took, err)
 	if err == nil && !w.SetReady() {
-		<-w.Gone()
-		err = w.Death()
+		err = a.death(w)
 	}
 	if err != nil {
-		w.Stop(time.Now().Add(time.Second))
+		a.discard(w)
 		return err
 	}
 	a.cfg.Metrics.InitDuration.Observe(time.Since(began))
 	return nil
+}
+
+// endLimit bounds the wait for the end of a worker that failed to start: half of it until KILL, half for the kernel.
+const endLimit = 2 * time.Second
+
+// discard ends a worker that failed to start. The next one does not start beside it, unless the kernel cannot end it.
+func (a *Agent) discard(w *runtime.Worker) {
+	go w.Stop(time.Now().Add(endLimit / 2))
+	if !gone(w, endLimit) {
+		a.cfg.Log.Error("worker was killed and has not ended; the next one starts beside it", zap.Int("pid", w.PID()))
+	}
+}
+
+// death is how a worker ended that takes nothing any more.
+func (a *Agent) death(w *runtime.Worker) error {
+	if !gone(w, endLimit) {
+		return &fault.Error{Kind: fault.Init, Type: fault.TypeExited, Code: fault.CodeExited, Message: "the worker takes no calls, and has not ended"}
+	}
+	return w.Death()
+}
+
+// gone waits until the worker has ended, or limit has passed.
+func gone(w *runtime.Worker, limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-w.Gone():
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 func (a *Agent) load(w *runtime.Worker) error {
@@ -221,8 +304,7 @@ func (a *Agent) initialize(w *runtime.Worker) error {
 	var f *fault.Error
 	switch {
 	case errors.Is(err, runtime.ErrNotSent):
-		<-w.Gone()
-		err = w.Death()
+		err = a.death(w)
 	case errors.As(err, &f) && f.Kind == fault.Timeout:
 		hint := f.Hint
 		if hint == "" {
@@ -242,7 +324,9 @@ func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string,
 	failed := ""
 	if err != nil {
 		failed = fmt.Sprintf("(%s Failed)", phase)
-		if f := fault.From(err); len(f.Body) == 0 && a.base.Err() == nil {
+		if a.base.Err() != nil {
+			log.Logger(now, "WARN", fmt.Appendf(nil, "the instance stopped before %s ended", phase), false)
+		} else if f := fault.From(err); len(f.Body) == 0 {
 			log.Logger(now, "ERROR", []byte(f.Message), false)
 		}
 	}
@@ -252,11 +336,13 @@ func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string,
 
 // serve offers the worker to calls until it takes no more, and says how that ended.
 func (a *Agent) serve(slot int, w *runtime.Worker) ending {
+	before := w.Answers() // the initializer's
 	a.mu.Lock()
 	if w.Generation == a.reloads {
 		a.workers[slot] = w
 		a.served = true
 		delete(a.broken, slot)
+		a.settleRetry()
 		a.follow()
 		a.dispatch()
 	}
@@ -275,6 +361,9 @@ func (a *Agent) serve(slot int, w *runtime.Worker) ending {
 	}
 	if death := w.Death(); death != nil || w.State() == runtime.Gone {
 		a.cfg.Log.Error("worker ended", zap.Int("pid", w.PID()), zap.Error(death))
+		if w.Answers() > before {
+			return spent
+		}
 		return crashed
 	}
 	return retired

@@ -124,6 +124,8 @@ type Error struct {
 	// Hint says what to do about it; Stderr holds the worker's last lines. Both are shown to local callers only.
 	Hint   string
 	Stderr []string
+	// Final says of a failed load or initializer that another attempt cannot mend it: the code itself is wrong.
+	Final bool
 	// Err is the cause, for our log only.
 	Err error
 }

@@ -180,6 +180,7 @@ func (s *calls) take(id uint32) *call {
 // answer hands a reply to whoever waits for the id; nobody may, any more.
 func (s *calls) answer(id uint32, r reply) {
 	if c := s.take(id); c != nil {
+		s.worker.answers.Add(1)
 		c.done <- r
 	} else if s.worker.cfg.Stray != nil {
 		s.worker.cfg.Stray()

@@ -106,6 +106,8 @@ type failureMeta struct {
 	Code  int    `json:"code"`
 	Type  string `json:"type"`
 	Event bool   `json:"event"`
+	// Final: another attempt to load or initialise cannot succeed.
+	Final bool `json:"final"`
 }
 
 // isText reads the meta of a Result: nothing, or {"text":true}.

@@ -175,7 +175,7 @@ func (l *rpcLink) serve() {
 // Init implements Transport: the SDK has no initializer.
 func (l *rpcLink) Init(context.Context, *fncontext.Invocation, *logger.Request) error {
 	return &fault.Error{
-		Kind: fault.Init, Type: "FunctionConfigError", Code: fault.CodeInitializer,
+		Kind: fault.Init, Type: "FunctionConfigError", Code: fault.CodeInitializer, Final: true,
 		Message: "function initialization exception, error: functions built with the platform's Go SDK have no initializer: unset RUNTIME_INITIALIZER_HANDLER",
 	}
 }

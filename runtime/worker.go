@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,6 +59,7 @@ type Worker struct {
 	askForTerm sync.Once
 	terminate  sync.Once // sends TERM
 
+	answers   atomic.Int64 // of initializer, calls and pre-stop hook
 	memoryErr error // why the memory limit is not enforced; set before Start returns
 }
 
@@ -310,6 +312,10 @@ func (w *Worker) Signal(sig unix.Signal) error { return w.proc.Signal(sig) }
 
 // PID returns the process id.
 func (w *Worker) PID() int { return w.proc.PID }
+
+// Answers is how many answers of the worker were awaited: to the initializer, to calls, to the pre-stop hook. Once Gone is
+// closed there will be no more. The agent's restart policy compares two readings.
+func (w *Worker) Answers() int64 { return w.answers.Load() }
 
 // Meter reads what the worker's process tree uses.
 func (w *Worker) Meter() *process.Meter { return w.meter }

@@ -282,12 +282,12 @@ func TestInitializer(t *testing.T) {
 		t.Parallel()
 		p := ready(t, "typed", set)
 		got := message(p.answer(p.send(frame.Init, soon(""), "")))
-		require.Contains(t, got, `{"code":4009,"type":"FunctionConfigError"} FunctionConfigError `+prefix+"RUNTIME_INITIALIZER_HANDLER is set")
+		require.Contains(t, got, `{"code":4009,"type":"FunctionConfigError","final":true} FunctionConfigError `+prefix+"RUNTIME_INITIALIZER_HANDLER is set")
 	})
 	t.Run("no handler", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, "nil")
-		require.Contains(t, message(p.answer(0)), `{"code":4001,"type":"FunctionConfigError"} FunctionConfigError function entry exception, error: `)
+		require.Contains(t, message(p.answer(0)), `{"code":4001,"type":"FunctionConfigError","final":true} FunctionConfigError function entry exception, error: `)
 	})
 }
 

@@ -65,6 +65,9 @@ func (x *failure) meta() []byte {
 	if x.event {
 		b = append(b, `,"event":true`...)
 	}
+	if x.kind == kindConfig { // the program itself is wrong: another attempt meets the same
+		b = append(b, `,"final":true`...)
+	}
 	return append(b, '}')
 }
 

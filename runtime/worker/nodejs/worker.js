@@ -507,6 +507,16 @@ function load() {
   }
 }
 
+// final marks errors of the code itself, which another attempt meets again: its syntax, a module that is missing, an export or a
+// signature that is wrong.
+function final(meta, e) {
+  const missing = e && ['MODULE_NOT_FOUND', 'ERR_MODULE_NOT_FOUND', 'ERR_PACKAGE_PATH_NOT_EXPORTED'].indexOf(e.code) >= 0;
+  if (missing || e instanceof FunctionError || isError(e) && nameOf(e) === 'SyntaxError' && compiled.test(String(e.stack))) meta.final = true;
+  return meta;
+}
+
+const compiled = /^(?:file:\/\/)?(\/.*:\d+)/; // a syntax error of code begins with its place, one of JSON.parse does not
+
 function loaded() {
   const handler = exported() && exported()[target.symbol];
   const file = '\'./' + target.file + '.js\'';
@@ -524,10 +534,10 @@ function notLoaded(e) {
   let message = messageOf(e);
   const type = isError(e) ? nameOf(e) : 'UserFunctionError';
   if (type === 'SyntaxError') {
-    const where = /^(?:file:\/\/)?(\/.*:\d+)/.exec(String(e.stack));
+    const where = compiled.exec(String(e.stack));
     if (where) message += ' (' + where[1] + ')';
   }
-  failure({ id: 0, answered: false }, { code: 4001, type: type }, errorBody(ENTRY, message, type), e);
+  failure({ id: 0, answered: false }, final({ code: 4001, type: type }, e), errorBody(ENTRY, message, type), e);
 }
 
 function invoke(id, meta, text) {
@@ -637,7 +647,7 @@ function callHook(call, code, prefix, symbol, meta) {
 function hookFailed(call, code, prefix, e) {
   const type = isError(e) ? String(e.type || nameOf(e)) : 'UserFunctionError';
   const message = isError(e) ? messageOf(e) : typeof e === 'string' ? e : String(e.message);
-  failure(call, { code: code, type: type }, errorBody(prefix, message, type), e);
+  failure(call, final({ code: code, type: type }, e), errorBody(prefix, message, type), e);
 }
 
 // ---------------------------------------------------------------------------------------------------- frames in

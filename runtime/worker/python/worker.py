@@ -292,18 +292,20 @@ def too_large(call, size):
     fail(call, 4004, "ResponseTooLarge", text, text)
 
 
-def fail(call, code, kind, body, said, event=False):
+def fail(call, code, kind, body, said, event=False, final=False):
     """Answers with an error body, after the log was told."""
     write_log(call, ERROR, said.encode("utf-8", "backslashreplace"))
     body = body.encode("utf-8", "backslashreplace")
     if len(body) > MAX_RESPONSE and code != 4004 and not call.answered:
         too_large(call, len(body))
         return
-    settle(call, FAILURE, failure_meta(code, kind, event), body)
+    settle(call, FAILURE, failure_meta(code, kind, event, final), body)
 
 
-def failure_meta(code, kind, event=False):
-    return ('{"code":%d,"type":%s%s}' % (code, quoted(kind[:LONGEST_TYPE]), ',"event":true' if event else "")).encode()
+def failure_meta(code, kind, event=False, final=False):
+    """final marks errors of the code itself, which another attempt to load or initialise meets again."""
+    more = (',"event":true' if event else "") + (',"final":true' if final else "")
+    return ('{"code":%d,"type":%s%s}' % (code, quoted(kind[:LONGEST_TYPE]), more)).encode()
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -392,7 +394,7 @@ def raised(call, e):
         _exit((e.code or 0) & 0xff)  # a child that user code forked ends as it wants to
     code, prefix = (4002, INVOCATION) if call.kind == INVOKE else (4009, INITIALIZATION) if call.kind == INIT else (4001, PRESTOPPING)
     if isinstance(e, FunctionError):
-        fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e))
+        fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e), final=call.kind == INIT)
         return
     kind = type(e).__name__
     fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e))
@@ -1498,7 +1500,8 @@ def start():
             code = 4001
             if len(body) > MAX_RESPONSE:
                 code, body = 4004, (TOO_LARGE % (len(body), MAX_RESPONSE)).encode()
-            send(FAILURE, 0, failure_meta(code, kind), body)
+            final = isinstance(e, (FunctionError, SyntaxError, ImportError))
+            send(FAILURE, 0, failure_meta(code, kind, final=final), body)
     else:
         with wire:
             flush_held(no_call)

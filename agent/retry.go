@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"gantry/fault"
+	"time"
+)
+
+// Pauses before a failed instance is tried again. They double with each try that failed, and begin anew once a worker was ready.
+const (
+	firstPause = time.Second
+	maxPause   = 30 * time.Second
+)
+
+// retry says when a failed instance is tried again: by the first call, or POST /init, after a pause. That one waits for the new
+// worker; the others are answered with the stored reason. The zero value is that of an instance that has not failed. Agent.mu
+// guards it.
+type retry struct {
+	pause time.Duration
+	due   time.Time
+	// final: the code itself is wrong, which only a reload can change.
+	final bool
+	// running is closed when the try under way has ended; nil without one.
+	running chan struct{}
+}
+
+// failed takes note of a failure: of the instance, or of the try under way.
+func (r *retry) failed(f *fault.Error, now time.Time) {
+	r.end()
+	r.final = f.Final
+	r.pause = min(max(2*r.pause, firstPause), maxPause)
+	r.due = now.Add(r.pause)
+}
+
+// end ends the try under way, if there is one.
+func (r *retry) end() {
+	if r.running != nil {
+		close(r.running)
+		r.running = nil
+	}
+}
+
+// begin begins a try if one is due.
+func (r *retry) begin(now time.Time) bool {
+	if r.final || r.running != nil || now.Before(r.due) {
+		return false
+	}
+	r.running = make(chan struct{})
+	return true
+}
+
+// tryAgain has one keeper start a new worker, if the instance has failed and a try is due. It reports whether the caller began
+// that try, and is to wait for it. Called with mu held.
+func (a *Agent) tryAgain() bool {
+	if a.state != Failed || !a.retry.begin(time.Now()) {
+		return false
+	}
+	select {
+	case a.again <- struct{}{}:
+	default: // not taken yet
+	}
+	return true
+}
+
+// settleRetry forgets failures: a worker is ready, or a reload begins. A failed instance is in Init then. Called with mu held.
+func (a *Agent) settleRetry() {
+	a.retry.end()
+	a.retry = retry{}
+	a.failure = nil
+	select {
+	case <-a.again:
+	default:
+	}
+	if a.state == Failed {
+		a.setState(Init)
+	}
+}
