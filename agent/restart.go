@@ -11,7 +11,7 @@ type ending uint8
 const (
 	neverStarted ending = iota // load or initializer failed, or the process could not be started
 	unusable                   // likewise, and another attempt cannot change that: the code itself is wrong
-	short                      // the process could not be started for want of processes, memory or descriptors
+	short                      // the process could not be started for a reason that can pass: process.Transient
 	crashed                    // the process ended while it was ready, before it had answered any call
 	spent                      // likewise, after it had answered calls
 	retired                    // we took it out: a call timed out, or a reload
@@ -39,7 +39,7 @@ type decision struct {
 func (h *history) decide(how ending, uptime time.Duration) decision {
 	if how == short {
 		h.shortages++
-		return decision{delay: backoff(h.shortages), reason: "the machine is short of processes, memory or descriptors"}
+		return decision{delay: backoff(h.shortages), reason: "the machine is short of processes, memory or descriptors, or storage does not answer"}
 	}
 	h.shortages = 0
 	switch how {

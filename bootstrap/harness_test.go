@@ -308,6 +308,21 @@ func (r *running) wait() int {
 	return r.state.ExitCode()
 }
 
+// force signals TERM until the agent has ended, and returns the exit code: one that follows the first too fast is the same.
+func (r *running) force() int {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		_ = r.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended
+		select {
+		case <-r.ended:
+			return true
+		default:
+			return false
+		}
+	}, patience, 20*time.Millisecond, "the agent did not end")
+	return r.state.ExitCode()
+}
+
 // worker returns the pid of the worker.
 func (r *running) worker() string {
 	r.t.Helper()

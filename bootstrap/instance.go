@@ -24,6 +24,7 @@ import (
 type instance struct {
 	cfg        *config
 	log        *zap.Logger
+	own        *logger.Own // what log writes to
 	sink       *logger.Sink
 	metrics    *telemetry.Metrics
 	supervisor *process.Supervisor
@@ -53,9 +54,10 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 		return nil, &failure{exitUsage, err}
 	}
 	json := c.logFormat == "json" || c.logFormat == "auto" && !isTerminal(stderr)
-	if in.log, err = logger.New(stderr, c.logLevel, json, !json && !c.noColor && isTerminal(stderr)); err != nil {
+	if in.own, err = logger.NewOwn(stderr, c.logLevel, json, !json && !c.noColor && isTerminal(stderr)); err != nil {
 		return nil, &failure{exitUsage, err}
 	}
+	in.log = in.own.Logger
 	for _, file := range passed {
 		in.log.Warn("a file in the extension folder is not started: "+file.Why, zap.String("want", file.Right))
 	}
@@ -84,7 +86,7 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
 		return nil, &failure{exitListen, err}
 	}
-	in.host.Start(in.extensions.Addr().String())
+	in.host.Begin(in.extensions.Addr().String())
 	process.KeepThreads(process.MaxProcesses()) // while the worker starts
 	return in, nil
 }
@@ -153,6 +155,7 @@ func (in *instance) gauges() {
 	m.Counter("gantry_log_lines_total", "Lines of function and extensions.", count(func(l, _, _ int64) int64 { return l }))
 	m.Counter("gantry_log_splits_total", "Parts cut from lines that were too long.", count(func(_, s, _ int64) int64 { return s }))
 	m.Counter("gantry_log_drops_total", "Lines lost because the log was not read in time.", count(func(_, _, d int64) int64 { return d }))
+	m.Counter("gantry_agent_log_drops_total", "Lines of the agent's own log lost because it was not read in time.", func() float64 { return float64(in.own.Drops()) })
 	m.Counter("gantry_telemetry_events_total", "Telemetry events that a subscriber may want.", func() float64 { return float64(in.stream.Counts().Accepted) })
 	m.Counter("gantry_telemetry_delivered_total", "Telemetry events that the subscriber took.", func() float64 { return float64(in.stream.Counts().Delivered) })
 	for _, reason := range telemetry.ReasonNames() {
@@ -172,28 +175,4 @@ func (in *instance) freeze(sig unix.Signal) {
 func (in *instance) quiet(ctx context.Context) {
 	in.host.Quiet(ctx)
 	in.stream.Flush(ctx)
-}
-
-// close is the end of the staged stop: workers, what the extensions have not got yet, extensions, then the log, the
-// supervisor last.
-func (in *instance) close(deadline time.Time, reason string) {
-	in.agent.Stop(deadline.Add(-time.Until(deadline) / 4))
-	left := time.Until(deadline)
-	quiet, cancel := context.WithDeadline(context.Background(), deadline.Add(-left/2))
-	defer cancel()
-	in.quiet(quiet)
-	if quiet.Err() != nil {
-		in.log.Warn("the extensions are stopped before they have taken everything: calls or telemetry they were to be told of are left")
-	}
-	in.host.Stop(deadline.Add(-left/8), reason)
-	last, cancelLast := context.WithDeadline(context.Background(), deadline.Add(-left/16))
-	defer cancelLast()
-	in.stream.Close(last)
-	if in.extensions != nil {
-		in.extensions.Close()
-	}
-	in.platform.close()
-	in.sink.Close(deadline)
-	in.supervisor.Close()
-	in.groups.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // Exit codes. A second signal exits with 128 plus its number.
@@ -16,6 +17,7 @@ const (
 	exitUsage    = 2 // a setting or an argument is wrong, or a needed program is missing
 	exitListen   = 3 // an address cannot be listened on
 	exitFunction = 4 // the function cannot be loaded or initialised, with GANTRY_EXIT_ON_FAILURE
+	exitStuck    = 5 // the stop could not end everything within GANTRY_SHUTDOWN_TIMEOUT
 )
 
 func main() {
@@ -56,9 +58,24 @@ func (p *program) exit(err error) int {
 		code, err = f.code, f.err
 	}
 	if err != nil {
-		fmt.Fprintf(p.stderr, "bootstrap: %v\n", err)
+		p.lastLine(fmt.Sprintf("bootstrap: %v\n", err))
 	}
 	return code
+}
+
+// lastLine writes text to stderr, for lastWrite at most: the end of the program depends on no reader.
+func (p *program) lastLine(text string) {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_, _ = p.stderr.WriteString(text) // there is nowhere left to report an error
+	}()
+	timer := time.NewTimer(lastWrite)
+	defer timer.Stop()
+	select {
+	case <-written:
+	case <-timer.C:
+	}
 }
 
 // load builds the configuration from flags and environment; poll says that the agent will be a custom runtime.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"gantry/api"
@@ -25,29 +24,60 @@ func (p *program) serve(c *config) error {
 
 // run runs an instance until a signal ends it; open lets the calls in.
 func (p *program) run(c *config, open func(*serving) error) error {
-	// A closed stdout must not end the agent. Notify, not Ignore: children would inherit that.
-	broken := make(chan os.Signal, 1)
-	signal.Notify(broken, unix.SIGPIPE)
-	defer signal.Stop(broken)
+	// A closed stdout or stderr must not end the agent, its last line included. Notify, not Ignore: children would inherit that.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	s := &serving{cfg: c, terminal: findTerminal()}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
-	defer signal.Stop(signals)
+	s.signals = signals
 
-	in, err := openInstance(c, p.stdout, p.stderr)
-	if err != nil {
+	opened := make(chan error, 1)
+	go func() { opened <- s.open(p, open) }()
+	if err := s.await(opened); err != nil {
 		return err
 	}
-	defer withstand(in.log)()
-	s := &serving{instance: in}
+	return s.run()
+}
+
+// open starts the instance and binds its listeners. On an error nothing is left behind.
+func (s *serving) open(p *program, open func(*serving) error) (err error) {
+	if s.instance, err = openInstance(s.cfg, p.stdout, p.stderr); err != nil {
+		return err
+	}
+	_ = withstand(s.log) // until the process ends
 	if err := open(s); err != nil {
 		for _, server := range append(s.callers, s.others...) {
 			server.Close()
 		}
-		in.queue.stop(time.Now().Add(time.Second))
-		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
+		s.queue.stop(time.Now().Add(time.Second))
+		s.close(time.Now().Add(time.Second), extension.ReasonFailure)
 		return &failure{exitListen, err}
 	}
-	return s.run(signals)
+	return nil
+}
+
+// await waits until opening has ended. Signals that arrive meanwhile are carried out afterwards; but opening may read storage
+// that does not answer, so the second signal to stop ends the program at once, and so does the end of the time for a stop.
+func (s *serving) await(opened <-chan error) error {
+	var late <-chan time.Time
+	for {
+		select {
+		case err := <-opened:
+			return err
+		case sig := <-s.signals:
+			switch {
+			case s.wish.forced(sig, time.Now()):
+				return &failure{128 + int(sig.(syscall.Signal)), errForced{sig.(syscall.Signal)}}
+			case late == nil && s.wish.made():
+				late = time.After(s.cfg.shutdownTimeout + watchdogGrace)
+			}
+			if len(s.early) < cap(s.signals) {
+				s.early = append(s.early, sig)
+			}
+		case <-late:
+			return &failure{exitStuck, errors.New("stopped while starting: the start did not end within GANTRY_SHUTDOWN_TIMEOUT; storage that does not answer may hold it up")}
+		}
+	}
 }
 
 // listen binds what callers see. The extension API is bound already.
@@ -84,13 +114,48 @@ func (s *serving) listenOps() error {
 // serving is a running instance with its listeners.
 type serving struct {
 	*instance
-	callers []*api.Server // those whose callers wait for the function
-	others  []*api.Server
-	pollers *pollers   // nil unless this is a custom runtime
-	ended   chan error // of listeners
+	cfg      *config
+	callers  []*api.Server // those whose callers wait for the function
+	others   []*api.Server
+	pollers  *pollers   // nil unless this is a custom runtime
+	ended    chan error // of listeners
+	terminal terminal
+	signals  <-chan os.Signal
+	early    []os.Signal // those that came while the instance was opened
+	wish     wish
 }
 
-func (s *serving) run(signals <-chan os.Signal) error {
+func (s *serving) run() error {
+	s.listening()
+	s.pollers.start()
+	for _, sig := range s.early {
+		if stop, err := s.signalled(sig); stop {
+			return err
+		}
+	}
+	var failed <-chan struct{}
+	if s.cfg.exitOnFailure {
+		failed = s.agent.Failed()
+	}
+	for {
+		select {
+		case sig := <-s.signals:
+			if stop, err := s.signalled(sig); stop {
+				return err
+			}
+		case err := <-s.ended:
+			return errors.Join(errors.New("a listener ended"), err, s.stop(extension.ReasonFailure))
+		case <-s.agent.Fatal():
+			return &failure{exitUsage, errors.Join(s.agent.Failure(), s.stop(extension.ReasonFailure))}
+		case <-failed:
+			f := s.agent.Failure()
+			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(extension.ReasonFailure))}
+		}
+	}
+}
+
+// listening serves every listener, and says in the log where.
+func (s *serving) listening() {
 	fields := []zap.Field{zap.String("urn", s.cfg.fn.URN()), zap.String("runtime", s.cfg.fn.Runtime), zap.String("program", s.cfg.program)}
 	if s.cfg.detected != "" {
 		fields = append(fields, zap.String("because", s.cfg.detected))
@@ -113,88 +178,22 @@ func (s *serving) run(signals <-chan os.Signal) error {
 		}
 	}
 	s.remark()
-	s.pollers.start()
-	var failed <-chan struct{}
-	if s.cfg.exitOnFailure {
-		failed = s.agent.Failed()
-	}
-	for {
-		select {
-		case sig := <-signals:
-			if stop, err := s.signalled(sig, signals); stop {
-				return err
-			}
-		case err := <-s.ended:
-			return errors.Join(errors.New("a listener ended"), err, s.stop(signals, extension.ReasonFailure))
-		case <-s.agent.Fatal():
-			return &failure{exitUsage, errors.Join(s.agent.Failure(), s.stop(signals, extension.ReasonFailure))}
-		case <-failed:
-			f := s.agent.Failure()
-			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(signals, extension.ReasonFailure))}
-		}
-	}
 }
 
 // signalled carries a signal out; stop is true when the program ends with err.
-func (s *serving) signalled(sig os.Signal, signals <-chan os.Signal) (stop bool, err error) {
-	switch sig {
-	case unix.SIGHUP:
+func (s *serving) signalled(sig os.Signal) (stop bool, err error) {
+	why := zap.Skip()
+	switch {
+	case sig == unix.SIGHUP && s.terminal.gone():
+		why = zap.String("because", "the terminal it was started from is gone")
+	case sig == unix.SIGHUP:
 		s.agent.Reload()
-	case unix.SIGUSR1, unix.SIGUSR2:
+		return false, nil
+	case sig == unix.SIGUSR1 || sig == unix.SIGUSR2:
 		s.agent.Signal(sig.(syscall.Signal))
-	default:
-		s.log.Info("stopping", zap.Stringer("signal", sig), zap.Duration("limit", s.cfg.shutdownTimeout))
-		return true, s.stop(signals, extension.ReasonSpindown)
+		return false, nil
 	}
-	return false, nil
-}
-
-// errForced is the cause of a stop that a second signal cut short.
-type errForced struct{ sig syscall.Signal }
-
-func (e errForced) Error() string { return "forced by a second signal: " + e.sig.String() }
-
-// stop is the staged stop against one absolute deadline: not ready, calls in flight, workers, extensions, log, listeners.
-// A second signal forces it.
-func (s *serving) stop(signals <-chan os.Signal, reason string) error {
-	deadline := time.Now().Add(s.cfg.shutdownTimeout)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.staged(deadline, reason)
-	}()
-	for {
-		select {
-		case <-done:
-			return nil
-		case sig := <-signals:
-			if sig == unix.SIGTERM || sig == unix.SIGINT {
-				s.supervisor.KillAll()
-				return &failure{128 + int(sig.(syscall.Signal)), errForced{sig.(syscall.Signal)}}
-			}
-		}
-	}
-}
-
-func (s *serving) staged(deadline time.Time, reason string) {
-	// The last quarter belongs to the extensions, the quarter of a quarter before it to the worker's own end.
-	left := s.cfg.shutdownTimeout
-	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-left*5/16))
-	defer cancel()
-	s.queue.pause()
-	s.pollers.stop(ctx)
-	if err := s.agent.Drain(ctx); err != nil {
-		s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.agent.InFlight()))
-	}
-	s.agent.Stop(deadline.Add(-left / 4))
-	s.queue.stop(deadline.Add(-left * 3 / 16))
-	answered, cancelAnswered := context.WithTimeout(context.Background(), left/16)
-	defer cancelAnswered()
-	for _, server := range s.callers { // the last answers, while extensions still run
-		if err := server.Shutdown(answered); err != nil {
-			s.log.Debug("connections left", zap.String("listener", server.Name()), zap.Error(err))
-		}
-	}
-	s.close(deadline, reason)
-	_ = s.log.Sync() // stderr may be a terminal, which cannot be synced
+	s.wish.forced(sig, time.Now())
+	s.log.Info("stopping", zap.Stringer("signal", sig), zap.Duration("limit", s.cfg.shutdownTimeout), why)
+	return true, s.stop(extension.ReasonSpindown)
 }

@@ -43,10 +43,11 @@ func newOutlet(w io.Writer, limit int, gather time.Duration, report func(dst []b
 	return o
 }
 
-// put queues one line of about size bytes, which add appends; add runs with mu held.
+// put queues one line of about size bytes, which add appends; add runs with mu held. A line above the limit is taken while
+// nothing else waits.
 func (o *outlet) put(size int, add func(dst []byte) []byte) {
 	o.mu.Lock()
-	if o.closed || len(o.pending)+size > o.limit {
+	if o.closed || len(o.pending) > 0 && len(o.pending)+size > o.limit {
 		o.dropped++
 		o.mu.Unlock()
 		o.drops.Add(1)

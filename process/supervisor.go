@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -326,6 +327,19 @@ func (s *Supervisor) Close() {
 	signal.Stop(s.chld)
 	close(s.stop)
 	s.wg.Wait()
+}
+
+// Left names the children that have not ended, each with its process id. After Close these are the ones that the kernel holds
+// although they were killed.
+func (s *Supervisor) Left() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var left []string
+	for pid, p := range s.children {
+		left = append(left, fmt.Sprintf("%s (process %d)", p.Name, pid))
+	}
+	slices.Sort(left)
+	return left
 }
 
 // KillAll ends every child's group at once, for an exit that waits for nobody; killGrace lets their control groups go.

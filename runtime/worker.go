@@ -60,7 +60,7 @@ type Worker struct {
 	terminate  sync.Once // sends TERM
 
 	answers   atomic.Int64 // of initializer, calls and pre-stop hook
-	memoryErr error // why the memory limit is not enforced; set before Start returns
+	memoryErr error        // why the memory limit is not enforced; set before Start returns
 }
 
 // Start creates a worker. It returns as soon as the process runs: the load goes on by itself, WaitLoaded tells its end.
