@@ -32,7 +32,9 @@ type calls struct {
 type call struct {
 	id    uint32
 	log   *logger.Request
-	hint  string // guarded by calls.mu
+	hint  string // guarded by calls.mu, as is company
+	// company is set once another call has run beside it.
+	company bool
 	done  chan reply
 	timer *time.Timer
 }
@@ -78,7 +80,13 @@ func (s *calls) register(c *call) (company, ok bool) {
 	}
 	c.id = s.nextID
 	s.pending[c.id] = c
-	return len(s.pending) > 1, true
+	c.company = len(s.pending) > 1
+	if len(s.pending) == 2 {
+		for _, other := range s.pending {
+			other.company = true
+		}
+	}
+	return c.company, true
 }
 
 // await waits for the answer, the deadline or the end of ctx. quit tells the worker that nobody waits any more.
@@ -196,19 +204,18 @@ func (s *calls) suggest(id uint32, hint string) {
 	}
 }
 
-// only returns the log of the call in flight that output must belong to: the one of a worker that runs its calls one by one.
-// nil if there is none, or where another call could have written it: a late line of its own would get a wrong id.
+// only returns the log of the call in flight that output must belong to: one that has been alone since it began. nil if there is
+// none, or if another call ran beside it, of which a late line would get a wrong id.
 func (s *calls) only() *logger.Request {
-	if !s.worker.oneByOne() {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.pending) != 1 {
 		return nil
 	}
 	for _, c := range s.pending {
-		return c.log
+		if !c.company {
+			return c.log
+		}
 	}
 	return nil
 }

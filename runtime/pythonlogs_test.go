@@ -103,19 +103,46 @@ def handler(e, c):
 	})
 }
 
-// TestPythonRawOutput: what bypasses the worker belongs to the call that runs, if calls run one by one; with several it could be a
-// late line of another one, and has no id.
+// TestPythonRawOutput: what bypasses the worker, or comes from a thread that knows no call, belongs to the call that runs if that has
+// been alone since it began. If not, it could be a late line of another one, and has no id.
 func TestPythonRawOutput(t *testing.T) {
 	t.Parallel()
-	source := "import os\ndef handler(e, c):\n  os.write(1, b'raw line\\n')\n  return 'ok'\n"
-	for _, concurrency := range []int{1, 2} {
-		f := startPython(t, map[string]string{"index.py": source}, withConcurrency(concurrency), withIDs).ready()
-		inv := f.invocation()
-		_, err := f.call(inv, "{}")
+	source := `import os, threading
+met, go = threading.Barrier(2), threading.Event()
+def write():
+    os.write(1, b'raw line\n')
+    t = threading.Thread(target=print, args=('line of a thread',)); t.start(); t.join()
+def handler(e, c):
+    if e == 'alone': write()
+    if e == 'meet': met.wait(20)
+    if e == 'stay': met.wait(20); go.wait(20); write()
+    if e == 'go': go.set()
+    return 'ok'
+`
+	f := startPython(t, map[string]string{"index.py": source}, withConcurrency(3)).ready()
+	inv := f.invocation()
+	_, err := f.call(inv, `"alone"`)
+	require.NoError(t, err)
+	f.logHas(inv.RequestID + " raw line\n")
+	f.logHas(inv.RequestID + " line of a thread\n")
+
+	stays := f.invocation()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := f.call(stays, `"stay"`); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, event := range []string{`"meet"`, `"go"`} {
+		_, err = f.invoke(event)
 		require.NoError(t, err)
-		f.logHas("raw line\n")
-		require.Equal(t, concurrency == 1, strings.Contains(f.out.String(), inv.RequestID+" raw line\n"), f.out)
 	}
+	wg.Wait()
+	require.Eventually(t, func() bool {
+		return strings.Count(f.out.String(), "raw line\n") == 2 && strings.Count(f.out.String(), "line of a thread\n") == 2
+	}, 10*time.Second, time.Millisecond)
+	require.NotContains(t, f.out.String(), stays.RequestID+" raw line\n")
+	require.NotContains(t, f.out.String(), stays.RequestID+" line of a thread\n")
 }
 
 // TestPythonRootLogger: lines of the root logger and of modules' loggers have their level and the id of their call, from INFO on.

@@ -209,8 +209,10 @@ func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	if log != nil || meta.RequestID == "" {
 		return log
 	}
-	if log = f.only(); log != nil { // what outlives its call belongs to the one that runs
-		return log
+	if f.worker.oneByOne() { // what outlives its call belongs to the one that runs
+		if log = f.only(); log != nil {
+			return log
+		}
 	}
 	if f.late == nil || f.late.ID() != meta.RequestID {
 		if f.late != nil {

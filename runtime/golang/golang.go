@@ -14,7 +14,7 @@
 // # Output
 //
 // What the context's logger writes belongs to the call it was written for. What is printed to stdout and stderr is in the log
-// as well, but belongs to a call only if calls run one at a time (GANTRY_CONCURRENCY is 1).
+// as well, but belongs to a call only if no other one runs beside it.
 //
 // # Memory
 //

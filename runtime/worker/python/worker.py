@@ -202,7 +202,8 @@ class Call:
     answered = False
     held = None  # stream → text that waits for the end of its line
     executor = thread = awaitable = None
-    hinted = False  # whether the agent was told where it is
+    hinted = False  # whether the agent knows where it is
+    company = False  # whether another call has run beside it
 
     def __init__(self, number, kind, meta, payload, began):
         self.id, self.kind, self.meta, self.payload, self.began = number, kind, meta, payload, began
@@ -218,14 +219,14 @@ no_call = Call(0, 0, {"requestId": "", "deadline": 0}, b"", 0)  # owns the outpu
 
 
 def owner():
-    """The call that output belongs to which is written here: exact by context; a thread that user code started has none, and
-    its output can only belong to the one call that runs. What outlives its call names that one; the agent knows whether
-    another one could not have written it."""
+    """The call that output belongs to which is written here: exact by context. A thread that user code started has none, and its
+    output belongs to the call that runs if no other has run beside that one. What outlives its call names it; the agent
+    knows whether calls run one by one, so that it must be of the next one."""
     call = current.get()
     if call is None:
         if len(calls) == 1:
             for call in list(calls.values()):
-                return call
+                return no_call if call.company else call
         return no_call
     return call
 
@@ -1326,6 +1327,11 @@ def receive():
         if kind == INVOKE or kind == INIT or kind == PRESTOP:
             call = Call(number, kind, loads(data[at + HEADER.size:payload]), data[payload:at + 4 + length], now)
             calls[number] = call
+            if len(calls) > 1:
+                call.company = True
+                if len(calls) == 2:
+                    for other in list(calls.values()):
+                        other.company = True
             found.append(call)
         elif kind == CANCEL:
             cancel(calls.get(number))
