@@ -101,8 +101,9 @@ var Languages = []*Language{{
 }}
 
 // pythonLoader runs the worker's source under a name that is no path: what shows a stack with its lines opens the files that it
-// names, and descriptor 5 is the user's by then. Its built-in functions are its own, whatever user code makes of them.
-const pythonLoader = `import posix;exec(compile(posix.pread(5,1<<20,0),"<gantry>","exec"),{"__name__":"__main__","__builtins__":dict(vars(__builtins__))})`
+// names, and descriptor 5 is the user's by then. The first section is compiled; the worker does that with the others when it needs
+// them. Its built-in functions are its own, whatever user code makes of them.
+const pythonLoader = `import posix;s=posix.pread(5,1<<20,0).decode().split("\f");exec(compile(s[0],"<gantry>","exec"),{"__name__":"__main__","SECTIONS":s,"__builtins__":dict(vars(__builtins__))})`
 
 // customProgram is the file that the platform starts as a custom runtime (page functiongraph_01_0406).
 const customProgram = "bootstrap"

@@ -52,6 +52,7 @@ from time import monotonic, time
 env = os.environ
 CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
 FOLDER = CODE_ROOT.rstrip("/")  # what the code folder's files begin with, before a slash
+ROOTS = sorted({FOLDER, os.path.realpath(CODE_ROOT).rstrip("/")}, key=len, reverse=True)  # this, and without links
 FILE, _, SYMBOL = (env.get("RUNTIME_HANDLER") or "index.handler").rpartition(".")
 MAX_RESPONSE = int(env.get("RUNTIME_MAX_RESP_BODY_SIZE") or 6291456)
 
@@ -285,33 +286,6 @@ def answer(call, value):
     settle(call, RESULT, meta, body)
 
 
-TOO_LARGE = "response body size %d exceeds the limit of %d"
-
-
-def too_large(call, size):
-    text = TOO_LARGE % (size, MAX_RESPONSE)
-    fail(call, 4004, "ResponseTooLarge", text, text)
-
-
-def fail(call, code, kind, body, said, event=False, final=False):
-    """Answers with an error body, after the log was told."""
-    write_log(call, ERROR, said.encode("utf-8", "backslashreplace"))
-    body = body.encode("utf-8", "backslashreplace")
-    if len(body) > MAX_RESPONSE and code != 4004 and not call.answered:
-        too_large(call, len(body))
-        return
-    settle(call, FAILURE, failure_meta(code, kind, event, final), body)
-
-
-def failure_meta(code, kind, event=False, final=False):
-    """final marks errors of the code itself, which another attempt to load or initialise meets again."""
-    more = (',"event":true' if event else "") + (',"final":true' if final else "")
-    return ('{"code":%d,"type":%s%s}' % (code, quoted(kind[:LONGEST_TYPE]), more)).encode()
-
-
-# ---------------------------------------------------------------------------------------------------- errors
-
-
 class FunctionError(Exception):
     """What is wrong with the function itself; kind is the platform's name for it."""
 
@@ -320,86 +294,8 @@ class FunctionError(Exception):
         self.kind = kind
 
 
-# The code folder as the settings name it, and without links.
-ROOTS = sorted({FOLDER, os.path.realpath(CODE_ROOT).rstrip("/")}, key=len, reverse=True)
-USERS = tuple(root + "/" for root in ROOTS)  # what the names of user code's files begin with
-SHORTENED = None if "" in ROOTS else re.compile(r"(?<![\w.~+@%-])(?:" + "|".join(map(re.escape, ROOTS)) + r")(?!\.?[\w~+@%-])")
-
-
-def shorten(text):
-    """Puts "." in the place of the code folder's path, but not in longer names that only begin or end like it. Below the root
-    folder every path would be shortened: there none is."""
-    return text if SHORTENED is None else SHORTENED.sub(".", text)
-
-
-def message_of(e):
-    try:
-        if isinstance(e, SystemExit):
-            return "sys.exit(%s) was called" % ("" if e.code is None else repr(e.code))
-        if isinstance(e, SyntaxError) and e.filename and e.lineno:
-            return "%s (%s:%d)" % (e.msg, e.filename, e.lineno)
-        return str(e)
-    except BaseException:
-        return "an error that cannot be shown"
-
-
-def user_part(tb):
-    """A traceback without the frames before the first one of user code."""
-    while tb is not None and not tb.tb_frame.f_code.co_filename.startswith(USERS):
-        tb = tb.tb_next
-    return tb
-
-
-def frames(e):
-    found, tb = [], user_part(e.__traceback__)
-    while tb is not None:
-        code = tb.tb_frame.f_code
-        found.append(shorten('File "%s", line %d, in %s' % (code.co_filename, tb.tb_lineno, code.co_name)))
-        tb = tb.tb_next
-    if len(found) > 100:  # a recursion that had no end
-        found[50:-50] = ["... %d more" % (len(found) - 100)]
-    return found
-
-
-def describe(e):
-    """An error for the log, as Python prints it, without the frames that are not the user's."""
-    try:
-        import traceback
-        return shorten("".join(traceback.format_exception(type(e), e, user_part(e.__traceback__))).rstrip("\n"))
-    except BaseException:
-        return "%s: %s" % (type(e).__name__, message_of(e))
-
-
-def error_body(prefix, message, kind, stack=None):
-    """What json.dumps() would make of it with four blanks of indentation. By hand: after an error an import may fail too."""
-    body = '{\n    "errorMessage": %s,\n    "errorType": %s' % (quoted(prefix + shorten(message)), quoted(kind))
-    if stack:
-        body += ',\n    "stackTrace": [\n        %s\n    ]' % ",\n        ".join(map(quoted, stack))
-    elif stack is not None:
-        body += ',\n    "stackTrace": []'
-    return body + "\n}"
-
-
+TOO_LARGE = "response body size %d exceeds the limit of %d"
 ENTRY = "function entry exception, error: "
-INVOCATION = "function invocation exception, error: "
-INITIALIZATION = "function initialization exception, error: "
-
-
-PRESTOPPING = "function prestop exception, error: "
-
-
-def raised(call, e):
-    """Builds the answer for an error of the handler or of a hook."""
-    if forked and isinstance(e, SystemExit) and (e.code is None or isinstance(e.code, int)):
-        flush_held(call)
-        _exit((e.code or 0) & 0xff)  # a child that user code forked ends as it wants to
-    code, prefix = (4002, INVOCATION) if call.kind == INVOKE else (4009, INITIALIZATION) if call.kind == INIT else (4001, PRESTOPPING)
-    if isinstance(e, FunctionError):
-        fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e), final=call.kind == INIT)
-        return
-    kind = type(e).__name__
-    fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e))
-
 
 # ---------------------------------------------------------------------------------------------------- logs
 
@@ -551,95 +447,6 @@ def flush_replaced():
 
 logger_class = None
 LEVELS = {"level": 20}  # what setLevel() set, for all contexts: INFO
-
-
-def level_of(record):
-    n = record.levelno
-    return ERROR if n >= 40 else WARN if n >= 30 else INFO if n >= 20 else DEBUG
-
-
-def serve_root(logging):
-    """Gives the root logger a handler and the level INFO, as it has on the platform. User code that configures logging takes
-    the handler away (basicConfig, dictConfig), or adds handlers that write to stdout or stderr themselves; what these write
-    is not written twice."""
-    root = getattr(logging, "root", None)
-    if not isinstance(root, getattr(logging, "RootLogger", ())) or root.handlers:  # a module of the user's, or configured
-        return
-
-    def prints(handler, record):
-        """Tells whether a handler writes a record to stdout or stderr."""
-        try:
-            return handler is not own and record.levelno >= handler.level and handler.stream.fileno() in (1, 2)
-        except Exception:  # it has no stream, or one without a descriptor
-            return False
-
-    class RootHandler(logging.Handler):
-        def emit(self, record):
-            try:
-                logger = root.manager.loggerDict.get(record.name, root)
-                while logger is not None:
-                    if any(prints(handler, record) for handler in logger.handlers):
-                        return
-                    logger = logger.parent
-                write_log(owner(), level_of(record), self.format(record).encode("utf-8", "backslashreplace"))
-            except Exception:
-                self.handleError(record)
-
-    def basicConfig(**settings):
-        alone = root.handlers == [own]
-        if alone:  # as if it had none
-            root.removeHandler(own)
-        try:
-            configure(**settings)
-        finally:
-            if alone and not root.handlers:
-                root.addHandler(own)
-
-    own, configure = RootHandler(), logging.basicConfig
-    basicConfig.__doc__, basicConfig.__wrapped__ = configure.__doc__, configure
-    logging.basicConfig = basicConfig
-    root.addHandler(own)
-    root.setLevel(20)
-
-
-def context_logger(call):
-    """A logging.Logger of its own for each context, so that threads that user code starts name the right call. It stands
-    outside of the hierarchy: the root logger stays the user's, and nothing is written twice."""
-    global logger_class, log_handler
-    if logger_class is None:
-        import logging
-
-        class Handler(logging.Handler):
-            def emit(self, record):
-                try:
-                    write_log(current.get() or record.call, level_of(record), self.format(record).encode("utf-8", "backslashreplace"))
-                except Exception:
-                    self.handleError(record)
-
-        class Logger(logging.Logger):
-            def makeRecord(self, *args, **kwargs):
-                record = logging.Logger.makeRecord(self, *args, **kwargs)
-                record.call = self.call
-                return record
-
-            def setLevel(self, level):
-                logging.Logger.setLevel(self, level)
-                if self.parent is None:
-                    LEVELS["level"] = self.level
-
-            def isEnabledFor(self, level):  # without the cache, which is never cleared outside of the hierarchy
-                return not self.disabled and level > self.manager.disable and level >= self.getEffectiveLevel()
-
-            def getChild(self, suffix):
-                child = logger_class("%s.%s" % (self.name, suffix))
-                child.call, child.parent = self.call, self
-                return child
-
-        log_handler, logger_class = Handler(), Logger
-    logger = logger_class("FunctionLogger", LEVELS["level"])
-    logger.call, logger.propagate = call, False
-    logger.addHandler(log_handler)
-    return logger
 
 
 # ---------------------------------------------------------------------------------------------------- context
@@ -1106,148 +913,11 @@ def next_waiting(done):
 
 # ---------------------------------------------------------------------------------------------------- event loop
 
-# async functions run in one event loop on the main thread, as many at once as there are, so that what belongs to a loop
-# (sessions, pools) can be shared by calls. The loop reads the events itself.
-
 asynchronous = False
 loop = None
 ended = False  # the loop has nothing more to do
 handed = None  # the first calls, if the watch has read them
 tasks = set()
-
-
-def event_loop():
-    """The event loop of this thread: the one user code has made, or a new one."""
-    import asyncio
-    import warnings
-    found = None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = asyncio.get_event_loop()
-    except RuntimeError:
-        pass
-    if found is None or found.is_closed():
-        found = asyncio.new_event_loop()
-        asyncio.set_event_loop(found)
-    return found
-
-
-def serve_loops(events):
-    """Gives each thread that runs calls an event loop of its own as soon as asyncio.get_event_loop() asks for one, as the main
-    thread has it. All policies that follow asyncio's own inherit that."""
-    policy = getattr(events, "BaseDefaultEventLoopPolicy", None) or getattr(events, "_BaseDefaultEventLoopPolicy", None)
-    if policy is None:  # a module of the user's
-        return
-    found = policy.get_event_loop
-
-    def get_event_loop(self):
-        try:
-            return found(self)
-        except RuntimeError:
-            if get_ident() not in call_threads:
-                raise
-        fresh = self.new_event_loop()
-        self.set_event_loop(fresh)
-        return fresh
-
-    get_event_loop.__doc__, get_event_loop.__wrapped__ = found.__doc__, found
-    policy.get_event_loop = get_event_loop
-
-
-async def follow(call):
-    try:
-        value = await call.awaitable
-    except BaseException as e:
-        raised(call, e)
-    else:
-        finish(call, value)
-
-
-def begin_in_loop(call):
-    try:
-        value = begin(call)
-        if hasattr(type(value), "__await__"):
-            call.awaitable = value
-            task = loop.create_task(follow(call))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        else:
-            finish(call, value)
-    except BaseException as e:
-        raised(call, e)
-
-
-def take_calls(batch):
-    with mutex:
-        ring(min(call.hint_at() for call in batch))
-    for call in batch:
-        base.copy().run(begin_in_loop, call)
-
-
-def readable():
-    batch = receive()
-    if batch:
-        take_calls(batch)
-    if leaving:
-        leave_loop()
-
-
-TURNS = 10  # of a loop, until it has heard of a signal and run what was registered for it
-
-
-def leave_loop():
-    """What leave() is for the event loop: ends it after the calls, the user's handler of TERM, and the tasks which that began."""
-    if calls:
-        loop.call_later(TICK, leave_loop)
-        return
-    from asyncio import all_tasks
-    before = all_tasks(loop)
-    expect_term()
-
-    def look(turns):
-        global ended
-        if term_ran and turns:
-            loop.call_soon(look, turns - 1)
-        elif not term_ran or all_tasks(loop) - before:
-            loop.call_later(TICK, look, turns)
-        else:
-            ended = True
-            loop.stop()
-
-    look(TURNS)
-
-
-def end_tasks():
-    """Cancels the tasks that are left, as asyncio.run() does. The loop stays open for exit hooks that want it."""
-    from asyncio import all_tasks, gather
-    left = all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(gather(*left, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
-
-
-def serve_loop(batch):
-    global loop, reader
-    if main.loop is None:
-        main.loop = event_loop()
-    with mutex:
-        reader = LOOP
-        ring(0.0)
-    loop = main.loop
-    loop.add_reader(EVENTS, readable)
-    os.set_blocking(EVENTS, True)  # not every loop leaves it so, and half a frame is read to its end
-    if batch:
-        loop.call_soon(take_calls, batch)
-    if leaving:
-        loop.call_soon(leave_loop)
-    while not ended:
-        loop.run_forever()  # user code may stop it
-        if leaving and loop.is_closed():
-            return
-    end_tasks()
 
 
 # ---------------------------------------------------------------------------------------------------- hints
@@ -1276,34 +946,12 @@ def give_hints():
     return soonest
 
 
-def whereabouts(call):
-    """One sentence on where a call is, or None."""
-    stack, awaiting = [], call.awaitable
-    if awaiting is not None and not getattr(awaiting, "cr_running", False):
-        while getattr(awaiting, "cr_frame", None) is not None:
-            stack.append(awaiting.cr_frame)
-            awaiting = awaiting.cr_await
-    else:
-        frame = sys._current_frames().get(call.thread)
-        while frame is not None and frame.f_code is not begin.__code__:
-            stack.insert(0, frame)
-            frame = frame.f_back
-    places = [(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in stack]
-    users = [p for p in places if p[0].startswith(USERS)]
-    if not users:
-        return None
-    what = "handler" if call.kind == INVOKE else "initializer" if call.kind == INIT else "pre-stop hook"
-    text = "shortly before the deadline the %s was at %s:%d, in %s" % ((what,) + users[-1])
-    if places[-1] != users[-1]:
-        text += " (and below that at %s:%d, in %s)" % places[-1]
-    return shorten(text) + ": limit that wait, or raise the %s's timeout" % what
-
-
 # ---------------------------------------------------------------------------------------------------- frames in
 
 stub = b""  # less than a header
 leaving = False  # Bye came
 TICK = 0.02  # seconds
+term_ran = False  # TERM has been handled, or is not waited for
 
 
 def receive():
@@ -1341,42 +989,6 @@ def receive():
             leaving = True
         at += 4 + length
     return found
-
-
-def leave():
-    """Lets the main thread end, and with it the process, as any program in Python: threads, exit hooks, streams. TERM comes
-    only if that takes long, or for the user's own handler."""
-    pause = allocate_lock()
-    pause.acquire()
-    while calls:  # on other threads
-        pause.acquire(True, TICK)
-    expect_term()
-    while not term_ran:
-        pause.acquire(True, TICK)
-
-
-term_ran = False  # TERM has been handled, or is not waited for
-
-
-def expect_term():
-    """Asks the agent for TERM if user code has a handler for it."""
-    global term_ran
-    handler = getsignal(SIGTERM)
-    if handler in (SIG_DFL, SIG_IGN):
-        term_ran = True
-        return
-
-    def handle(number, frame):
-        global term_ran
-        try:
-            handler(number, frame)
-        finally:
-            term_ran = True
-
-    if callable(handler):  # else it is one of a native library, which decides when the process ends
-        signal(SIGTERM, handle)
-    with wire:
-        send(BYE, 0, b"", b"")
 
 
 def complete(data, size):
@@ -1516,5 +1128,415 @@ def start():
     serve()
 
 
+def postpone(sections):
+    """Has functions that not every process needs compiled when one of their section is called first: that is the larger part of
+    what a cold start costs. Sections hold nothing but functions and constants, as it may happen twice."""
+    line = 0
+    for section in sections:
+        if line:
+            for name in re.findall(r"(?m)^(?:async )?def (\w+)", section):
+                globals()[name] = stand_in(name, section, line)
+        line += section.count("\n")
+
+
+def stand_in(name, section, line):
+    def call(*arguments, **named):
+        exec(compile("\n" * line + section, "<gantry>", "exec"), globals())
+        return globals()[name](*arguments, **named)
+
+    return call
+
+
 if __name__ == "__main__":
+    postpone(SECTIONS)
     start()
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+USERS = tuple(root + "/" for root in ROOTS)  # what the names of user code's files begin with
+SHORTENED = None if "" in ROOTS else re.compile(r"(?<![\w.~+@%-])(?:" + "|".join(map(re.escape, ROOTS)) + r")(?!\.?[\w~+@%-])")
+
+
+def too_large(call, size):
+    text = TOO_LARGE % (size, MAX_RESPONSE)
+    fail(call, 4004, "ResponseTooLarge", text, text)
+
+
+def fail(call, code, kind, body, said, event=False, final=False):
+    """Answers with an error body, after the log was told."""
+    write_log(call, ERROR, said.encode("utf-8", "backslashreplace"))
+    body = body.encode("utf-8", "backslashreplace")
+    if len(body) > MAX_RESPONSE and code != 4004 and not call.answered:
+        too_large(call, len(body))
+        return
+    settle(call, FAILURE, failure_meta(code, kind, event, final), body)
+
+
+def failure_meta(code, kind, event=False, final=False):
+    """final marks errors of the code itself, which another attempt to load or initialise meets again."""
+    more = (',"event":true' if event else "") + (',"final":true' if final else "")
+    return ('{"code":%d,"type":%s%s}' % (code, quoted(kind[:LONGEST_TYPE]), more)).encode()
+
+
+def shorten(text):
+    """Puts "." in the place of the code folder's path, but not in longer names that only begin or end like it. Below the root
+    folder every path would be shortened: there none is."""
+    return text if SHORTENED is None else SHORTENED.sub(".", text)
+
+
+def message_of(e):
+    try:
+        if isinstance(e, SystemExit):
+            return "sys.exit(%s) was called" % ("" if e.code is None else repr(e.code))
+        if isinstance(e, SyntaxError) and e.filename and e.lineno:
+            return "%s (%s:%d)" % (e.msg, e.filename, e.lineno)
+        return str(e)
+    except BaseException:
+        return "an error that cannot be shown"
+
+
+def user_part(tb):
+    """A traceback without the frames before the first one of user code."""
+    while tb is not None and not tb.tb_frame.f_code.co_filename.startswith(USERS):
+        tb = tb.tb_next
+    return tb
+
+
+def frames(e):
+    found, tb = [], user_part(e.__traceback__)
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        found.append(shorten('File "%s", line %d, in %s' % (code.co_filename, tb.tb_lineno, code.co_name)))
+        tb = tb.tb_next
+    if len(found) > 100:  # a recursion that had no end
+        found[50:-50] = ["... %d more" % (len(found) - 100)]
+    return found
+
+
+def describe(e):
+    """An error for the log, as Python prints it, without the frames that are not the user's."""
+    try:
+        import traceback
+        return shorten("".join(traceback.format_exception(type(e), e, user_part(e.__traceback__))).rstrip("\n"))
+    except BaseException:
+        return "%s: %s" % (type(e).__name__, message_of(e))
+
+
+def error_body(prefix, message, kind, stack=None):
+    """What json.dumps() would make of it with four blanks of indentation. By hand: after an error an import may fail too."""
+    body = '{\n    "errorMessage": %s,\n    "errorType": %s' % (quoted(prefix + shorten(message)), quoted(kind))
+    if stack:
+        body += ',\n    "stackTrace": [\n        %s\n    ]' % ",\n        ".join(map(quoted, stack))
+    elif stack is not None:
+        body += ',\n    "stackTrace": []'
+    return body + "\n}"
+
+
+INVOCATION = "function invocation exception, error: "
+INITIALIZATION = "function initialization exception, error: "
+
+
+PRESTOPPING = "function prestop exception, error: "
+
+
+def raised(call, e):
+    """Builds the answer for an error of the handler or of a hook."""
+    if forked and isinstance(e, SystemExit) and (e.code is None or isinstance(e.code, int)):
+        flush_held(call)
+        _exit((e.code or 0) & 0xff)  # a child that user code forked ends as it wants to
+    code, prefix = (4002, INVOCATION) if call.kind == INVOKE else (4009, INITIALIZATION) if call.kind == INIT else (4001, PRESTOPPING)
+    if isinstance(e, FunctionError):
+        fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e), final=call.kind == INIT)
+        return
+    kind = type(e).__name__
+    fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e))
+
+
+def whereabouts(call):
+    """One sentence on where a call is, or None."""
+    stack, awaiting = [], call.awaitable
+    if awaiting is not None and not getattr(awaiting, "cr_running", False):
+        while getattr(awaiting, "cr_frame", None) is not None:
+            stack.append(awaiting.cr_frame)
+            awaiting = awaiting.cr_await
+    else:
+        frame = sys._current_frames().get(call.thread)
+        while frame is not None and frame.f_code is not begin.__code__:
+            stack.insert(0, frame)
+            frame = frame.f_back
+    places = [(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in stack]
+    users = [p for p in places if p[0].startswith(USERS)]
+    if not users:
+        return None
+    what = "handler" if call.kind == INVOKE else "initializer" if call.kind == INIT else "pre-stop hook"
+    text = "shortly before the deadline the %s was at %s:%d, in %s" % ((what,) + users[-1])
+    if places[-1] != users[-1]:
+        text += " (and below that at %s:%d, in %s)" % places[-1]
+    return shorten(text) + ": limit that wait, or raise the %s's timeout" % what
+
+
+# ---------------------------------------------------------------------------------------------------- logging
+
+def level_of(record):
+    n = record.levelno
+    return ERROR if n >= 40 else WARN if n >= 30 else INFO if n >= 20 else DEBUG
+
+
+def serve_root(logging):
+    """Gives the root logger a handler and the level INFO, as it has on the platform. User code that configures logging takes
+    the handler away (basicConfig, dictConfig), or adds handlers that write to stdout or stderr themselves; what these write
+    is not written twice."""
+    root = getattr(logging, "root", None)
+    if not isinstance(root, getattr(logging, "RootLogger", ())) or root.handlers:  # a module of the user's, or configured
+        return
+
+    def prints(handler, record):
+        """Tells whether a handler writes a record to stdout or stderr."""
+        try:
+            return handler is not own and record.levelno >= handler.level and handler.stream.fileno() in (1, 2)
+        except Exception:  # it has no stream, or one without a descriptor
+            return False
+
+    class RootHandler(logging.Handler):
+        def emit(self, record):
+            try:
+                logger = root.manager.loggerDict.get(record.name, root)
+                while logger is not None:
+                    if any(prints(handler, record) for handler in logger.handlers):
+                        return
+                    logger = logger.parent
+                write_log(owner(), level_of(record), self.format(record).encode("utf-8", "backslashreplace"))
+            except Exception:
+                self.handleError(record)
+
+    def basicConfig(**settings):
+        alone = root.handlers == [own]
+        if alone:  # as if it had none
+            root.removeHandler(own)
+        try:
+            configure(**settings)
+        finally:
+            if alone and not root.handlers:
+                root.addHandler(own)
+
+    own, configure = RootHandler(), logging.basicConfig
+    basicConfig.__doc__, basicConfig.__wrapped__ = configure.__doc__, configure
+    logging.basicConfig = basicConfig
+    root.addHandler(own)
+    root.setLevel(20)
+
+
+def context_logger(call):
+    """A logging.Logger of its own for each context, so that threads that user code starts name the right call. It stands
+    outside of the hierarchy: the root logger stays the user's, and nothing is written twice."""
+    global logger_class, log_handler
+    if logger_class is None:
+        import logging
+
+        class Handler(logging.Handler):
+            def emit(self, record):
+                try:
+                    write_log(current.get() or record.call, level_of(record), self.format(record).encode("utf-8", "backslashreplace"))
+                except Exception:
+                    self.handleError(record)
+
+        class Logger(logging.Logger):
+            def makeRecord(self, *args, **kwargs):
+                record = logging.Logger.makeRecord(self, *args, **kwargs)
+                record.call = self.call
+                return record
+
+            def setLevel(self, level):
+                logging.Logger.setLevel(self, level)
+                if self.parent is None:
+                    LEVELS["level"] = self.level
+
+            def isEnabledFor(self, level):  # without the cache, which is never cleared outside of the hierarchy
+                return not self.disabled and level > self.manager.disable and level >= self.getEffectiveLevel()
+
+            def getChild(self, suffix):
+                child = logger_class("%s.%s" % (self.name, suffix))
+                child.call, child.parent = self.call, self
+                return child
+
+        log_handler, logger_class = Handler(), Logger
+    logger = logger_class("FunctionLogger", LEVELS["level"])
+    logger.call, logger.propagate = call, False
+    logger.addHandler(log_handler)
+    return logger
+
+
+# ---------------------------------------------------------------------------------------------------- event loop
+
+# async functions run in one event loop on the main thread, as many at once as there are, so that what belongs to a loop
+# (sessions, pools) can be shared by calls. The loop reads the events itself.
+
+
+def event_loop():
+    """The event loop of this thread: the one user code has made, or a new one."""
+    import asyncio
+    import warnings
+    found = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = asyncio.get_event_loop()
+    except RuntimeError:
+        pass
+    if found is None or found.is_closed():
+        found = asyncio.new_event_loop()
+        asyncio.set_event_loop(found)
+    return found
+
+
+def serve_loops(events):
+    """Gives each thread that runs calls an event loop of its own as soon as asyncio.get_event_loop() asks for one, as the main
+    thread has it. All policies that follow asyncio's own inherit that."""
+    policy = getattr(events, "BaseDefaultEventLoopPolicy", None) or getattr(events, "_BaseDefaultEventLoopPolicy", None)
+    if policy is None:  # a module of the user's
+        return
+    found = policy.get_event_loop
+
+    def get_event_loop(self):
+        try:
+            return found(self)
+        except RuntimeError:
+            if get_ident() not in call_threads:
+                raise
+        fresh = self.new_event_loop()
+        self.set_event_loop(fresh)
+        return fresh
+
+    get_event_loop.__doc__, get_event_loop.__wrapped__ = found.__doc__, found
+    policy.get_event_loop = get_event_loop
+
+
+async def follow(call):
+    try:
+        value = await call.awaitable
+    except BaseException as e:
+        raised(call, e)
+    else:
+        finish(call, value)
+
+
+def begin_in_loop(call):
+    try:
+        value = begin(call)
+        if hasattr(type(value), "__await__"):
+            call.awaitable = value
+            task = loop.create_task(follow(call))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        else:
+            finish(call, value)
+    except BaseException as e:
+        raised(call, e)
+
+
+def take_calls(batch):
+    with mutex:
+        ring(min(call.hint_at() for call in batch))
+    for call in batch:
+        base.copy().run(begin_in_loop, call)
+
+
+def readable():
+    batch = receive()
+    if batch:
+        take_calls(batch)
+    if leaving:
+        leave_loop()
+
+
+TURNS = 10  # of a loop, until it has heard of a signal and run what was registered for it
+
+
+def leave_loop():
+    """What leave() is for the event loop: ends it after the calls, the user's handler of TERM, and the tasks which that began."""
+    if calls:
+        loop.call_later(TICK, leave_loop)
+        return
+    from asyncio import all_tasks
+    before = all_tasks(loop)
+    expect_term()
+
+    def look(turns):
+        global ended
+        if term_ran and turns:
+            loop.call_soon(look, turns - 1)
+        elif not term_ran or all_tasks(loop) - before:
+            loop.call_later(TICK, look, turns)
+        else:
+            ended = True
+            loop.stop()
+
+    look(TURNS)
+
+
+def end_tasks():
+    """Cancels the tasks that are left, as asyncio.run() does. The loop stays open for exit hooks that want it."""
+    from asyncio import all_tasks, gather
+    left = all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(gather(*left, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def serve_loop(batch):
+    global loop, reader
+    if main.loop is None:
+        main.loop = event_loop()
+    with mutex:
+        reader = LOOP
+        ring(0.0)
+    loop = main.loop
+    loop.add_reader(EVENTS, readable)
+    os.set_blocking(EVENTS, True)  # not every loop leaves it so, and half a frame is read to its end
+    if batch:
+        loop.call_soon(take_calls, batch)
+    if leaving:
+        loop.call_soon(leave_loop)
+    while not ended:
+        loop.run_forever()  # user code may stop it
+        if leaving and loop.is_closed():
+            return
+    end_tasks()
+
+
+# ---------------------------------------------------------------------------------------------------- end
+
+def leave():
+    """Lets the main thread end, and with it the process, as any program in Python: threads, exit hooks, streams. TERM comes
+    only if that takes long, or for the user's own handler."""
+    pause = allocate_lock()
+    pause.acquire()
+    while calls:  # on other threads
+        pause.acquire(True, TICK)
+    expect_term()
+    while not term_ran:
+        pause.acquire(True, TICK)
+
+
+def expect_term():
+    """Asks the agent for TERM if user code has a handler for it."""
+    global term_ran
+    handler = getsignal(SIGTERM)
+    if handler in (SIG_DFL, SIG_IGN):
+        term_ran = True
+        return
+
+    def handle(number, frame):
+        global term_ran
+        try:
+            handler(number, frame)
+        finally:
+            term_ran = True
+
+    if callable(handler):  # else it is one of a native library, which decides when the process ends
+        signal(SIGTERM, handle)
+    with wire:
+        send(BYE, 0, b"", b"")
