@@ -1,6 +1,9 @@
 package otlp
 
 import (
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -41,6 +44,7 @@ type collector struct {
 type request struct {
 	path, body string
 	at         time.Time
+	header     http.Header
 }
 
 func newCollector(t *testing.T, answer func(w http.ResponseWriter, path string, n int) bool) *collector {
@@ -55,11 +59,17 @@ func (c *collector) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the extension gave up
 	}
-	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Api-Key") != "a b" {
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		if body, err = unzip(body); err != nil {
+			c.t.Errorf("%s: %v", r.URL, err)
+		}
+	}
+	kind := r.Header.Get("Content-Type")
+	if r.Method != http.MethodPost || kind != "application/json" && kind != "application/x-protobuf" || r.Header.Get("Api-Key") != "a b" {
 		c.t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 	}
 	c.mu.Lock()
-	c.requests = append(c.requests, request{r.URL.Path, string(body), time.Now()})
+	c.requests = append(c.requests, request{r.URL.Path, string(body), time.Now(), r.Header})
 	n := 0
 	for _, earlier := range c.requests {
 		if earlier.path == r.URL.Path {
@@ -70,22 +80,30 @@ func (c *collector) serve(w http.ResponseWriter, r *http.Request) {
 	if c.answer != nil && c.answer(w, r.URL.Path, n) {
 		return
 	}
-	c.take(w, r.URL.Path, body)
+	c.take(w, r.URL.Path, body, kind == "application/x-protobuf")
 }
 
-func (c *collector) take(w http.ResponseWriter, path string, body []byte) {
+func unzip(body []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+func (c *collector) take(w http.ResponseWriter, path string, body []byte, binary bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var answer []byte
 	var err error
 	switch path {
 	case "/v1/logs":
-		if err = strict(body, &logspb.ExportLogsServiceRequest{}); err == nil {
-			answer, err = c.takeLogs(body)
+		if err = strict(body, binary, &logspb.ExportLogsServiceRequest{}, &logspb.ExportLogsServiceRequest{}); err == nil {
+			answer, err = c.takeLogs(body, binary)
 		}
 	case "/v1/traces":
-		if err = strict(body, &tracepb.ExportTraceServiceRequest{}); err == nil {
-			answer, err = c.takeSpans(body)
+		if err = strict(body, binary, &tracepb.ExportTraceServiceRequest{}, &tracepb.ExportTraceServiceRequest{}); err == nil {
+			answer, err = c.takeSpans(body, binary)
 		}
 	default:
 		http.NotFound(w, nil)
@@ -96,16 +114,34 @@ func (c *collector) take(w http.ResponseWriter, path string, body []byte) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	if !binary {
+		w.Header().Set("Content-Type", "application/json")
+	}
 	_, _ = w.Write(answer)
 }
 
 // strict decodes with the protocol's own types, which take no member that they do not have. Ids in hex happen to be base64 too.
-func strict(body []byte, m proto.Message) error { return protojson.Unmarshal(body, m) }
+// again is another message of the same type: the way over JSON loses fields that are not known.
+func strict(body []byte, binary bool, m, again proto.Message) error {
+	if !binary {
+		return protojson.Unmarshal(body, m)
+	}
+	if err := proto.Unmarshal(body, m); err != nil {
+		return err
+	}
+	text, err := protojson.Marshal(m)
+	if err == nil {
+		err = protojson.Unmarshal(text, again)
+	}
+	if err == nil && !proto.Equal(m, again) {
+		err = errors.New("fields that the protocol does not have")
+	}
+	return err
+}
 
-func (c *collector) takeLogs(body []byte) ([]byte, error) {
+func (c *collector) takeLogs(body []byte, binary bool) ([]byte, error) {
 	r := plogotlp.NewExportRequest()
-	if err := r.UnmarshalJSON(body); err != nil {
+	if err := pick(binary, r.UnmarshalProto, r.UnmarshalJSON)(body); err != nil {
 		return nil, err
 	}
 	for _, rl := range r.Logs().ResourceLogs().All() {
@@ -116,12 +152,20 @@ func (c *collector) takeLogs(body []byte) ([]byte, error) {
 			}
 		}
 	}
-	return plogotlp.NewExportResponse().MarshalJSON()
+	answer := plogotlp.NewExportResponse()
+	return pick(binary, answer.MarshalProto, answer.MarshalJSON)()
 }
 
-func (c *collector) takeSpans(body []byte) ([]byte, error) {
+func pick[T any](first bool, a, b T) T {
+	if first {
+		return a
+	}
+	return b
+}
+
+func (c *collector) takeSpans(body []byte, binary bool) ([]byte, error) {
 	r := ptraceotlp.NewExportRequest()
-	if err := r.UnmarshalJSON(body); err != nil {
+	if err := pick(binary, r.UnmarshalProto, r.UnmarshalJSON)(body); err != nil {
 		return nil, err
 	}
 	for _, rs := range r.Traces().ResourceSpans().All() {
@@ -132,7 +176,8 @@ func (c *collector) takeSpans(body []byte) ([]byte, error) {
 			}
 		}
 	}
-	return ptraceotlp.NewExportResponse().MarshalJSON()
+	answer := ptraceotlp.NewExportResponse()
+	return pick(binary, answer.MarshalProto, answer.MarshalJSON)()
 }
 
 func (c *collector) seen(r pcommon.Resource) {

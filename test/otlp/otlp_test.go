@@ -3,9 +3,14 @@
 package otlp
 
 import (
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
 const (
@@ -25,9 +31,27 @@ const (
 )
 
 func TestCalls(t *testing.T) {
-	c := newCollector(t, nil)
+	for name, env := range map[string][]string{
+		"json": nil, "protobuf": {"OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
+		"zipped": {"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/protobuf", "OTEL_EXPORTER_OTLP_COMPRESSION=gzip", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION=none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCollector(t, nil)
+			testCalls(t, c, env)
+			for _, path := range []string{"/v1/logs", "/v1/traces"} {
+				for _, r := range c.attempts(path) {
+					require.Equal(t, name == "protobuf" || name == "zipped" && path == "/v1/logs", r.header.Get("Content-Type") == "application/x-protobuf")
+					require.Equal(t, name == "zipped" && path == "/v1/logs", r.header.Get("Content-Encoding") == "gzip")
+				}
+			}
+		})
+	}
+}
+
+func testCalls(t *testing.T, c *collector, env []string) {
+	t.Helper()
 	began := time.Now()
-	a := startAgent(t, c.URL, "RUNTIME_TIMEOUT=2", "OTEL_RESOURCE_ATTRIBUTES=cloud.provider=huawei_cloud,team=a%2Cb", "OTEL_SERVICE_NAME=orders")
+	a := startAgent(t, c.URL, append(env, "RUNTIME_TIMEOUT=2", "OTEL_RESOURCE_ATTRIBUTES=cloud.provider=huawei_cloud,team=a%2Cb", "OTEL_SERVICE_NAME=orders")...)
 	_, first := a.invoke(`{"lines":[["info","größe"],["warn","w"],["error","e"],[null,"plain"]]}`, "")
 	_, joined := a.invoke(`{"lines":[["info","joined"]]}`, sampled)
 	_, silent := a.invoke(`{"lines":[["info","silent"]]}`, notSampled)
@@ -284,10 +308,121 @@ func TestFlood(t *testing.T) {
 
 // TestSettings: what cannot be right is said, without what may be secret.
 func TestSettings(t *testing.T) {
-	for _, env := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318", "OTEL_EXPORTER_OTLP_TIMEOUT=10s", "OTEL_EXPORTER_OTLP_HEADERS=api-key:secret", "OTEL_RESOURCE_ATTRIBUTES=a=%zz"} {
+	for env, says := range map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318":         "OTEL_EXPORTER_OTLP_ENDPOINT",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:secret@": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+		"OTEL_EXPORTER_OTLP_TIMEOUT=10s":                     "want milliseconds",
+		"OTEL_EXPORTER_OTLP_LOGS_TIMEOUT=0":                  `OTEL_EXPORTER_OTLP_LOGS_TIMEOUT is "0"`,
+		"OTEL_EXPORTER_OTLP_HEADERS=api-key:secret":          "OTEL_EXPORTER_OTLP_HEADERS is not of the form",
+		"OTEL_EXPORTER_OTLP_TRACES_HEADERS=secret":           "OTEL_EXPORTER_OTLP_TRACES_HEADERS is not of the form",
+		"OTEL_RESOURCE_ATTRIBUTES=a=%zz":                     "OTEL_RESOURCE_ATTRIBUTES",
+		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                   `OTEL_EXPORTER_OTLP_PROTOCOL is "grpc", want http/json or http/protobuf`,
+		"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=grpc":              `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL is "grpc"`,
+		"OTEL_EXPORTER_OTLP_COMPRESSION=zstd":                "want gzip or none",
+		"OTEL_EXPORTER_OTLP_CERTIFICATE=/no/such/file":       "OTEL_EXPORTER_OTLP_CERTIFICATE: open /no/such/file",
+		"OTEL_EXPORTER_OTLP_CERTIFICATE=/dev/null":           "has no certificate",
+		"OTEL_EXPORTER_OTLP_CLIENT_KEY=/k":                   "set both or none",
+		"OTEL_LOGS_EXPORTER=console":                         `OTEL_LOGS_EXPORTER is "console", want otlp or none`,
+		"OTEL_EXPORTER_OTLP_TRACES_HEADER=a=secret":          "OTEL_EXPORTER_OTLP_TRACES_HEADER is not known here",
+	} {
 		out, code := run(t, append(os.Environ(), env)...)
-		require.Equal(t, 1, code)
+		require.Equal(t, 1, code, env)
 		require.Equal(t, 1, strings.Count(out, "\n"), out)
+		require.Contains(t, out, says, env)
 		require.NotContains(t, out, "secret")
 	}
+}
+
+// TestRedirect: records are not taken for delivered because the new address answers a GET, and the log names it.
+func TestRedirect(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			var asked sync.Map
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Store(r.Method+" "+r.URL.Path, true)
+				if !strings.HasPrefix(r.URL.Path, "/new") {
+					http.Redirect(w, r, "/new"+r.URL.Path, status)
+				}
+			}))
+			defer server.Close()
+			a := startAgent(t, server.URL)
+			a.invoke(`{}`, "")
+			a.wait(func() bool { return strings.Contains(a.stdout.String(), "spans were lost") })
+			a.stop()
+			require.Contains(t, a.stdout.String(), fmt.Sprintf(`spans were lost: %s/v1/traces answers %d %s and points to "%[1]s/new/v1/traces": set the endpoint to that address`,
+				server.URL, status, http.StatusText(status)))
+			asked.Range(func(what, _ any) bool {
+				require.Contains(t, []any{"POST /v1/traces", "POST /v1/logs"}, what)
+				return true
+			})
+		})
+	}
+}
+
+// TestOneSignal: a server that takes spans only gets nothing else, and nobody complains; and the other way round. Headers may
+// differ.
+func TestOneSignal(t *testing.T) {
+	for off, on := range map[string]string{"logs": "traces", "traces": "logs"} {
+		t.Run(on, func(t *testing.T) {
+			c := newCollector(t, nil)
+			a := startAgent(t, c.URL, "OTEL_"+strings.ToUpper(off)+"_EXPORTER=none", "OTEL_"+strings.ToUpper(on)+"_EXPORTER=otlp",
+				"OTEL_EXPORTER_OTLP_"+strings.ToUpper(on)+"_HEADERS=api-key=a%20b,tenant=t", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+				"OTEL_EXPORTER_OTLP_"+strings.ToUpper(off)+"_PROTOCOL=grpc")
+			a.invoke(`{"lines":[["info","x"]]}`, "")
+			a.stop()
+			require.NotEmpty(t, c.attempts("/v1/"+on))
+			require.Empty(t, c.attempts("/v1/"+off))
+			require.Equal(t, "t", c.attempts("/v1/" + on)[0].header.Get("Tenant"))
+			require.NotContains(t, a.stdout.String(), "lost")
+		})
+	}
+	c := newCollector(t, nil)
+	a := startAgent(t, c.URL, "OTEL_LOGS_EXPORTER=none", "OTEL_TRACES_EXPORTER=none")
+	status, _ := a.invoke(`{}`, "")
+	require.Equal(t, 200, status)
+	a.stop()
+	require.Empty(t, c.attempts("/v1/logs"))
+	require.Empty(t, c.attempts("/v1/traces"))
+	require.Contains(t, a.stdout.String(), "nothing is sent")
+}
+
+// TestPartialProtobuf: what a server rejects is read from its binary answer too.
+func TestPartialProtobuf(t *testing.T) {
+	c := newCollector(t, func(w http.ResponseWriter, path string, n int) bool {
+		if path != "/v1/traces" || n > 1 {
+			return false
+		}
+		answer := ptraceotlp.NewExportResponse()
+		answer.PartialSuccess().SetRejectedSpans(1)
+		answer.PartialSuccess().SetErrorMessage("too old")
+		body, err := answer.MarshalProto()
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(body)
+		return true
+	})
+	a := startAgent(t, c.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
+	a.invoke(`{}`, "")
+	a.stop()
+	require.Contains(t, a.stdout.String(), "[extensionOtlp] 1 spans were lost: "+c.URL+"/v1/traces rejected them: too old\n")
+}
+
+// TestCertificate: a server with a certificate of one's own.
+func TestCertificate(t *testing.T) {
+	var spans atomic.Int64
+	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/traces" {
+			spans.Add(1)
+		}
+	}))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	a := startAgent(t, server.URL, "OTEL_EXPORTER_OTLP_CERTIFICATE="+file)
+	a.invoke(`{}`, "")
+	a.stop()
+	require.EqualValues(t, 1, spans.Load())
+	require.NotContains(t, a.stdout.String(), "lost")
 }

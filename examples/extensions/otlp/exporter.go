@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -30,9 +33,8 @@ const (
 
 // exporter sends records of one kind, a batch at a time.
 type exporter[T interface{ weight() int }] struct {
-	kind, url string
-	headers   http.Header
-	client    *http.Client
+	kind   string
+	target *target // nil if these records are not sent
 
 	ctx      context.Context // ends when there is no time left
 	cancel   context.CancelFunc
@@ -56,9 +58,9 @@ type exporter[T interface{ weight() int }] struct {
 	said     time.Time
 }
 
-func newExporter[T interface{ weight() int }](kind, url string, headers http.Header, client *http.Client) *exporter[T] {
+func newExporter[T interface{ weight() int }](kind string, s *target) *exporter[T] {
 	e := &exporter[T]{
-		kind: kind, url: url, headers: headers, client: client, hurried: make(chan struct{}), closed: make(chan struct{}),
+		kind: kind, target: s, hurried: make(chan struct{}), closed: make(chan struct{}),
 		finished: make(chan struct{}), wake: make(chan struct{}, 1), progress: make(chan struct{}),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -67,6 +69,9 @@ func newExporter[T interface{ weight() int }](kind, url string, headers http.Hea
 
 // add queues a record. It never waits.
 func (e *exporter[T]) add(r T) {
+	if e.target == nil {
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.queue) == 0 {
@@ -103,7 +108,7 @@ func (e *exporter[T]) nudge() {
 }
 
 // run sends batches until the end. encode makes the message, nil if there is nothing to send.
-func (e *exporter[T]) run(encode func([]T) any) {
+func (e *exporter[T]) run(encode func([]T) request) {
 	defer close(e.finished)
 	for {
 		batch := e.take()
@@ -180,11 +185,11 @@ func is(c chan struct{}) bool {
 }
 
 // deliver sends a message until it was taken, or never will be.
-func (e *exporter[T]) deliver(message any) error {
+func (e *exporter[T]) deliver(message request) error {
 	if message == nil {
 		return nil
 	}
-	body, err := json.Marshal(message)
+	body, err := e.target.encode(message)
 	if err != nil {
 		return err
 	}
@@ -243,29 +248,73 @@ func (e *exporter[T]) sleep(pause, after time.Duration) bool {
 	}
 }
 
+// request is a message for the server.
+type request interface{ write(m *message) }
+
+// encode makes the body of a request.
+func (s *target) encode(r request) (body []byte, err error) {
+	if s.protobuf {
+		var m message
+		r.write(&m)
+		body = m
+	} else if body, err = json.Marshal(r); err != nil {
+		return nil, err
+	}
+	if !s.gzip {
+		return body, nil
+	}
+	var small bytes.Buffer
+	w := gzip.NewWriter(&small)
+	_, err = w.Write(body)
+	err = errors.Join(err, w.Close()) // which writes the end
+	return small.Bytes(), err
+}
+
 // post makes one attempt. After an error it says whether and when another one makes sense.
 func (e *exporter[T]) post(body []byte) (again bool, after time.Duration, err error) {
-	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, e.url, bytes.NewReader(body))
+	s := e.target
+	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
 		return false, 0, err
 	}
-	req.Header = e.headers.Clone()
+	req.Header = s.headers.Clone()
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := e.client.Do(req)
+	if s.protobuf {
+		req.Header.Set("Content-Type", "application/x-protobuf")
+	}
+	if s.gzip {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
+	resp, err := s.client.Do(req)
 	if err != nil {
 		return e.ctx.Err() == nil, 0, err
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // the status is what counts
-	switch resp.StatusCode {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true, retryAfter(resp.Header.Get("Retry-After"), time.Now()), fmt.Errorf("%s answers %s", e.url, resp.Status)
-	}
-	if resp.StatusCode/100 != 2 {
-		return false, 0, fmt.Errorf("%s answers %s: %.300s", e.url, resp.Status, answer)
+	switch {
+	case slices.Contains(transient, resp.StatusCode):
+		return true, retryAfter(resp.Header.Get("Retry-After"), time.Now()), fmt.Errorf("%s answers %s", s.shown, resp.Status)
+	case resp.StatusCode/100 == 3:
+		return false, 0, fmt.Errorf("%s answers %s and points to %q: set the endpoint to that address", s.shown, resp.Status, location(resp))
+	case resp.StatusCode == http.StatusNotFound:
+		return false, 0, fmt.Errorf("%s answers %s: set OTEL_LOGS_EXPORTER or OTEL_TRACES_EXPORTER to none for what the server does not take: %.300s", s.shown, resp.Status, answer)
+	case resp.StatusCode/100 != 2:
+		return false, 0, fmt.Errorf("%s answers %s: %.300s", s.shown, resp.Status, answer)
 	}
 	e.partial(answer)
 	return false, 0, nil
+}
+
+// transient are the answers after which the same request may be taken.
+var transient = []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
+// location is where a redirect points to, without a password.
+func location(resp *http.Response) string {
+	u, err := resp.Location()
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
 }
 
 // retryAfter reads the header: seconds or a date. 0 if there is none.
@@ -281,6 +330,20 @@ func retryAfter(header string, now time.Time) time.Duration {
 
 // partial looks whether the server took only a part. The rest must not be sent again.
 func (e *exporter[T]) partial(answer []byte) {
+	rejected, why := int64(0), ""
+	if e.target.protobuf {
+		rejected, why = readPartial(answer)
+	} else {
+		rejected, why = readPartialJSON(answer)
+	}
+	if rejected > 0 {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.lose(int(rejected), fmt.Errorf("%s rejected them: %s", e.target.shown, why))
+	}
+}
+
+func readPartialJSON(answer []byte) (rejected int64, why string) {
 	var a struct {
 		PartialSuccess struct {
 			Logs    json.Number `json:"rejectedLogRecords"`
@@ -289,15 +352,11 @@ func (e *exporter[T]) partial(answer []byte) {
 		} `json:"partialSuccess"`
 	}
 	if json.Unmarshal(answer, &a) != nil { // some servers answer with nothing, or with protobuf
-		return
+		return 0, ""
 	}
 	logs, _ := a.PartialSuccess.Logs.Int64() // 0 if it is not there
 	spans, _ := a.PartialSuccess.Spans.Int64()
-	if n := logs + spans; n > 0 {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.lose(int(n), fmt.Errorf("%s rejected them: %s", e.url, a.PartialSuccess.Message))
-	}
+	return logs + spans, a.PartialSuccess.Message
 }
 
 // lose counts what is lost, and says so once a minute; called with mu held.

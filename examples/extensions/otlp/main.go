@@ -10,21 +10,33 @@
 // Retry-After if the server says so, else after pauses that grow; at the stop three times. Meanwhile 8,192 records of each
 // kind wait; the oldest make room. Whatever is lost is counted and said, at most once a minute.
 //
-// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in GANTRY_EXTENSION_ENV='OTEL_*':
+// A redirect is an error that names the new address: the records would not be sent there.
 //
-//	OTEL_EXPORTER_OTLP_ENDPOINT         base URL; default: http://localhost:4318
-//	OTEL_EXPORTER_OTLP_LOGS_ENDPOINT    URL for logs, in place of the base with /v1/logs
-//	OTEL_EXPORTER_OTLP_TRACES_ENDPOINT  URL for spans, in place of the base with /v1/traces
-//	OTEL_EXPORTER_OTLP_HEADERS          headers for all requests: name=value,name=value, values percent-encoded
-//	OTEL_EXPORTER_OTLP_TIMEOUT          limit of one request in milliseconds; default: 10000
-//	OTEL_SERVICE_NAME                   default: the function's name
-//	OTEL_RESOURCE_ATTRIBUTES            further attributes of the resource: key=value,key=value, values percent-encoded
-//	OTEL_EXTENSION_ADDR                 where this extension listens, 127.0.0.1 and a port from 8081 to 8090; default: 127.0.0.1:8085
+// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in GANTRY_EXTENSION_ENV='OTEL_*'.
+// Those of the exporter may have LOGS_ or TRACES_ behind OTLP_, for one of the two, which goes first:
+//
+//	OTEL_LOGS_EXPORTER                      otlp or none; default: otlp
+//	OTEL_TRACES_EXPORTER                    likewise
+//	OTEL_SDK_DISABLED                       true: nothing is sent
+//	OTEL_EXPORTER_OTLP_ENDPOINT             base URL; default: http://localhost:4318. The one for logs or traces is used as it is, in place
+//	                                        of the base with /v1/logs or /v1/traces
+//	OTEL_EXPORTER_OTLP_PROTOCOL             http/json or http/protobuf; default: http/json
+//	OTEL_EXPORTER_OTLP_HEADERS              headers: name=value,name=value, values percent-encoded
+//	OTEL_EXPORTER_OTLP_COMPRESSION          gzip or none; default: none
+//	OTEL_EXPORTER_OTLP_TIMEOUT              limit of one request in milliseconds; default: 10000
+//	OTEL_EXPORTER_OTLP_CERTIFICATE          file with the certificates that sign the server's, PEM; default: the system's
+//	OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE   file with this client's certificate, PEM; together with its key
+//	OTEL_EXPORTER_OTLP_CLIENT_KEY           file with its private key, PEM
+//	OTEL_SERVICE_NAME                       default: the function's name
+//	OTEL_RESOURCE_ATTRIBUTES                further attributes of the resource: key=value,key=value, values percent-encoded
+//	OTEL_EXTENSION_ADDR                     where this extension listens, 127.0.0.1 and a port from 8081 to 8090; default: 127.0.0.1:8085
+//
+// Other values, like grpc, and other variables that begin with OTEL_EXPORTER_OTLP_, but for those of metrics, are refused at the start.
+// Samplers, limits and batch settings of SDKs are not read: whether a call is sampled is up to its caller.
 package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -56,7 +68,7 @@ func main() {
 }
 
 func run() error {
-	s, err := readSettings(os.Getenv)
+	s, err := readSettings(os.Environ())
 	if err != nil {
 		return err
 	}
@@ -80,7 +92,9 @@ func run() error {
 		return err
 	}
 	p.start(f)
-	if err := subscribe(name, s.addr); err != nil {
+	if s.logs == nil && s.traces == nil {
+		fmt.Fprintln(os.Stderr, "nothing is sent: OTEL_LOGS_EXPORTER and OTEL_TRACES_EXPORTER are none, or OTEL_SDK_DISABLED is true")
+	} else if err := subscribe(name, s.addr, s.types()); err != nil {
 		return err
 	}
 	close(p.ready)
@@ -111,10 +125,10 @@ func register(name, addr string) (*function, error) {
 	return f, json.Unmarshal(body, f)
 }
 
-func subscribe(name, addr string) error {
+func subscribe(name, addr string, types []string) error {
 	body, err := json.Marshal(map[string]any{
 		"subscriber": map[string]string{"protocol": "POST", "uri": "http://" + addr + "/telemetry"},
-		"types":      []string{"platform", "function", "extension"},
+		"types":      types,
 	})
 	if err != nil {
 		return err
@@ -205,10 +219,8 @@ func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 
 // newPipeline is where telemetry goes through; start makes it go.
 func newPipeline(s *settings) *pipeline {
-	client := &http.Client{Timeout: s.timeout}
 	return &pipeline{
 		settings: s, calls: newCalls(), ready: make(chan struct{}),
-		logs:  newExporter[*pendingLog]("log records", cmp.Or(s.logs, s.base+"/v1/logs"), s.headers, client),
-		spans: newExporter[*pendingSpan]("spans", cmp.Or(s.traces, s.base+"/v1/traces"), s.headers, client),
+		logs: newExporter[*pendingLog]("log records", s.logs), spans: newExporter[*pendingSpan]("spans", s.traces),
 	}
 }

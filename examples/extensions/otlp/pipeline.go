@@ -156,7 +156,7 @@ func nanos(t time.Time) uint64 { return uint64(max(t.UnixNano(), 0)) }
 
 var ourScope = scope{Name: "gantry/examples/extensions/otlp"}
 
-func (p *pipeline) encodeLogs(batch []*pendingLog) any {
+func (p *pipeline) encodeLogs(batch []*pendingLog) request {
 	records := make([]logRecord, 0, len(batch))
 	for _, l := range batch {
 		r := l.record
@@ -172,7 +172,7 @@ func (p *pipeline) encodeLogs(batch []*pendingLog) any {
 }
 
 // encodeSpans answers nil if the callers wanted none of them.
-func (p *pipeline) encodeSpans(batch []*pendingSpan) any {
+func (p *pipeline) encodeSpans(batch []*pendingSpan) request {
 	spans := make([]span, 0, len(batch))
 	for _, pending := range batch {
 		at, traced := pending.call.settle()
