@@ -511,11 +511,17 @@ function load() {
 // signature that is wrong.
 function final(meta, e) {
   const missing = e && ['MODULE_NOT_FOUND', 'ERR_MODULE_NOT_FOUND', 'ERR_PACKAGE_PATH_NOT_EXPORTED'].indexOf(e.code) >= 0;
-  if (missing || e instanceof FunctionError || isError(e) && nameOf(e) === 'SyntaxError' && compiled.test(String(e.stack))) meta.final = true;
+  if (missing || e instanceof FunctionError || isError(e) && nameOf(e) === 'SyntaxError' && ofCode(String(e.stack))) meta.final = true;
   return meta;
 }
 
-const compiled = /^(?:file:\/\/)?(\/.*:\d+)/; // a syntax error of code begins with its place, one of JSON.parse does not
+const compiled = /^(?:file:\/\/)?(\/.*:\d+)/; // where a syntax error of a script is
+
+// ofCode tells a syntax error of code from one of JSON.parse or eval: it begins with its place, or was raised by Node.js's loader.
+function ofCode(stack) {
+  const frame = /^    at .*$/m.exec(stack);
+  return compiled.test(stack) || frame !== null && /[( ](?:node:)?internal\/modules\//.test(frame[0]);
+}
 
 function loaded() {
   const handler = exported() && exported()[target.symbol];
@@ -647,7 +653,8 @@ function callHook(call, code, prefix, symbol, meta) {
 function hookFailed(call, code, prefix, e) {
   const type = isError(e) ? String(e.type || nameOf(e)) : 'UserFunctionError';
   const message = isError(e) ? messageOf(e) : typeof e === 'string' ? e : String(e.message);
-  failure(call, final({ code: code, type: type }, e), errorBody(prefix, message, type), e);
+  const meta = { code: code, type: type };
+  failure(call, code === 4009 ? final(meta, e) : meta, errorBody(prefix, message, type), e);
 }
 
 // ---------------------------------------------------------------------------------------------------- frames in

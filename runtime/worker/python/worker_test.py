@@ -402,7 +402,8 @@ class Hooks(Pipes):
             self.assertEqual((log[2], failure[2]), ({"level": "ERROR"}, {"code": code, "type": "ValueError"}))
             self.assertEqual(failure[3], json.dumps({"errorMessage": prefix + "no db", "errorType": "ValueError", "stackTrace": []}, indent=4))
             log, failure = self.hook(kind, None)
-            self.assertEqual(failure[2], {"code": code, "type": "FunctionConfigError"})
+            final = {"final": True} if kind == worker.INIT else {}  # the code itself is wrong: no further attempt
+            self.assertEqual(failure[2], dict(final, code=code, type="FunctionConfigError"))
             self.assertEqual(failure[3], json.dumps({"errorMessage": prefix + what + " 'hook' not found in module './%s.py'" % worker.FILE, "errorType": "FunctionConfigError"}, indent=4))
         worker.main.loop.close()
         worker.main.loop = None
