@@ -114,7 +114,8 @@ func NewHost(cfg *Config, scripts []Script) *Host {
 }
 
 // Start starts the scripts side by side, and returns once each runs or is known not to; apiAddr is where they register. One
-// that cannot be started is logged, and the function runs without it.
+// that cannot be started is logged, and the function runs without it; one that cannot be started for a reason that can pass
+// (process.Transient) is tried again until it can.
 func (h *Host) Start(apiAddr string) { h.Begin(apiAddr).Wait() }
 
 // Begin is Start without the wait: a program on storage that does not answer holds up nothing else. The result ends with the
@@ -159,11 +160,10 @@ func (h *Host) start(s Script, a *attempts) {
 	proc, err := h.cfg.Supervisor.Start(cmd)
 	h.cfg.Observer.started(s, proc, err)
 	if err != nil {
-		h.cfg.Log.Error("extension not started", zap.String("extension", s.Name), zap.Error(err))
-		h.state(s.Name, telemetry.StateExited, err.Error())
-		h.settle(s.Name)
+		h.notStarted(s, a, err)
 		return
 	}
+	a.shortages = 0
 	h.mu.Lock()
 	e.proc = proc
 	stopping := h.stopping
@@ -174,6 +174,19 @@ func (h *Host) start(s Script, a *attempts) {
 		}
 	}
 	h.lives.Go(func() { h.watch(s, e, a) })
+}
+
+// notStarted carries on after a start that failed: a reason that can pass is waited for, any other is final.
+func (h *Host) notStarted(s Script, a *attempts, err error) {
+	if process.Transient(err) {
+		pause := a.short()
+		h.cfg.Log.Warn("extension not started yet; it is tried again", zap.String("extension", s.Name), zap.Duration("in", pause), zap.Error(err))
+		h.lives.Go(func() { h.restart(s, a, pause) })
+		return
+	}
+	h.cfg.Log.Error("extension not started", zap.String("extension", s.Name), zap.Error(err))
+	h.state(s.Name, telemetry.StateExited, err.Error())
+	h.settle(s.Name)
 }
 
 func (h *Host) output(e *extension, stream string, r *os.File) {

@@ -17,8 +17,15 @@ const (
 	healthyTime = time.Minute
 )
 
-// attempts counts the starts of one extension.
-type attempts struct{ restarts int }
+// attempts counts the starts of one extension, and those that failed in a row for a reason that can pass.
+type attempts struct{ restarts, shortages int }
+
+// short returns the pause before the next try of a start that failed for a reason that can pass. There is no last one.
+func (a *attempts) short() time.Duration {
+	pause := restartPause << min(a.shortages, maxRestarts-1)
+	a.shortages++
+	return pause
+}
 
 // next decides whether an extension that ended after that time is started anew, and when. It uses no clock.
 func (a *attempts) next(lived time.Duration, wanted bool) (again bool, pause time.Duration) {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sys/unix"
 )
 
 func TestAttempts(t *testing.T) {
@@ -41,6 +42,39 @@ func TestAttempts(t *testing.T) {
 		require.Zero(t, pause)
 	}
 	require.Equal(t, []time.Duration{500 * ms}, ends(a, 0, 1))
+}
+
+func TestShortages(t *testing.T) {
+	const ms = time.Millisecond
+	a := &attempts{}
+	var pauses []time.Duration
+	for range 7 {
+		pauses = append(pauses, a.short())
+	}
+	require.Equal(t, []time.Duration{500 * ms, 1000 * ms, 2000 * ms, 4000 * ms, 8000 * ms, 8000 * ms, 8000 * ms}, pauses)
+	again, _ := a.next(0, true)
+	require.True(t, again, "they are no ends")
+}
+
+// TestStartsWhenItCan: without descriptors an extension does not start, and later it does. The limit is that of this process,
+// so the test runs alone.
+func TestStartsWhenItCan(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Log = zap.New(core) })
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	none := limit
+	none.Cur = 3
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &none))
+	h.Start("127.0.0.1:1")
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	require.Equal(t, 1, logs.FilterMessageSnippet("not started yet").Len())
+	eventually(t, func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		e := h.byName["extensionA"]
+		return e != nil && e.proc != nil
+	})
 }
 
 // TestComesBack: a real process that ends well, and its place is free meanwhile.
