@@ -215,3 +215,27 @@ func TestWorkerThatCannotBeKilled(t *testing.T) {
 	require.Equal(t, exitStuck, r.endsWithin(told, 3*time.Second))
 	r.stderr.waitFor(t, "not all that was started has ended in time: worker (process "+pid+")")
 }
+
+// TestWorkerThatLeftItsGroup: it is ended all the same, by its deadline and by the stop.
+func TestWorkerThatLeftItsGroup(t *testing.T) {
+	t.Parallel()
+	source := `import os
+def handler(event, context):
+    if not event.get("leave"):
+        return os.getpid()
+    os.setpgid(0, os.getpgid(os.getppid()))
+    while True: pass
+`
+	r := start(t, writeFiles(t, map[string]string{"index.py": source}), "RUNTIME_TIMEOUT=1", "GANTRY_SHUTDOWN_TIMEOUT=2")
+	first := r.invoke("{}").body
+	require.Equal(t, 504, r.invoke(`{"leave":true}`).status)
+	require.Eventually(t, func() bool { _, err := os.Stat("/proc/" + first); return os.IsNotExist(err) }, patience, 10*time.Millisecond)
+	second := r.invoke("{}").body
+	require.NotEqual(t, first, second)
+	go r.try(`{"leave":true}`)
+	r.waitMetric("gantry_invocations_in_flight", "1")
+	told := time.Now()
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, 0, r.endsWithin(told, 2*time.Second))
+	require.NoDirExists(t, "/proc/"+second)
+}
