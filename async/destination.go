@@ -95,14 +95,14 @@ func (p *param) check(kind string) error {
 	return nil
 }
 
+const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-"
+
 // checkName takes the characters that names and URNs of the services have.
 func checkName(name, value string, most int) error {
 	switch {
 	case len(value) > most:
 		return fmt.Errorf(": %s has %d bytes, want at most %d", name, len(value), most)
-	case dots(value) || strings.ContainsFunc(value, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:-", r))
-	}):
+	case dots(value) || strings.Trim(value, nameCharacters) != "":
 		return fmt.Errorf(": %s is %.80q, want letters, digits, dots, colons, hyphens and underscores", name, value)
 	}
 	return nil

@@ -153,7 +153,7 @@ func (f *exposed) checkHistogram() error {
 	}
 	_, sum := parts["_sum"]
 	count, ok := parts["_count"]
-	if !math.IsInf(limit, 1) || strings.HasPrefix(f.name, "gantry_") && !(sum && ok) || ok && count != n {
+	if !math.IsInf(limit, 1) || strings.HasPrefix(f.name, "gantry_") && (!sum || !ok) || ok && count != n {
 		return fmt.Errorf("the last bucket is %g = %g, and besides there are %v", limit, n, parts)
 	}
 	return nil

@@ -330,12 +330,11 @@ func retryAfter(header string, now time.Time) time.Duration {
 
 // partial looks whether the server took only a part. The rest must not be sent again.
 func (e *exporter[T]) partial(answer []byte) {
-	rejected, why := int64(0), ""
+	read := readPartialJSON
 	if e.target.protobuf {
-		rejected, why = readPartial(answer)
-	} else {
-		rejected, why = readPartialJSON(answer)
+		read = readPartial
 	}
+	rejected, why := read(answer)
 	if rejected > 0 {
 		e.mu.Lock()
 		defer e.mu.Unlock()
