@@ -1,8 +1,12 @@
 package api
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/tls"
+	"gantry/fault"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -37,6 +41,24 @@ type connection struct {
 	listed bool
 	older  *connection
 	newer  *connection
+
+	// short says that it was given up for memory, not for descriptors.
+	short atomic.Bool
+	// linger says that the other side may still be sending when the connection is closed after an answer.
+	linger atomic.Bool
+
+	// What follows belongs to the goroutine that serves the connection.
+	head      head
+	early     int                   // bytes that arrived before the request could be looked at
+	headShare atomic.Pointer[share] // of a long header
+	arrived   bool                  // the header is there
+	wide      bool                  // a body goes to a buffer of its own
+	reception *reception
+	screening bool // the request is looked at for Expect: 100-continue
+	wanted    bool // and its body is wanted
+	scant     bool // hardly anything of the body was read
+	muted     bool // the next line that fasthttp writes is a 100 that the client did not ask for
+	held      []byte
 }
 
 type stage32 struct{ v atomic.Int32 }
@@ -87,9 +109,6 @@ func (c *connection) enter(to stage) bool {
 // follow is fasthttp's hook for the states of connections.
 func follow(conn net.Conn, state fasthttp.ConnState) {
 	c := connectionOf(conn)
-	if c == nil {
-		return
-	}
 	switch state {
 	case fasthttp.StateActive: // of the first request before anything has arrived: see Read
 		if c.served.Load() {
@@ -99,6 +118,7 @@ func follow(conn net.Conn, state fasthttp.ConnState) {
 		if !c.served.Swap(true) {
 			c.listener.all.unlist(c)
 		}
+		c.head, c.early, c.arrived = head{}, 0, false
 		c.enter(stageIdle)
 	case fasthttp.StateHijacked:
 		c.enter(stageBusy)
@@ -106,13 +126,102 @@ func follow(conn net.Conn, state fasthttp.ConnState) {
 	}
 }
 
-// Read reads what arrives.
+// Read reads what arrives. Before a request can be looked at, it reads little at once, and takes a share of the memory for
+// bodies for a long header.
 func (c *connection) Read(p []byte) (int, error) {
+	if c.wide {
+		return c.Conn.Read(p)
+	}
+	if err := c.unmute(); err != nil {
+		return 0, err
+	}
+	p = p[:min(len(p), narrowRead)]
+	if !c.arrived && c.early >= freeHead && !c.holdHead() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if c.head.bare {
+		_ = c.SetReadDeadline(time.Now().Add(bareTime)) // an error is met by the read
+	}
 	n, err := c.Conn.Read(p)
-	if n > 0 && c.stage.load() == stageSilent {
+	if n == 0 {
+		return n, err
+	}
+	if c.stage.load() == stageSilent {
 		c.enter(stageArriving)
 	}
+	c.early += n
+	c.head.watch(p[:n])
+	if s := c.headShare.Load(); s != nil {
+		s.progress(n)
+	}
 	return n, err
+}
+
+// holdHead takes the share of a long header; false if there is no memory for it.
+func (c *connection) holdHead() bool {
+	if c.headShare.Load() != nil {
+		return true
+	}
+	s := c.listener.bodies.open(c, c.displace)
+	c.headShare.Store(s)
+	if s.grow(headerLimit, headerLimit, true) == 0 {
+		c.short.Store(true)
+		return false
+	}
+	return true
+}
+
+func (c *connection) releaseHead() {
+	if s := c.headShare.Swap(nil); s != nil {
+		s.give(-1)
+	}
+}
+
+// received ends the arrival of a header.
+func (c *connection) received() {
+	c.head.done, c.arrived = true, true
+	if !c.screening {
+		_ = c.unmute() // whatever is written next meets the same error
+	}
+	c.releaseHead()
+}
+
+// Write sends an answer. A large one is counted as long as it takes.
+func (c *connection) Write(p []byte) (int, error) {
+	if c.muted {
+		c.held = append(c.held, p...)
+		return len(p), nil
+	}
+	if len(p) <= smallBody {
+		return c.Conn.Write(p)
+	}
+	s := c.listener.answers.open(c, c.abort)
+	s.count(int64(len(p)))
+	defer s.give(-1)
+	sent := 0
+	for sent < len(p) {
+		n, err := c.Conn.Write(p[sent:min(len(p), sent+smallBody)])
+		sent += n
+		s.progress(n)
+		if err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// unmute writes what was held, without the 100 at its end. What stands before are answers to earlier requests.
+func (c *connection) unmute() error {
+	if !c.muted {
+		return nil
+	}
+	held := bytes.TrimSuffix(c.held, continueLine)
+	c.muted, c.held = false, nil
+	if len(held) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(held)
+	return err
 }
 
 // evict gives the connection up if it is still in the given stage. A request that has begun to arrive is answered with 503;
@@ -122,12 +231,36 @@ func (c *connection) evict(from stage, now bool) bool {
 		return false
 	}
 	if now || from != stageArriving {
-		_ = c.Close() // an error says that it is closed already
+		c.abort()
 		return true
 	}
 	_ = c.tcp.SetReadDeadline(past)
 	return true
 }
+
+// displace gives the connection up for the memory of what arrives on it.
+func (c *connection) displace() bool {
+	c.short.Store(true)
+	return c.evict(stageArriving, false)
+}
+
+// abort closes the connection whatever it does; what serves it meets an error.
+func (c *connection) abort() bool {
+	_ = c.tcp.Close() // an error says that it is closed already
+	c.forget()
+	return true
+}
+
+// cause is the answer to a request whose connection was given up.
+func (c *connection) cause() *fault.Error {
+	if c.short.Load() {
+		return noMemory()
+	}
+	return noRoom()
+}
+
+// lost reports whether the connection was given up, or got no memory.
+func (c *connection) lost() bool { return c.evicted() || c.short.Load() }
 
 // past is a deadline that ends a read at once.
 var past = time.Unix(1, 0)
@@ -144,13 +277,42 @@ func (c *connection) SetReadDeadline(t time.Time) error {
 	return err
 }
 
-// Close closes the connection, and forgets it.
+// Close closes the connection, and forgets it. What the other side may still send after a refusal is read before: closing at
+// once would reset the connection, and the client would never see the answer.
 func (c *connection) Close() error {
+	if c.linger.Swap(false) && (!c.evicted() || c.short.Load()) && c.closeWrite() == nil {
+		c.enter(stageIdle)
+		discard(c.tcp)
+	}
 	err := c.Conn.Close()
+	c.releaseHead()
+	c.forget()
+	return err
+}
+
+func (c *connection) closeWrite() error {
+	if secure, ok := c.Conn.(*tls.Conn); ok && secure.CloseWrite() == nil {
+		return nil
+	}
+	return c.tcp.CloseWrite()
+}
+
+// answerPlain sends the answer that is in ctx to a client that does not know of TLS.
+func (c *connection) answerPlain(ctx *fasthttp.RequestCtx) {
+	c.listener.remarkPlain()
+	ctx.Response.Header.SetServer(serverName)
+	ctx.SetConnectionClose()
+	_ = c.tcp.SetWriteDeadline(time.Now().Add(refusalTime))
+	w := bufio.NewWriter(c.tcp)
+	if ctx.Response.Write(w) == nil {
+		_ = w.Flush() // a client that has left needs no answer
+	}
+}
+
+func (c *connection) forget() {
 	if !c.closed.Swap(true) {
 		c.listener.all.remove(c)
 	}
-	return err
 }
 
 // SyscallConn gives access to the socket.

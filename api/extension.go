@@ -54,6 +54,7 @@ func (e *extensionAPI) route(ctx *fasthttp.RequestCtx) {
 		e.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the extension API has POST /extension/register and POST /telemetry", ctx.Path())})
 	case !ctx.IsPost():
 		methodNotAllowed(ctx, e.refuse, fasthttp.MethodPost)
+	case !receive(ctx, extensionBodyLimit, nil, e.refuse):
 	case register:
 		e.register(ctx)
 	default:

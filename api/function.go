@@ -42,7 +42,11 @@ func ListenFunction(cfg *FunctionConfig) (*Server, error) {
 		return nil, err
 	}
 	f := &functionAPI{cfg}
-	return newServer(&serverConfig{name: "function", ln: ln, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: f.refuse}, checkOrigin(f.refuse, f.route)), nil
+	return newServer(&serverConfig{name: "function", ln: ln, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: f.refuse, wanted: isInvoke}, checkOrigin(f.refuse, f.route)), nil
+}
+
+func isInvoke(h *fasthttp.RequestHeader) bool {
+	return h.IsPost() && string(h.RequestURI()) == "/invoke"
 }
 
 func (f *functionAPI) route(ctx *fasthttp.RequestCtx) {
@@ -64,7 +68,9 @@ func (f *functionAPI) post(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandle
 		methodNotAllowed(ctx, f.refuse, fasthttp.MethodPost)
 		return
 	}
-	next(ctx)
+	if receive(ctx, MaxEvent, nil, f.refuse) {
+		next(ctx)
+	}
 }
 
 // refuse answers a request that never became a call.
@@ -75,6 +81,10 @@ func (f *functionAPI) refuse(ctx *fasthttp.RequestCtx, err *fault.Error) {
 // invoke is hops 1 and 8 of a call: copy what is needed out of ctx, run it, write the answer. The event is not copied:
 // fasthttp keeps it in place until this function returns, and nobody keeps it longer.
 func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx) {
+	if !answerable(ctx) {
+		f.refuse(ctx, noAnswerMemory())
+		return
+	}
 	inv := f.invocation(&ctx.Request.Header)
 	defer f.Agent.Forget(inv.RequestID)
 	result := f.Agent.Invoke(f.Agent.Base(), inv, ctx.Request.Body())

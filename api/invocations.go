@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"gantry/agent"
@@ -38,6 +37,10 @@ var memorySizes = []int{128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2560, 
 
 // invoke is POST …/invocations: the caller waits for the function's answer.
 func (p *platformAPI) invoke(x *exchange) {
+	if !answerable(x.ctx) {
+		p.refuse(x, noAnswerMemory())
+		return
+	}
 	version, inv, err := p.invocation(x)
 	if err != nil {
 		p.refuse(x, fault.From(err))
@@ -48,7 +51,7 @@ func (p *platformAPI) invoke(x *exchange) {
 	}
 	inv.RequestID = x.id
 	p.accepted(x)
-	result, inTime := p.run(inv, x.ctx.Request.Body())
+	result, inTime := p.run(x, inv)
 	if !inTime {
 		p.refuse(x, &fault.Error{
 			Kind: fault.Timeout, Type: fault.TypeTimeout,
@@ -98,14 +101,15 @@ func memoryOf(h *fasthttp.RequestHeader) (int, error) {
 }
 
 // run invokes the function; inTime is false if the gateway's time passed first. The call goes on then, on its own.
-func (p *platformAPI) run(inv *fncontext.Invocation, event []byte) (result agent.Result, inTime bool) {
+func (p *platformAPI) run(x *exchange, inv *fncontext.Invocation) (result agent.Result, inTime bool) {
 	if p.GatewayTimeout == 0 {
 		defer p.Agent.Forget(inv.RequestID)
-		return p.Agent.Invoke(p.Agent.Base(), inv, event), true
+		return p.Agent.Invoke(p.Agent.Base(), inv, x.ctx.Request.Body()), true
 	}
-	event = bytes.Clone(event) // fasthttp takes its memory back when the answer is written
+	event, release := keep(x.ctx)
 	answered := make(chan agent.Result, 1)
 	go func() {
+		defer release()
 		defer p.Agent.Forget(inv.RequestID)
 		defer func() {
 			if r := recover(); r != nil {

@@ -29,12 +29,15 @@ type listener struct {
 	// refuse writes the answer for a connection that there is no room for.
 	refuse refuser
 	log    *zap.Logger
-	count  int // of open connections; guarded by the mutex of all
+	// bodies and answers bound the memory of what arrives and of what leaves.
+	bodies, answers *budget
+	count           int // of open connections; guarded by the mutex of all
 
 	closing  chan struct{}
 	close    sync.Once
 	refusing atomic.Int32
 	remarks  remarks
+	plain    remarks
 }
 
 // listen binds addr. Errors name the setting, so that a taken port says what to change.
@@ -150,9 +153,7 @@ func (l *listener) turnAway(c *connection) {
 		defer l.refusing.Add(-1)
 		defer c.Close()
 		_ = c.tcp.SetDeadline(time.Now().Add(refusalTime))
-		if err := l.writeRefusal(c); err == nil && c.tcp.CloseWrite() == nil {
-			discard(c)
-		}
+		c.linger.Store(l.writeRefusal(c) == nil)
 	}()
 }
 
@@ -183,6 +184,13 @@ func noRoom() *fault.Error {
 func (l *listener) remark(what string, fields ...zap.Field) {
 	if left, ok := l.remarks.take(time.Now()); ok {
 		l.log.Warn(what, append(fields, zap.String("listener", l.name), zap.Int64("not_logged", left))...)
+	}
+}
+
+// remarkPlain logs that a client does not use TLS.
+func (l *listener) remarkPlain() {
+	if left, ok := l.plain.take(time.Now()); ok {
+		l.log.Info("plain HTTP was sent to a port that speaks TLS, and answered with 400", zap.String("listener", l.name), zap.Int64("not_logged", left))
 	}
 }
 

@@ -39,6 +39,9 @@ func ListenOps(cfg *OpsConfig) (*Server, error) {
 type opsAPI struct{ *OpsConfig }
 
 func (o *opsAPI) route(ctx *fasthttp.RequestCtx) {
+	if !receive(ctx, opsBodyLimit, nil, o.refuse) {
+		return
+	}
 	var answer fasthttp.RequestHandler
 	switch string(ctx.Path()) {
 	case "/healthz":

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/telemetry"
+	"hash"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -205,8 +207,7 @@ func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 			allow = append(allow, r.method)
 			continue
 		}
-		if err := p.admit(x, r, params); err != nil {
-			p.refuse(x, fault.From(err))
+		if !p.admit(x, r, params) {
 			return
 		}
 		if x.caller != nil && !r.numbered {
@@ -229,17 +230,59 @@ func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) error {
+// admit lets the caller in, checks what the caller may do, and receives the body. What the headers rule out costs no body. False
+// means that the request has been answered, or that this was only to see whether its body is wanted.
+func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) bool {
 	x.route = r
-	if n := len(x.ctx.Request.Body()); n > r.limit {
+	err := p.enter(x, r, params)
+	if err != nil && err != errAnswered {
+		p.refuse(x, fault.From(err))
+	}
+	return err == nil
+}
+
+// errAnswered ends a request that needs no answer any more.
+var errAnswered = errors.New("answered")
+
+func (p *platformAPI) enter(x *exchange, r *parsedRoute, params [2][]byte) error {
+	if n := announced(x.ctx); n > r.limit {
 		return tooLarge(n, r.limit)
 	}
-	var err error
-	if !r.open {
-		if x.caller, err = p.Gate.Check(p.request(x)); err != nil {
+	if r.open {
+		if err := p.checkNamed(x); err != nil {
 			return err
 		}
+		return p.receive(x, r, nil)
 	}
+	entry, err := p.Gate.Begin(p.request(x))
+	if err != nil {
+		return err
+	}
+	if x.caller = entry.Caller(); x.caller != nil {
+		if err := p.permit(x, r, params); err != nil {
+			return err
+		}
+		return p.receive(x, r, nil)
+	}
+	sum := sha256.New()
+	if err := p.receive(x, r, sum); err != nil {
+		return err
+	}
+	if x.caller, err = entry.Finish([sha256.Size]byte(sum.Sum(nil))); err != nil {
+		return err
+	}
+	return p.permit(x, r, params)
+}
+
+func (p *platformAPI) receive(x *exchange, r *parsedRoute, sum hash.Hash) error {
+	if !receive(x.ctx, r.limit, sum, func(_ *fasthttp.RequestCtx, f *fault.Error) { p.refuse(x, f) }) {
+		return errAnswered
+	}
+	return nil
+}
+
+// permit finds the function, and checks what the caller may do with it.
+func (p *platformAPI) permit(x *exchange, r *parsedRoute, params [2][]byte) error {
 	if err := p.checkNamed(x); err != nil {
 		return err
 	}
@@ -288,7 +331,7 @@ func unescape(name string, raw []byte) (string, error) {
 func (p *platformAPI) request(x *exchange) *auth.Request {
 	ctx := x.ctx
 	return &auth.Request{
-		Method: string(ctx.Method()), Path: ctx.URI().PathOriginal(), Query: ctx.URI().QueryString(), Body: ctx.Request.Body(),
+		Method: string(ctx.Method()), Path: ctx.URI().PathOriginal(), Query: ctx.URI().QueryString(),
 		Values: ctx.Request.Header.PeekAll, Peer: x.peer,
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/runtime"
-	"io"
 	"net"
 	"syscall"
 
@@ -42,7 +41,6 @@ func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
 	s := newServer(&serverConfig{name: "runtime", ln: ln.(*net.TCPListener), bodyLimit: cfg.MaxResponse, limits: cfg.Limits, log: cfg.Log, refuse: r.refuse}, checkOrigin(r.refuse, r.route))
 	s.http.ReadTimeout = 0 // who asks for events waits between two requests for as long as a call takes
 	s.http.IdleTimeout = 0
-	s.http.StreamRequestBody = true // who sends too much must be known by its path, and answered before the last byte
 	return s, nil
 }
 
@@ -54,55 +52,53 @@ func (r *runtimeAPI) route(ctx *fasthttp.RequestCtx) {
 	failure, isFailure := bytes.CutPrefix(path, []byte(routeError))
 	switch {
 	case string(path) == routeNext:
-		r.method(ctx, ctx.IsGet(), fasthttp.MethodGet, func() error { return r.next(ctx) })
+		r.method(ctx, ctx.IsGet(), fasthttp.MethodGet, func() { r.next(ctx) })
 	case isResponse:
-		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.answer(ctx, string(response), r.API.Respond) })
+		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() { r.answer(ctx, string(response), r.API.Respond) })
 	case isFailure:
-		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() error { return r.answer(ctx, string(failure), r.API.Fail) })
+		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() { r.answer(ctx, string(failure), r.API.Fail) })
 	default:
 		r.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the runtime API has GET %s, POST %sID and POST %sID", path, routeNext, routeResponse, routeError)})
 	}
 }
 
-func (r *runtimeAPI) method(ctx *fasthttp.RequestCtx, allowed bool, method string, do func() error) {
+func (r *runtimeAPI) method(ctx *fasthttp.RequestCtx, allowed bool, method string, do func()) {
 	if !allowed {
 		methodNotAllowed(ctx, r.refuse, method)
 		return
 	}
-	if err := do(); err != nil {
+	do()
+}
+
+// answer hands the body on. One over the limit ends its call at once.
+func (r *runtimeAPI) answer(ctx *fasthttp.RequestCtx, id string, take func(id string, body []byte) error) {
+	refuse := func(ctx *fasthttp.RequestCtx, f *fault.Error) {
+		if f.Kind == fault.TooLarge {
+			f = fault.From(r.API.TooLarge(id, ctx.Request.Header.ContentLength()))
+		}
+		r.refuse(ctx, f)
+	}
+	if !receive(ctx, r.MaxResponse, nil, refuse) {
+		return
+	}
+	body, release := keep(ctx)
+	defer release()
+	if err := take(id, body); err != nil {
 		r.refuse(ctx, fault.From(err))
 	}
 }
 
-// answer hands the body on. One over the limit ends its call at once.
-func (r *runtimeAPI) answer(ctx *fasthttp.RequestCtx, id string, take func(id string, body []byte) error) error {
-	size := ctx.Request.Header.ContentLength() // negative if it is not told
-	if size > r.MaxResponse {
-		return r.API.TooLarge(id, size)
-	}
-	body := bytes.NewBuffer(make([]byte, 0, max(size, 0)+bytes.MinRead))
-	if stream := ctx.RequestBodyStream(); stream != nil {
-		if _, err := body.ReadFrom(io.LimitReader(stream, int64(r.MaxResponse)+1)); err != nil || size > body.Len() {
-			ctx.SetConnectionClose()
-			return invalid("the answer did not arrive whole")
-		}
-	}
-	if body.Len() > r.MaxResponse {
-		return r.API.TooLarge(id, size)
-	}
-	return take(id, body.Bytes())
-}
-
 // next answers when there is an event, however long that takes.
-func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) error {
-	if !r.drained(ctx) { // a question with a body is a strange one, but what follows it must be found
-		return invalid("a question for an event has no body")
+func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) {
+	if !receive(ctx, r.MaxResponse, nil, r.refuse) { // a question with a body is a strange one, but what follows it must be found
+		return
 	}
 	conn := ctx.Conn()
 	event, err := r.API.Next(func() bool { return connected(conn) })
 	if err != nil {
 		ctx.SetConnectionClose()
-		return err
+		r.refuse(ctx, fault.From(err))
+		return
 	}
 	h := &ctx.Response.Header
 	for name, values := range event.Headers {
@@ -110,7 +106,6 @@ func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) error {
 	}
 	h.SetContentType(contentJSON)
 	ctx.Response.SetBodyRaw(event.Body)
-	return nil
 }
 
 // connected looks whether the other side is still there: whoever has left, or will send nothing more, gets no event.
@@ -132,24 +127,9 @@ func connected(conn net.Conn) bool {
 	return err == nil && open
 }
 
-// refuse answers a request that was refused, and reads what is left of it: else the client would not see why.
 func (r *runtimeAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
 	r.Log.Debug("runtime API request refused", zap.ByteString("path", ctx.Path()), zap.String("type", f.Type), zap.String("message", f.Message))
 	ctx.Response.SetStatusCode(functionStatus[f.Kind])
 	ctx.Response.Header.SetContentType(contentJSON)
 	ctx.Response.SetBodyRaw(f.Text(true))
-	if !r.drained(ctx) {
-		ctx.SetConnectionClose()
-		discard(ctx.Conn())
-	}
-}
-
-// drained reads what is left of the request; false if that is not over.
-func (r *runtimeAPI) drained(ctx *fasthttp.RequestCtx) bool {
-	stream := ctx.RequestBodyStream()
-	if stream == nil {
-		return true
-	}
-	n, err := io.Copy(io.Discard, io.LimitReader(stream, int64(r.MaxResponse)))
-	return err == nil && n < int64(r.MaxResponse)
 }

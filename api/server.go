@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/fault"
+	"iter"
 	"net"
 	"net/netip"
 	"strings"
@@ -43,6 +44,8 @@ type serverConfig struct {
 	limits    *Limits     // nil for limits of its own
 	log       *zap.Logger
 	refuse    refuser
+	// wanted reports whether nothing but its body can be wrong with a request; nil for never.
+	wanted func(h *fasthttp.RequestHeader) bool
 }
 
 // refuser writes the answer to a request that was no request, in the listener's own form.
@@ -57,11 +60,17 @@ func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 	limits := cfg.limits.or()
 	s := &Server{name: cfg.name, ln: &listener{
 		TCPListener: cfg.ln, accept: cfg.ln.AcceptTCP, name: cfg.name, secure: cfg.secure, all: limits.all, limits: limits, refuse: cfg.refuse, log: cfg.log,
+		bodies: newBudget(limits.body, int64(cfg.bodyLimit), limits.burst), answers: newBudget(limits.body, MaxEvent, limits.burst),
 		closing: make(chan struct{}),
 	}}
+	chain := s.closing(settled(recovered(cfg.name, cfg.log, cfg.refuse, occupied(cfg.refuse, checkClean(cfg.refuse, route)))))
 	s.http = &fasthttp.Server{
-		Handler:                      s.closing(recovered(cfg.name, cfg.log, cfg.refuse, occupied(cfg.refuse, checkClean(cfg.refuse, route)))),
+		Handler:                      chain,
 		ErrorHandler:                 unreadableHandler(cfg),
+		HeaderReceived:               early(cfg.bodyLimit, cfg.wanted),
+		ExpectHandler:                screened(chain),
+		StreamRequestBody:            true,
+		SecureErrorLogMessage:        true, // no copies of what strangers sent
 		ConnState:                    follow,
 		Name:                         serverName,
 		ReadBufferSize:               headerLimit,
@@ -81,24 +90,43 @@ func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 // unreadableHandler answers what was no request.
 func unreadableHandler(cfg *serverConfig) func(ctx *fasthttp.RequestCtx, err error) {
 	return func(ctx *fasthttp.RequestCtx, err error) {
-		if c := connectionOf(ctx.Conn()); c != nil && c.evicted() {
-			cfg.refuse(ctx, noRoom())
-			return
-		}
+		c := connectionOf(ctx.Conn())
+		c.received()
+		c.linger.Store(true)
 		f := unreadable(ctx, err, cfg.bodyLimit)
-		if f.Kind == fault.TooLarge {
-			discard(ctx.Conn())
+		var plain tls.RecordHeaderError
+		switch {
+		case c.lost():
+			f = c.cause()
+		case errors.As(err, &plain):
+			f = invalid("this port speaks TLS, and the request is plain HTTP: use https://")
+		case c.head.bare:
+			f = invalid("the request is not valid HTTP: the lines of its header do not end in CRLF")
 		}
 		cfg.refuse(ctx, f)
+		if plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
+			c.answerPlain(ctx)
+		}
 	}
 }
 
-// occupied keeps the connection from being given up while its request is answered.
+// looksLikeHTTP reports whether what should be the beginning of a handshake is that of a request.
+func looksLikeHTTP(first [5]byte) bool {
+	switch string(first[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "DELET", "OPTIO", "PATCH":
+		return true
+	}
+	return false
+}
+
+// occupied keeps the connection from being given up while its request is answered; one whose body still arrives is not yet.
 func occupied(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		if c := connectionOf(ctx.Conn()); c != nil && !c.enter(stageBusy) {
+		c := connectionOf(ctx.Conn())
+		c.received()
+		if !c.screening && !pending(ctx) && !c.enter(stageBusy) {
 			ctx.SetConnectionClose()
-			refuse(ctx, noRoom())
+			refuse(ctx, c.cause())
 			return
 		}
 		next(ctx)
@@ -157,15 +185,17 @@ func unreadable(ctx *fasthttp.RequestCtx, err error, bodyLimit int) *fault.Error
 
 const (
 	discardLimit = 64 << 20
-	discardPause = 50 * time.Millisecond // without data: the client waits for the answer
+	discardPause = 500 * time.Millisecond // without data: the client has seen the answer
 	discardTime  = 2 * time.Second
 )
 
-// discard reads what a client still sends of a body that is refused, within limits: closing at once would reset the
-// connection, and the client would never see why.
+// discard reads what a client still sends after its answer, within limits: closing at once would reset the connection, and the
+// client would never see why.
 func discard(conn net.Conn) {
 	end := time.Now().Add(discardTime)
-	buf := make([]byte, 64<<10)
+	kept := takeBuffer(promptBody)
+	defer returnBuffer(kept)
+	buf := kept[:cap(kept)]
 	for read := 0; read < discardLimit && time.Now().Before(end); {
 		if conn.SetReadDeadline(time.Now().Add(discardPause)) != nil {
 			return
@@ -198,9 +228,15 @@ func checkClean(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHa
 			refuse(ctx, invalid(fmt.Sprintf("the path %.200q is not clean: no //, no . or .. and no encoded slashes or dots", path)))
 			return
 		}
-		if framedTwice(&ctx.Request.Header) {
+		if wrong := framing(&ctx.Request.Header); wrong != "" {
 			ctx.SetConnectionClose()
-			refuse(ctx, invalid("the request has both Content-Length and Transfer-Encoding, or one of them twice"))
+			refuse(ctx, invalid(wrong))
+			return
+		}
+		if protocol := ctx.Request.Header.Protocol(); !bytes.HasPrefix(protocol, []byte("HTTP/1.")) {
+			ctx.SetConnectionClose()
+			refuse(ctx, invalid(fmt.Sprintf("%s is not spoken here; use HTTP/1.1", protocol)))
+			ctx.Response.SetStatusCode(fasthttp.StatusHTTPVersionNotSupported)
 			return
 		}
 		next(ctx)
@@ -234,22 +270,53 @@ func clean(path []byte) bool {
 	return true
 }
 
-// framedTwice looks at the raw header: fasthttp keeps only one of the two.
-func framedTwice(h *fasthttp.RequestHeader) bool {
-	raw := h.RawHeaders()
-	n := 0
-	for len(raw) > 0 {
-		line, rest, _ := bytes.Cut(raw, []byte("\n"))
-		raw = rest
-		if len(line) < len("content-length") || (line[0]|0x20 != 'c' && line[0]|0x20 != 't') {
-			continue
-		}
-		name, _, _ := bytes.Cut(line, []byte(":"))
-		if name = bytes.TrimSpace(name); bytes.EqualFold(name, []byte("content-length")) || bytes.EqualFold(name, []byte("transfer-encoding")) {
+// framing says what is wrong with the framing of a request, or nothing. It looks at the raw header: fasthttp keeps only one of
+// several, and takes identity for no body.
+func framing(h *fasthttp.RequestHeader) (wrong string) {
+	n, coded := 0, false
+	for name := range headerNames(h.RawHeaders(), 'c', 't') {
+		switch {
+		case bytes.EqualFold(name, []byte("content-length")):
 			n++
+		case bytes.EqualFold(name, []byte("transfer-encoding")):
+			n++
+			coded = true
 		}
 	}
-	return n > 1
+	switch {
+	case n > 1:
+		return "the request has both Content-Length and Transfer-Encoding, or one of them twice"
+	case coded && h.ContentLength() != -1:
+		return "the request's Transfer-Encoding is not chunked"
+	}
+	return ""
+}
+
+// hasHeader reports whether a header is there as it came.
+func hasHeader(raw, header []byte) bool {
+	for name := range headerNames(raw, header[0]|0x20, header[0]|0x20) {
+		if bytes.EqualFold(name, header) {
+			return true
+		}
+	}
+	return false
+}
+
+// headerNames goes over the names in a raw header that begin with one of two letters, given in lower case.
+func headerNames(raw []byte, first, second byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(raw) > 0 {
+			line, rest, _ := bytes.Cut(raw, []byte("\n"))
+			raw = rest
+			if len(line) == 0 || line[0]|0x20 != first && line[0]|0x20 != second {
+				continue
+			}
+			name, _, _ := bytes.Cut(line, []byte(":"))
+			if !yield(bytes.TrimSpace(name)) {
+				return
+			}
+		}
+	}
 }
 
 // otherHosts says what lets a listener answer other names; those that are not here never do.
@@ -274,9 +341,10 @@ func checkHost(listener string, refuse refuser, next fasthttp.RequestHandler) fa
 // checkOrigin refuses requests that a page of another origin makes.
 func checkOrigin(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		if origin := ctx.Request.Header.Peek("Origin"); len(origin) > 0 {
+		origins := ctx.Request.Header.PeekAll("Origin")
+		for _, origin := range origins {
 			_, authority, ok := bytes.Cut(origin, []byte("://"))
-			if !ok || !bytes.EqualFold(authority, ctx.Host()) {
+			if !ok || !bytes.EqualFold(authority, ctx.Host()) || len(origins) > 1 {
 				refuse(ctx, forbidden(fmt.Sprintf("origin %.200q is foreign: pages may not call this listener", origin)))
 				return
 			}
@@ -308,7 +376,7 @@ func loopbackName(host string) bool {
 }
 
 func methodNotAllowed(ctx *fasthttp.RequestCtx, refuse refuser, allow string) {
-	refuse(ctx, invalid(fmt.Sprintf("method %s is not allowed here; use %s", ctx.Method(), allow)))
+	refuse(ctx, invalid(fmt.Sprintf("method %.20s is not allowed here; use %s", ctx.Method(), allow)))
 	ctx.Response.SetStatusCode(fasthttp.StatusMethodNotAllowed)
 	ctx.Response.Header.Set("Allow", allow)
 }

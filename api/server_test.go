@@ -60,12 +60,12 @@ func TestLoopbackName(t *testing.T) {
 	}
 }
 
-func FuzzFramedTwice(f *testing.F) {
+func FuzzFraming(f *testing.F) {
 	f.Add("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n")
 	f.Fuzz(func(t *testing.T, headers string) {
 		var h fasthttp.RequestHeader
 		_ = h.Read(newReader("POST / HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n"))
-		framedTwice(&h) // must not panic, whatever comes
+		framing(&h) // must not panic, whatever comes
 	})
 }
 

@@ -36,6 +36,7 @@ type config struct {
 
 	concurrency, workers, queue int
 	queueWait                   time.Duration
+	bodyMemory                  int // in MB; 0 for what the control group allows
 	secrets                     fncontext.Secrets
 	encrypted                   fncontext.EncryptedData
 	// secretNames are the variables that held secrets.

@@ -67,7 +67,7 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
 	in.metrics = telemetry.NewMetrics(agent.Outcomes())
-	in.limits = api.NewLimits(api.LimitsConfig{Workers: c.workers})
+	in.limits = api.NewLimits(boundMemory(c))
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
 	in.supervisor.Unmet = func(child, wish string, err error) {

@@ -49,6 +49,7 @@ func settings() []setting {
 		{env: "GANTRY_QUEUE_WAIT", flag: "queue-wait", help: "longest wait in the room; default: the handler deadline, and while the worker starts what the start may take as well", apply: seconds(func(c *config) *time.Duration { return &c.queueWait })},
 		{env: "GANTRY_ACCESS_KEY", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY; the context's getAccessKey()", apply: text(func(c *config) *string { return &c.secrets.AccessKey })},
 		{env: "GANTRY_SECRET_KEY", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY; the context's getSecretKey()", apply: text(func(c *config) *string { return &c.secrets.SecretKey })},
+		{env: "GANTRY_BODY_MEMORY", flag: "body-memory", help: "memory of one listener for bodies of requests above 64 KiB, and as much for answers, in MB; default: a tenth of the control group's memory limit, at most 256, without a limit 256", apply: number(12, 1<<20, func(c *config) *int { return &c.bodyMemory })},
 		{env: "GANTRY_SECURITY_ACCESS_KEY", secret: true, help: "what the context hands out when the platform is not in front", apply: text(func(c *config) *string { return &c.secrets.SecurityAccessKey })},
 		{env: "GANTRY_SECURITY_SECRET_KEY", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY", apply: text(func(c *config) *string { return &c.secrets.SecuritySecretKey })},
 		{env: "GANTRY_SECURITY_TOKEN", secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY", apply: text(func(c *config) *string { return &c.secrets.SecurityToken })},

@@ -1,0 +1,371 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"gantry/fault"
+	"hash"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	// promptBody is the largest body that is read before its request is looked at, in bytes.
+	promptBody = 4 << 10
+	// mediumBody is a size between both.
+	mediumBody = 16 << 10
+	// smallBody is the largest body that never waits for memory, in bytes.
+	smallBody = 64 << 10
+	// narrowRead bounds one read while a header or a first piece of a body arrives, so that connections that send little hold
+	// little: fasthttp's buffer has headerLimit bytes, and takes memory only where something was written.
+	narrowRead = 16 << 10
+	// freeHead is how much of a request may arrive before it takes a share of the memory for bodies.
+	freeHead = 16 << 10
+)
+
+// Small buffers are pooled. Of large ones only a few are kept, and none after a burst: see spare.
+var (
+	promptBuffers = sync.Pool{New: func() any { return newBuffer(promptBody) }}
+	mediumBuffers = sync.Pool{New: func() any { return newBuffer(mediumBody) }}
+	smallBuffers  = sync.Pool{New: func() any { return newBuffer(smallBody) }}
+)
+
+func newBuffer(n int) *[]byte {
+	b := make([]byte, 0, n)
+	return &b
+}
+
+func poolOf(size int) *sync.Pool {
+	switch size {
+	case promptBody:
+		return &promptBuffers
+	case mediumBody:
+		return &mediumBuffers
+	case smallBody:
+		return &smallBuffers
+	}
+	return nil
+}
+
+func takeBuffer(size int) []byte {
+	if pool := poolOf(size); pool != nil {
+		return (*pool.Get().(*[]byte))[:0]
+	}
+	return make([]byte, 0, size)
+}
+
+func returnBuffer(b []byte) {
+	if pool := poolOf(cap(b)); pool != nil {
+		pool.Put(&b)
+	}
+}
+
+// spareBuffers is how many large buffers are kept.
+const spareBuffers = 2
+
+// spare keeps the last large buffers, so that a steady stream of large bodies does not make the collector run for each of them.
+type spare struct {
+	mu      sync.Mutex
+	buffers [spareBuffers][]byte
+}
+
+// take returns a buffer of at least n bytes, or nil.
+func (s *spare) take(n int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, b := range s.buffers {
+		if cap(b) >= n && cap(b)/2 <= n {
+			s.buffers[i] = nil
+			return b[:0]
+		}
+	}
+	return nil
+}
+
+// put keeps a buffer, instead of the smallest one if there are enough.
+func (s *spare) put(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	least := 0
+	for i := range s.buffers {
+		if cap(s.buffers[i]) < cap(s.buffers[least]) {
+			least = i
+		}
+	}
+	if cap(b) > cap(s.buffers[least]) {
+		s.buffers[least] = b
+	}
+}
+
+// drop lets go of all.
+func (s *spare) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buffers = [spareBuffers][]byte{}
+}
+
+// early makes fasthttp's hook between header and body. fasthttp looks at no request before it has some of the body, but for
+// one with Expect: 100-continue. So a request with a body that is not small is taken for one, and passes screened, unless
+// wanted sees by the header that it is in order.
+func early(limit int, wanted func(h *fasthttp.RequestHeader) bool) func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	return func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+		switch size := h.ContentLength(); {
+		case size <= promptBody:
+			return fasthttp.RequestConfig{}
+		case size <= limit && wanted != nil && wanted(h):
+			return fasthttp.RequestConfig{MaxRequestBodySize: promptBody} // the rest is left to receive
+		}
+		h.SetBytesKV(expectHeader, expectContinue)
+		return fasthttp.RequestConfig{MaxRequestBodySize: 1}
+	}
+}
+
+var (
+	expectHeader   = []byte(fasthttp.HeaderExpect)
+	expectContinue = []byte("100-continue")
+	continueLine   = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+)
+
+// announced is the size of the body, or -1 if its end will tell.
+func announced(ctx *fasthttp.RequestCtx) int {
+	if n := ctx.Request.Header.ContentLength(); n > 0 || ctx.RequestBodyStream() != nil {
+		return n
+	}
+	return len(ctx.Request.Body())
+}
+
+// pending reports whether a body is still to be read.
+func pending(ctx *fasthttp.RequestCtx) bool {
+	size := ctx.Request.Header.ContentLength()
+	return (size == -1 || size > promptBody) && ctx.RequestBodyStream() != nil
+}
+
+// receive reads the body of a request that is wanted, up to limit bytes, into ctx.Request; sum, if there is one, gets it as it
+// arrives. It is called once for a request, when nothing but the body can be wrong with it. False means that the request has got
+// its answer, or will get it later: its caller returns.
+func receive(ctx *fasthttp.RequestCtx, limit int, sum hash.Hash, refuse refuser) bool {
+	size := announced(ctx)
+	if size > limit {
+		refuse(ctx, tooLarge(size, limit))
+		return false
+	}
+	c := connectionOf(ctx.Conn())
+	if c != nil && c.screening {
+		c.wanted = true
+		return false
+	}
+	if c == nil || !pending(ctx) {
+		if sum != nil {
+			sum.Write(ctx.Request.Body())
+		}
+		return true
+	}
+	r := &reception{conn: c, stream: ctx.RequestBodyStream(), size: size, limit: limit, sum: sum}
+	if f := r.read(ctx); f != nil {
+		c.settle(r)
+		ctx.SetConnectionClose()
+		refuse(ctx, f)
+		return false
+	}
+	c.reception = r
+	ctx.Request.SetBodyRaw(r.buf)
+	if !c.enter(stageBusy) {
+		ctx.SetConnectionClose()
+		refuse(ctx, c.cause())
+		return false
+	}
+	return true
+}
+
+// reception is one body on its way in.
+type reception struct {
+	conn        *connection
+	stream      io.Reader
+	size, limit int // size is -1 if it was not announced
+	sum         hash.Hash
+	buf         []byte
+	share       *share // nil as long as the body fits into the first buffer
+	held        int64  // what the share has for the buffer
+}
+
+// read reads the body; the buffer grows with what arrives.
+func (r *reception) read(ctx *fasthttp.RequestCtx) *fault.Error {
+	defer func() { r.conn.wide, r.conn.scant = false, false }()
+	if r.size < 0 || r.conn.scant { // hardly anything of it has arrived
+		r.buf = takeBuffer(promptBody)
+	}
+	for {
+		if len(r.buf) == cap(r.buf) && !r.grow() {
+			return r.conn.cause()
+		}
+		n, err := r.stream.Read(r.buf[len(r.buf):cap(r.buf)])
+		if r.sum != nil {
+			r.sum.Write(r.buf[len(r.buf) : len(r.buf)+n])
+		}
+		r.buf = r.buf[:len(r.buf)+n]
+		if r.share != nil {
+			r.share.progress(n)
+		}
+		switch {
+		case len(r.buf) > r.limit:
+			return tooLarge(-1, r.limit)
+		case err == io.EOF && (r.size < 0 || len(r.buf) == r.size):
+			if r.share != nil {
+				r.share.moving.Store(false)
+			}
+			return nil
+		case err == io.EOF:
+			return unreadable(ctx, io.ErrUnexpectedEOF, r.limit)
+		case err != nil && r.conn.evicted():
+			return r.conn.cause()
+		case err != nil:
+			return unreadable(ctx, err, r.limit)
+		}
+	}
+}
+
+// grow makes the buffer larger; false if there is no memory for it.
+func (r *reception) grow() bool {
+	full := r.size
+	if full < 0 {
+		full = r.limit + 1 // one more, to see that there is more
+	}
+	next, small := min(max(2*cap(r.buf), smallBody), full), full <= smallBody || cap(r.buf) < smallBody && r.size < 0
+	switch {
+	case full <= mediumBody:
+		next = mediumBody
+	case next <= smallBody:
+		next = smallBody
+	}
+	if r.share == nil {
+		r.share = r.conn.listener.bodies.open(r.conn, r.conn.displace)
+	}
+	old := r.buf
+	n := r.share.grow(int64(next), int64(max(full, next)), small)
+	if n == 0 {
+		r.conn.short.Store(true)
+		return false
+	}
+	r.buf = append(r.conn.listener.limits.buffer(int(n)), old...)
+	if r.held > 0 {
+		r.share.give(r.held)
+	}
+	r.held = n
+	r.conn.listener.limits.recycle(old)
+	r.conn.wide = true
+	return true
+}
+
+// settle gives back what a body took.
+func (c *connection) settle(r *reception) {
+	if r == nil {
+		return
+	}
+	c.listener.limits.recycle(r.buf)
+	if r.share != nil {
+		r.share.give(-1)
+	}
+}
+
+// keep returns the body for as long as it is needed, also beyond its handler. Its memory counts until release is called.
+func keep(ctx *fasthttp.RequestCtx) (body []byte, release func()) {
+	body = ctx.Request.Body()
+	if len(body) <= smallBody { // these buffers are used again
+		body = bytes.Clone(body)
+	}
+	c := connectionOf(ctx.Conn())
+	if c == nil {
+		return body, func() {}
+	}
+	r := c.reception
+	c.reception = nil
+	if r != nil {
+		r.buf = nil
+	}
+	return body, func() { c.settle(r) }
+}
+
+// settled ends what a request took when its answer is known, and sees to what is left of its body.
+func settled(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		c := connectionOf(ctx.Conn())
+		next(ctx)
+		if c.screening {
+			return
+		}
+		if c.reception != nil {
+			ctx.Request.SetBodyRaw(nil)
+			c.settle(c.reception)
+			c.reception = nil
+		}
+		if pending(ctx) && !drained(ctx, c) { // what is left would be taken for the next request
+			ctx.SetConnectionClose()
+			c.linger.Store(true)
+		}
+	}
+}
+
+// leftoverPause is how long an answer waits for the end of a body in chunks that is not wanted.
+const leftoverPause = 50 * time.Millisecond
+
+// drained reads what is left of a body that is not wanted, if that is little and there already.
+func drained(ctx *fasthttp.RequestCtx, c *connection) bool {
+	if ctx.Request.Header.ContentLength() > 0 {
+		return false
+	}
+	if c.SetReadDeadline(time.Now().Add(leftoverPause)) != nil {
+		return false
+	}
+	defer func() { _ = c.SetReadDeadline(time.Time{}) }() // fasthttp sets the next one
+	n, err := io.CopyN(io.Discard, ctx.RequestBodyStream(), promptBody+1)
+	return err == io.EOF && n <= promptBody
+}
+
+// screened is fasthttp's hook for requests whose body is to be read only if it is wanted. The request passes the whole chain up
+// to the point where that is known; one that is refused before gets its answer for its headers alone.
+func screened(chain fasthttp.RequestHandler) func(ctx *fasthttp.RequestCtx) int {
+	return func(ctx *fasthttp.RequestCtx) int {
+		c := connectionOf(ctx.Conn())
+		if !hasHeader(ctx.Request.Header.RawHeaders(), expectHeader) { // it was set by early
+			ctx.Request.Header.DelBytes(expectHeader)
+			c.muted = true
+		}
+		c.screening, c.wanted, c.scant = true, false, true
+		chain(ctx)
+		c.screening = false
+		if c.wanted {
+			ctx.Response.Reset()
+			return fasthttp.StatusContinue
+		}
+		c.muted = false
+		c.linger.Store(true) // the body may be under way
+		return ctx.Response.StatusCode()
+	}
+}
+
+// noMemory is the answer to a request whose body there is no memory for.
+func noMemory() *fault.Error {
+	return &fault.Error{
+		Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances,
+		Message: fmt.Sprintf("no memory for another body of over %d bytes at the moment: those of other requests are in use, or this one arrived too slowly while they waited; try again", smallBody),
+		Hint:    "raise GANTRY_BODY_MEMORY if the memory is there",
+	}
+}
+
+// answerable waits until there is memory for the answer to a call; false if there was none in time.
+func answerable(ctx *fasthttp.RequestCtx) bool {
+	c := connectionOf(ctx.Conn())
+	return c == nil || c.listener.answers.room()
+}
+
+// noAnswerMemory is the answer to a call whose own answer there is no memory for.
+func noAnswerMemory() *fault.Error {
+	return &fault.Error{
+		Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances,
+		Message: "no memory for another answer at the moment: callers do not read those they asked for; try again",
+		Hint:    "raise GANTRY_BODY_MEMORY if the memory is there",
+	}
+}

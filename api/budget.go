@@ -1,0 +1,281 @@
+package api
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// slowRate is the rate below which a body loses its share when others wait for memory, in bytes a second.
+	slowRate = 16 << 10
+	// stallTime without a byte makes a body slow, whatever came before.
+	stallTime = 500 * time.Millisecond
+	// rateTime is the least time that a rate is taken over.
+	rateTime = time.Second
+	// budgetWait is how long a body waits for memory before it is refused.
+	budgetWait = 10 * time.Second
+	// budgetQueue bounds the bodies that wait; the one that has waited for longest is refused for another one.
+	budgetQueue = 128
+	// budgetLook is how often it is looked whether others have become slow meanwhile.
+	budgetLook = 100 * time.Millisecond
+)
+
+// budget bounds the memory for one direction of one listener: for the bodies that arrive, or for the answers that leave. What
+// is there counts, not what was announced. When it is used up, bodies that are slower than slowRate lose their shares; the
+// others wait.
+type budget struct {
+	limit int64
+	// reserve is kept for one body, the leader, so that bodies that wait for each other come to an end.
+	reserve int64
+	burst   *burst
+
+	mu     sync.Mutex
+	used   atomic.Int64 // changed with mu held
+	shares map[*share]struct{}
+	// waiting are those that wait, the latest last. It is the first to be served: under a flood the others are stale already.
+	waiting []*share
+	leader  *share
+	looked  int64 // unix nanoseconds of the last search for slow ones
+}
+
+// share is what one connection has of a budget.
+type share struct {
+	of   *budget
+	conn *connection
+	// drop gives the connection up; false if it is too late for that.
+	drop func() bool
+	// What follows is guarded by the budget's mutex.
+	bytes      int64
+	dropped    bool
+	next, full int64         // what is waited for, and what would be enough for the whole body
+	granted    chan struct{} // closed when it is there
+
+	// moving is set while bytes are expected from the other side, or taken by it.
+	moving atomic.Bool
+	began  atomic.Int64 // unix nanoseconds of the last grant
+	moved  atomic.Int64 // bytes since then
+	last   atomic.Int64 // unix nanoseconds of the last byte
+}
+
+func newBudget(limit, largest int64, burst *burst) *budget {
+	return &budget{limit: max(limit, 2*largest), reserve: largest, burst: burst, shares: map[*share]struct{}{}}
+}
+
+// open makes an empty share for a connection; drop gives that up.
+func (b *budget) open(c *connection, drop func() bool) *share {
+	s := &share{of: b, conn: c, drop: drop}
+	s.start()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shares[s] = struct{}{}
+	return s
+}
+
+func (s *share) start() {
+	now := time.Now().UnixNano()
+	s.began.Store(now)
+	s.last.Store(now)
+	s.moved.Store(0)
+	s.moving.Store(true)
+}
+
+// progress notes bytes that came or went.
+func (s *share) progress(n int) {
+	s.moved.Add(int64(n))
+	s.last.Store(time.Now().UnixNano())
+}
+
+// slow reports whether the other side is slower than slowRate.
+func (s *share) slow(now int64) bool {
+	took := now - s.began.Load()
+	return s.moving.Load() && (now-s.last.Load() >= int64(stallTime) ||
+		took >= int64(rateTime) && s.moved.Load() < slowRate*took/int64(time.Second))
+}
+
+// count adds bytes that are in memory already, whatever the limit is.
+func (s *share) count(n int64) {
+	b := s.of
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.add(s, n)
+	b.displace()
+}
+
+// room waits until there is memory for another answer; false if there was none for longer than budgetWait.
+func (b *budget) room() bool {
+	for waited := time.Duration(0); b.used.Load() > b.limit; waited += budgetLook {
+		if waited >= budgetWait {
+			return false
+		}
+		time.Sleep(budgetLook)
+		b.mu.Lock()
+		b.displace()
+		b.mu.Unlock()
+	}
+	return true
+}
+
+// grow takes memory for a buffer: next bytes, or full, which is enough for the whole body, if there is plenty. A small body never
+// waits. It returns what it got; 0 if there was nothing for longer than budgetWait, or the connection was given up.
+func (s *share) grow(next, full int64, small bool) int64 {
+	b := s.of
+	b.mu.Lock()
+	n := b.fits(s, next, full, small)
+	if n > 0 || small {
+		b.add(s, n)
+		b.displace()
+		b.mu.Unlock()
+		return n
+	}
+	s.next, s.full, s.granted = next, full, make(chan struct{})
+	s.moving.Store(false)
+	b.waiting = append(b.waiting, s)
+	if len(b.waiting) > budgetQueue {
+		b.grant(0, 0)
+	}
+	b.serve()
+	b.displace()
+	b.mu.Unlock()
+	return s.wait()
+}
+
+// wait waits until memory is granted.
+func (s *share) wait() int64 {
+	b := s.of
+	limit := time.NewTimer(budgetWait)
+	defer limit.Stop()
+	look := time.NewTicker(budgetLook)
+	defer look.Stop()
+	for over := false; ; {
+		select {
+		case <-s.granted:
+			s.start()
+			return s.next
+		case <-limit.C:
+			over = true
+		case <-look.C:
+			over = s.conn.evicted()
+		}
+		b.mu.Lock()
+		b.displace()
+		if over && b.leave(s) {
+			b.mu.Unlock()
+			return 0
+		}
+		b.mu.Unlock()
+	}
+}
+
+// give hands memory back, all of it with a negative n.
+func (s *share) give(n int64) {
+	b := s.of
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n < 0 {
+		n = s.bytes
+		delete(b.shares, s)
+		if b.leader == s {
+			b.leader = nil
+		}
+	}
+	b.add(s, -n)
+	b.serve()
+}
+
+func (b *budget) add(s *share, n int64) {
+	s.bytes += n
+	b.used.Add(n)
+	if n > 0 {
+		b.burst.note(n)
+	}
+}
+
+// fits returns how much of what is wanted is there: full, next, or nothing.
+func (b *budget) fits(s *share, next, full int64, small bool) int64 {
+	used, free := b.used.Load(), b.limit-b.reserve
+	switch {
+	case small && used+next <= b.limit+b.limit/2:
+		return next
+	case small:
+		return 0
+	case s == b.leader && used-s.bytes+full <= b.limit:
+		return full
+	case len(b.waiting) > 0 && b.waiting[len(b.waiting)-1] != s:
+		return 0
+	case used+full <= free/2:
+		return full
+	case used+next <= free:
+		return next
+	}
+	return 0
+}
+
+// leave takes s out of the queue; false if it has been granted meanwhile.
+func (b *budget) leave(s *share) bool {
+	i := slices.Index(b.waiting, s)
+	if i < 0 {
+		return false
+	}
+	b.waiting = slices.Delete(b.waiting, i, i+1)
+	return true
+}
+
+// serve grants what there is to those that wait.
+func (b *budget) serve() {
+	for len(b.waiting) > 0 {
+		s := b.waiting[len(b.waiting)-1]
+		if b.leader == nil {
+			b.leader = s
+		}
+		n := b.fits(s, s.next, s.full, false)
+		if n == 0 {
+			return
+		}
+		b.grant(len(b.waiting)-1, n)
+	}
+}
+
+// grant ends the wait of one in the queue with n bytes; none is a refusal.
+func (b *budget) grant(i int, n int64) {
+	s := b.waiting[i]
+	b.waiting = slices.Delete(b.waiting, i, i+1)
+	s.next = n
+	b.add(s, n)
+	close(s.granted)
+}
+
+// displace gives slow connections up while there is less memory than is wanted.
+func (b *budget) displace() {
+	now := time.Now().UnixNano()
+	if b.used.Load() <= b.limit && len(b.waiting) == 0 || now-b.looked < int64(budgetLook)/4 {
+		return
+	}
+	b.looked = now
+	lacking := b.used.Load() - b.limit
+	if len(b.waiting) > 0 {
+		lacking += b.reserve
+	}
+	for _, s := range b.waiting {
+		lacking += s.next
+	}
+	if lacking <= 0 {
+		return
+	}
+	for s := range b.shares {
+		if s.dropped {
+			lacking -= s.bytes
+		}
+	}
+	for s := range b.shares {
+		if lacking <= 0 {
+			return
+		}
+		if s.bytes > 0 && !s.dropped && s.slow(now) {
+			if s.dropped = s.drop(); s.dropped {
+				lacking -= s.bytes
+			}
+		}
+	}
+}
