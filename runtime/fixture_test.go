@@ -7,6 +7,7 @@ import (
 	"gantry/logger"
 	"gantry/process"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -54,6 +55,24 @@ type option func(*Config)
 
 func withConcurrency(n int) option { return func(c *Config) { c.Concurrency, c.Several = n, n > 1 } }
 
+// withJSON has the log written as JSON objects, which always name their request; see owners.
+func withJSON() option { return func(c *Config) { c.Sink = nil } }
+
+// owners returns the request ids of the log's lines by their messages; empty for a line without one.
+func (f *fixture) owners() map[string]string {
+	f.t.Helper()
+	found := map[string]string{}
+	for line := range strings.Lines(f.out.String()) {
+		var l struct {
+			Message   string `json:"message"`
+			RequestID string `json:"request_id"`
+		}
+		require.NoError(f.t, json.Unmarshal([]byte(line), &l), line)
+		found[l.Message] = l.RequestID
+	}
+	return found
+}
+
 func withEnv(env ...string) option { return func(c *Config) { c.Env = append(c.Env, env...) } }
 
 func withInitializer(s string) option {
@@ -90,9 +109,8 @@ func startWorker(t *testing.T, files map[string]string, opts ...option) *fixture
 	lang, err := LanguageByName("nodejs")
 	require.NoError(t, err)
 	out := &lines{}
-	sink := logger.NewSink(out, false, nil)
 	cfg := &Config{
-		Language: lang, Concurrency: 1, UID: -1, GID: -1, Dir: filepath.Dir(root), Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
+		Language: lang, Concurrency: 1, UID: -1, GID: -1, Dir: filepath.Dir(root), Supervisor: supervisor, Sink: logger.NewSink(out, false, nil), Log: zaptest.NewLogger(t),
 		Function: &fncontext.Function{
 			Name: "hello", Version: "latest", Package: "default", Project: "p", CodeRoot: root, MemoryMB: 1024,
 			Timeout: 20 * time.Second, InitTimeout: 20 * time.Second, MaxResponse: 6291456, Handler: fncontext.Handler{File: "index", Symbol: "handler"},
@@ -106,12 +124,15 @@ func startWorker(t *testing.T, files map[string]string, opts ...option) *fixture
 	for _, o := range opts {
 		o(cfg)
 	}
+	if cfg.Sink == nil { // withJSON
+		cfg.Sink = logger.NewSink(out, true, nil)
+	}
 	w, err := Start(cfg, 1)
 	require.NoError(t, err)
-	f := &fixture{Worker: w, t: t, cfg: cfg, out: out, sink: sink}
+	f := &fixture{Worker: w, t: t, cfg: cfg, out: out, sink: cfg.Sink}
 	t.Cleanup(func() {
 		w.Stop(time.Now().Add(5 * time.Second))
-		sink.Close(time.Now().Add(5 * time.Second))
+		cfg.Sink.Close(time.Now().Add(5 * time.Second))
 	})
 	return f
 }
@@ -294,4 +315,12 @@ func (f *fixture) dies(calls int, how, message, stderr string) {
 	_, err := f.invoke("{}")
 	require.ErrorIs(f.t, err, ErrNotSent, "a call that never reached the worker may go to another one")
 	require.Eventually(f.t, func() bool { return strings.Count(f.out.String(), "before the end") == calls }, 10*time.Second, time.Millisecond, "what was logged before the end is not lost")
+}
+
+// nodeVersion asks a Node.js for its version, once.
+func nodeVersion(t *testing.T, node string) string {
+	t.Helper()
+	out, err := exec.Command(node, "-p", "process.versions.node").Output()
+	require.NoError(t, err)
+	return string(out)
 }

@@ -28,6 +28,7 @@ type frames struct {
 	limit    int
 	readDone chan struct{}
 	late     *logger.Request // output of calls that are answered already; only the reader uses it
+	unowned  *logger.Request // output that belongs to no call, after the load
 	// takenUp asks whether this is the transport that the worker has taken up; dropped is set when it is another one.
 	takenUp func() bool
 	dropped atomic.Bool
@@ -35,7 +36,7 @@ type frames struct {
 
 // newFrames returns the transport and the worker's ends in the order of their descriptors.
 func newFrames(w *Worker) (*frames, []*os.File, error) {
-	f := &frames{calls: calls{worker: w}, limit: resultLimit(w.cfg.Function), readDone: make(chan struct{}), takenUp: func() bool { return true }}
+	f := &frames{calls: calls{worker: w}, limit: resultLimit(w.cfg.Function), unowned: logger.NewRequest(w.cfg.Sink, "", false, false), readDone: make(chan struct{}), takenUp: func() bool { return true }}
 	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.unsent}
 	var ends []*os.File
 	for _, conn := range []**net.UnixConn{&f.events.conn, &f.replies} {

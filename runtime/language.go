@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"gantry/fault"
+	"gantry/logger"
 	"gantry/process"
 	"os"
 	"path/filepath"
@@ -12,7 +13,18 @@ import (
 )
 
 //go:embed worker/nodejs/worker.js
-var nodejsSource []byte
+var nodejsWorker string
+
+// nodejsSource starts the worker under a name that cannot be opened, with none of its own frames in any stack: tools that show
+// source lines open the files that a stack names, and descriptor 5 may be one of the user's.
+var nodejsSource = fmt.Appendf(nil, `'use strict';
+const worker = {};
+new (require('vm').Script)('(function (module, require) {' + %s + '\n})', { filename: 'node:gantry' }).runInThisContext()(worker, require);
+process.nextTick(worker.exports.start, module, (url) => import(url));
+`, jsLiteral(nodejsWorker))
+
+// jsLiteral is s as a literal of JavaScript.
+func jsLiteral(s string) string { return string(logger.AppendJSONString(nil, s)) }
 
 //go:embed worker/python/worker.py
 var pythonSource []byte
@@ -40,6 +52,8 @@ type Language struct {
 	// Ends names what in user code ends the process, for the hint to a call that was cut off; Silent says what a worker that
 	// does not end its load may lack.
 	Ends, Silent string
+	// AsksConcurrency is set for a worker that takes GANTRY_CONCURRENCY out of its environment before user code runs.
+	AsksConcurrency bool
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
 	Unanswered string
 }
@@ -80,7 +94,7 @@ func parseVersion(s string) (Version, bool) {
 var Languages = []*Language{{
 	Name: "nodejs", Title: "Node.js", Handler: "index.handler", Extensions: []string{".js", ".mjs", ".cjs"},
 	Program: "node", Platform: "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
-	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main", "/proc/self/fd/5"}, MinVersion: Version{10, 0},
+	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main", "/proc/self/fd/5"}, MinVersion: Version{10, 0}, AsksConcurrency: true,
 	Ends:       "process.exit(), an uncaught error or an unhandled rejection",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
 	Unanswered: "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",

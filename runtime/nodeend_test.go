@@ -110,3 +110,23 @@ func TestNodeStopTwice(t *testing.T) {
 	<-done
 	require.Contains(t, f.Death().Message, unix.SignalName(unix.SIGKILL))
 }
+
+// TestNodeEndsWithoutItsAgent: the end of the stream of calls ends the process, whatever keeps it alive.
+func TestNodeEndsWithoutItsAgent(t *testing.T) {
+	t.Parallel()
+	for version, node := range nodes(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			f := startWorker(t, map[string]string{"index.js": "setInterval(() => {}, 1000);\nexports.handler = async (e, c) => 'ok';"}, withNode(node)).ready()
+			_, err := f.invoke("{}")
+			require.NoError(t, err)
+			require.NoError(t, f.transport.(*frames).events.conn.Close())
+			select {
+			case <-f.Gone():
+				require.Contains(t, f.Death().Message, "exit code 0")
+			case <-time.After(30 * time.Second):
+				t.Fatal("the worker is still there")
+			}
+		})
+	}
+}

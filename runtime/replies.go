@@ -63,6 +63,7 @@ func (f *frames) drain() {
 	if f.late != nil {
 		f.late.Flush(time.Now()) // there will be no more
 	}
+	f.unowned.Flush(time.Now())
 }
 
 func (f *frames) handle(fr frame.Frame) error {
@@ -188,9 +189,12 @@ func (f *frames) log(fr frame.Frame) error {
 	return nil
 }
 
-// logOf finds the log a frame belongs to, and takes note of a hint.
+// logOf finds the log a frame belongs to, and takes note of a hint. What belongs to no call is the load's while it lasts.
 func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	if id == 0 && meta.RequestID == "" {
+		if f.worker.isLoaded() {
+			return f.unowned
+		}
 		return f.worker.LoadLog
 	}
 	f.mu.Lock()
@@ -209,7 +213,7 @@ func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	if log != nil || meta.RequestID == "" {
 		return log
 	}
-	if f.worker.oneByOne() { // what outlives its call belongs to the one that runs
+	if id != 0 && f.worker.oneByOne() { // what outlives its call belongs to the one that runs, unless the worker has found out itself
 		if log = f.only(); log != nil {
 			return log
 		}

@@ -112,6 +112,9 @@ func (w *Worker) offer() (o offer, err error) {
 	switch w.cfg.Language.Carrier {
 	case OverFrames:
 		o.transport, o.files, err = newFrames(w)
+		if w.cfg.Language.AsksConcurrency {
+			o.env = []string{fmt.Sprintf("GANTRY_CONCURRENCY=%d", w.cfg.Concurrency)}
+		}
 	case OverFramesOrRPC:
 		o, err = newGoTransport(w)
 	case OverRuntimeAPI:

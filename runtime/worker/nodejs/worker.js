@@ -1,10 +1,13 @@
 'use strict';
 // The Node.js worker: loads the function, speaks frames with the agent (docs/PROTOCOL.md), answers as the platform's own
 // worker does (docs/COMPATIBILITY.md). One file, embedded into the agent; requires nothing but what Node has loaded
-// anyway. ES2015 syntax only, so that an old Node gets as far as saying that it is too old.
+// anyway. ASCII only: it is handed over as a string. No static initializers, private fields and the like, for old versions.
 
 const fs = require('fs');
 const util = require('util');
+const Socket = require('net').Socket;
+const Writable = require('stream').Writable;
+const pathToFileURL = require('url').pathToFileURL;
 
 const EVENTS = 3; // the agent writes, we read
 const ANSWERS = 4; // we write, and may block: the agent always reads
@@ -14,7 +17,40 @@ const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL 
 const HEADER = 13;
 const LOG_PIECE = 48 * 1024;
 
-const env = process.env;
+// The file name in stacks. Nothing can be opened by it: tools that show source lines open what stacks name, and the descriptor
+// of this source is closed, or one of the user's by then.
+const NAME = 'node:gantry';
+
+// ---------------------------------------------------------------------------------------------------- the language
+
+// User code may replace whatever it can reach: globals, functions of modules, methods of prototypes. So the worker takes what it
+// needs before user code runs, and never looks it up again: functions as constants, methods as functions of their object
+// (uncurry), and as properties of the object itself (own) where every call counts.
+const uncurry = Function.prototype.bind.bind(Function.prototype.call);
+const define = Object.defineProperty;
+
+function own(object, names) {
+  for (const name of names) define(object, name, { value: object[name] });
+  return object;
+}
+
+const process = global.process, Promise = global.Promise, Error = global.Error, TypeError = global.TypeError, String = global.String;
+const Uint8Array = global.Uint8Array, Int32Array = global.Int32Array, SharedArrayBuffer = global.SharedArrayBuffer;
+const parse = JSON.parse, stringify = JSON.stringify, now = Date.now, apply = Reflect.apply, wait = Atomics.wait, floor = Math.floor;
+const assign = Object.assign, prototypeOf = Object.getPrototypeOf, keysOf = Object.keys, isArray = Array.isArray;
+const promisePrototype = Promise.prototype;
+const hasOwn = uncurry(Object.prototype.hasOwnProperty), tagOf = uncurry(Object.prototype.toString), then = uncurry(Promise.prototype.then);
+const split = uncurry(''.split), slice = uncurry(''.slice), indexOf = uncurry(''.indexOf), trim = uncurry(''.trim);
+const startsWith = uncurry(''.startsWith), codeAt = uncurry(''.charCodeAt), hex = uncurry((0).toString);
+const exec = uncurry(/x/.exec);
+const bufferFrom = Buffer.from, isBuffer = Buffer.isBuffer, byteLength = Buffer.byteLength, allocate = Buffer.allocUnsafe, concat = Buffer.concat;
+const utf8Slice = uncurry(Buffer.prototype.utf8Slice), part = uncurry(Buffer.prototype.slice), copy = uncurry(Buffer.prototype.copy);
+const writeSync = fs.writeSync, statSync = fs.statSync, readFileSync = fs.readFileSync, readdirSync = fs.readdirSync, realpathSync = fs.realpathSync;
+const inspect = util.inspect, format = util.format, Script = require('vm').Script, wrap = require('module').wrap;
+const immediately = setImmediate, later = setTimeout, nextTick = process.nextTick;
+const exitOf = uncurry(process.exit), listenerCount = uncurry(process.listenerCount), once = uncurry(process.once);
+
+const env = process.env; // read here only
 const codeRoot = env.RUNTIME_CODE_ROOT || '/opt/function/code';
 const maxResponse = Number(env.RUNTIME_MAX_RESP_BODY_SIZE) || 6291456;
 const nodeVersion = process.versions.node.split('.').map(Number);
@@ -22,18 +58,18 @@ const atLeast = (major, minor) => nodeVersion[0] > major || (nodeVersion[0] === 
 
 // ---------------------------------------------------------------------------------------------------- answers
 
-const out = Buffer.allocUnsafe(512 * 1024); // memory that is not touched costs nothing
+const out = own(allocate(512 * 1024), ['utf8Write', 'latin1Write']); // memory that is not touched costs nothing
 let used = 0;
 let flushing = false;
 
 function writeAll(buf, from, to) {
   while (from < to) {
     try {
-      from += fs.writeSync(ANSWERS, buf, from, to - from);
+      from += writeSync(ANSWERS, buf, from, to - from);
     } catch (e) {
-      if (e.code === 'EPIPE' || e.code === 'ECONNRESET') process.exit(1); // the agent is gone
+      if (e.code === 'EPIPE' || e.code === 'ECONNRESET') exitOf(process, 1); // the agent is gone
       if (e.code !== 'EAGAIN') throw e;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+      wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }
 }
@@ -48,14 +84,23 @@ function flush() {
 function flushSoon() {
   if (flushing) return;
   flushing = true;
-  setImmediate(flush);
+  immediately(flush);
 }
 
-function header(buf, at, type, id, metaLength, payloadLength) {
-  buf.writeUInt32BE(HEADER - 4 + metaLength + payloadLength, at);
-  buf[at + 4] = type;
-  buf.writeUInt32BE(id, at + 5);
-  buf.writeUInt32BE(metaLength, at + 9);
+function write32(at, n) {
+  out[at] = n >>> 24;
+  out[at + 1] = n >>> 16;
+  out[at + 2] = n >>> 8;
+  out[at + 3] = n;
+}
+
+const read32 = (buf, at) => buf[at] * 0x1000000 + (buf[at + 1] << 16 | buf[at + 2] << 8 | buf[at + 3]);
+
+function header(at, type, id, metaLength, payloadLength) {
+  write32(at, HEADER - 4 + metaLength + payloadLength);
+  out[at + 4] = type;
+  write32(at + 5, id);
+  write32(at + 9, metaLength);
 }
 
 // put appends a frame to what will be written next. meta is ASCII JSON text, payload a string or a Buffer.
@@ -65,18 +110,18 @@ function put(type, id, meta, payload) {
   if (used + bound > out.length) flush();
   const at = used;
   let end = at + HEADER + meta.length;
-  if (meta.length > 0) out.write(meta, at + HEADER, 'latin1');
+  if (meta.length > 0) out.latin1Write(meta, at + HEADER, meta.length);
   if (small) {
-    if (payload.length > 0) end += out.write(payload, end, 'utf8');
-    header(out, at, type, id, meta.length, end - at - HEADER - meta.length);
+    if (payload.length > 0) end += out.utf8Write(payload, end, payload.length * 3);
+    header(at, type, id, meta.length, end - at - HEADER - meta.length);
     used = end;
     return;
   }
-  const bytes = typeof payload === 'string' ? Buffer.from(payload, 'utf8') : payload;
-  header(out, at, type, id, meta.length, bytes.length);
+  const bytes = typeof payload === 'string' ? bufferFrom(payload, 'utf8') : payload;
+  header(at, type, id, meta.length, bytes.length);
   used = end;
   if (bytes.length <= LOG_PIECE && used + bytes.length <= out.length) {
-    used += bytes.copy(out, used);
+    used += copy(bytes, out, used);
     return;
   }
   flush();
@@ -85,45 +130,109 @@ function put(type, id, meta, payload) {
 
 // asciiJSON is JSON.stringify with every other character escaped, so that its length in bytes is its length.
 function asciiJSON(value) {
-  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => '\\u' + ('000' + c.charCodeAt(0).toString(16)).slice(-4));
+  const text = stringify(value);
+  let escaped = '';
+  let from = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = codeAt(text, i);
+    if (code < 0x7f) continue;
+    escaped += slice(text, from, i) + '\\u' + slice('000' + hex(code, 16), -4);
+    from = i + 1;
+  }
+  return escaped + slice(text, from);
 }
 
 // ---------------------------------------------------------------------------------------------------- calls
 
-const calls = new Map(); // id → Call that has no answer yet
+const calls = own(new Map(), ['get', 'set', 'delete', 'forEach']); // id -> Call that has no answer yet
+let inFlight = 0; // how many these are
 
 class Call {
-  constructor(id, meta) {
+  // hook tells initializer and pre-stop hook from the handler.
+  constructor(id, meta, hook) {
     this.id = id;
     this.requestID = meta.requestId;
+    this.hook = hook;
+    this.company = false; // whether another call has run beside it
+    this.concluded = false; // the answer is known; it may wait for output
     this.answered = false;
   }
 }
 
-// Which call runs here and now: exact with AsyncLocalStorage, else the one call there can be.
+function begin(id, meta, hook) {
+  const call = new Call(id, meta, hook);
+  calls.set(id, call);
+  if (++inFlight > 1) {
+    call.company = true;
+    if (inFlight === 2) calls.forEach(accompany);
+  }
+  return call;
+}
+
+function accompany(call) {
+  call.company = true;
+}
+
+// Which call runs here and now: exact with AsyncLocalStorage. Older versions run one call at a time, which is the one in flight.
 let storage = null;
-let lone = null;
-if (atLeast(12, 17)) storage = new (require('async_hooks').AsyncLocalStorage)();
+if (atLeast(12, 17)) {
+  const AsyncLocalStorage = require('async_hooks').AsyncLocalStorage;
+  storage = own(new AsyncLocalStorage(), Object.getOwnPropertyNames(AsyncLocalStorage.prototype).filter((name) => name !== 'constructor'));
+}
+const single = storage === null || (Number(env.GANTRY_CONCURRENCY) || 1) === 1; // calls never overlap
+delete env.GANTRY_CONCURRENCY;
 
 function current() {
-  return storage !== null ? storage.getStore() : lone;
+  return storage !== null ? storage.getStore() : undefined;
 }
 
 function run(call, fn) {
-  if (storage !== null) return storage.run(call, fn);
-  lone = call;
-  return fn();
+  return storage !== null ? storage.run(call, fn) : fn();
+}
+
+// owner is the call that output belongs to, undefined for none; call is the one that a logger was made for. What outlives a call
+// (sockets, timers, pools) keeps the context it was made in, so an answered call gives way to the one in flight if calls never
+// overlap. Where they do, the late output of a call stays its own, and what has no context belongs to a call that runs alone.
+function owner(call) {
+  if (call !== undefined && !call.answered) return call;
+  let here = current();
+  if (here !== undefined) {
+    if (!here.answered) return here;
+    if (here.hook) here = undefined; // as the load: what was made there serves all calls
+  }
+  if (call !== undefined && call.hook) call = undefined;
+  if (inFlight === 1) {
+    const alone = only();
+    if (single || (here === undefined && call === undefined && !alone.company)) return alone;
+  }
+  return here !== undefined ? here : call;
+}
+
+function only() {
+  let found;
+  calls.forEach((call) => { found = call; });
+  return found;
 }
 
 function settle(call) {
   if (call.answered) return false;
   call.answered = true;
-  calls.delete(call.id);
+  if (calls.delete(call.id)) inFlight--;
   return true;
 }
 
-function sent() {
-  if (calls.size === 0) flush();
+// conclude sends the answer, as soon as output is written that user code's own streams still hold.
+function conclude(call, type, meta, body) {
+  if (call.concluded) return;
+  call.concluded = true;
+  if (unwritten() > 0) awaitOutput(() => finish(call, type, meta, body));
+  else finish(call, type, meta, body);
+}
+
+function finish(call, type, meta, body) {
+  if (!settle(call)) return; // cancelled meanwhile
+  put(type, call.id, meta, body);
+  if (inFlight === 0) flush();
   else flushSoon();
 }
 
@@ -131,12 +240,12 @@ const TEXT = '{"text":true}';
 const LONGEST_TYPE = 1000; // characters: meta has a limit, errors may have any name
 
 function answer(call, value) {
-  if (call.answered) return;
+  if (call.answered || call.concluded) return;
   let body;
   let meta = '';
   try {
     if (value === undefined) body = '';
-    else if (typeof value === 'object') body = JSON.stringify(value);
+    else if (typeof value === 'object') body = stringify(value);
     else {
       body = String(value);
       meta = TEXT;
@@ -147,36 +256,88 @@ function answer(call, value) {
     return;
   }
   if (body.length * 3 > maxResponse) {
-    const size = Buffer.byteLength(body);
+    const size = byteLength(body);
     if (size > maxResponse) {
       failure(call, { code: 4004, type: 'ResponseTooLarge' }, 'response body size ' + size + ' exceeds the limit of ' + maxResponse);
       return;
     }
   }
-  if (!settle(call)) return;
-  put(RESULT, call.id, meta, body);
-  sent();
+  conclude(call, RESULT, meta, body);
 }
 
 // failure answers with an error body. cause, if there is one, goes to the log with its stack first.
 function failure(call, meta, body, cause) {
-  if (call.answered) return;
+  if (call.answered || call.concluded) return;
   writeLog(call, '{"level":"ERROR"}', cause !== undefined ? describe(cause) : body);
-  if (!settle(call)) return;
-  if (Buffer.byteLength(body) > maxResponse) {
+  const size = byteLength(body);
+  if (size > maxResponse) {
     meta.code = 4004;
-    body = 'response body size ' + Buffer.byteLength(body) + ' exceeds the limit of ' + maxResponse;
+    body = 'response body size ' + size + ' exceeds the limit of ' + maxResponse;
   }
-  meta.type = meta.type.slice(0, LONGEST_TYPE);
-  put(FAILURE, call.id, asciiJSON(meta), body);
-  sent();
+  meta.type = slice(meta.type, 0, LONGEST_TYPE);
+  conclude(call, FAILURE, asciiJSON(meta), body);
 }
 
 // ---------------------------------------------------------------------------------------------------- errors
 
-const isError = (e) => e instanceof Error || Object.prototype.toString.call(e) === '[object Error]';
+const isError = (e) => e instanceof Error || tagOf(e) === '[object Error]';
 
-const shorten = (text) => text.split('file://' + codeRoot).join('.').split(codeRoot).join('.');
+// The code folder's path as stacks and messages may have it: as it is set and as Node.js resolves it, plain and in a URL. Empty for
+// the root of the file system, where there is nothing to shorten.
+const spellings = (() => {
+  const plain = [codeRoot.replace(/\/+$/, '')];
+  try {
+    plain.push(realpathSync(codeRoot));
+  } catch (_) {
+    // the load says what is wrong with it
+  }
+  const paths = plain.filter((path, i) => path !== '' && path !== '/' && plain.indexOf(path) === i);
+  return typeof pathToFileURL === 'function' ? paths.concat(paths.map((path) => pathToFileURL(path).href)) : paths;
+})();
+
+// Of the ASCII characters, those that names of files usually have, before and after a place in a path.
+const INSIDE = 1, AFTER = 2, DOT = 46, SLASH = 47;
+const kinds = new Uint8Array(128);
+for (let c = 0; c < 128; c++) kinds[c] = /[\w.%~-]/.test(String.fromCharCode(c)) ? INSIDE : /[+@$]/.test(String.fromCharCode(c)) ? AFTER : 0;
+
+// follows reports whether the name before goes on at a position: /app does not in "/app/x" and "in /app.", it does in /app-x.
+function follows(text, at) {
+  if (at >= text.length) return false;
+  const c = codeAt(text, at);
+  return c === DOT ? follows(text, at + 1) : c >= 128 || kinds[c] !== 0;
+}
+
+// precedes reports whether a path goes on before a position: /app does in /srv/app and file:///app.
+function precedes(text, at) {
+  if (at === 0) return false;
+  const c = codeAt(text, at - 1);
+  return c === SLASH || (c < 128 && kinds[c] === INSIDE);
+}
+
+// find returns where a spelling stands in a text as a whole path or the beginning of one, -1 if nowhere.
+function find(text, spelling, from) {
+  for (let at = from; (at = indexOf(text, spelling, at)) >= 0; at += spelling.length) {
+    if (!precedes(text, at) && !follows(text, at + spelling.length)) return at;
+  }
+  return -1;
+}
+
+// shorten writes a dot in place of the code folder's path.
+function shorten(text) {
+  for (let i = 0; i < spellings.length; i++) {
+    let short = '';
+    let from = 0;
+    for (let at; (at = find(text, spellings[i], from)) >= 0; from = at + spellings[i].length) short += slice(text, from, at) + '.';
+    text = short + slice(text, from);
+  }
+  return text;
+}
+
+// isUsers reports whether a frame lies in the code folder.
+function isUsers(frame) {
+  for (let i = 0; i < spellings.length; i++) if (find(frame, spellings[i], 0) >= 0) return true;
+  return spellings.length === 0 && exec(/(?:[ (]|file:\/\/)\//, frame) !== null;
+}
 
 function messageOf(e) {
   try {
@@ -194,38 +355,53 @@ function nameOf(e) {
   }
 }
 
+const isFrame = (line) => startsWith(line, '    at');
+
 // describe is an error for the log: with its stack, but without the frames that are not the user's.
 function describe(e) {
   try {
-    if (!isError(e) || !e.stack) return shorten(util.inspect(e));
-    const lines = String(e.stack).split('\n');
-    const first = lines.findIndex((l) => l.startsWith('    at'));
-    const head = first < 0 ? lines : lines.slice(0, first);
-    return shorten(head.join('\n')) + frames(e).map((l) => '\n    ' + l).join('');
+    if (!isError(e) || !e.stack) return shorten(inspect(e));
+    const lines = split(String(e.stack), '\n');
+    let text = lines[0];
+    for (let i = 1; i < lines.length && !isFrame(lines[i]); i++) text += '\n' + lines[i];
+    text = shorten(text);
+    const rest = frames(e);
+    for (let i = 0; i < rest.length; i++) text += '\n    ' + rest[i];
+    return text;
   } catch (_) {
     return messageOf(e);
   }
 }
 
-// frames keeps the user's part of a stack: from the first frame to the last one inside the code folder.
+// frames keeps the user's part of a stack: from the first frame to the last one inside the code folder. Where none is, as with
+// source maps, it is what there is up to the worker's own.
 function frames(e) {
   let lines;
   try {
-    lines = String(e.stack).split('\n');
+    lines = split(String(e.stack), '\n');
   } catch (_) {
     return [];
   }
-  const first = lines.findIndex((l) => l.startsWith('    at'));
-  if (first < 0) return [];
+  let first = -1;
   let last = -1;
-  for (let i = first; i < lines.length; i++) if (lines[i].indexOf(codeRoot) >= 0) last = i;
-  return lines.slice(first, last + 1).map((l) => shorten(l.trim()));
+  let mine = lines.length;
+  for (let i = 0; i < lines.length; i++) {
+    if (first < 0 && isFrame(lines[i])) first = i;
+    if (first < 0) continue;
+    if (isUsers(lines[i])) last = i;
+    if (mine === lines.length && indexOf(lines[i], NAME + ':') >= 0) mine = i;
+  }
+  const kept = [];
+  if (first < 0) return kept;
+  const end = last >= 0 ? last + 1 : mine;
+  for (let i = first; i < end; i++) kept[kept.length] = shorten(trim(lines[i]));
+  return kept;
 }
 
 function errorBody(prefix, message, type, stack) {
   const body = { errorMessage: prefix + shorten(message), errorType: type };
   if (stack !== undefined) body.stackTrace = stack;
-  return JSON.stringify(body, null, 4);
+  return stringify(body, null, 4);
 }
 
 const ENTRY = 'function entry exception, error: ';
@@ -248,24 +424,26 @@ function handed(call, e) {
   if (isError(e)) {
     const type = e.type ? String(e.type) : nameOf(e);
     failure(call, { code: 4001, type: type }, errorBody(ENTRY, messageOf(e), type), e);
-  } else if (typeof e === 'object' && !Array.isArray(e)) {
+  } else if (typeof e === 'object' && !isArray(e)) {
     let body;
     try {
-      body = JSON.stringify(Object.assign({}, e, { message: ENTRY + e.message }));
+      body = stringify(assign({}, e, { message: ENTRY + e.message }));
     } catch (err) {
       failure(call, { code: 4007, type: 'TypeError' }, errorBody('function result is invalid, error: ', messageOf(err), 'TypeError'), err);
       return;
     }
     failure(call, { code: 4001, type: 'UserFunctionError' }, shorten(body), e);
   } else {
-    failure(call, { code: 4001, type: 'UserFunctionError' }, shorten(typeof e === 'string' ? e : String(JSON.stringify(e))), e);
+    failure(call, { code: 4001, type: 'UserFunctionError' }, shorten(typeof e === 'string' ? e : String(stringify(e))), e);
   }
 }
 
 class FunctionError extends Error {
-  constructor(name, message) {
+  // hint is what to do about it, for the log and local callers: the message is the platform's.
+  constructor(name, message, hint) {
     super(message);
-    Object.defineProperty(this, 'name', { value: name });
+    define(this, 'name', { value: name });
+    define(this, 'hint', { value: hint });
   }
 }
 
@@ -274,17 +452,17 @@ class FunctionError extends Error {
 // writeLog writes at once: what was logged before a crash, an endless loop or process.exit() is not lost.
 function writeLog(call, meta, text) {
   let id = 0;
-  if (call) {
-    id = call.id;
-    if (call.answered) meta = meta.slice(0, -1) + ',"requestId":' + asciiJSON(call.requestID) + '}';
+  if (call !== undefined) {
+    if (call.answered) meta = slice(meta, 0, -1) + ',"requestId":' + asciiJSON(call.requestID) + '}';
+    else id = call.id;
   }
   if (typeof text === 'string' ? text.length < LOG_PIECE / 3 : text.length < LOG_PIECE) {
     put(LOG, id, meta, text);
   } else {
-    const bytes = typeof text === 'string' ? Buffer.from(text, 'utf8') : text;
+    const bytes = typeof text === 'string' ? bufferFrom(text, 'utf8') : text;
     for (let at = 0; at < bytes.length; at += LOG_PIECE) {
       const more = at + LOG_PIECE < bytes.length;
-      put(LOG, id, more ? meta.slice(0, -1) + ',"more":true}' : meta, bytes.slice(at, at + LOG_PIECE));
+      put(LOG, id, more ? slice(meta, 0, -1) + ',"more":true}' : meta, part(bytes, at, at + LOG_PIECE));
     }
   }
   flush();
@@ -294,65 +472,138 @@ const LEVELS = { DEBUG: 0, INFO: 1, WARN: 2, ERROR: 3 };
 
 class Logger {
   constructor(call) {
-    Object.defineProperty(this, 'call', { value: call });
+    define(this, 'call', { value: call });
     this.level = LEVELS.INFO;
   }
   setLevel(level) {
-    if (Object.prototype.hasOwnProperty.call(LEVELS, level)) this.level = LEVELS[level];
+    if (hasOwn(LEVELS, level)) this.level = LEVELS[level];
   }
   debug() {
-    if (this.level <= 0) writeLog(this.call, '{"level":"DEBUG"}', util.format.apply(util, arguments));
+    if (this.level <= 0) writeLog(owner(this.call), '{"level":"DEBUG"}', apply(format, util, arguments));
   }
   info() {
-    if (this.level <= 1) writeLog(this.call, '{"level":"INFO"}', util.format.apply(util, arguments));
+    if (this.level <= 1) writeLog(owner(this.call), '{"level":"INFO"}', apply(format, util, arguments));
   }
   warn() {
-    if (this.level <= 2) writeLog(this.call, '{"level":"WARN"}', util.format.apply(util, arguments));
+    if (this.level <= 2) writeLog(owner(this.call), '{"level":"WARN"}', apply(format, util, arguments));
   }
   error() {
-    writeLog(this.call, '{"level":"ERROR"}', util.format.apply(util, arguments));
+    writeLog(owner(this.call), '{"level":"ERROR"}', apply(format, util, arguments));
   }
 }
 
-// replaceStream puts a stream of ours in the place of process.stdout or process.stderr, made when it is first used.
+const ours = {}; // name -> the stream that took the place of process[name]
+
+// replaceStream puts a stream of ours in the place of process.stdout or process.stderr.
 function replaceStream(name, fd) {
   const meta = '{"stream":"' + name + '"}';
   const emit = (chunk, encoding) => {
     let data = chunk;
     if (typeof chunk === 'string') {
-      if (typeof encoding === 'string' && !/^utf-?8$/i.test(encoding)) data = Buffer.from(chunk, encoding);
-    } else if (!Buffer.isBuffer(chunk)) {
+      if (typeof encoding === 'string' && encoding !== 'utf8' && exec(/^utf-?8$/i, encoding) === null) data = bufferFrom(chunk, encoding);
+    } else if (!isBuffer(chunk)) {
       if (!(chunk instanceof Uint8Array)) throw new TypeError('The "chunk" argument must be of type string, Buffer or Uint8Array');
-      data = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      data = bufferFrom(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     }
-    if (data.length > 0) writeLog(current(), meta, data);
+    if (data.length > 0) writeLog(owner(), meta, data);
   };
-  let stream = null;
-  Object.defineProperty(process, name, {
-    configurable: true,
-    enumerable: true,
-    get() {
-      if (stream !== null) return stream;
-      const Writable = require('stream').Writable;
-      stream = new Writable({
-        decodeStrings: false,
-        write(chunk, encoding, done) {
-          emit(chunk, encoding);
-          done();
-        },
-      });
-      stream.fd = fd;
-      stream._type = 'pipe';
-      stream.write = (chunk, encoding, done) => {
-        emit(chunk, encoding);
-        const cb = typeof encoding === 'function' ? encoding : done;
-        if (typeof cb === 'function') process.nextTick(cb);
-        return true;
-      };
-      stream.destroy = stream.destroySoon = () => stream; // as Node's own stdout, it stays open
-      return stream;
+  const stream = new Writable({
+    decodeStrings: false,
+    write(chunk, encoding, done) {
+      emit(chunk, encoding);
+      done();
     },
   });
+  stream.write = (chunk, encoding, done) => {
+    emit(chunk, encoding);
+    const cb = typeof encoding === 'function' ? encoding : done;
+    if (typeof cb === 'function') nextTick(cb);
+    return true;
+  };
+  // Who waits for the end of the stream sees one, as with Node's own stdout; unlike that it can be ended by every call.
+  stream.end = (chunk, encoding, done) => {
+    const cb = typeof chunk === 'function' ? chunk : typeof encoding === 'function' ? encoding : done;
+    if (chunk !== undefined && chunk !== null && typeof chunk !== 'function') emit(chunk, encoding);
+    nextTick(() => {
+      stream.emit('finish');
+      if (typeof cb === 'function') cb();
+      stream.emit('close');
+    });
+    return stream;
+  };
+  stream.destroy = stream.destroySoon = (err, done) => {
+    nextTick(() => {
+      if (typeof done === 'function') done(err || null);
+      else if (err) stream.emit('error', err);
+      stream.emit('close');
+    });
+    return stream;
+  };
+  stream.ref = stream.unref = () => stream;
+  stream._handle = { fd: fd, setBlocking: () => 0, ref() {}, unref() {}, hasRef: () => false };
+  stream.fd = fd;
+  stream._type = 'pipe';
+  stream._isStdio = true;
+  ours[name] = stream;
+  define(process, name, { configurable: true, enumerable: true, get: () => stream });
+  rebindConsole(name);
+}
+
+// rebindConsole lets the console take its stream when it is first used, as without us: code that was loaded before the worker may
+// have used it already, and it keeps the stream it took.
+function rebindConsole(name) {
+  let taken = null;
+  define(console, '_' + name, {
+    configurable: true,
+    get() {
+      if (taken === null) taken = process[name];
+      return taken;
+    },
+    set(stream) { taken = stream; },
+  });
+}
+
+// How long an answer waits for output, in looks 1 ms apart: while it does not get less, and in all. Looks, because time also passes
+// while the machine has none for this process.
+const STUCK = 100, HOLD = 1000;
+const hopeless = {}; // name -> a stream of user code's that does not write what it holds
+
+// unwritten is how much output the streams hold that user code put in the place of ours.
+function unwritten() {
+  return held('stdout') + held('stderr');
+}
+
+function held(name) {
+  let stream;
+  try {
+    stream = process[name];
+    if (stream === ours[name] || !stream || stream === hopeless[name]) return 0;
+    return (stream.writableLength || 0) + (stream.readableFlowing ? stream.readableLength || 0 : 0);
+  } catch (_) {
+    return 0; // a getter of the user's
+  }
+}
+
+// awaitOutput calls fn when that output is written, or does not get less.
+function awaitOutput(fn) {
+  let least = unwritten();
+  let looks = 0;
+  let vain = 0;
+  const look = () => {
+    const left = unwritten();
+    vain = left < least ? 0 : vain + 1;
+    least = left;
+    if (left > 0 && vain < STUCK && ++looks < HOLD) {
+      later(look, 1);
+      return;
+    }
+    if (vain >= STUCK) { // it is never waited for again
+      hopeless.stdout = process.stdout;
+      hopeless.stderr = process.stderr;
+    }
+    fn();
+  };
+  immediately(look);
 }
 
 // ---------------------------------------------------------------------------------------------------- context
@@ -368,7 +619,7 @@ const facts = {
   userData: {},
 };
 try {
-  const parsed = JSON.parse(env.RUNTIME_USERDATA || '{}');
+  const parsed = parse(env.RUNTIME_USERDATA || '{}');
   if (parsed !== null && typeof parsed === 'object') facts.userData = parsed;
 } catch (_) {
   // as on the platform: no user data
@@ -390,7 +641,7 @@ class Context {
     this.cpu = facts.cpu;
     this.userData = facts.userData;
     this.timeout = facts.timeout;
-    this.startTime = Date.now();
+    this.startTime = now();
     this.requestID = call.requestID;
     this.accessKey = secrets.accessKey || '';
     this.secretKey = secrets.secretKey || '';
@@ -412,7 +663,7 @@ class Context {
     this[deadline] = meta.deadline;
   }
   getRequestID() { return this.requestID; }
-  getRemainingTimeInMilliSeconds() { return Math.floor(this[deadline] - Date.now()); }
+  getRemainingTimeInMilliSeconds() { return floor(this[deadline] - now()); }
   getAccessKey() { return this.accessKey; }
   getSecretKey() { return this.secretKey; }
   getSecurityAccessKey() { return this.securityAccessKey; }
@@ -420,8 +671,8 @@ class Context {
   getSecurityToken() { return this.securityToken; }
   getToken() { return this.authToken; }
   getUserData(key) {
-    if (Object.prototype.hasOwnProperty.call(encrypted, key)) return encrypted[key];
-    return Object.prototype.hasOwnProperty.call(this.userData, key) ? this.userData[key] : undefined;
+    if (hasOwn(encrypted, key)) return encrypted[key];
+    return hasOwn(this.userData, key) ? this.userData[key] : undefined;
   }
   getFunctionName() { return this.functionName; }
   getRunningTimeInSeconds() { return this.timeout / 1000; }
@@ -437,8 +688,8 @@ class Context {
   getWorkflowStateID() { return this.workflowStateID; }
   // console.log(context) must not put credentials into the log.
   [Symbol.for('nodejs.util.inspect.custom')]() {
-    const shown = Object.assign({}, this);
-    for (const key of SECRET) if (shown[key] !== '') shown[key] = '[redacted]';
+    const shown = assign({}, this);
+    for (let i = 0; i < SECRET.length; i++) if (shown[SECRET[i]] !== '') shown[SECRET[i]] = '[redacted]';
     delete shown[deadline];
     return shown;
   }
@@ -447,7 +698,11 @@ class Context {
 // ---------------------------------------------------------------------------------------------------- the function
 
 const target = splitHandler(env.RUNTIME_HANDLER || 'index.handler');
+const initializerName = (env.RUNTIME_INITIALIZER_HANDLER || '.').split('.')[1];
+const preStopName = (env.RUNTIME_PRESTOP_HANDLER || '.').split('.')[1];
+const file = '\'./' + target.file + '.js\'';
 let exported = null; // returns the module's exports as they are now
+let importModule = null; // import(), which a script without a file does not have
 
 function splitHandler(text) {
   const dot = text.lastIndexOf('.');
@@ -458,12 +713,27 @@ function findModule() {
   for (const extension of ['.js', '.mjs', '.cjs']) {
     const path = codeRoot + '/' + target.file + extension;
     try {
-      if (fs.statSync(path).isFile()) return path;
+      if (statSync(path).isFile()) return path;
     } catch (e) {
       if (e.code !== 'ENOENT' && e.code !== 'ENOTDIR') throw e;
     }
   }
-  throw new FunctionError('FunctionLoadError', 'not found module \'./' + target.file + '.js\'');
+  throw new FunctionError('FunctionLoadError', 'not found module ' + file, relative());
+}
+
+// relative is a hint at a file that has the handler's name and another extension.
+function relative() {
+  const path = codeRoot + '/' + target.file;
+  const slash = path.lastIndexOf('/');
+  let names = [];
+  try {
+    names = readdirSync(path.slice(0, slash));
+  } catch (_) {
+    // there is not even the folder
+  }
+  const found = names.find((name) => name.startsWith(path.slice(slash + 1) + '.') && /\.([cm]?ts|tsx|jsx)$/.test(name));
+  if (found === undefined) return undefined;
+  return 'there is ' + found + ', which has to be compiled to JavaScript first (tsc, esbuild); Node.js 22.18 or later also runs plain TypeScript from an index.js like: module.exports = require(\'./' + found + '\')';
 }
 
 // isModule tells an ES module as Node does: by extension, then by the nearest package.json.
@@ -473,12 +743,12 @@ function isModule(path) {
   for (let dir = path; (dir = dir.slice(0, dir.lastIndexOf('/'))) !== '';) {
     let text;
     try {
-      text = fs.readFileSync(dir + '/package.json', 'utf8');
+      text = readFileSync(dir + '/package.json', 'utf8');
     } catch (_) {
       continue;
     }
     try {
-      return JSON.parse(text).type === 'module';
+      return parse(withoutMark(text)).type === 'module';
     } catch (_) {
       return false;
     }
@@ -486,19 +756,27 @@ function isModule(path) {
   return false;
 }
 
+// withoutMark leaves a byte order mark out.
+function withoutMark(text) {
+  return codeAt(text, 0) === 0xfeff ? slice(text, 1) : text;
+}
+
 function load() {
   try {
     const path = findModule();
     if (isModule(path)) {
       if (!atLeast(12, 17)) throw new FunctionError('FunctionLoadError', 'ES modules need Node.js 12.17 or later, this is ' + process.version);
-      import(require('url').pathToFileURL(path).href).then((namespace) => {
-        exported = () => namespace;
-        loaded();
-      }).catch(notLoaded);
+      loadModule(path);
       return;
     }
-    require(path);
-    const entry = require.cache[fs.realpathSync(path)] || require.cache[path];
+    try {
+      require(path);
+    } catch (e) {
+      if (!isUntypedModule(e, path)) throw e;
+      loadModule(path);
+      return;
+    }
+    const entry = require.cache[realpathSync(path)] || require.cache[path];
     const first = require(path);
     exported = entry ? () => entry.exports : () => first;
     loaded();
@@ -507,10 +785,59 @@ function load() {
   }
 }
 
+function loadModule(path) {
+  then(importModule(pathToFileURL(path).href), (namespace) => {
+    try {
+      exported = () => namespace;
+      loaded();
+    } catch (e) {
+      notLoaded(e);
+    }
+  }, notLoaded);
+}
+
+// isUntypedModule reports whether e says that the file itself, and not one that it requires, is an ES module that only import()
+// can load: nothing says so but its syntax.
+function isUntypedModule(e, path) {
+  try {
+    if (e.code !== 'ERR_REQUIRE_ASYNC_MODULE' && e.code !== 'ERR_REQUIRE_ESM') return false;
+    const text = withoutMark(readFileSync(path, 'utf8'));
+    new Script(wrap(startsWith(text, '#!') ? '//' + text : text)); // eslint-disable-line no-new
+    return false;
+  } catch (_) {
+    return true;
+  }
+}
+
+function loaded() {
+  const found = exported();
+  const handler = found && found[target.symbol];
+  if (typeof handler !== 'function') {
+    throw new FunctionError('FunctionConfigError', 'handler \'' + target.symbol + '\' not found in module ' + file, contents(found));
+  }
+  if (handler.length !== 2 && handler.length !== 3) {
+    throw new FunctionError('FunctionLoadError', 'handler expect to have 2 or 3 parameters, but received ' + handler.length, 'the handler\'s length is ' + handler.length +
+      ': parameters with a default, rest parameters and what follows them do not count, and wrappers may have fewer parameters than the handler inside; export (event, context) => wrapped(event, context)');
+  }
+  conclude(new Call(0, {}, true), RESULT, '', '');
+}
+
+// contents is a hint at what a module exports in place of the handler.
+function contents(found) {
+  if (typeof found === 'function') return 'the module exports a function itself: write exports.' + target.symbol + ' = ...';
+  if (found === null || typeof found !== 'object') return 'the module exports ' + String(found);
+  const names = keysOf(found);
+  if (names.length === 0) return 'the module exports nothing: write exports.' + target.symbol + ' = ..., or let the bundler write a library for CommonJS';
+  let text = 'the module exports: ' + names[0];
+  for (let i = 1; i < names.length && i < 10; i++) text += ', ' + names[i];
+  if (names.length > 10) text += ' and ' + (names.length - 10) + ' more';
+  return found.default && found.default[target.symbol] ? text + '; the handler has to be an export of its own, not a member of the default export' : text;
+}
+
 // final marks errors of the code itself, which another attempt meets again: its syntax, a module that is missing, an export or a
 // signature that is wrong.
 function final(meta, e) {
-  const missing = e && ['MODULE_NOT_FOUND', 'ERR_MODULE_NOT_FOUND', 'ERR_PACKAGE_PATH_NOT_EXPORTED'].indexOf(e.code) >= 0;
+  const missing = e && (e.code === 'MODULE_NOT_FOUND' || e.code === 'ERR_MODULE_NOT_FOUND' || e.code === 'ERR_PACKAGE_PATH_NOT_EXPORTED');
   if (missing || e instanceof FunctionError || isError(e) && nameOf(e) === 'SyntaxError' && ofCode(String(e.stack))) meta.final = true;
   return meta;
 }
@@ -519,39 +846,27 @@ const compiled = /^(?:file:\/\/)?(\/.*:\d+)/; // where a syntax error of a scrip
 
 // ofCode tells a syntax error of code from one of JSON.parse or eval: it begins with its place, or was raised by Node.js's loader.
 function ofCode(stack) {
-  const frame = /^    at .*$/m.exec(stack);
-  return compiled.test(stack) || frame !== null && /[( ](?:node:)?internal\/modules\//.test(frame[0]);
-}
-
-function loaded() {
-  const handler = exported() && exported()[target.symbol];
-  const file = '\'./' + target.file + '.js\'';
-  if (typeof handler !== 'function') {
-    throw new FunctionError('FunctionConfigError', 'handler \'' + target.symbol + '\' not found in module ' + file);
-  }
-  if (handler.length !== 2 && handler.length !== 3) {
-    throw new FunctionError('FunctionLoadError', 'handler expect to have 2 or 3 parameters, but received ' + handler.length);
-  }
-  put(RESULT, 0, '', '');
-  flush();
+  const frame = exec(/^    at .*$/m, stack);
+  return exec(compiled, stack) !== null || frame !== null && exec(/[( ](?:node:)?internal\/modules\//, frame[0]) !== null;
 }
 
 function notLoaded(e) {
   let message = messageOf(e);
   const type = isError(e) ? nameOf(e) : 'UserFunctionError';
   if (type === 'SyntaxError') {
-    const where = compiled.exec(String(e.stack));
+    const where = exec(compiled, String(e.stack));
     if (where) message += ' (' + where[1] + ')';
   }
-  failure({ id: 0, answered: false }, final({ code: 4001, type: type }, e), errorBody(ENTRY, message, type), e);
+  const meta = final({ code: 4001, type: type }, e);
+  if (e instanceof FunctionError && e.hint !== undefined) meta.hint = e.hint;
+  failure(new Call(0, {}, true), meta, errorBody(ENTRY, message, type), e);
 }
 
 function invoke(id, meta, text) {
-  const call = new Call(id, meta);
-  calls.set(id, call);
+  const call = begin(id, meta, false);
   let event;
   try {
-    event = text === '' ? {} : JSON.parse(text);
+    event = eventOf(text);
   } catch (e) {
     failure(call, { code: 4002, type: 'SyntaxError', event: true }, messageOf(e));
     return;
@@ -562,15 +877,33 @@ function invoke(id, meta, text) {
     try {
       returned = exported()[target.symbol](event, new Context(call, meta), (err = {}, data) => {
         if (!err) answer(call, data);
-        else if (!call.answered) handed(call, err);
+        else if (!call.concluded) handed(call, err);
       });
+      if (whenSettled(returned, (value) => answer(call, value), (e) => raised(call, 4002, INVOCATION, e))) return;
     } catch (e) {
       raised(call, 4002, INVOCATION, e);
       return;
     }
-    if (returned instanceof Promise) returned.then((value) => answer(call, value), (e) => raised(call, 4002, INVOCATION, e));
-    else if (!call.answered) explainSilence(call, handler, returned);
+    if (!call.concluded) explainSilence(call, handler, returned);
   });
+}
+
+function eventOf(text) {
+  if (text === '') return {};
+  try {
+    return parse(text);
+  } catch (e) {
+    if (codeAt(text, 0) !== 0xfeff) throw e;
+    return eventOf(slice(text, 1)); // editors on Windows begin files with a byte order mark
+  }
+}
+
+// whenSettled waits for a native promise as await does; false if it is none.
+function whenSettled(promise, good, bad) {
+  if (!(promise instanceof Promise)) return false;
+  if (prototypeOf(promise) === promisePrototype) then(promise, good, bad);
+  else promise.then(good, bad); // a class of the user's, which may start its work only now
+  return true;
 }
 
 // explainSilence tells the agent what to say if this call should time out.
@@ -590,17 +923,15 @@ function explainSilence(call, handler, returned) {
 }
 
 function initialize(id, meta) {
-  const call = new Call(id, meta);
-  calls.set(id, call);
+  const call = begin(id, meta, true);
   run(call, () => {
     try {
-      const symbol = env.RUNTIME_INITIALIZER_HANDLER.split('.')[1];
-      const initializer = findHook('initializer', symbol);
+      const initializer = findHook('initializer', initializerName);
       if (initializer.length !== 2) {
         throw new FunctionError('FunctionConfigError', 'initializer expect to have 2 parameters, but received ' + initializer.length);
       }
-      const returned = callHook(call, 4009, INITIALIZATION, symbol, meta);
-      if (!(returned instanceof Promise) && !call.answered && returned !== undefined) explainSilence(call, { length: 3 }, returned);
+      const returned = callHook(call, 4009, INITIALIZATION, initializerName, meta);
+      if (!(returned instanceof Promise) && !call.concluded && returned !== undefined) explainSilence(call, { length: 3 }, returned);
     } catch (e) {
       if (e instanceof FunctionError) hookFailed(call, 4009, INITIALIZATION, e);
       else raised(call, 4009, INITIALIZATION, e);
@@ -611,17 +942,15 @@ function initialize(id, meta) {
 // preStop runs the hook before the end. The platform has none in Node.js, so it may be as handlers elsewhere are: with a
 // callback, or without one and done when it returns.
 function preStop(id, meta) {
-  const call = new Call(id, meta);
-  calls.set(id, call);
+  const call = begin(id, meta, true);
   run(call, () => {
     try {
-      const symbol = (env.RUNTIME_PRESTOP_HANDLER || '.').split('.')[1];
-      const hook = findHook('prestop handler', symbol);
+      const hook = findHook('prestop handler', preStopName);
       if (hook.length > 2) {
         throw new FunctionError('FunctionConfigError', 'prestop handler expect to have 1 or 2 parameters, but received ' + hook.length);
       }
-      const returned = callHook(call, 4001, PRESTOPPING, symbol, meta);
-      if (returned instanceof Promise || call.answered) return;
+      const returned = callHook(call, 4001, PRESTOPPING, preStopName, meta);
+      if (returned instanceof Promise || call.concluded) return;
       if (hook.length < 2) answer(call, undefined);
       else if (returned !== undefined) explainSilence(call, { length: 3 }, returned);
     } catch (e) {
@@ -634,7 +963,7 @@ function preStop(id, meta) {
 function findHook(what, symbol) {
   const hook = exported()[symbol];
   if (typeof hook !== 'function') {
-    throw new FunctionError('FunctionConfigError', what + ' \'' + symbol + '\' not found in module \'./' + target.file + '.js\'');
+    throw new FunctionError('FunctionConfigError', what + ' \'' + symbol + '\' not found in module ' + file);
   }
   return hook;
 }
@@ -645,7 +974,7 @@ function callHook(call, code, prefix, symbol, meta) {
     if (!err) answer(call, undefined);
     else hookFailed(call, code, prefix, err);
   });
-  if (returned instanceof Promise) returned.then(() => answer(call, undefined), (e) => raised(call, code, prefix, e));
+  whenSettled(returned, () => answer(call, undefined), (e) => raised(call, code, prefix, e));
   return returned;
 }
 
@@ -666,13 +995,13 @@ let stub = null; // less than a length
 function feed(n, buf) {
   let at = 0;
   if (stub !== null) {
-    buf = Buffer.concat([stub, buf.slice(0, n)]);
+    buf = concat([stub, part(buf, 0, n)]);
     n = buf.length;
     stub = null;
   }
   if (big !== null) {
-    const take = Math.min(big.length - filled, n);
-    buf.copy(big, filled, 0, take);
+    const take = big.length - filled < n ? big.length - filled : n;
+    copy(buf, big, filled, 0, take);
     filled += take;
     at = take;
     if (filled < big.length) return;
@@ -681,32 +1010,32 @@ function feed(n, buf) {
     receive(whole, 0, whole.length);
   }
   while (n - at >= 4) {
-    const end = at + 4 + buf.readUInt32BE(at);
+    const end = at + 4 + read32(buf, at);
     if (end > n) break;
     receive(buf, at, end);
     at = end;
   }
   if (n - at >= 4) {
-    big = Buffer.allocUnsafe(4 + buf.readUInt32BE(at));
-    filled = buf.copy(big, 0, at, n);
+    big = allocate(4 + read32(buf, at));
+    filled = copy(buf, big, 0, at, n);
   } else if (at < n) {
-    stub = Buffer.from(buf.slice(at, n));
+    stub = bufferFrom(part(buf, at, n));
   }
 }
 
 function receive(buf, at, end) {
   const type = buf[at + 4];
-  const id = buf.readUInt32BE(at + 5);
-  const payload = at + HEADER + buf.readUInt32BE(at + 9);
+  const id = read32(buf, at + 5);
+  const payload = at + HEADER + read32(buf, at + 9);
   switch (type) {
     case INVOKE:
-      invoke(id, JSON.parse(buf.toString('utf8', at + HEADER, payload)), buf.toString('utf8', payload, end));
+      invoke(id, parse(utf8Slice(buf, at + HEADER, payload)), utf8Slice(buf, payload, end));
       break;
     case INIT:
-      initialize(id, JSON.parse(buf.toString('utf8', at + HEADER, payload)));
+      initialize(id, parse(utf8Slice(buf, at + HEADER, payload)));
       break;
     case PRESTOP:
-      preStop(id, JSON.parse(buf.toString('utf8', at + HEADER, payload)));
+      preStop(id, parse(utf8Slice(buf, at + HEADER, payload)));
       break;
     case CANCEL: {
       const call = calls.get(id);
@@ -714,7 +1043,7 @@ function receive(buf, at, end) {
       break;
     }
     case USERDATA:
-      encrypted = JSON.parse(buf.toString('utf8', payload, end));
+      encrypted = parse(utf8Slice(buf, payload, end));
       break;
     case BYE:
       leave();
@@ -725,14 +1054,13 @@ function receive(buf, at, end) {
 let events = null; // the socket that frames arrive on
 
 function listen() {
-  const net = require('net');
   const options = { fd: EVENTS, readable: true, writable: false };
-  if (atLeast(12, 10)) options.onread = { buffer: Buffer.allocUnsafe(256 * 1024), callback: feed };
-  events = new net.Socket(options);
+  if (atLeast(12, 10)) options.onread = { buffer: allocate(256 * 1024), callback: feed };
+  events = own(new Socket(options), ['unref']);
   if (!atLeast(12, 10)) events.on('data', (chunk) => feed(chunk.length, chunk));
-  events.on('end', () => process.exit(0)); // the agent is gone
-  events.on('error', () => process.exit(1));
-  if (atLeast(12, 10)) events.resume();
+  events.on('end', () => exitOf(process, 0)); // the agent is gone
+  events.on('error', () => exitOf(process, 1));
+  if (atLeast(12, 10)) events.read(0); // starts reading here and now, while all that Node needs for it is Node's
 }
 
 const LINGER = 100; // milliseconds
@@ -741,30 +1069,32 @@ const LINGER = 100; // milliseconds
 // and timers would keep it for ever. Exit hooks run, and what Node writes at its end is written. A handler of the user's for
 // TERM decides itself when the process ends; the agent is asked for the signal, which goes to the whole group.
 function leave() {
-  if (process.listenerCount('SIGTERM') > 0) {
-    process.once('SIGTERM', () => events.unref());
+  if (listenerCount(process, 'SIGTERM') > 0) {
+    once(process, 'SIGTERM', () => events.unref());
     put(BYE, 0, '', '');
     flush();
     return;
   }
   events.unref();
-  setTimeout(() => process.exit(), LINGER).unref();
+  later(() => exitOf(process), LINGER).unref();
 }
 
 // ---------------------------------------------------------------------------------------------------- start
 
-function start() {
+// start runs the worker; main is the module that Node.js started, bring its import().
+function start(main, bring) {
   put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true, bye: true, userdata: true }), '');
   flush();
   if (!atLeast(10, 0)) process.exit(1);
   fs.closeSync(SOURCE);
   process.execArgv = [];
+  process.argv[1] = main.filename = NAME;
+  importModule = bring;
   process.on('exit', flush);
   replaceStream('stdout', 1);
   replaceStream('stderr', 2);
+  listen();
   load();
-  listen(); // last: when the code is loaded the agent may already hand over the first call
 }
 
-if (require.main === module) start();
-else module.exports = { put, flush, feed, load, replaceStream, asciiJSON, messageOf, describe, frames, errorBody, isModule, Context, Logger, calls }; // worker.test.js
+module.exports = { start, put, flush, feed, load, replaceStream, asciiJSON, messageOf, describe, frames, shorten, errorBody, isModule, Context, Logger, calls };

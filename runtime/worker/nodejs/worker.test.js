@@ -18,11 +18,10 @@ test.after(() => fs.rmSync(root, { recursive: true }));
 Object.assign(process.env, {
   RUNTIME_CODE_ROOT: root, RUNTIME_HANDLER: 'index.handler', RUNTIME_INITIALIZER_HANDLER: 'index.init', RUNTIME_PRESTOP_HANDLER: 'index.stop',
   RUNTIME_FUNC_NAME: 'hello', RUNTIME_PACKAGE: 'default', RUNTIME_PROJECT_ID: 'p', RUNTIME_FUNC_VERSION: 'latest', RUNTIME_MEMORY: '128', RUNTIME_CPU: '300',
-  RUNTIME_TIMEOUT: '2.5', RUNTIME_USERDATA: '{"k":"v"}', RUNTIME_MAX_RESP_BODY_SIZE: String(LIMIT),
+  RUNTIME_TIMEOUT: '2.5', GANTRY_CONCURRENCY: '100', RUNTIME_USERDATA: '{"k":"v"}', RUNTIME_MAX_RESP_BODY_SIZE: String(LIMIT),
 });
-const worker = require('./worker.js');
 
-// What the worker writes to descriptor 4 is kept here; the test runner needs the rest of fs.writeSync.
+// What the worker writes to descriptor 4 is kept here; the test runner needs the rest of fs.writeSync. Set before the worker takes it.
 let written = [];
 const writeSync = fs.writeSync;
 fs.writeSync = function (fd, buf, from, n) {
@@ -31,6 +30,8 @@ fs.writeSync = function (fd, buf, from, n) {
   written.push(Buffer.from(buf.subarray(from, from + part)));
   return part;
 };
+const worker = require('./worker.js');
+fs.writeSync = writeSync;
 
 function bytes() {
   const all = Buffer.concat(written);
@@ -215,6 +216,10 @@ test('callbacks without an error', async () => {
 
 test('events', async () => {
   const typeOf = async (event) => [typeof event, event];
+  for (const [event, want] of [['\ufeff{"a":1}', ['object', { a: 1 }]], ['\ufeff', ['object', {}]], ['"\ufeff"', ['string', '\ufeff']]]) {
+    const [result] = await call(typeOf, event);
+    assert.deepStrictEqual(JSON.parse(result.payload), want, 'a byte order mark: ' + event);
+  }
   for (const [event, want] of [['{"a":1}', ['object', { a: 1 }]], ['[1]', ['object', [1]]], ['"s"', ['string', 's']], ['5', ['number', 5]], ['null', ['object', null]], ['', ['object', {}]]]) {
     const [result] = await call(typeOf, event);
     assert.deepStrictEqual(JSON.parse(result.payload), want, event);
@@ -281,10 +286,19 @@ test('errors', async () => {
 
 test('frames of a stack', () => {
   const stack = (...lines) => worker.frames({ stack: ['Error: x', 'second line'].concat(lines).join('\n') });
-  assert.deepStrictEqual(stack('    at a (' + root + '/i.js:1:2)', '    at lib (node:fs:1)', '    at b (file://' + root + '/m.mjs:3:4)', '    at w (/proc/self/fd/5:1:1)'), ['at a (./i.js:1:2)', 'at lib (node:fs:1)', 'at b (./m.mjs:3:4)']);
-  assert.deepStrictEqual(stack('    at w (/proc/self/fd/5:1:1)'), []);
+  assert.deepStrictEqual(stack('    at a (' + root + '/i.js:1:2)', '    at lib (node:fs:1)', '    at b (file://' + root + '/m.mjs:3:4)', '    at w (node:gantry:1:1)'), ['at a (./i.js:1:2)', 'at lib (node:fs:1)', 'at b (./m.mjs:3:4)']);
+  assert.deepStrictEqual(stack('    at w (node:gantry:1:1)'), []);
+  assert.deepStrictEqual(stack('    at a (' + root + '-old/i.js:1:2)', '    at b (/src/index.ts:1:2)', '    at w (node:gantry:1:1)', '    at c (node:events:1:2)'), ['at a (' + root + '-old/i.js:1:2)', 'at b (/src/index.ts:1:2)'], 'none in the code folder: all up to the worker');
+  assert.deepStrictEqual(stack('    at a (node:net:1:2)'), ['at a (node:net:1:2)']);
   assert.deepStrictEqual(stack(), []);
   assert.deepStrictEqual(worker.frames({ get stack() { throw new Error('no'); } }), []);
+});
+
+test('the code folder is shortened at the borders of paths', () => {
+  for (const [text, want] of [
+    ['in R', 'in .'], ['R/x.json', './x.json'], ['open \'R/x\' (R)', 'open \'./x\' (.)'], ['file://R/x', './x'], ['path=R/x:1', 'path=./x:1'], ['no R.', 'no ..'], ['R, R', '., .'],
+    ['R-config/x', 'R-config/x'], ['R2/R.bak/x', 'R2/R.bak/x'], ['R/R-old', './R-old'], ['/srvR/x', '/srvR/x'], ['..R/x', '..R/x'], ['R\u00fc/x', 'R\u00fc/x'], ['\u65e0\u6cd5R/x', '\u65e0\u6cd5./x'], ['', ''],
+  ]) assert.strictEqual(worker.shorten(text.replace(/R/g, root)), want.replace(/R/g, root), text);
 });
 
 test('hooks', async () => {
@@ -380,7 +394,7 @@ test('log levels and the request id of late lines', () => {
   assert.deepStrictEqual(sent().map((f) => [f.meta.level, f.payload]), [['INFO', 'info 1 { a: 1 }'], ['WARN', 'warn 1 { a: 1 }'], ['ERROR', 'error 1 { a: 1 }'], ['DEBUG', 'shown'], ['DEBUG', 'still']]);
   late.answered = true;
   logger.error('late');
-  assert.deepStrictEqual(sent(), [{ type: LOG, id: 7, meta: { level: 'ERROR', requestId: 'r "7" ü' }, payload: 'late' }]);
+  assert.deepStrictEqual(sent(), [{ type: LOG, id: 0, meta: { level: 'ERROR', requestId: 'r "7" ü' }, payload: 'late' }]);
 });
 
 test('streams belong to the call that writes', async () => {
@@ -407,15 +421,15 @@ test('streams belong to the call that writes', async () => {
     found.push(...sent());
   }
   for (const id of ids) {
-    const own = found.filter((f) => f.id === id && f.type === LOG);
+    const own = found.filter((f) => (f.id === id || f.meta.requestId === 'r' + id) && f.type === LOG);
     assert.deepStrictEqual(own.map((f) => f.payload), ['a' + id, 'b' + id, 'c ', 'd' + id, 'after ' + id]);
     assert.ok(own.every((f) => f.meta.stream === 'gantryTest'));
     assert.deepStrictEqual(own.map((f) => f.meta.requestId), [undefined, undefined, undefined, undefined, 'r' + id]);
   }
-  stream.write('nobody');
+  stream.write('none');
   stream.write('');
   stream.end('end');
-  assert.deepStrictEqual(sent().map((f) => [f.id, f.payload]), [[0, 'nobody'], [0, 'end']]);
+  assert.deepStrictEqual(sent().map((f) => [f.id, f.payload]), [[0, 'none'], [0, 'end']]);
   assert.throws(() => stream.write(5), TypeError);
 });
 
@@ -460,8 +474,9 @@ test('which files are ES modules', () => {
   };
   write('m/package.json', '{"type":"module"}');
   write('m/sub/package.json', 'no JSON');
+  write('b/package.json', '\ufeff{"type":"module"}');
   write('c/package.json', '{}');
-  for (const [file, want] of [['a.mjs', true], ['m/a.cjs', false], ['m/a.js', true], ['m/deep/a.js', true], ['m/sub/a.js', false], ['c/a.js', false]]) {
+  for (const [file, want] of [['a.mjs', true], ['m/a.cjs', false], ['m/a.js', true], ['m/deep/a.js', true], ['m/sub/a.js', false], ['c/a.js', false], ['b/a.js', true]]) {
     assert.strictEqual(worker.isModule(root + '/' + file), want, file);
   }
 });
