@@ -329,6 +329,9 @@ func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string,
 		} else if f := fault.From(err); len(f.Body) == 0 {
 			log.Logger(now, "ERROR", []byte(f.Message), false)
 		}
+		if f := fault.From(err); f.Hint != "" && a.base.Err() == nil {
+			log.Logger(now, "WARN", []byte(f.Hint), false)
+		}
 	}
 	log.Platform(now, fmt.Appendf(nil, "Finish %s request '%s'%s, duration: %.3fms, memory used: %.3fMB.", phase, log.ID(), failed,
 		millis(now.Sub(began)), megabytes(w.Meter().Read(now).Peak)))

@@ -160,6 +160,9 @@ func (e *Error) UserType() string {
 // indented by four blanks. With local set, the hint and the worker's last lines are added.
 func (e *Error) Text(local bool) []byte {
 	if len(e.Body) > 0 || e.Kind == Function || e.Kind == Event {
+		if local && e.Hint != "" {
+			return withHint(e.Body, e.Hint)
+		}
 		return e.Body
 	}
 	b := append([]byte(nil), "{\n    \"errorMessage\": "...)
@@ -182,6 +185,16 @@ func (e *Error) Text(local bool) []byte {
 		b = append(b, "\n    ]"...)
 	}
 	return append(b, "\n}"...)
+}
+
+// withHint adds a hint to the error body of a worker; one of another form is left as it is.
+func withHint(body []byte, hint string) []byte {
+	open, ok := bytes.CutSuffix(body, []byte("\n}"))
+	if !ok || !bytes.HasPrefix(body, []byte("{\n    \"")) {
+		return body
+	}
+	b := append(bytes.Clone(open), ",\n    \"hint\": "...)
+	return append(appendString(b, hint), "\n}"...)
 }
 
 // UserSide reports whether the code lies on the user's side (4xxx), the meaning of X-Is-Func-Err.

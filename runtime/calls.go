@@ -30,13 +30,13 @@ type calls struct {
 
 // call is one that waits for its answer. Pooled.
 type call struct {
-	id    uint32
-	log   *logger.Request
-	hint  string // guarded by calls.mu, as is company
+	id   uint32
+	log  *logger.Request
+	hint string // guarded by calls.mu, as is company
 	// company is set once another call has run beside it.
 	company bool
-	done  chan reply
-	timer *time.Timer
+	done    chan reply
+	timer   *time.Timer
 }
 
 type reply struct {

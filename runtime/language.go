@@ -8,6 +8,7 @@ import (
 	"gantry/process"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -56,7 +57,15 @@ type Language struct {
 	AsksConcurrency bool
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
 	Unanswered string
+	// Early explains ends before Hello, by what the worker's stderr shows.
+	Early []Sign
 }
+
+// Sign is what to look for, and the hint it gives; {code} in it is the name of the code folder.
+type Sign struct{ Text, Hint string }
+
+const preload = "NODE_OPTIONS names a module that is not found: names are looked up from the working directory, which is the folder above the code folder. " +
+	"Write its path, for example --require ./{code}/node_modules/dd-trace/init.js"
 
 // Carrier is what carries the calls to a language's worker.
 type Carrier uint8
@@ -98,6 +107,7 @@ var Languages = []*Language{{
 	Ends:       "process.exit(), an uncaught error or an unhandled rejection",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
 	Unanswered: "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",
+	Early:      []Sign{{"internal/preload", preload}, {"ERR_MODULE_NOT_FOUND", preload}},
 }, {
 	Name: "python", Title: "Python", Handler: "index.handler", Extensions: []string{".py"},
 	Program: "python3", Platform: "/opt/function/runtime/python3*/rtsp/python/bin/python3",
@@ -174,6 +184,16 @@ func (l *Language) complete(cmd *process.Command) error {
 	cmd.Args = append(cmd.Args, l.Arguments...)
 	cmd.Files = append(cmd.Files, source) // behind the two sockets
 	return nil
+}
+
+// early is the hint for an end before Hello with these last lines; hint if they show nothing.
+func (l *Language) early(stderr []string, codeRoot, hint string) string {
+	for _, sign := range l.Early {
+		if slices.ContainsFunc(stderr, func(line string) bool { return strings.Contains(line, sign.Text) }) {
+			return strings.ReplaceAll(sign.Hint, "{code}", filepath.Base(codeRoot))
+		}
+	}
+	return hint
 }
 
 // tooOld is the start-up error for an interpreter that cannot run the worker.

@@ -107,7 +107,8 @@ type failureMeta struct {
 	Type  string `json:"type"`
 	Event bool   `json:"event"`
 	// Final: another attempt to load or initialise cannot succeed.
-	Final bool `json:"final"`
+	Final bool   `json:"final"`
+	Hint  string `json:"hint"`
 }
 
 // isText reads the meta of a Result: nothing, or {"text":true}.

@@ -167,7 +167,7 @@ func failureFault(meta failureMeta, body []byte) *fault.Error {
 	case meta.Code == fault.CodeInitializer:
 		kind = fault.Init
 	}
-	return &fault.Error{Kind: kind, Type: meta.Type, Code: meta.Code, Body: body, Final: meta.Final, Message: "the function answered an error"}
+	return &fault.Error{Kind: kind, Type: meta.Type, Code: meta.Code, Body: body, Final: meta.Final, Hint: meta.Hint, Message: "the function answered an error"}
 }
 
 func (f *frames) log(fr frame.Frame) error {

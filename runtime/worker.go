@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -274,6 +275,9 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 		hint = "the process ended by itself: " + w.cfg.Language.Ends + "; its last lines say more"
 		if w.cfg.Language.Program == "" && exit.Code != 0 {
 			hint += shellRemark(w.cfg.Program, platformShell())
+		}
+		if !w.hailed {
+			hint = w.cfg.Language.early(stderr, w.cfg.Function.CodeRoot, hint)
 		}
 	case exit.Signal == unix.SIGKILL:
 		hint = "something killed the process from outside; if it was the kernel for want of memory, its log says so"
@@ -583,9 +587,20 @@ func (w *Worker) runPreStop(latest time.Time) {
 
 // remember keeps the last lines of stderr for the answer to a call that the worker's death cut off.
 func (w *Worker) remember(stream string, p logger.Part) {
-	if stream == "stderr" && p.Number == 0 {
+	if stream == "stderr" && p.Number == 0 && !isNoise(p.Text) {
 		w.stderr.add(string(p.Text[:min(len(p.Text), maxLastLine)]))
 	}
+}
+
+// isNoise tells the lines of Node.js's own part of a stack, like " 4: 0xc70e4f [node]" and "    at load (node:internal/modules/…)":
+// they are many, and what matters stands above them.
+func isNoise(line []byte) bool {
+	line = bytes.TrimLeft(line, " ")
+	if bytes.HasPrefix(line, []byte("at ")) {
+		return bytes.Contains(line, []byte("node:internal/")) || bytes.Contains(line, []byte("(internal/"))
+	}
+	rest := bytes.TrimLeft(line, "0123456789")
+	return len(rest) < len(line) && bytes.HasPrefix(rest, []byte(": 0x"))
 }
 
 const (
