@@ -50,7 +50,7 @@ const inspect = util.inspect, format = util.format, Script = require('vm').Scrip
 const immediately = setImmediate, later = setTimeout, nextTick = process.nextTick;
 const exitOf = uncurry(process.exit), listenerCount = uncurry(process.listenerCount), once = uncurry(process.once);
 
-const env = process.env; // read here only
+const env = process.env; // used at the start only
 const codeRoot = env.RUNTIME_CODE_ROOT || '/opt/function/code';
 const maxResponse = Number(env.RUNTIME_MAX_RESP_BODY_SIZE) || 6291456;
 const nodeVersion = process.versions.node.split('.').map(Number);
