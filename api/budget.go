@@ -12,6 +12,9 @@ const (
 	slowRate = 16 << 10
 	// stallTime without a byte makes a body slow, whatever came before.
 	stallTime = 500 * time.Millisecond
+	// pressedStall takes its place when twice the memory is used that there should be. Only answers can get so far: they are there
+	// before they are counted.
+	pressedStall = 100 * time.Millisecond
 	// rateTime is the least time that a rate is taken over.
 	rateTime = time.Second
 	// budgetWait is how long a body waits for memory before it is refused.
@@ -87,10 +90,10 @@ func (s *share) progress(n int) {
 	s.last.Store(time.Now().UnixNano())
 }
 
-// slow reports whether the other side is slower than slowRate.
-func (s *share) slow(now int64) bool {
+// slow reports whether the other side is slower than slowRate, or has not moved a byte for so long.
+func (s *share) slow(now int64, stall time.Duration) bool {
 	took := now - s.began.Load()
-	return s.moving.Load() && (now-s.last.Load() >= int64(stallTime) ||
+	return s.moving.Load() && (now-s.last.Load() >= int64(stall) ||
 		took >= int64(rateTime) && s.moved.Load() < slowRate*took/int64(time.Second))
 }
 
@@ -268,11 +271,15 @@ func (b *budget) displace() {
 			lacking -= s.bytes
 		}
 	}
+	stall := stallTime
+	if b.used.Load() > 2*b.limit {
+		stall = pressedStall
+	}
 	for s := range b.shares {
 		if lacking <= 0 {
 			return
 		}
-		if s.bytes > 0 && !s.dropped && s.slow(now) {
+		if s.bytes > 0 && !s.dropped && s.slow(now, stall) {
 			if s.dropped = s.drop(); s.dropped {
 				lacking -= s.bytes
 			}
