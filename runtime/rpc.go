@@ -14,6 +14,7 @@ import (
 	"net/rpc"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,6 +35,7 @@ type rpcLink struct {
 	end    context.CancelFunc
 	served sync.WaitGroup
 	client atomic.Pointer[rpc.Client]
+	conn   atomic.Pointer[boundedConn]
 	// takenUp asks whether this is the transport that the program has taken up.
 	takenUp func() bool
 }
@@ -131,7 +133,9 @@ func (l *rpcLink) connect() (*rpc.Client, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s is no function of the platform's Go SDK: %w", l.addr, err), conn.Close())
 	}
-	return rpc.NewClient(conn), nil
+	bounded := &boundedConn{Conn: conn, limit: uint64(l.worker.cfg.Function.MaxResponse) + gobSlack}
+	l.conn.Store(bounded)
+	return rpc.NewClient(bounded), nil
 }
 
 // readConnected reads the answer byte by byte: what follows it belongs to the calls.
@@ -211,6 +215,12 @@ func (l *rpcLink) exchange(id uint32, request *rpcRequest) {
 		l.answer(id, l.reply(response, string(refused)))
 	case errors.Is(err, rpc.ErrShutdown): // the connection had ended before
 		l.unsent([]uint32{id}, 0)
+	case l.conn.Load().over.Load():
+		if strings.HasPrefix(err.Error(), "reading body ") { // of net/rpc: the message above the limit is this call's answer
+			l.readOutput()
+			l.answer(id, reply{err: tooLargeFault(-1, l.worker.cfg.Function.MaxResponse)})
+		}
+		l.kill(l.conn.Load().err)
 	default:
 		l.lost(err)
 	}
@@ -235,6 +245,11 @@ func (l *rpcLink) lost(err error) {
 		return
 	case <-time.After(silentGrace):
 	}
+	l.kill(err)
+}
+
+// kill ends a program whose answers cannot be read any more.
+func (l *rpcLink) kill(err error) {
 	l.worker.distrust(err)
 	if err := l.worker.proc.Kill(); err != nil {
 		l.worker.cfg.Log.Error("worker not killed", zap.Error(err))

@@ -154,6 +154,35 @@ func TestSDKLimit(t *testing.T) {
 	require.Equal(t, "response body size 6291457 exceeds the limit of 6291456", string(e.Body))
 }
 
+// TestSDKFarAboveTheLimit: an answer that is far too large is not read; its call learns why, and its program ends.
+func TestSDKFarAboveTheLimit(t *testing.T) {
+	t.Parallel()
+	f := startSDK(t, withConcurrency(8), func(c *Config) {
+		for i, kv := range c.Env {
+			if strings.HasPrefix(kv, "RUNTIME_MAX_RESP_BODY_SIZE=") {
+				c.Env[i] = "RUNTIME_MAX_RESP_BODY_SIZE="
+			}
+		}
+	}).ready()
+	neighbour := make(chan error, 1)
+	go func() {
+		_, err := f.invoke(`{"do":"loop"}`)
+		neighbour <- err
+	}()
+	_, err := f.invoke(`{"do":"text","n":30000000}`)
+	e := fault.From(err)
+	require.Equal(t, 4004, e.Code, e.Error())
+	require.Equal(t, "response body size unknown exceeds the limit of 6291456", string(e.Body))
+	select {
+	case err := <-neighbour:
+		e := fault.From(err)
+		require.Equal(t, fault.Crash, e.Kind)
+		require.Contains(t, e.Message, "over net/rpc is above the limit of 6356992")
+	case <-time.After(30 * time.Second):
+		t.Fatal("the program goes on")
+	}
+}
+
 func TestSDKHeaders(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t).ready()

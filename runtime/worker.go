@@ -249,6 +249,13 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 		return CanceledFault()
 	}
 	stderr := w.stderr.lines()
+	if long := (*tooLong)(nil); errors.As(w.untrusted, &long) {
+		return &fault.Error{
+			Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited, Stderr: stderr,
+			Message: "runtime process is exited: its answers could not be read: " + long.Error(),
+			Hint:    "an answer of the function is far above RUNTIME_MAX_RESP_BODY_SIZE",
+		}
+	}
 	if w.untrusted != nil {
 		return &fault.Error{
 			Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited, Stderr: stderr,
