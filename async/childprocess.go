@@ -120,10 +120,9 @@ func (c *Child) abort(p *childProcess, err error) error {
 		case <-time.After(childExitLimit):
 		}
 	}
-	if killErr := p.proc.Kill(); killErr != nil {
-		return killErr
+	if endErr := p.proc.End(); endErr != nil {
+		return endErr
 	}
-	<-p.proc.Done()
 	r := (*refusal)(nil)
 	switch {
 	case errors.As(err, &r):

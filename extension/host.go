@@ -411,7 +411,7 @@ func (h *Host) Stop(deadline time.Time, reason string) {
 	for _, p := range procs {
 		ending.Go(func() {
 			if err := p.Stop(ctx); err != nil {
-				h.cfg.Log.Warn("extension killed: it did not end on TERM", zap.String("extension", p.Name))
+				h.cfg.Log.Warn("extension killed: it did not end on TERM", zap.String("extension", p.Name), zap.Error(err))
 			}
 		})
 	}

@@ -141,7 +141,9 @@ func TestPidsForWorkers(t *testing.T) {
 // TestKilledAgentLeavesNothing: the groups of an agent that was killed go when the next one starts, with what lives in them;
 // those of an agent that runs stay.
 func TestKilledAgentLeavesNothing(t *testing.T) {
-	openGroups(t)
+	if openGroups(t).memory.Version == 2 {
+		t.Skip("LOUD SKIP: in version 2 each agent is alone in its group, which whoever started it removes")
+	}
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	agent := func() (*exec.Cmd, string, string) {

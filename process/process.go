@@ -97,14 +97,49 @@ func (p *Process) collect() {
 	go p.drain()
 }
 
+// drain waits for the end of the output. A reader that has had no turn yet, on a busy machine, gets more time for what the child
+// has left in the pipes.
 func (p *Process) drain() {
 	<-p.pumping // what is in the pipes is not lost to a child that is faster than Start
-	late := time.AfterFunc(drainDelay, p.closeStreams)
-	p.pumps.Wait()
-	late.Stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.pumps.Wait()
+	}()
+	timer := time.NewTicker(drainDelay)
+	defer timer.Stop()
+	for last := time.Now().Add(drainLimit); ; {
+		select {
+		case <-ended:
+		case now := <-timer.C:
+			if p.unread() && now.Before(last) {
+				continue
+			}
+			p.closeStreams()
+			<-ended
+		}
+		break
+	}
 	p.closeStreams()
 	p.cgroup.remove()
 	close(p.done)
+}
+
+// unread reports whether there is output that was not read.
+func (p *Process) unread() bool {
+	left := 0
+	for _, f := range p.streams {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			continue // closed
+		}
+		_ = raw.Control(func(fd uintptr) {
+			if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
+				left += n
+			}
+		})
+	}
+	return left > 0
 }
 
 func (p *Process) closeStreams() {
@@ -144,13 +179,13 @@ func (p *Process) deliver(sig unix.Signal) error {
 // errAlive says that a child has not ended although it was killed: the kernel holds it.
 var errAlive = fmt.Errorf("it is still there %s after KILL: it waits in the kernel, as for storage that does not answer", killLimit)
 
-// Stop sends TERM to the group, KILL when ctx ends, and waits until the child is gone and drained, at most killLimit after KILL.
-// The error is ctx's if KILL was needed; if the child outlived that, it says so, and Done is closed later.
+// Stop sends TERM to the group, KILL when ctx ends, and waits until the child is gone and drained, at most killLimit after KILL
+// or its end. The error is ctx's if KILL was needed; if the child outlived that, it says so, and Done is closed later.
 func (p *Process) Stop(ctx context.Context) error {
 	err := p.Signal(unix.SIGTERM)
 	select {
 	case <-p.exited:
-		<-p.done // within drainDelay
+		p.settled() // its output may go on for drainLimit
 		return err
 	case <-ctx.Done():
 	}
@@ -160,18 +195,31 @@ func (p *Process) Stop(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// End kills the child, and waits until it is gone and drained, at most killLimit. The error says that it is not.
+// End kills the child, and waits until it is gone and drained, at most killLimit. The error says that it is not gone.
 func (p *Process) End() error {
 	if err := p.Kill(); err != nil {
 		return err
 	}
+	if p.settled() {
+		return nil
+	}
+	select {
+	case <-p.exited:
+		return nil
+	default:
+		return fmt.Errorf("%s, process %d: %w", p.Name, p.PID, errAlive)
+	}
+}
+
+// settled waits until the child is gone and drained, at most killLimit.
+func (p *Process) settled() bool {
 	late := time.NewTimer(killLimit)
 	defer late.Stop()
 	select {
 	case <-p.done:
-		return nil
+		return true
 	case <-late.C:
-		return fmt.Errorf("%s, process %d: %w", p.Name, p.PID, errAlive)
+		return false
 	}
 }
 

@@ -381,3 +381,19 @@ func TestNoGroups(t *testing.T) {
 	require.False(t, missing.Enforced() || missing.oomKills())
 	require.Empty(t, missing.entries())
 }
+
+// TestSlowReader: what a child has left in its pipes is not lost to a reader that gets its turn late.
+func TestSlowReader(t *testing.T) {
+	s := newSupervisor(t)
+	var o output
+	cmd := shell(&o, "echo out; echo err >&2")
+	turn := make(chan struct{})
+	cmd.Output = func(stream string, r *os.File) { <-turn; o.read(stream, r) }
+	p, err := s.Start(cmd)
+	require.NoError(t, err)
+	wait(t, p.Exited())
+	<-time.After(drainDelay * 2)
+	close(turn)
+	wait(t, p.Done())
+	require.Equal(t, 2, strings.Count(o.String(), "\n"), "%q", o.String())
+}

@@ -22,6 +22,9 @@ import (
 // the child "running" for its whole life.
 const drainDelay = 200 * time.Millisecond
 
+// drainLimit is the same for output that is there and was not read, which a daemon can go on adding to.
+const drainLimit = 2 * time.Second
+
 // killGrace bounds the wait of an exit that waits for nobody.
 const killGrace = 300 * time.Millisecond
 
