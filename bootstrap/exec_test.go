@@ -34,7 +34,7 @@ func TestExecThatHangs(t *testing.T) {
 			dir := writeFiles(t, map[string]string{"bootstrap": loop})
 			limit := 2 * time.Second
 			r := start(t, dir, "GANTRY_RUNTIME=custom", "GANTRY_QUEUE_WAIT=1", "GANTRY_SHUTDOWN_TIMEOUT=2")
-			require.Equal(t, 200, r.invoke("{}").status)
+			require.Equal(t, 200, r.request("POST", r.url+"/init", "").status)
 			hangingExec(t, filepath.Join(dir, "bootstrap"))
 			pid, err := strconv.Atoi(r.worker())
 			require.NoError(t, err)

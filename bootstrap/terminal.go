@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 
@@ -28,7 +29,7 @@ func (t terminal) gone() bool {
 		return false
 	}
 	err := openTerminal()
-	return err == unix.ENXIO || err == unix.EIO
+	return errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EIO)
 }
 
 // openTerminal asks the kernel for the controlling terminal, which it takes away from every process of the session when the
