@@ -420,6 +420,40 @@ func quoted(text string) string {
 	return string(append(b, '"'))
 }
 
+// TestPythonReplacedFunctions: the worker does not depend on functions that user code has replaced.
+func TestPythonReplacedFunctions(t *testing.T) {
+	t.Parallel()
+	source := `import builtins, os, sys, threading
+met = threading.Barrier(3)
+def broken(*_, **__): raise AssertionError('replaced')
+def init(c): pass
+def handler(e, c):
+    met.wait(20)
+    print('line')
+    return e
+os.read = os.readv = os.write = os.close = os._exit = broken
+threading.Thread = sys.exit = sys.getdefaultencoding = broken
+builtins.callable = builtins.sum = broken
+`
+	onEachPython(t, func(t *testing.T, python option) {
+		f := startPython(t, map[string]string{"index.py": source}, python, withConcurrency(3), withInitializer("index.init")).ready()
+		require.NoError(t, f.initialize())
+		for _, event := range []string{"1", strings.Repeat("2", 300000)} { // one that comes in pieces, too
+			event = `"` + event + `"`
+			var wg sync.WaitGroup
+			for range 3 {
+				wg.Go(func() {
+					if r, err := f.invoke(event); err != nil || `"`+string(r.Body)+`"` != event {
+						t.Errorf("%.100q, %v", r.Body, err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		require.Contains(t, f.ended(), "exit code 0")
+	})
+}
+
 // TestPythonLastWords: what print() wrote without the end of a line is there, however the process ends.
 func TestPythonLastWords(t *testing.T) {
 	t.Parallel()

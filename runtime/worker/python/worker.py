@@ -234,7 +234,11 @@ def owner():
 
 def settle(call, kind, meta, payload):
     """Answers a call, once."""
-    if shown("stdout") is not out or shown("stderr") is not err:
+    try:
+        replaced = shown["stdout"] is not out or shown["stderr"] is not err
+    except KeyError:
+        replaced = True
+    if replaced:
         flush_replaced()
     if forked:
         flush_held(call)
@@ -419,7 +423,7 @@ class Binary(io.BufferedIOBase):
 
 
 out, err = Stream("stdout", 1), Stream("stderr", 2)
-shown = vars(sys).get  # of "stdout" and "stderr": user code may put others in their places, or delete them
+shown = vars(sys)  # has what is in the places of stdout and stderr: user code may put others there, or delete them
 noticed = [out, err]  # the streams in those places when they were looked at last
 
 
@@ -429,7 +433,7 @@ def flush_replaced():
     token = current.set(no_call) if len(calls) > 1 else None
     try:
         for i, name in enumerate(("stdout", "stderr")):
-            stream = shown(name)
+            stream = shown.get(name)
             if stream is noticed[i] is (out, err)[i]:
                 continue
             try:
