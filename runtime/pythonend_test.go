@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"gantry/fault"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +94,22 @@ func TestPythonEndUncalled(t *testing.T) {
 			require.NoError(t, f.initialize())
 			require.Contains(t, f.ended(), "exit code 0")
 			require.Equal(t, want, f.out.String())
+		})
+	}
+}
+
+// TestPythonEndWithTheSocketHeld: how the process ended counts, also if a child of its own keeps descriptor 4 open.
+func TestPythonEndWithTheSocketHeld(t *testing.T) {
+	t.Parallel()
+	source := "import os, subprocess\ndef handler(e, c):\n  subprocess.Popen(['sleep', '5'], start_new_session=True, pass_fds=[4])\n  os._exit(7)\n"
+	for range 8 { // which of two reasons was taken had been chance
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			f := startPython(t, map[string]string{"index.py": source}).ready()
+			_, err := f.invoke("{}")
+			var e *fault.Error
+			require.ErrorAs(t, err, &e)
+			require.Contains(t, e.Message, "exit code 7")
 		})
 	}
 }

@@ -35,6 +35,11 @@ func (f *frames) readEnded(err error) {
 	if f.dropped.Load() {
 		return
 	}
+	select {
+	case <-w.proc.Exited(): // a child still holds the socket, so that it does not end: no fault of the worker's
+		return
+	default:
+	}
 	grace := time.Duration(0)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		grace = silentGrace // it may be ending anyway
