@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"gantry/runtime/frame"
+	"io"
 	"net"
 	"os"
 	goruntime "runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	fncontext "gantry/context"
 )
@@ -50,20 +53,16 @@ func (b *batch) unwritten(n int) []uint32 {
 	return nil
 }
 
-// cancelGrace bounds the wait of a Cancel for a worker that does not read.
-const cancelGrace = 20 * time.Millisecond
-
-// cancel tells the worker that nobody waits for id any more, if it listens.
+// cancel tells the worker that the answer to id is not awaited any more, if it reads.
 func (w *writer) cancel(id uint32) error {
 	select {
 	case w.lock <- struct{}{}:
 	default:
-		return nil // somebody is writing: the worker is not reading, and will not read this either
+		return nil // a frame is being written: the worker does not read, and will not read this either
 	}
 	defer func() { <-w.lock }()
 	w.buf = frame.AppendHeader(w.buf[:0], frame.Cancel, id, 0, 0)
-	_, err := w.write(time.Now().Add(cancelGrace), w.buf)
-	return err
+	return w.writeNow(w.buf)
 }
 
 // userData hands the encrypted user variables to the worker. Nothing was written before.
@@ -89,8 +88,37 @@ func (w *writer) bye() error {
 		return nil
 	}
 	w.buf = frame.AppendHeader(w.buf[:0], frame.Bye, 0, 0, 0)
-	_, err := w.write(time.Now().Add(cancelGrace), w.buf)
+	err := w.writeNow(w.buf)
 	w.said, w.broken = err == nil, true
+	return err
+}
+
+// writeNow writes a small frame if the socket has room for it; called with the lock held. It does not go by the clock: on a busy
+// machine any short limit can pass before the write has begun.
+func (w *writer) writeNow(b []byte) error {
+	if w.broken {
+		return net.ErrClosed
+	}
+	if err := w.conn.SetWriteDeadline(time.Time{}); err != nil {
+		return err
+	}
+	raw, err := w.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var n int
+	var writeErr error
+	err = raw.Write(func(fd uintptr) bool {
+		n, writeErr = unix.Write(int(fd), b)
+		return true // one attempt
+	})
+	if err == nil {
+		err = writeErr
+	}
+	if n > 0 && n < len(b) {
+		w.broken = true
+		err = io.ErrShortWrite
+	}
 	return err
 }
 
