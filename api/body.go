@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"gantry/fault"
 	"hash"
@@ -321,7 +322,7 @@ func drained(ctx *fasthttp.RequestCtx, c *connection) bool {
 	}
 	defer func() { _ = c.SetReadDeadline(time.Time{}) }() // fasthttp sets the next one
 	n, err := io.CopyN(io.Discard, ctx.RequestBodyStream(), promptBody+1)
-	return err == io.EOF && n <= promptBody
+	return errors.Is(err, io.EOF) && n <= promptBody
 }
 
 // screened is fasthttp's hook for requests whose body is to be read only if it is wanted. The request passes the whole chain up

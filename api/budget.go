@@ -146,28 +146,27 @@ func (s *share) grow(next, full int64, small bool) int64 {
 
 // wait waits until memory is granted.
 func (s *share) wait() int64 {
-	b := s.of
 	limit := time.NewTimer(budgetWait)
 	defer limit.Stop()
 	look := time.NewTicker(budgetLook)
 	defer look.Stop()
-	for over := false; ; {
+	for {
 		select {
 		case <-s.granted:
 			s.start()
 			return s.next
 		case <-limit.C:
-			over = true
+			if s.leave() {
+				return 0
+			}
 		case <-look.C:
-			over = s.conn.evicted()
+			if s.conn.evicted() && s.leave() {
+				return 0
+			}
+			s.of.mu.Lock()
+			s.of.displace()
+			s.of.mu.Unlock()
 		}
-		b.mu.Lock()
-		b.displace()
-		if over && b.leave(s) {
-			b.mu.Unlock()
-			return 0
-		}
-		b.mu.Unlock()
 	}
 }
 
@@ -216,7 +215,10 @@ func (b *budget) fits(s *share, next, full int64, small bool) int64 {
 }
 
 // leave takes s out of the queue; false if it has been granted meanwhile.
-func (b *budget) leave(s *share) bool {
+func (s *share) leave() bool {
+	b := s.of
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	i := slices.Index(b.waiting, s)
 	if i < 0 {
 		return false

@@ -151,7 +151,7 @@ func (l *listener) turnAway(c *connection) {
 	}
 	go func() { // it ends within refusalTime
 		defer l.refusing.Add(-1)
-		defer c.Close()
+		defer func() { _ = c.Close() }() // the client has left
 		_ = c.tcp.SetDeadline(time.Now().Add(refusalTime))
 		c.linger.Store(l.writeRefusal(c) == nil)
 	}()

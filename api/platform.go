@@ -235,7 +235,7 @@ func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) bool {
 	x.route = r
 	err := p.enter(x, r, params)
-	if err != nil && err != errAnswered {
+	if err != nil && !errors.Is(err, errAnswered) {
 		p.refuse(x, fault.From(err))
 	}
 	return err == nil

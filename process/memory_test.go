@@ -25,8 +25,14 @@ func TestMemoryLimit(t *testing.T) {
 		group   string
 		limit   int64
 	}{
-		{1, "one", 256 << 20}, {1, "free", 0}, {1, "gone", 0},
-		{2, "a", 512 << 20}, {2, "a/b", 512 << 20}, {2, "a/b/c", 512 << 20}, {2, "d", 0}, {2, "gone", 0},
+		{1, "one", 256 << 20},
+		{1, "free", 0},
+		{1, "gone", 0},
+		{2, "a", 512 << 20},
+		{2, "a/b", 512 << 20},
+		{2, "a/b/c", 512 << 20},
+		{2, "d", 0},
+		{2, "gone", 0},
 		{0, "a", 0},
 	} {
 		require.Equal(t, c.limit, CgroupTree{Version: c.version, Own: filepath.Join(root, c.group)}.MemoryLimit(), "%+v", c)
