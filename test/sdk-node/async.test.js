@@ -150,9 +150,9 @@ against('what does not exist', {}, async (agent) => {
             await refused(call(agent.client(), function_urn), 404, 'FSS.0404', 'Not found');
         }
         await refused(call(agent.client(), 'a:b:c:d:e'), 400, 'FSS.1309', 'fields');
-        await refused(call(agent.client({ project: 'another' }), 'hello'), 404, 'FSS.0404', 'Not found');
+        await refused(call(agent.client({ project: 'another' }), 'hello'), 403, 'FSS.0403', 'another');
     }
-    for (const call of Object.values(ofProject)) await refused(call(agent.client({ project: 'another' })), 404, 'FSS.0404');
+    for (const call of Object.values(ofProject)) await refused(call(agent.client({ project: 'another' })), 403, 'FSS.0403');
     assert.deepEqual(agent.starts(), []);
 });
 

@@ -55,7 +55,7 @@ test('refusals', async () => {
     await refused(client().invokeFunction(invocation(urn(':!test'), {})), 404, 'FSS.1053');
     await refused(client().invokeFunction(invocation('a:b:c:d:e', {})), 400, 'FSS.1309');
     await refused(client().invokeFunction({ ...invocation('hello', {}), 'X-Cff-Instance-Memory': '100' }), 400, 'FSS.1007');
-    await refused(client({ project: 'another' }).invokeFunction(invocation('hello', {})), 404, 'FSS.1051');
+    await refused(client({ project: 'another' }).invokeFunction(invocation('hello', {})), 403, 'FSS.0403');
 });
 
 test('credentials', async () => {
@@ -75,8 +75,12 @@ test('the project is found by its region', async () => {
 });
 
 test('tokens', async () => {
-    const global = new core.GlobalCredentials().withAk(keys.ak).withSk(keys.sk).withDomainId('unused');
-    const client = iam.IamClient.newBuilder().withCredential(global).withEndpoint(agent.url).build();
+    // The account's id, as GET /v3/auth/domains gives it to a caller with a token.
+    const domain = require('node:crypto').createHash('sha256').update('domain\nacme').digest('hex').slice(0, 32);
+    const of = (account) => iam.IamClient.newBuilder().withEndpoint(agent.url)
+        .withCredential(new core.GlobalCredentials().withAk(keys.ak).withSk(keys.sk).withDomainId(account)).build();
+    const client = of(domain);
+    await refused(of('another').keystoneValidateToken(new iam.KeystoneValidateTokenRequest('x')), 403, 'FSS.0403', 'another');
     const login = (password, scope) => client.keystoneCreateUserTokenByPassword(new iam.KeystoneCreateUserTokenByPasswordRequest().withBody({
         auth: { identity: { methods: ['password'], password: { user: { name: 'ci', password, domain: { name: 'acme' } } } }, scope },
     }));

@@ -279,19 +279,19 @@ func TestAsyncInvokeLargestEvent(t *testing.T) {
 	require.Len(t, a.journal(t), 1)
 }
 
-// TestAsyncUnknown: what does not exist has one code on all routes but that of synchronous calls.
+// TestAsyncUnknown: what does not exist has one code on all routes but that of synchronous calls, and another project is refused before.
 func TestAsyncUnknown(t *testing.T) {
 	a := startAgent(t)
 	for _, o := range operations() {
 		if o.ofProject {
-			requireRefusal(t, o.call(a.client(func(b *basic.CredentialsBuilder) { b.WithProjectId("another") }), ""), 404, "FSS.0404", "", o.name)
+			requireRefusal(t, o.call(a.client(func(b *basic.CredentialsBuilder) { b.WithProjectId("another") }), ""), 403, "FSS.0403", `X-Project-Id names the project "another"`, o.name)
 			continue
 		}
 		for _, function := range []string{"other", "app:hello", urn("v7"), urn("!test"), strings.Replace(urn("latest"), "local-1", "cn-north-4", 1)} {
 			requireRefusal(t, o.call(a.client(), function), 404, "FSS.0404", "Not found", o.name, function)
 		}
 		requireRefusal(t, o.call(a.client(), "a:b:c:d:e"), 400, "FSS.1309", "fields", o.name)
-		requireRefusal(t, o.call(a.client(func(b *basic.CredentialsBuilder) { b.WithProjectId("another") }), "hello"), 404, "FSS.0404", "Not found", o.name)
+		requireRefusal(t, o.call(a.client(func(b *basic.CredentialsBuilder) { b.WithProjectId("another") }), "hello"), 403, "FSS.0403", `X-Project-Id names the project "another"`, o.name)
 	}
 	require.Empty(t, a.journal(t))
 }

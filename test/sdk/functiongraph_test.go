@@ -156,7 +156,7 @@ func TestCredentials(t *testing.T) {
 		require.Contains(t, e.ErrorMessage, c.says)
 	}
 	_, err := a.client(func(b *basic.CredentialsBuilder) { b.WithProjectId("another") }).InvokeFunction(invocation("hello", map[string]any{}))
-	require.Equal(t, "FSS.1051", refusal(t, err).ErrorCode)
+	require.Equal(t, "FSS.0403", refusal(t, err).ErrorCode)
 	for _, hidden := range []string{secret, temporary, "temporary-token", "correct horse"} {
 		require.NotContains(t, a.stderr.String(), hidden)
 	}
