@@ -279,7 +279,7 @@ func TestDatadogExample(t *testing.T) {
 			http.Error(w, "down", http.StatusInternalServerError)
 			return false, true
 		})
-		r := start(t, code, append(env, "DD_URL="+d.URL, "GANTRY_SHUTDOWN_TIMEOUT=4")...)
+		r := start(t, code, append(env, "DD_URL="+d.URL, "GANTRY_SHUTDOWN_TIMEOUT=10")...)
 		for range 3 {
 			require.Equal(t, 200, r.invoke("{}").status)
 		}
