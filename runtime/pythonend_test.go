@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"gantry/fault"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -111,6 +113,35 @@ func TestPythonEndWithTheSocketHeld(t *testing.T) {
 			require.ErrorAs(t, err, &e)
 			require.Contains(t, e.Message, "exit code 7")
 		})
+	}
+}
+
+// TestPythonEndReadLate: lines that an ended process has left in its socket are not lost to an agent that is busy meanwhile.
+func TestPythonEndReadLate(t *testing.T) {
+	t.Parallel()
+	source := `import os, time
+def handler(e, c):
+    while not os.path.exists(e): time.sleep(0.001)
+    for i in range(300): print('line', i, 'x' * 300)
+    os._exit(7)
+`
+	f := startPython(t, map[string]string{"index.py": source}).ready()
+	file := filepath.Join(t.TempDir(), "go")
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.invoke(quoted(file))
+		done <- err
+	}()
+	calls := &f.transport.(*frames).calls
+	require.Eventually(t, func() bool { return calls.only() != nil }, 10*time.Second, time.Millisecond)
+	calls.mu.Lock() // the reader waits for it at the first line
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	<-f.proc.Exited()
+	<-time.After(2 * drainDelay) // the time that the agent does nothing in
+	calls.mu.Unlock()
+	require.ErrorContains(t, <-done, "exit code 7")
+	for i := range 300 {
+		f.logHas("line " + itoa(i) + " x")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // serve is the worker's frame reader: it runs until the stream ends or cannot be trusted.
@@ -56,19 +57,51 @@ func (f *frames) readEnded(err error) {
 	}
 }
 
+const (
+	// drainDelay is how long the reader waits for the end of the stream of an ended worker: a child may hold the socket.
+	drainDelay = 200 * time.Millisecond
+	// drainLimit is how long it may take with what is in the socket, on a busy machine.
+	drainLimit = 2 * time.Second
+)
+
 // drain lets the answers through that an ended worker left in the socket.
 func (f *frames) drain() {
 	if f.dropped.Load() {
 		return
 	}
-	if err := f.replies.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
-		f.worker.cfg.Log.Debug("no read deadline", zap.Error(err))
+	timer := time.NewTicker(drainDelay)
+	defer timer.Stop()
+	for last := time.Now().Add(drainLimit); ; {
+		select {
+		case <-f.readDone:
+		case now := <-timer.C:
+			if f.unread() && now.Before(last) {
+				continue
+			}
+			if err := f.replies.SetReadDeadline(now); err != nil {
+				f.worker.cfg.Log.Debug("no read deadline", zap.Error(err))
+			}
+			<-f.readDone
+		}
+		break
 	}
-	<-f.readDone
 	if f.late != nil {
 		f.late.Flush(time.Now()) // there will be no more
 	}
 	f.unowned.Flush(time.Now())
+}
+
+// unread reports whether there is something in the socket that was not read.
+func (f *frames) unread() bool {
+	raw, err := f.replies.SyscallConn()
+	if err != nil {
+		return false // closed
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) {
+		n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+	})
+	return err == nil && n > 0
 }
 
 func (f *frames) handle(fr frame.Frame) error {
