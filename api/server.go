@@ -185,8 +185,8 @@ func unreadable(ctx *fasthttp.RequestCtx, err error, bodyLimit int) *fault.Error
 
 const (
 	discardLimit = 64 << 20
-	discardPause = 500 * time.Millisecond // without data: the client has seen the answer
-	discardTime  = 2 * time.Second
+	discardPause = time.Second // without data: the client has seen the answer
+	discardTime  = 5 * time.Second
 )
 
 // discard reads what a client still sends after its answer, within limits: closing at once would reset the connection, and the

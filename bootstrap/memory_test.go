@@ -169,8 +169,9 @@ func TestManyLargeEvents(t *testing.T) {
 	all.Wait()
 	peak := r.resident("VmHWM")
 	t.Logf("110 callers with 6 MiB each: %v in %s, at most %d MB", statuses, time.Since(began).Round(time.Millisecond), peak)
-	require.Equal(t, 110, statuses[200]+statuses[429], "%v", statuses)
-	require.Positive(t, statuses[200])
+	// A client that stalls is cut off, and one that stalls long enough does not see its 429.
+	require.Equal(t, 110, statuses[200]+statuses[429]+statuses[0], "%v", statuses)
+	require.Greater(t, statuses[200], 110/2)
 	require.LessOrEqual(t, peak, 128)
 	require.Equal(t, "0", oomKills(t, group))
 }
