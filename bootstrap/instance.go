@@ -41,7 +41,7 @@ type instance struct {
 
 // openInstance starts the worker as the very first thing, then everything around it. output receives the function's
 // lines. On an error nothing is left behind.
-func openInstance(c *config, output, stderr *os.File) (*instance, error) {
+func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	in := &instance{cfg: c, pid1: os.Getpid() == 1}
 	if err := process.HideEnvironment(c.secretNames); err != nil {
 		return nil, fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
@@ -49,6 +49,13 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	if err := process.Protect(); err != nil {
 		return nil, fmt.Errorf("the agent cannot protect its memory: %w", err)
 	}
+	in.limits = api.NewLimits(boundMemory(c))
+	in.groups = process.OpenGroups("/", int64(c.fn.MemoryMB)<<20) // works beside what follows
+	defer func() {
+		if err != nil {
+			in.groups.Close()
+		}
+	}()
 	scripts, passed, err := extension.Discover(strings.Split(c.extensionDirs, ":"))
 	if err != nil {
 		return nil, &failure{exitUsage, err}
@@ -67,7 +74,6 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
 	in.metrics = telemetry.NewMetrics(agent.Outcomes())
-	in.limits = api.NewLimits(boundMemory(c))
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
 	in.supervisor.Unmet = func(child, wish string, err error) {
@@ -77,7 +83,6 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 		Function: &c.fn, Wait: c.extensionWait, Required: c.extensionRequired, Strict: c.extensionStrict, Restart: c.extensionRestart, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
 		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics, Stream: in.stream, Costs: c.timeline,
 	}, scripts)
-	in.groups = process.OpenGroups("/")
 	in.agent = agent.New(in.agentConfig())
 	in.agent.Start()
 	in.gauges()
@@ -86,6 +91,7 @@ func openInstance(c *config, output, stderr *os.File) (*instance, error) {
 		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
 		return nil, &failure{exitListen, err}
 	}
+	in.groups.Wait()
 	in.host.Begin(in.extensions.Addr().String())
 	process.KeepThreads(process.MaxProcesses()) // while the worker starts
 	return in, nil

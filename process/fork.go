@@ -257,9 +257,9 @@ func becomeChild(c *spawn) {
 	var report [2]uint32
 	at, errno := c.become()
 	report[0], report[1] = uint32(at), uint32(errno)
-	syscall.RawSyscall(unix.SYS_WRITE, uintptr(len(c.fds)), uintptr(unsafe.Pointer(&report)), unsafe.Sizeof(report))
+	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, uintptr(len(c.fds)), uintptr(unsafe.Pointer(&report)), unsafe.Sizeof(report))
 	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 253, 0, 0)
+		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 253, 0, 0)
 	}
 }
 
@@ -290,7 +290,7 @@ func (c *spawn) become() (stage, syscall.Errno) {
 		}
 	}
 	// What may hang comes last: until exec, this process would keep the agent's connections open. ENOSYS before Linux 5.9.
-	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, n+1, uintptr(^uint32(0)), 0)
+	_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, n+1, uintptr(^uint32(0)), 0)
 	if c.identity {
 		if errno := c.identify(); errno != 0 {
 			return stageUser, errno
@@ -305,7 +305,7 @@ func (c *spawn) become() (stage, syscall.Errno) {
 		return stageParent, errno
 	}
 	if c.nofile != nil {
-		syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(c.nofile)), 0, 0, 0)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(c.nofile)), 0, 0, 0)
 	}
 	_, _, errno := syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(c.path)), uintptr(unsafe.Pointer(&c.argv[0])), uintptr(unsafe.Pointer(&c.envv[0])))
 	return stageExec, errno
@@ -328,10 +328,10 @@ func (c *spawn) resetSignals() {
 	for sig := uintptr(1); sig <= last; sig++ {
 		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&now)), unsafe.Sizeof(now.mask), 0, 0)
 		if errno == 0 && now.handler > 1 {
-			syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&byDefault)), 0, unsafe.Sizeof(now.mask), 0, 0)
+			_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&byDefault)), 0, unsafe.Sizeof(now.mask), 0, 0)
 		}
 	}
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&c.signals)), 0, unsafe.Sizeof(now.mask), 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&c.signals)), 0, unsafe.Sizeof(now.mask), 0, 0)
 }
 
 // identify sets user and group, and gives up the agent's other groups.

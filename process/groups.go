@@ -20,6 +20,10 @@ import (
 // all together, so that a function that starts as many as it can leaves the agent its own. Use OpenGroups. A nil Groups makes
 // none. Safe for concurrent use.
 type Groups struct {
+	limit int64
+	ready chan struct{} // closed when what follows is there
+	// first is made in advance, for the first call of New.
+	first  atomic.Pointer[Cgroup]
 	memory CgroupTree
 	// denied says why no memory group can be made, pidsErr why there is no limit of processes.
 	denied, pidsErr error
@@ -28,7 +32,8 @@ type Groups struct {
 	serial  atomic.Int64
 	folders []heldFolder
 	pids    *groupEntry // of version 1; in version 2 the limit is that of workers
-	sweeps  sync.WaitGroup
+	work    sync.WaitGroup
+	closed  sync.Once
 }
 
 // heldFolder is a control group with a lock on it, which the kernel releases when this process ends, however that happens.
@@ -43,18 +48,35 @@ var (
 	groupNamesOnce = regexp.MustCompile(`^gantry-\d+-\d+$`)
 )
 
-// OpenGroups finds the agent's control groups below root ("/" outside tests), prepares those of the workers, and removes those
-// that agents left behind which were killed, with the processes in them. In version 2 the agent moves into a leaf, so this
-// comes before its first child. Close must be called.
-func OpenGroups(root string) *Groups {
-	g := &Groups{memory: FindCgroup(root)}
-	pids := findCgroup(root, "pids", "cgroup.procs")
+// OpenGroups finds the agent's control groups below root ("/" outside tests), prepares those of the workers, with a memory limit
+// in bytes each, and removes those that agents left behind which were killed, with the processes in them. It returns at once; the
+// methods wait for what they need. In version 2 the agent moves into a leaf, so Wait must be called before the first child that
+// has no group. Close must be called.
+func OpenGroups(root string, limit int64) *Groups {
+	g := &Groups{limit: limit, ready: make(chan struct{})}
+	g.work.Go(func() {
+		pids := g.open(root)
+		close(g.ready)
+		if g.memory.Version != 0 {
+			sweepGroups(g.memory.Own)
+		}
+		if pids.Version == 1 {
+			sweepGroups(pids.Own)
+		}
+	})
+	return g
+}
+
+// open prepares the groups, and returns where those of processes are.
+func (g *Groups) open(root string) (pids CgroupTree) {
+	g.memory = FindCgroup(root)
+	pids = findCgroup(root, "pids", "cgroup.procs")
 	if g.memory.Version == 0 {
 		g.denied = errors.New("no memory control group was found")
 		g.pidsErr = g.denied
-		return g
+		return pids
 	}
-	limit := pidsForWorkers(maxProcesses(root, pids))
+	processes := pidsForWorkers(maxProcesses(root, pids))
 	if g.memory.Version == 2 {
 		g.denied = delegate(g.memory.Own)
 	}
@@ -64,27 +86,35 @@ func OpenGroups(root string) *Groups {
 	switch {
 	case g.memory.Version == 2 && g.denied == nil:
 		g.denied = delegateMemory(g.workers)
-		g.pidsErr = limitProcesses(g.workers, limit)
+		g.pidsErr = limitProcesses(g.workers, processes)
 	case g.memory.Version == 1 && pids.Version == 1:
-		g.pids, g.pidsErr = g.processGroup(pids.Own, limit)
+		g.pids, g.pidsErr = g.processGroup(pids.Own, processes)
 	default:
 		g.pidsErr = errors.New("no control group of processes was found")
 	}
-	g.sweeps.Go(func() {
-		sweepGroups(g.memory.Own)
-		if pids.Version == 1 {
-			sweepGroups(pids.Own)
-		}
-	})
-	return g
+	if c, err := g.make(); err == nil {
+		g.first.Store(c)
+	}
+	return pids
 }
 
-// New makes a group with a memory limit in bytes, for Command.Group. The error says why the limit is not enforced; the returned
-// group then still tells out-of-memory kills from other ends, by the agent's own counter.
-func (g *Groups) New(limit int64) (*Cgroup, error) {
+// Wait returns when the agent is where it stays.
+func (g *Groups) Wait() { <-g.ready }
+
+// New makes a group for Command.Group. The error says why the memory limit is not enforced; the returned group then still tells
+// out-of-memory kills from other ends, by the agent's own counter.
+func (g *Groups) New() (*Cgroup, error) {
 	if g == nil {
 		return view(CgroupTree{}), errors.New("no control groups are made here")
 	}
+	g.Wait()
+	if c := g.first.Swap(nil); c != nil {
+		return c, nil
+	}
+	return g.make()
+}
+
+func (g *Groups) make() (*Cgroup, error) {
 	c := view(g.memory)
 	if g.pids != nil {
 		c.entry = append(c.entry, g.pids)
@@ -93,7 +123,7 @@ func (g *Groups) New(limit int64) (*Cgroup, error) {
 		return c, g.denied
 	}
 	dir := filepath.Join(g.workers, strconv.FormatInt(g.serial.Add(1), 10))
-	err := limitMemory(g.memory.Version, dir, limit)
+	err := limitMemory(g.memory.Version, dir, g.limit)
 	var entry *groupEntry
 	if err == nil {
 		entry, err = openEntry(g.memory.Version, dir)
@@ -108,14 +138,23 @@ func (g *Groups) New(limit int64) (*Cgroup, error) {
 }
 
 // MemoryErr says why no group has a memory limit; nil if they have.
-func (g *Groups) MemoryErr() error { return g.denied }
+func (g *Groups) MemoryErr() error {
+	g.Wait()
+	return g.denied
+}
 
 // PidsErr says why the number of the workers' processes is not limited; nil if it is.
-func (g *Groups) PidsErr() error { return g.pidsErr }
+func (g *Groups) PidsErr() error {
+	g.Wait()
+	return g.pidsErr
+}
 
-// Close removes what is left. Every child must have ended before.
-func (g *Groups) Close() {
-	g.sweeps.Wait()
+// Close removes what is left. Every child must have ended before. A second Close does nothing.
+func (g *Groups) Close() { g.closed.Do(g.close) }
+
+func (g *Groups) close() {
+	g.work.Wait()
+	g.first.Swap(nil).entered()
 	if g.pids != nil {
 		g.pids.close()
 	}

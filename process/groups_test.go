@@ -15,12 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// testLimit is the memory that a test's child may have, in bytes.
+const testLimit = 32 << 20
+
 // openGroups returns the groups of this machine; the test is skipped where none can be made.
 func openGroups(t *testing.T) *Groups {
-	g := OpenGroups("/")
+	g := OpenGroups("/", testLimit)
 	t.Cleanup(g.Close)
-	if g.denied != nil {
-		t.Skipf("LOUD SKIP: no memory control group of version %d can be made: %v", g.memory.Version, g.denied)
+	if err := g.MemoryErr(); err != nil {
+		t.Skipf("LOUD SKIP: no memory control group of version %d can be made: %v", g.memory.Version, err)
 	}
 	t.Logf("memory control groups of version %d", g.memory.Version)
 	return g
@@ -31,7 +34,7 @@ func TestLimitIsThereFirst(t *testing.T) {
 	g := openGroups(t)
 	s := newSupervisor(t)
 	for range 20 {
-		group, err := g.New(64 << 20)
+		group, err := g.New()
 		require.NoError(t, err)
 		var o output
 		cmd := &Command{Name: "child", Path: "/bin/cat", Args: []string{"cat", "/proc/self/cgroup"}, UID: -1, GID: -1, Output: o.read, Group: group}
@@ -50,8 +53,7 @@ func TestLimitIsThereFirst(t *testing.T) {
 func TestOutOfMemory(t *testing.T) {
 	g := openGroups(t)
 	s := newSupervisor(t)
-	const limit = 32 << 20
-	group, err := g.New(limit)
+	group, err := g.New()
 	require.NoError(t, err)
 	var o output
 	cmd := shell(&o, "exec tail /dev/zero")
@@ -60,14 +62,14 @@ func TestOutOfMemory(t *testing.T) {
 	require.NoError(t, err)
 	wait(t, p.Done())
 	require.True(t, p.Exit().OutOfMemory, "%s, %s", p.Exit(), o.String())
-	require.InDelta(t, limit, p.Exit().PeakGroup, limit/10)
+	require.InDelta(t, testLimit, p.Exit().PeakGroup, testLimit/10)
 }
 
 // TestKillReachesTheControlGroup: what has left the child's process group and session is killed with it.
 func TestKillReachesTheControlGroup(t *testing.T) {
 	g := openGroups(t)
 	s := newSupervisor(t)
-	group, err := g.New(64 << 20)
+	group, err := g.New()
 	require.NoError(t, err)
 	var o output
 	cmd := shell(&o, "setsid sleep 1000 & echo $!; wait")
@@ -102,14 +104,15 @@ func TestProcessesAreLimited(t *testing.T) {
 	if own.Version != 1 {
 		t.Skip("LOUD SKIP: no process control group of version 1")
 	}
-	g := &Groups{denied: errors.New("not needed here")}
+	g := &Groups{denied: errors.New("not needed here"), ready: make(chan struct{})}
+	close(g.ready)
 	var err error
 	if g.pids, err = g.processGroup(own.Own, 12); err != nil {
 		t.Skipf("LOUD SKIP: no process control group can be made: %v", err)
 	}
 	t.Cleanup(g.Close)
 	s := newSupervisor(t)
-	group, _ := g.New(1)
+	group, _ := g.New()
 	var o output
 	cmd := shell(&o, "for i in $(seq 40); do sleep 1000 & done; echo never")
 	cmd.Group = group
@@ -163,9 +166,9 @@ func TestKilledAgentLeavesNothing(t *testing.T) {
 	require.NoError(t, killed.Process.Kill())
 	_ = killed.Wait()
 	requireAlive(t, daemon)
-	next := OpenGroups("/")
+	next := OpenGroups("/", testLimit)
 	defer next.Close()
-	next.sweeps.Wait()
+	next.work.Wait()
 	requireGone(t, daemon)
 	require.NoDirExists(t, filepath.Dir(group))
 	require.DirExists(t, running)
@@ -174,10 +177,10 @@ func TestKilledAgentLeavesNothing(t *testing.T) {
 
 // killedAgent starts a worker with a daemon, prints its group and the daemon's id, and waits to be killed.
 func killedAgent() {
-	g := OpenGroups("/")
+	g := OpenGroups("/", testLimit)
 	s := NewSupervisor(false)
 	var o output
-	group, err := g.New(64 << 20)
+	group, err := g.New()
 	cmd := shell(&o, "setsid sleep 1000 & echo $!; wait")
 	cmd.Group = group
 	if err == nil {

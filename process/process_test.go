@@ -334,8 +334,8 @@ func TestGroupsV2(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(string(b), want), "%s holds %s", file, b)
 	}
-	groups := &Groups{memory: FindCgroup(root), workers: filepath.Join(root, workers)}
-	g, err := groups.New(64 << 20)
+	groups := &Groups{memory: FindCgroup(root), workers: filepath.Join(root, workers), limit: 64 << 20}
+	g, err := groups.make()
 	require.NoError(t, err)
 	require.True(t, g.Enforced())
 	holds(workers+"1/memory.max", "67108864")
@@ -348,9 +348,9 @@ func TestGroupsV2(t *testing.T) {
 	g.entered()
 	require.Empty(t, g.entries())
 
-	opened := OpenGroups(root)
+	opened := OpenGroups(root, 1<<20)
 	defer opened.Close()
-	require.NoError(t, opened.denied)
+	require.NoError(t, opened.MemoryErr())
 	require.NoError(t, opened.PidsErr())
 	holds(own+"cgroup.subtree_control", "+pids")
 	holds(workers+"cgroup.subtree_control", "+memory")
@@ -367,14 +367,14 @@ func TestDelegate(t *testing.T) {
 }
 
 func TestNoGroups(t *testing.T) {
-	none := OpenGroups(t.TempDir())
+	none := OpenGroups(t.TempDir(), 1)
 	defer none.Close()
 	require.Error(t, none.PidsErr())
-	g, err := none.New(1)
+	g, err := none.New()
 	require.ErrorContains(t, err, "no memory control group")
 	require.False(t, g.Enforced() || g.oomKills())
 	require.Zero(t, g.peak())
-	g, err = (*Groups)(nil).New(1)
+	g, err = (*Groups)(nil).New()
 	require.Error(t, err)
 	require.False(t, g.Enforced())
 	var missing *Cgroup

@@ -12,7 +12,7 @@ import (
 
 // withMemory has the worker limited to so many MB; the test is skipped where no control group can be made.
 func withMemory(t *testing.T, mb int) option {
-	groups := process.OpenGroups("/")
+	groups := process.OpenGroups("/", int64(mb)<<20)
 	t.Cleanup(groups.Close)
 	if err := groups.MemoryErr(); err != nil {
 		t.Skipf("LOUD SKIP: RUNTIME_MEMORY cannot be enforced here: %v", err)

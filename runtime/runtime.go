@@ -65,9 +65,10 @@ type Config struct {
 	UID, GID int
 
 	Supervisor *process.Supervisor
-	Groups     *process.Groups
-	Sink       *logger.Sink
-	Log        *zap.Logger
+	// Groups have the function's memory limit; nil for none.
+	Groups *process.Groups
+	Sink   *logger.Sink
+	Log    *zap.Logger
 	// Stray is called for each answer that belongs to no call any more.
 	Stray func()
 	// ListenRuntime serves the runtime API of one worker until close is called; for languages that use it.

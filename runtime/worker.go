@@ -85,7 +85,7 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 	}
 	if err = cfg.Language.complete(cmd); err == nil {
 		// Before the start: an interpreter reads its limit once, when it begins.
-		cmd.Group, w.memoryErr = cfg.Groups.New(int64(cfg.Function.MemoryMB) << 20)
+		cmd.Group, w.memoryErr = cfg.Groups.New()
 		w.proc, err = cfg.Supervisor.Start(cmd)
 	}
 	if err != nil {
