@@ -317,11 +317,9 @@ func drained(ctx *fasthttp.RequestCtx, c *connection) bool {
 	if ctx.Request.Header.ContentLength() > 0 {
 		return false
 	}
-	if c.SetReadDeadline(time.Now().Add(leftoverPause)) != nil {
-		return false
-	}
-	defer func() { _ = c.SetReadDeadline(time.Time{}) }() // fasthttp sets the next one
+	c.readBy.wanted = time.Now().Add(leftoverPause)
 	n, err := io.CopyN(io.Discard, ctx.RequestBodyStream(), promptBody+1)
+	c.readBy.wanted = time.Time{} // fasthttp sets the next one, if the listener has any
 	return errors.Is(err, io.EOF) && n <= promptBody
 }
 

@@ -48,6 +48,8 @@ type connection struct {
 	linger atomic.Bool
 
 	// What follows belongs to the goroutine that serves the connection.
+	readBy    deadline
+	writeBy   deadline
 	head      head
 	early     int                   // bytes that arrived before the request could be looked at
 	headShare atomic.Pointer[share] // of a long header
@@ -76,7 +78,12 @@ type secureConnection struct {
 }
 
 // Handshake is called by fasthttp before the first request is read.
-func (c *secureConnection) Handshake() error { return c.tls.Handshake() }
+func (c *secureConnection) Handshake() error {
+	if err := c.applyRead(); err != nil {
+		return err
+	}
+	return c.tls.Handshake()
+}
 
 // ConnectionState returns what the handshake agreed on.
 func (c *secureConnection) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
@@ -130,6 +137,9 @@ func follow(conn net.Conn, state fasthttp.ConnState) {
 // bodies for a long header.
 func (c *connection) Read(p []byte) (int, error) {
 	if c.wide {
+		if err := c.applyRead(); err != nil {
+			return 0, err
+		}
 		return c.Conn.Read(p)
 	}
 	if err := c.unmute(); err != nil {
@@ -140,7 +150,10 @@ func (c *connection) Read(p []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	if c.head.bare {
-		_ = c.SetReadDeadline(time.Now().Add(bareTime)) // an error is met by the read
+		c.readBy.wanted = time.Now().Add(bareTime)
+	}
+	if err := c.applyRead(); err != nil {
+		return 0, err
 	}
 	n, err := c.Conn.Read(p)
 	if n == 0 {
@@ -191,6 +204,11 @@ func (c *connection) Write(p []byte) (int, error) {
 	if c.muted {
 		c.held = append(c.held, p...)
 		return len(p), nil
+	}
+	if c.writeBy.due() {
+		if err := c.Conn.SetWriteDeadline(c.writeBy.set); err != nil {
+			return 0, err
+		}
 	}
 	if len(p) <= smallBody {
 		return c.Conn.Write(p)
@@ -268,13 +286,53 @@ var past = time.Unix(1, 0)
 // evicted reports whether the connection was given up.
 func (c *connection) evicted() bool { return c.stage.load() == stageEvicted }
 
-// SetReadDeadline sets the deadline, unless the connection was given up.
+// SetReadDeadline is called by fasthttp twice for every request. The next read applies the deadline.
 func (c *connection) SetReadDeadline(t time.Time) error {
-	err := c.Conn.SetReadDeadline(t)
+	c.readBy.wanted = t
+	return nil
+}
+
+// SetWriteDeadline is called by fasthttp for every answer. The next write applies the deadline.
+func (c *connection) SetWriteDeadline(t time.Time) error {
+	c.writeBy.wanted = t
+	return nil
+}
+
+// SetDeadline is called by fasthttp before it hands the connection over.
+func (c *connection) SetDeadline(t time.Time) error {
+	c.readBy, c.writeBy = deadline{t, t}, deadline{t, t}
+	return c.Conn.SetDeadline(t)
+}
+
+// applyRead gives the socket the deadline of the next read, unless the connection was given up.
+func (c *connection) applyRead() error {
+	if !c.readBy.due() {
+		return nil
+	}
+	err := c.Conn.SetReadDeadline(c.readBy.set)
 	if c.evicted() { // looked at afterwards: whichever of both comes last sees the other
 		return c.Conn.SetReadDeadline(past)
 	}
 	return err
+}
+
+// deadlineSlack is how far apart two deadlines may be that count as one: a deadline costs the kernel's poller more than a small
+// read, and those of a busy connection differ by the time between two requests.
+const deadlineSlack = time.Second
+
+// deadline is one of a socket's two.
+type deadline struct {
+	wanted time.Time // zero for none
+	set    time.Time // what the socket has
+}
+
+// due reports whether the socket is to get the wanted deadline, and takes it as set.
+func (d *deadline) due() bool {
+	if d.wanted.IsZero() == d.set.IsZero() && d.wanted.Sub(d.set).Abs() < deadlineSlack {
+		return false
+	}
+	d.set = d.wanted
+	return true
 }
 
 // Close closes the connection, and forgets it. What the other side may still send after a refusal is read before: closing at

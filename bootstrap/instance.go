@@ -93,7 +93,7 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	}
 	in.groups.Wait()
 	in.host.Begin(in.extensions.Addr().String())
-	process.KeepThreads(process.MaxProcesses()) // while the worker starts
+	go process.KeepThreads(process.MaxProcesses()) // while the worker starts, and before it runs user code
 	return in, nil
 }
 

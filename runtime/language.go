@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"fmt"
 	"gantry/fault"
-	"gantry/logger"
 	"gantry/process"
 	"os"
 	"path/filepath"
@@ -17,15 +16,13 @@ import (
 var nodejsWorker string
 
 // nodejsSource starts the worker under a name that cannot be opened, with none of its own frames in any stack: tools that show
-// source lines open the files that a stack names, and descriptor 5 may be one of the user's.
-var nodejsSource = fmt.Appendf(nil, `'use strict';
+// source lines open the files that a stack names, and descriptor 5 may be one of the user's. The outer function is never called:
+// its text is compiled again under that name.
+var nodejsSource = []byte(`'use strict';
 const worker = {};
-new (require('vm').Script)('(function (module, require) {' + %s + '\n})', { filename: 'node:gantry' }).runInThisContext()(worker, require);
+new (require('vm').Script)('(' + function (module, require) {` + nodejsWorker + `} + ')', { filename: 'node:gantry' }).runInThisContext()(worker, require);
 process.nextTick(worker.exports.start, module, (url) => import(url));
-`, jsLiteral(nodejsWorker))
-
-// jsLiteral is s as a literal of JavaScript.
-func jsLiteral(s string) string { return string(logger.AppendJSONString(nil, s)) }
+`)
 
 //go:embed worker/python/worker.py
 var pythonSource []byte

@@ -5,8 +5,6 @@
 
 const fs = require('fs');
 const util = require('util');
-const Socket = require('net').Socket;
-const Writable = require('stream').Writable;
 const pathToFileURL = require('url').pathToFileURL;
 
 const EVENTS = 3; // the agent writes, we read
@@ -291,9 +289,16 @@ const spellings = (() => {
   } catch (_) {
     // the load says what is wrong with it
   }
-  const paths = plain.filter((path, i) => path !== '' && path !== '/' && plain.indexOf(path) === i);
-  return typeof pathToFileURL === 'function' ? paths.concat(paths.map((path) => pathToFileURL(path).href)) : paths;
+  return plain.filter((path, i) => path !== '' && path !== '/' && plain.indexOf(path) === i);
 })();
+let spelled = typeof pathToFileURL !== 'function';
+
+// spell adds the URLs, for the first error: a start without one does not wait for the parser of URLs.
+function spell() {
+  if (!spelled) for (let i = 0, n = spellings.length; i < n; i++) spellings[n + i] = pathToFileURL(spellings[i]).href;
+  spelled = true;
+  return spellings;
+}
 
 // Of the ASCII characters, those that names of files usually have, before and after a place in a path.
 const INSIDE = 1, AFTER = 2, DOT = 46, SLASH = 47;
@@ -324,10 +329,11 @@ function find(text, spelling, from) {
 
 // shorten writes a dot in place of the code folder's path.
 function shorten(text) {
-  for (let i = 0; i < spellings.length; i++) {
+  const paths = spell();
+  for (let i = 0; i < paths.length; i++) {
     let short = '';
     let from = 0;
-    for (let at; (at = find(text, spellings[i], from)) >= 0; from = at + spellings[i].length) short += slice(text, from, at) + '.';
+    for (let at; (at = find(text, paths[i], from)) >= 0; from = at + paths[i].length) short += slice(text, from, at) + '.';
     text = short + slice(text, from);
   }
   return text;
@@ -335,8 +341,9 @@ function shorten(text) {
 
 // isUsers reports whether a frame lies in the code folder.
 function isUsers(frame) {
-  for (let i = 0; i < spellings.length; i++) if (find(frame, spellings[i], 0) >= 0) return true;
-  return spellings.length === 0 && exec(/(?:[ (]|file:\/\/)\//, frame) !== null;
+  const paths = spell();
+  for (let i = 0; i < paths.length; i++) if (find(frame, paths[i], 0) >= 0) return true;
+  return paths.length === 0 && exec(/(?:[ (]|file:\/\/)\//, frame) !== null;
 }
 
 function messageOf(e) {
@@ -492,11 +499,20 @@ class Logger {
   }
 }
 
+let Writable = null; // loaded by the first replaceStream: after Hello, before user code
 const ours = {}; // name -> the stream that took the place of process[name]
 
 // replaceStream puts a stream of ours in the place of process.stdout or process.stderr.
 function replaceStream(name, fd) {
-  const meta = '{"stream":"' + name + '"}';
+  if (Writable === null) Writable = require('stream').Writable;
+  const stream = makeStream('{"stream":"' + name + '"}', fd);
+  ours[name] = stream;
+  define(process, name, { configurable: true, enumerable: true, get: () => stream });
+  rebindConsole(name);
+}
+
+// makeStream is a stream whose chunks become Log frames with this meta.
+function makeStream(meta, fd) {
   const emit = (chunk, encoding) => {
     let data = chunk;
     if (typeof chunk === 'string') {
@@ -544,9 +560,7 @@ function replaceStream(name, fd) {
   stream.fd = fd;
   stream._type = 'pipe';
   stream._isStdio = true;
-  ours[name] = stream;
-  define(process, name, { configurable: true, enumerable: true, get: () => stream });
-  rebindConsole(name);
+  return stream;
 }
 
 // rebindConsole lets the console take its stream when it is first used, as without us: code that was loaded before the worker may
@@ -1056,6 +1070,7 @@ let events = null; // the socket that frames arrive on
 function listen() {
   const options = { fd: EVENTS, readable: true, writable: false };
   if (atLeast(12, 10)) options.onread = { buffer: allocate(256 * 1024), callback: feed };
+  const Socket = require('net').Socket; // takes some milliseconds: after Hello, before user code
   events = own(new Socket(options), ['unref']);
   if (!atLeast(12, 10)) events.on('data', (chunk) => feed(chunk.length, chunk));
   events.on('end', () => exitOf(process, 0)); // the agent is gone
