@@ -44,7 +44,7 @@ const exec = uncurry(/x/.exec);
 const bufferFrom = Buffer.from, isBuffer = Buffer.isBuffer, byteLength = Buffer.byteLength, allocate = Buffer.allocUnsafe, concat = Buffer.concat;
 const utf8Slice = uncurry(Buffer.prototype.utf8Slice), part = uncurry(Buffer.prototype.slice), copy = uncurry(Buffer.prototype.copy);
 const writeSync = fs.writeSync, statSync = fs.statSync, readFileSync = fs.readFileSync, readdirSync = fs.readdirSync, realpathSync = fs.realpathSync;
-const inspect = util.inspect, format = util.format, Script = require('vm').Script, wrap = require('module').wrap;
+const inspect = util.inspect, format = util.format, Script = require('vm').Script;
 const immediately = setImmediate, later = setTimeout, nextTick = process.nextTick;
 const exitOf = uncurry(process.exit), listenerCount = uncurry(process.listenerCount), once = uncurry(process.once);
 
@@ -280,30 +280,40 @@ function failure(call, meta, body, cause) {
 
 const isError = (e) => e instanceof Error || tagOf(e) === '[object Error]';
 
+const INSIDE = 1, AFTER = 2, DOT = 46, SLASH = 47;
+
 // The code folder's path as stacks and messages may have it: as it is set and as Node.js resolves it, plain and in a URL. Empty for
-// the root of the file system, where there is nothing to shorten.
-const spellings = (() => {
-  const plain = [codeRoot.replace(/\/+$/, '')];
+// the root of the file system, where there is nothing to shorten. Made for the first error: a start without one does not wait for
+// the file system and the parser of URLs.
+let spellings = null;
+
+function spell() {
+  if (spellings !== null) return spellings;
+  let end = codeRoot.length;
+  while (end > 0 && codeAt(codeRoot, end - 1) === SLASH) end--;
+  const plain = slice(codeRoot, 0, end);
+  let real = plain;
   try {
-    plain.push(realpathSync(codeRoot));
+    real = realpathSync(codeRoot);
   } catch (_) {
     // the load says what is wrong with it
   }
-  return plain.filter((path, i) => path !== '' && path !== '/' && plain.indexOf(path) === i);
-})();
-let spelled = typeof pathToFileURL !== 'function';
-
-// spell adds the URLs, for the first error: a start without one does not wait for the parser of URLs.
-function spell() {
-  if (!spelled) for (let i = 0, n = spellings.length; i < n; i++) spellings[n + i] = pathToFileURL(spellings[i]).href;
-  spelled = true;
+  const found = plain === '' ? [] : [plain];
+  if (real !== plain && real !== '/') found[found.length] = real;
+  for (let i = 0, n = found.length; i < n && typeof pathToFileURL === 'function'; i++) found[n + i] = pathToFileURL(found[i]).href;
+  spellings = found;
   return spellings;
 }
 
 // Of the ASCII characters, those that names of files usually have, before and after a place in a path.
-const INSIDE = 1, AFTER = 2, DOT = 46, SLASH = 47;
 const kinds = new Uint8Array(128);
-for (let c = 0; c < 128; c++) kinds[c] = /[\w.%~-]/.test(String.fromCharCode(c)) ? INSIDE : /[+@$]/.test(String.fromCharCode(c)) ? AFTER : 0;
+
+function setKind(characters, kind) {
+  for (let i = 0; i < characters.length; i++) kinds[codeAt(characters, i)] = kind;
+}
+
+setKind('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%~-', INSIDE);
+setKind('+@$', AFTER);
 
 // follows reports whether the name before goes on at a position: /app does not in "/app/x" and "in /app.", it does in /app-x.
 function follows(text, at) {
@@ -816,7 +826,7 @@ function isUntypedModule(e, path) {
   try {
     if (e.code !== 'ERR_REQUIRE_ASYNC_MODULE' && e.code !== 'ERR_REQUIRE_ESM') return false;
     const text = withoutMark(readFileSync(path, 'utf8'));
-    new Script(wrap(startsWith(text, '#!') ? '//' + text : text)); // eslint-disable-line no-new
+    new Script('(function (exports, require, module, __filename, __dirname) {' + (startsWith(text, '#!') ? '//' : '') + text + '\n})'); // eslint-disable-line no-new
     return false;
   } catch (_) {
     return true;
