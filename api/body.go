@@ -20,6 +20,8 @@ const (
 	mediumBody = 16 << 10
 	// smallBody is the largest body that never waits for memory, in bytes.
 	smallBody = 64 << 10
+	// commonBody is the largest body whose buffer is pooled, in bytes. The collector empties a pool that is not used.
+	commonBody = 128 << 10
 	// narrowRead bounds one read while a header or a first piece of a body arrives, so that connections that send little hold
 	// little: fasthttp's buffer has headerLimit bytes, and takes memory only where something was written.
 	narrowRead = 16 << 10
@@ -32,6 +34,7 @@ var (
 	promptBuffers = sync.Pool{New: func() any { return newBuffer(promptBody) }}
 	mediumBuffers = sync.Pool{New: func() any { return newBuffer(mediumBody) }}
 	smallBuffers  = sync.Pool{New: func() any { return newBuffer(smallBody) }}
+	commonBuffers = sync.Pool{New: func() any { return newBuffer(commonBody) }}
 )
 
 func newBuffer(n int) *[]byte {
@@ -47,6 +50,8 @@ func poolOf(size int) *sync.Pool {
 		return &mediumBuffers
 	case smallBody:
 		return &smallBuffers
+	case commonBody:
+		return &commonBuffers
 	}
 	return nil
 }
@@ -238,8 +243,10 @@ func (r *reception) grow() bool {
 	switch {
 	case full <= mediumBody:
 		next = mediumBody
-	case next <= smallBody:
+	case full <= smallBody || full > commonBody && next <= smallBody:
 		next = smallBody
+	case full <= commonBody:
+		next = commonBody
 	}
 	if r.share == nil {
 		r.share = r.conn.listener.bodies.open(r.conn, r.conn.displace)

@@ -218,7 +218,7 @@ func (c *connection) Write(p []byte) (int, error) {
 	defer s.give(-1)
 	sent := 0
 	for sent < len(p) {
-		n, err := c.Conn.Write(p[sent:min(len(p), sent+smallBody)])
+		n, err := c.Conn.Write(p[sent:min(len(p), sent+commonBody)])
 		sent += n
 		s.progress(n)
 		if err != nil {

@@ -65,7 +65,7 @@ func NewLimits(cfg LimitsConfig) *Limits {
 
 // buffer returns an empty buffer of at least n bytes.
 func (l *Limits) buffer(n int) []byte {
-	if n > smallBody {
+	if n > commonBody {
 		if b := l.spare.take(n); b != nil {
 			return b
 		}
@@ -75,7 +75,7 @@ func (l *Limits) buffer(n int) []byte {
 
 // recycle takes a buffer back.
 func (l *Limits) recycle(b []byte) {
-	if cap(b) > smallBody {
+	if cap(b) > commonBody {
 		l.spare.put(b)
 		return
 	}
