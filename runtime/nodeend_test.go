@@ -130,3 +130,24 @@ func TestNodeEndsWithoutItsAgent(t *testing.T) {
 		})
 	}
 }
+
+// TestNodeTermDuringExitHooks: TERM, which follows Bye after a while, does not cut them off.
+func TestNodeTermDuringExitHooks(t *testing.T) {
+	t.Parallel()
+	source := `const fs = require('fs');
+process.on('exit', () => { console.log('begin'); while (!fs.existsSync(process.env.RUNTIME_CODE_ROOT + '/go')); console.log('end'); });
+exports.handler = async (e, c) => 'ok';`
+	for version, node := range nodes(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			f := startWorker(t, map[string]string{"index.js": source}, withNode(node)).ready()
+			done := make(chan string)
+			go func() { done <- f.ended() }()
+			f.logHas("begin\n")
+			require.NoError(t, f.Signal(unix.SIGTERM))
+			require.NoError(t, os.WriteFile(filepath.Join(f.cfg.Function.CodeRoot, "go"), nil, 0o600))
+			require.Contains(t, <-done, "exit code 0")
+			require.Equal(t, "begin\nend\n", f.out.String())
+		})
+	}
+}

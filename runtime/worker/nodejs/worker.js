@@ -1100,6 +1100,7 @@ function leave() {
     flush();
     return;
   }
+  once(process, 'SIGTERM', () => {}); // it comes when half of the time is over; exit hooks have all of it
   events.unref();
   later(() => exitOf(process), LINGER).unref();
 }
