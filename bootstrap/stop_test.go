@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -128,6 +129,9 @@ func newTerminal(t *testing.T) (window, shell *os.File) {
 // TestHangup: SIGHUP is a reload as long as the terminal is there, and the end once its window is closed.
 func TestHangup(t *testing.T) {
 	t.Parallel()
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, syscall.SIGHUP) // a child inherits a signal that is ignored: the tests may run under nohup
+	defer signal.Stop(handled)
 	window, shell := newTerminal(t)
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}))
 	r.cmd.Stdin = shell
