@@ -4,7 +4,7 @@
 #   docker build --target python -t gantry-python .    for functions in Python
 #   docker build --target go -t gantry-go .            for functions in Go and custom runtimes that are static programs
 #   docker build --target binary -t gantry-binary .    only the binary, to copy into an image of your own
-#   docker build --target queue-binary -t gantry-queue-binary .    the queue's child process, for asynchronous invocation
+#   docker build --target queue-binary -t gantry-queue-binary .    the queue's child process, for asynchronous calls
 #
 # The base images are arguments, so that a mirror or a local image can take their place. For a Go module proxy near you
 # add --build-arg GOPROXY=…, for the time of the build --label org.opencontainers.image.created=….
@@ -26,8 +26,8 @@ COPY . .
 ARG TARGETOS TARGETARCH VERSION COMMIT
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
       -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /bootstrap ./bootstrap
-# Whoever may run a file but not read it gets a process that is closed to others of the same user from its first
-# instruction on. The health check needs that: it carries the container's environment, with its secrets.
+# A process whose file its user may run but not read is closed to other processes of that user from its first
+# instruction on. The health check needs that: it has the container's environment, with its secrets.
 RUN chmod 0711 /bootstrap
 
 # For other images: COPY --from=gantry-binary /bootstrap /bootstrap
@@ -115,8 +115,8 @@ LABEL org.opencontainers.image.title="Gantry" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="$NODE_IMAGE"
 
-# A published port must reach the agent also when it is not PID 1 (docker run --init), and metrics are for a scraper outside
-# the container; elsewhere the defaults are loopback addresses.
+# A published port must reach the agent also when it is not PID 1 (docker run --init), and metrics are for a scraper
+# outside the container; elsewhere the defaults are loopback addresses.
 ENV GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092
 EXPOSE 8000
 USER 1003:1003

@@ -83,7 +83,8 @@ test-sdk: build
 	cd test/sdk && $(GO) vet ./... && $(GO) test -count=1 ./...
 	cd test/sdk-node && npm ci --no-audit --no-fund --loglevel=error >/dev/null && node --test
 
-# Agents on three real NATS servers, which are killed and cut off. Most of the time is spent waiting: the tests run side by side.
+# Agents on three real NATS servers, which are killed and cut off. Most of the time is spent waiting: the tests run side
+# by side.
 test-cluster: build
 	@.ci/need go gcc node ip
 	cd test/cluster && $(GO) vet ./... && $(GO) test -race -count=1 -parallel 8 ./...

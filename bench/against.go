@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// kept is what a change has to keep of another build's figure.
+// kept is the share of another build's figure that a change must reach.
 const kept = 0.97
 
-// compareBuilds compares two builds of the agent: throughput, latency and processor time with both servers alive, and starts in
-// turn. It is how a change shows that it did not cost speed.
+// compareBuilds compares two builds of the agent: throughput, latency and processor time with both servers alive, and
+// starts in turn. It shows whether a change costs speed.
 func (b *bench) compareBuilds(ctx context.Context) error {
 	against, err := filepath.Abs(b.against)
 	if err != nil {

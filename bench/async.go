@@ -24,7 +24,8 @@ const (
 	drainEnd       = 3 * time.Minute
 )
 
-// async measures what durable acceptance costs beside the bare store, and what a draining queue leaves to synchronous calls.
+// async measures what durable acceptance costs beside the bare store, and what a draining queue leaves to synchronous
+// calls.
 func (b *bench) async(ctx context.Context) error {
 	program, err := b.build(ctx, "jetstream")
 	if err != nil {
@@ -78,7 +79,7 @@ func (b *bench) accepts(ctx context.Context, program string) error {
 	defer func() {
 		stop, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
-		_ = child.Stop(stop) // it holds nothing anybody wants
+		_ = child.Stop(stop) // its data is not needed
 	}()
 	js, conn, err := bareStream(ctx, child)
 	if err != nil {
@@ -120,7 +121,7 @@ func bareStream(ctx context.Context, child *async.Child) (jetstream.JetStream, *
 	return js, conn, err
 }
 
-// publish is the bare client: as many at once as wrk has connections, each waiting for the store's word.
+// publish is the bare client: as many publishers as wrk has connections, each waiting for the store's acknowledgement.
 func publish(ctx context.Context, js jetstream.JetStream) (perSecond float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
@@ -146,7 +147,7 @@ func publish(ctx context.Context, js jetstream.JetStream) (perSecond float64, er
 	return float64(n.Load()) / time.Since(began).Seconds(), nil
 }
 
-// drain compares synchronous calls alone with those beside a queue that is being worked off.
+// drain compares synchronous calls alone with those beside a queue that is being processed.
 func (b *bench) draining(ctx context.Context, program string) error {
 	s, api, err := b.queued(ctx, program, b.testdata("function"))
 	if err != nil {

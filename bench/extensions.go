@@ -66,7 +66,7 @@ func (b *bench) extensionFolder() (string, error) {
 	return folder, nil
 }
 
-// openLoops measures what a caller sees at a rate that leaves the machine air.
+// openLoops measures latencies at a rate that leaves the machine idle time.
 func (b *bench) openLoops(ctx context.Context, pair [2]*server) error {
 	loops := [2]*openLoop{newOpenLoop(pair[0]), newOpenLoop(pair[1])}
 	var p50, p99, cpu [2][]float64
@@ -110,7 +110,8 @@ func (b *bench) openLoops(ctx context.Context, pair [2]*server) error {
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// closedLoops measures what is left when the extensions cannot keep up, and that every notification is accounted for.
+// closedLoops measures the throughput when the extensions cannot keep up, and checks that every notification is
+// counted.
 func (b *bench) closedLoops(ctx context.Context, pair [2]*server) error {
 	var rate [2][]float64
 	var dropped, accounted []float64
@@ -169,7 +170,7 @@ func (s *server) drained(ctx context.Context) (counts, error) {
 	}
 }
 
-// received asks the extensions whether they saw what the agent says it sent.
+// received checks that the extensions got the notifications that the agent counted as sent.
 func received(s *server) error {
 	m, err := s.metrics()
 	if err != nil {

@@ -22,7 +22,7 @@ type candidate struct {
 	hello         bool // the function answers with "Hello, "
 }
 
-// candidates builds what is compared.
+// candidates builds the servers to compare.
 func (b *bench) candidates(ctx context.Context) (map[string]*candidate, error) {
 	folder := func(pkg, program string) (string, error) {
 		built, err := b.build(ctx, pkg)
@@ -72,7 +72,7 @@ func (b *bench) candidates(ctx context.Context) (map[string]*candidate, error) {
 	return all, nil
 }
 
-// command is how a candidate is started.
+// command is the command line of a candidate.
 func (b *bench) command(c *candidate, addr, ops string) (args, env []string) {
 	path := "PATH=" + filepath.Dir(b.python) + ":" + os.Getenv("PATH") // not a script that looks for Python
 	if c.plain != nil {
@@ -198,7 +198,8 @@ func (b *bench) languageStarts(ctx context.Context, all map[string]*candidate) e
 	return nil
 }
 
-// findPython returns the interpreter behind the python3 in PATH, which may be a script that looks for it at every start.
+// findPython returns the interpreter behind the python3 in PATH, which may be a script that looks for it at every
+// start.
 func findPython(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print(sys.executable)").Output()
 	return strings.TrimSpace(string(out)), err

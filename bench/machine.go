@@ -40,8 +40,8 @@ func readMachine() machine {
 }
 
 // others returns the share of the machine that other programs and the hypervisor used since before, in per cent. The
-// kernel counts the machine in clock ticks, at which a process that just slept is not seen, and processes exactly: where
-// this program was nearly alone the difference can be below zero, which means zero.
+// kernel counts the machine in clock ticks, at which a process that just slept is not seen, and processes exactly:
+// where this program was nearly alone the difference can be below zero, which means zero.
 func (m machine) others(before machine) float64 {
 	used := m.busy - before.busy - (m.ours - before.ours) + m.stolen - before.stolen
 	return max(0, 100*float64(used)/float64(m.capacity-before.capacity))

@@ -1,20 +1,21 @@
-// Command bench holds the agent against plain servers and prints ratios.
+// Command bench compares the agent with plain servers and prints ratios.
 //
-//	go run ./bench [-rounds N] [-quick] [-only throughput,extensions,start] [-bootstrap FILE] [-against FILE]
+//	go run ./bench [-rounds N] [-quick] [-only SECTION,SECTION] [-bootstrap FILE] [-against FILE]
 //
 // How to read the table. Every line compares two servers that were alive at the same time and were measured one right
 // after the other, in shuffled order, once per round. "base" and "gantry" are the medians over all rounds; min, median
-// and max are those of the rounds' own ratios gantry/base, so that a machine that drifts drifts for both. Only ratios of
-// one run mean anything; the base column of another day is another machine. The verdict compares the median with the
+// and max are those of the rounds' own ratios gantry/base, so that a machine that drifts drifts for both. Only ratios
+// of one run mean anything; the base column of another day is another machine. The verdict compares the median with the
 // target. A MISS is a figure, not a failure: the program exits with 1 only when something went wrong, such as an answer
 // that is not 200 or a notification that was neither sent nor counted as dropped. A line without a target is there to
-// explain the others. Lines that are no ratios say their unit. Where others (programs or virtual machines) use more than a
-// few per cent of the machine, latencies and rates say little; CPU time per call suffers least.
+// explain the others. Lines that are no ratios say their unit. Where others (programs or virtual machines) use more
+// than a few per cent of the machine, latencies and rates say little; CPU time per call suffers least.
 //
 // The sections:
 //
 //   - throughput: a plain Node http server and the agent, around the same handler, both pinned to CPU 0, wrk on CPU 1.
-//   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way of its own.
+//   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way
+//     of its own.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
 //     second, measured from the moment each call was due, then a closed loop that floods the extensions' queues.
 //   - telemetry: two agents, one of them with a subscriber of all telemetry; then a function that prints many lines.
@@ -22,10 +23,11 @@
 //   - async: durable acceptance beside a bare client of the store, and synchronous calls beside a queue that drains.
 //   - start: from exec to the first answer, or to the end of the process.
 //
-// Everything measured runs with PATH as its whole environment and its output in /dev/null. With the right to make one, the
-// program enters a network namespace of its own first, as the ports of extensions are fixed.
+// Everything measured runs with PATH as its whole environment and its output in /dev/null. With the right to make one,
+// the program enters a network namespace of its own first, as the ports of extensions are fixed.
 //
-// With -quick each section runs once on the smallest budget: this shows that the sections work, not how fast anything is.
+// With -quick each section runs once on the smallest budget: this shows that the sections work, not how fast anything
+// is.
 package main
 
 import (
@@ -92,7 +94,7 @@ type budget struct {
 	starts    int           // of each program
 	openTime  time.Duration // of one run at a fixed rate
 	floodTime time.Duration // of the calls beside a flood of bad signatures
-	drain     int           // asynchronous events that are worked off
+	drain     int           // asynchronous events to process
 	lines     int           // printed in one call
 }
 

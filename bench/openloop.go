@@ -32,8 +32,8 @@ func newOpenLoop(s *server) *openLoop {
 	}
 }
 
-// run makes calls for d, and returns what each took, sorted, counted from the moment it was due: a call that had to wait
-// for an earlier one is not forgiven.
+// run makes calls for d, and returns what each took, sorted, counted from the moment it was due: the wait for an
+// earlier call counts.
 func (o *openLoop) run(ctx context.Context, rate int, d time.Duration) ([]time.Duration, error) {
 	took := make([]time.Duration, int(d.Seconds()*float64(rate)))
 	every := time.Second / time.Duration(rate)
@@ -60,7 +60,7 @@ func (o *openLoop) run(ctx context.Context, rate int, d time.Duration) ([]time.D
 
 // tick hands out the calls when they are due.
 func tick(ctx context.Context, n int, due func(int) time.Time, next chan<- int) error {
-	runtime.LockOSThread() // so that a sleep in the kernel holds up nobody
+	runtime.LockOSThread() // so that a sleep in the kernel does not block other goroutines
 	defer runtime.UnlockOSThread()
 	for i := range n {
 		for wait := time.Until(due(i)); wait > 0; wait = time.Until(due(i)) {

@@ -23,8 +23,8 @@ const (
 	badRate  = 10_000
 )
 
-// platform measures what the platform API costs: those who do not use it, those who do, and those beside whom others
-// guess keys.
+// platform measures the cost of the platform API: for callers of the function listener, for its own callers, and for
+// those during a flood of wrong signatures.
 func (b *bench) platform(ctx context.Context) error {
 	folder, err := b.folder("users")
 	if err != nil {

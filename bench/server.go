@@ -131,8 +131,8 @@ func (s *server) problem(err error) error {
 	return fmt.Errorf("%s: %w\n%s", s.name, err, text[max(0, len(text)-2000):])
 }
 
-// answers polls tightly until the server takes a connection, and checks one answer. A call that an agent holds back until
-// its worker is ready needs no second try.
+// answers polls tightly until the server takes a connection, and checks one answer. A call that an agent holds back
+// until its worker is ready needs no second try.
 func (s *server) answers(ctx context.Context, size int) error {
 	conn, err := s.dial(ctx)
 	if err != nil {
@@ -193,8 +193,8 @@ func nap(d time.Duration) {
 	_ = syscall.Nanosleep(&ts, nil) // a signal may end it early; callers look at the clock
 }
 
-// freeAddr returns an address nobody listens on, below the ports the kernel gives to clients: a client that polls such a
-// port could connect to itself.
+// freeAddr returns an address without a listener, below the ports the kernel gives to clients: a client that polls such
+// a port could connect to itself.
 func freeAddr() string {
 	for {
 		addr := "127.0.0.1:" + strconv.Itoa(20000+rand.IntN(10000))

@@ -12,7 +12,7 @@ import (
 type row struct {
 	section, figure string
 	base, ours      []float64
-	// values is what is judged: the rounds' ratios, unless a section says otherwise.
+	// values are compared with the target: the rounds' ratios, unless a section sets others.
 	values []float64
 	target target
 	format string // of values; default %.2f

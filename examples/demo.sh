@@ -10,7 +10,8 @@ RUNTIME_CODE_ROOT=examples/nodejs/hello GANTRY_EXTENSION_DIRS="$PWD/bin/extensio
   bin/bootstrap >"$log" 2>&1 &
 agent=$!
 
-# address NAME prints the address of a listener, as the agent's line "listening" has it; nothing before that line is there.
+# address NAME prints the address of a listener, as the agent's line "listening" has it; nothing before that line is
+# there.
 address() {
   sed -n 's/.*listening {.*"'"$1"'": "\([^"]*\)".*/\1/p' "$log"
 }
@@ -31,7 +32,8 @@ echo "--- the answer"
 echo '{"name":"Gantry"}' | bin/bootstrap invoke --to "$function" --event - 2>/dev/null
 echo
 tries=0
-until grep -q '^\[extensionLogger\] call' "$log" || [ "$tries" -gt 100 ]; do # the notification does not wait for the call
+# The notification does not wait for the call.
+until grep -q '^\[extensionLogger\] call' "$log" || [ "$tries" -gt 100 ]; do
   tries=$((tries + 1))
   sleep 0.02
 done

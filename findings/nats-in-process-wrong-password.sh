@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# nats-server 2.15.2 and nats.go 1.55.0: a wrong password over InProcessServer is no authorization error, and takes 10 s.
+# nats-server 2.15.2 and nats.go 1.55.0: a wrong password over InProcessServer is no authorization error, and
+# takes 10 s.
 #
 # Behaviour: nats.Connect with nats.InProcessServer and a wrong password returns after 10 s, with an error that is not
-# nats.ErrAuthorization. The same server and password over TCP: nats.ErrAuthorization after some milliseconds. The two ends of an
-# in-process connection are a net.Pipe, which has no buffer: the server writes its -ERR while the client still writes its CONNECT
-# and PING, and neither reads.
+# nats.ErrAuthorization. The same server and password over TCP: nats.ErrAuthorization after some milliseconds. The two
+# ends of an in-process connection are a net.Pipe, which has no buffer: the server writes its -ERR while the client
+# still writes its CONNECT and PING, and neither reads.
 #
 # Output seen (times differ):
 #   over TCP: nats: Authorization Violation after 0.0 s

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# nats-server 2.15.2 and nats.go 1.55.0: after a reload that lowers max_payload, a client that never gives up is closed for good.
+# nats-server 2.15.2 and nats.go 1.55.0: after a reload that lowers max_payload, a client that never gives up is closed
+# for good.
 #
-# Behaviour: a configuration reload that lowers max_payload is in force for connections that exist, but they get no INFO about it:
-# Conn.MaxPayload still returns the old limit, and Publish takes a message between the two limits without an error. The server
-# answers it with -ERR 'Maximum Payload Violation' and hangs up. For the client this is an error of the server that it does not
-# know, so it closes the connection and never connects again, in spite of MaxReconnects(-1). A program without a ClosedHandler
-# does not notice; every later call fails with "nats: connection closed".
+# Behaviour: a configuration reload that lowers max_payload is in force for connections that exist, but they get no INFO
+# about it: Conn.MaxPayload still returns the old limit, and Publish takes a message between the two limits without an
+# error. The server answers it with -ERR 'Maximum Payload Violation' and hangs up. For the client this is an error of
+# the server that it does not know, so it closes the connection and never connects again, in spite of MaxReconnects(-1).
+# A program without a ClosedHandler does not notice; every later call fails with "nats: connection closed".
 #
 # Output seen:
 #   max_payload before the reload: 1048576
@@ -16,7 +17,8 @@
 #   next publish: nats: connection closed
 #
 # One would have guessed: the server sends INFO with the new limit, as it does for other changes, and Publish returns
-# nats.ErrMaxPayload; or at least that MaxReconnects(-1), "never give up", makes the client connect again after the server hung up.
+# nats.ErrMaxPayload; or at least that MaxReconnects(-1), "never give up", makes the client connect again after the
+# server hung up.
 #
 # Needs Go 1.26 or later and its module proxy. Exits with 1 if the behaviour is another one.
 set -eu

@@ -2,10 +2,10 @@
 # Node.js in a small memory group: the heap limit is above the group's limit.
 #
 # Versions:  node 18.20.8, 22.23.3, 24.21.0 (npm package "node"), Linux, memory control group of version 1 or 2.
-# Behaviour: V8 takes half of the group's limit for the old generation, but never less than 256 MB. In groups of 64, 128 and
-#            256 MB, the usual sizes of small functions, heap_size_limit is 259 MB each time: the collector sees no reason to
-#            work harder before the kernel kills the process. From 1 GB on the limit follows the group. Node.js 18 does not
-#            see a group of version 1 at all: its limit is that of the machine.
+# Behaviour: V8 takes half of the group's limit for the old generation, but never less than 256 MB. In groups of 64,
+#            128 and 256 MB, the usual sizes of small functions, heap_size_limit is 259 MB each time: the collector sees
+#            no reason to work harder before the kernel kills the process. From 1 GB on the limit follows the group.
+#            Node.js 18 does not see a group of version 1 at all: its limit is that of the machine.
 # Seen:      22.23.3  64 MB: 259   128 MB: 259   256 MB: 259   1024 MB: 524
 #            24.21.0  64 MB: 259   128 MB: 259   256 MB: 259   1024 MB: 560
 #            18.20.8  any size in a group of version 1: more than 2000 on a machine with 24 GB

@@ -1,5 +1,5 @@
-// Command bare is the rival of Go functions: a fasthttp server around the handler of bench/function, as one would write it by
-// hand.
+// Command bare is the rival of Go functions: a fasthttp server around the handler of bench/function, as one would write
+// it by hand.
 package main
 
 import (

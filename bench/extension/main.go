@@ -1,5 +1,5 @@
-// Command extension is the smallest extension: it counts the calls it is told of. Its file name ends in its port, so that
-// one binary under ten names is ten extensions. GET /count answers the count.
+// Command extension is the smallest extension: it counts the calls it is notified of. Its file name ends in its port,
+// so that one binary under ten names is ten extensions. GET /count answers the count.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command subscriber is the smallest subscriber of telemetry: it registers at 127.0.0.1:8081, subscribes to everything, and
-// counts events without reading them any closer. GET /count answers the count.
+// Command subscriber is the smallest subscriber of telemetry: it registers at 127.0.0.1:8081, subscribes to everything,
+// and counts events without parsing them. GET /count answers the count.
 package main
 
 import (

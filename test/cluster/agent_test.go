@@ -15,8 +15,8 @@ import (
 
 const project = "0123456789abcdef0123456789abcdef"
 
-// functionCode notes every run before it does what the event says. "hold" names an agent: there the run lasts until the
-// file of that name is made.
+// functionCode records every run before it acts on the event. "hold" names an agent: there the run lasts until a file
+// of that name exists.
 const functionCode = `const fs = require('fs');
 const {TEST_FOLDER: folder, TEST_AGENT: agent} = process.env;
 const runs = fs.openSync(folder + '/runs', 'a');
@@ -28,7 +28,7 @@ exports.handler = async (event, context) => {
 };
 `
 
-// function is the code folder of one function, and where its runs are noted.
+// function is the code folder of one function, and the file with the record of its runs.
 type function struct {
 	t       *testing.T
 	name    string
@@ -46,13 +46,13 @@ func newFunction(t *testing.T, c *cluster, name string) *function {
 
 func (f *function) code() string { return filepath.Join(f.folder, "code") }
 
-// release lets the held runs of an agent go on.
+// release continues the held runs of an agent.
 func (f *function) release(agent string) {
 	f.t.Helper()
 	require.NoError(f.t, os.WriteFile(filepath.Join(f.folder, agent), nil, 0o600))
 }
 
-// notified has the ids of the requests whose outcome came to a file.
+// notified returns the ids of the requests whose notification is in a file.
 func (f *function) notified() map[string]bool {
 	f.t.Helper()
 	ids := map[string]bool{}
@@ -124,7 +124,7 @@ func (a *agent) start() {
 	eventually(a.t, func() bool {
 		for line := range strings.Lines(a.output.String()) {
 			if strings.Contains(line, "listening") && strings.HasSuffix(line, "\n") {
-				_ = json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &a.listen) // the next round sees to it
+				_ = json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &a.listen) // the next round tries again
 			}
 		}
 		return a.listen["platform"] != "" || a.over()
@@ -139,7 +139,7 @@ type answer struct {
 	body   string
 }
 
-// ask sends a request; an error means that there was no answer.
+// ask sends a request; an error means that no response came.
 func (a *agent) ask(method, path, body string) (answer, error) {
 	req, err := http.NewRequest(method, a.url+path, strings.NewReader(body))
 	if err != nil {
@@ -154,7 +154,7 @@ func (a *agent) ask(method, path, body string) (answer, error) {
 	return answer{resp.StatusCode, string(text)}, err
 }
 
-// request is ask where there has to be an answer.
+// request is ask that fails the test without a response.
 func (a *agent) request(method, path, body string) answer {
 	a.t.Helper()
 	got, err := a.ask(method, path, body)
@@ -162,7 +162,7 @@ func (a *agent) request(method, path, body string) answer {
 	return got
 }
 
-// accept sends an event that has to be accepted, and returns its request id.
+// accept sends an event that must be accepted, and returns its request id.
 func (a *agent) accept(event string) string {
 	a.t.Helper()
 	got := a.request("POST", "invocations-async", event)
@@ -186,7 +186,7 @@ type row struct {
 	Message string `json:"error_message"`
 }
 
-// show asks for one request; the zero row if the agent knows none.
+// show queries one request; the zero row if the agent has no record of it.
 func (a *agent) show(id string) row {
 	a.t.Helper()
 	got := a.request("GET", "async-invocations?request_id="+id, "")
@@ -238,6 +238,6 @@ func (a *agent) command(args ...string) (stdout, stderr string, code int) {
 	cmd := exec.Command(bootstrap(a.t), args...)
 	cmd.Env = append(append([]string{}, a.env...), "GANTRY_API_ADDR="+a.listen["platform"])
 	cmd.Stdout, cmd.Stderr = &out, &problem
-	_ = a.ns.do(cmd.Run) // the exit code tells
+	_ = a.ns.do(cmd.Run) // the exit code is returned
 	return out.String(), problem.String(), cmd.ProcessState.ExitCode()
 }

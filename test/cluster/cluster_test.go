@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// folder is where TestMain puts what all tests use.
+// folder holds the files that all tests share; TestMain makes it.
 var folder string
 
 func TestMain(m *testing.M) {
@@ -111,8 +111,8 @@ func prepareCluster(t *testing.T, n *network) *cluster {
 	return c
 }
 
-// freeAddress is on a loopback address that nobody else uses: the ports of 127.0.0.1 go to outgoing connections as well, and
-// one of those would take the port of a server that is dead for the moment.
+// freeAddress is on a loopback address of its own: outgoing connections use the ports of 127.0.0.1 as well, and one of
+// them could take the port of a server that is down.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
@@ -149,7 +149,7 @@ func (s *server) start() {
 	s.program = start(s.t, s.ns, s.name, environ(folder), path, "-c", s.config)
 }
 
-// url names all servers, as GANTRY_NATS_URL wants it.
+// url lists all servers in the form of GANTRY_NATS_URL.
 func (c *cluster) url() string {
 	var all []string
 	for _, s := range c.servers {
@@ -158,8 +158,8 @@ func (c *cluster) url() string {
 	return strings.Join(all, ",")
 }
 
-// connect makes the test's own connection, from a place that is never cut off, and waits until the servers have found each
-// other: until they take a stream with a copy on each.
+// connect makes the test's own connection, from a place that is never cut off, and waits until the servers have found
+// each other: until they take a stream with a copy on each.
 func (c *cluster) connect(n *network) {
 	c.t.Helper()
 	options := []nats.Option{

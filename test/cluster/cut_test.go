@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAgentCut: an agent is cut off from the cluster while it has requests under way. They run at the other agent, but for one
-// that is canceled there, and what the first agent makes of them changes nothing.
+// TestAgentCut: an agent is cut off from the cluster while it has requests in flight. They run at the other agent,
+// except for one that is canceled there. Outcomes of the first agent change nothing.
 func TestAgentCut(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
@@ -91,7 +91,7 @@ func TestLeaderCut(t *testing.T) {
 		"accepted again "+round(recovery).String()+" after the heal", "drained after "+round(drained).String())
 }
 
-// requireKept: an agent that answers for a request with an outcome knows the outcome, however far its server lags.
+// requireKept: a response about a request with an outcome has that outcome, however far the agent's server lags.
 func (a *agent) requireKept(id string) {
 	a.t.Helper()
 	if got := a.request("GET", "async-invocations?request_id="+id, ""); got.status == 200 {
@@ -99,7 +99,7 @@ func (a *agent) requireKept(id string) {
 	}
 }
 
-// over waits until all that was accepted before a moment has an outcome, and returns how long after that moment it was.
+// over waits until all requests accepted before a moment have an outcome, and returns the time since that moment.
 func (l *load) over(a *agent, before time.Time) time.Duration {
 	l.t.Helper()
 	var got answer
@@ -110,5 +110,5 @@ func (l *load) over(a *agent, before time.Time) time.Duration {
 	return time.Since(before)
 }
 
-// moment is a time as the record routes want it.
+// moment formats a time for the record routes.
 func moment(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAgentKilled: what a killed agent had under way runs at the other one.
+// TestAgentKilled: the requests in flight at a killed agent run at the other one.
 func TestAgentKilled(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
@@ -32,7 +32,8 @@ func TestAgentKilled(t *testing.T) {
 	l.check("what was under way ran at the other agent after "+round(moved).String(), "drained after "+round(drained).String())
 }
 
-// TestLeaderKilled: the server that leads the queue dies, and comes back. Every outcome reaches its destination as well.
+// TestLeaderKilled: the server that leads the queue dies, and comes back. Every outcome reaches its destination as
+// well.
 func TestLeaderKilled(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
@@ -55,8 +56,8 @@ func TestLeaderKilled(t *testing.T) {
 	l.check("accepted again at both after "+round(recovery).String(), "drained after "+round(drained).String())
 }
 
-// TestQuorumLost: two of three servers die, later all three. Nothing is accepted then, and everything is answered. When they
-// are back, nobody has to restart an agent.
+// TestQuorumLost: two of three servers die, later all three. Nothing is accepted then, and every request is answered.
+// When they are back, no agent has to be restarted.
 func TestQuorumLost(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
@@ -76,8 +77,8 @@ func TestQuorumLost(t *testing.T) {
 		"drained after "+round(drained).String())
 }
 
-// outage kills servers until no quorum is left, looks at the agents' answers, and starts the servers again. It returns how
-// long it took then until each agent accepted something.
+// outage kills servers until no quorum is left, checks the agents' responses, and restarts the servers. It returns the
+// time from the restart until each agent accepted a request.
 func (l *load) outage(victims []*server, agents ...*agent) time.Duration {
 	l.t.Helper()
 	for _, s := range victims {
@@ -94,7 +95,7 @@ func (l *load) outage(victims []*server, agents ...*agent) time.Duration {
 	return l.recovered(time.Now(), agents...)
 }
 
-// requireRefusals: what writes is refused in words, and the function goes on.
+// requireRefusals: requests that write are refused with a message, and synchronous calls continue.
 func (a *agent) requireRefusals() {
 	a.t.Helper()
 	for _, ask := range []struct{ method, path, body string }{

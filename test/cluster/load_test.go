@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// load sends events for as long as it runs, whatever dies meanwhile, and notes what became of them.
+// load sends events as long as it runs, whichever processes die, and records the results.
 type load struct {
 	t    *testing.T
 	fn   *function
@@ -37,7 +37,7 @@ type load struct {
 	refusedAt map[string]time.Time
 }
 
-// accept is when an agent accepted something.
+// accept is the time at which an agent accepted a request.
 type accept struct {
 	at    time.Time
 	agent string
@@ -46,8 +46,8 @@ type accept struct {
 const (
 	// senders is how many callers each agent has.
 	senders = 4
-	// perSecond is how much all of an agent's callers send: agents can run it as well on a busy machine, so that a test ends
-	// when its subject does, and not with the queue that it has left.
+	// perSecond is the rate of all callers of an agent. It is low enough for a busy machine, so that no test waits for
+	// a backlog of requests at its end.
 	perSecond = 100
 )
 
@@ -99,7 +99,7 @@ func (l *load) send(ctx context.Context, a *agent) {
 	l.mu.Lock()
 }
 
-// add sends one event more, which has to be accepted and to end with SUCCESS.
+// add sends one more event, which must be accepted and end with SUCCESS.
 func (l *load) add(a *agent, event string) string {
 	l.t.Helper()
 	id := a.accept(event)
@@ -110,8 +110,8 @@ func (l *load) add(a *agent, event string) string {
 	return id
 }
 
-// hold sends events whose runs at an agent do not end, until so many are under way there; at another agent they are over at
-// once. It returns those that are held.
+// hold sends events whose runs at an agent do not end, until n are in flight there; at another agent they end at once.
+// It returns the held ones.
 func (l *load) hold(a *agent, n int) (held []string) {
 	l.t.Helper()
 	sent := map[string]bool{}
@@ -128,14 +128,14 @@ func (l *load) hold(a *agent, n int) (held []string) {
 	return held
 }
 
-// except leaves a request out of what has to end with SUCCESS.
+// except exempts a request from having to end with SUCCESS.
 func (l *load) except(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.accepted, id)
 }
 
-// waitRefused waits until an agent has refused something that it was asked for after a moment.
+// waitRefused waits until an agent has refused a request that was sent after a moment.
 func (l *load) waitRefused(a *agent, after time.Time) {
 	l.t.Helper()
 	eventually(l.t, func() bool {
@@ -151,14 +151,14 @@ func (l *load) count() int {
 	return len(l.accepted)
 }
 
-// waitCount waits until so many have been accepted.
+// waitCount waits until n requests have been accepted.
 func (l *load) waitCount(n int) {
 	l.t.Helper()
 	eventually(l.t, func() bool { return l.count() >= n }, "%d requests to be accepted", n)
 }
 
-// after is how long it took from a moment until an agent accepted something; any agent if none is named. ok is false as
-// long as none did.
+// after is the time from a moment until one of the agents accepted a request; any agent if none is given. ok is false
+// if none did.
 func (l *load) after(at time.Time, agents ...*agent) (took time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,7 +170,7 @@ func (l *load) after(at time.Time, agents ...*agent) (took time.Duration, ok boo
 	return 0, false
 }
 
-// recovered waits until each of the agents has accepted something after a moment, and returns how long the last one took.
+// recovered waits until each of the agents has accepted a request after a moment, and returns the longest time.
 func (l *load) recovered(at time.Time, agents ...*agent) (took time.Duration) {
 	l.t.Helper()
 	for _, a := range agents {
@@ -193,7 +193,7 @@ func (l *load) gap() (longest time.Duration) {
 	return longest
 }
 
-// drained waits until an agent knows of nothing that waits or runs.
+// drained waits until an agent lists no active requests.
 func (l *load) drained(a *agent) time.Duration {
 	l.t.Helper()
 	began := time.Now()
@@ -205,8 +205,8 @@ func (l *load) drained(a *agent) time.Duration {
 	return time.Since(began)
 }
 
-// waitNotified waits until the outcome of all that was accepted came to its file; a refused request may have been stored after
-// all, and has one as well. Nothing may be accepted meanwhile.
+// waitNotified waits until all accepted requests have a notification in a file. A refused request may have been stored,
+// and then has one too. No request may be accepted meanwhile.
 func (l *load) waitNotified() {
 	l.t.Helper()
 	missing := 0
@@ -222,13 +222,13 @@ func (l *load) waitNotified() {
 	}, "%d notifications", &missing)
 }
 
-// run is one line of the function's own notes.
+// run is one line that the function recorded.
 type run struct {
 	at    time.Time
 	agent string
 }
 
-// runs reads the notes, by request id.
+// runs reads these lines, by request id.
 func (f *function) runs() map[string][]run {
 	f.t.Helper()
 	file, err := os.Open(filepath.Join(f.folder, "runs"))
@@ -249,7 +249,7 @@ func (f *function) runs() map[string][]run {
 	return all
 }
 
-// record is what an agent keeps of a request.
+// record is an agent's record of a request.
 type record struct {
 	Status string    `json:"status"`
 	End    time.Time `json:"end"`
@@ -294,8 +294,8 @@ func (c *cluster) records() (map[string]record, error) {
 	}
 }
 
-// check holds the function's own notes against what was accepted and recorded, and logs the figures. It
-// returns how many runs each agent had.
+// check compares the function's own lines with the accepted requests and their records, and logs the figures. It
+// returns the number of runs at each agent.
 func (l *load) check(remarks ...string) (by map[string]int) {
 	l.t.Helper()
 	l.stop()

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network namespace without a name: it ends with the last process and descriptor that has it, so that nothing
-// of it can be left over. nil is the test's own network.
+// namespace is a network namespace without a name: it ends with the last process and descriptor in it, so that it
+// cannot leak. nil is the test's own network.
 type namespace struct {
 	t       *testing.T
 	fd      *os.File
@@ -72,8 +72,8 @@ func newNamespace(t *testing.T) (*namespace, error) {
 	return ns, ns.ip("link set lo up")
 }
 
-// detour takes the thread elsewhere, does what is to be done there, and comes back. A thread that does not find back is
-// never used again.
+// detour moves the thread with leave, calls do there, and moves the thread back. A thread that cannot return is never
+// used again.
 func detour(leave, do func() error) error {
 	runtime.LockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
@@ -127,7 +127,7 @@ func (n *network) join() *namespace {
 	return ns
 }
 
-// cut pulls the cable, heal puts it back. Neither side is told: connections stay open, and nothing passes.
+// cut pulls the cable, heal puts it back. Neither side is notified: connections stay open, and no packet passes.
 func (ns *namespace) cut() {
 	ns.t.Helper()
 	require.NoError(ns.t, ns.wiring.ip("link set "+ns.port+" down"))
@@ -147,12 +147,12 @@ func (ns *namespace) DialContext(ctx context.Context, network, address string) (
 	return conn, err
 }
 
-// Dial is what nats.go wants.
+// Dial implements the dialer of nats.go.
 func (ns *namespace) Dial(network, address string) (net.Conn, error) {
 	return ns.DialContext(context.Background(), network, address)
 }
 
-// client is an HTTP client in the namespace. Nothing may take longer than patience: that is a hang.
+// client is an HTTP client in the namespace. A request that takes longer than patience counts as a hang.
 func (ns *namespace) client() *http.Client {
 	return &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: ns.DialContext, MaxIdleConnsPerHost: 64}}
 }

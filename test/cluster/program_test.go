@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds every wait, also that for an answer: what takes longer hangs. A request that got lost on its way to an agent
-// comes again after 30 s, and this machine may be busy.
+// patience bounds every wait, also for a response: a longer one counts as a hang. A request that was lost on its way to
+// an agent is redelivered after 30 s, and this machine may be busy.
 const patience = 2 * time.Minute
 
 // program is one process under test. Its end is always waited for, and it never outlives the test's own process.
@@ -53,7 +53,7 @@ func start(t *testing.T, ns *namespace, name string, env []string, path string, 
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // when go test is killed there is no Cleanup
 	require.NoError(t, ns.do(p.cmd.Start))
 	go func() {
-		_ = p.cmd.Wait() // whoever expects an end looks at the state
+		_ = p.cmd.Wait() // a test that expects the end checks the state
 		close(p.ended)
 	}()
 	return p
@@ -66,7 +66,7 @@ func (p *program) kill() {
 	<-p.ended
 }
 
-// stop ends the program in order and says whether it did so in time.
+// stop ends the program in order and reports whether it ended in time.
 func (p *program) stop() {
 	if p.over() {
 		return
@@ -90,7 +90,7 @@ func (p *program) over() bool {
 	}
 }
 
-// tail is the end of what the program printed, without what it says of every call; for failed tests.
+// tail is the end of the program's output, without the lines of each call; for failed tests.
 func (p *program) tail() string {
 	var kept []string
 	for line := range strings.Lines(strings.ToValidUTF8(p.output.String(), "?")) {
@@ -101,7 +101,8 @@ func (p *program) tail() string {
 	return strings.Join(kept[max(0, len(kept)-100):], "")
 }
 
-// eventually waits for a condition. It asks at once, and on the test's own goroutine, so that condition may end the test.
+// eventually waits for a condition. It asks at once, and on the test's own goroutine, so that condition may end the
+// test.
 func eventually(t *testing.T, condition func() bool, format string, args ...any) {
 	t.Helper()
 	for limit := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
@@ -114,7 +115,7 @@ func eventually(t *testing.T, condition func() bool, format string, args ...any)
 	}
 }
 
-// environ is the least that programs need.
+// environ is the minimal environment of the programs.
 func environ(home string) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}
 }

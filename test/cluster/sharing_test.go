@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSharedWork: what one agent accepts runs at both, and the other one knows at once what was accepted.
+// TestSharedWork: requests accepted by one agent run at both, and the other one lists them at once.
 func TestSharedWork(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
@@ -39,7 +39,7 @@ func TestSharedWork(t *testing.T) {
 	require.Contains(t, problem, "see --limit")
 }
 
-// TestOtherAgent: a cancel does not care which agent is asked, and both know at once what it has done.
+// TestOtherAgent: a cancel works at either agent, and both show its outcome at once.
 func TestOtherAgent(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
@@ -66,7 +66,8 @@ func cancelRunning(t *testing.T, a, b *agent) {
 	t.Logf("a request that ran at %s was canceled at %s", runner, other.name)
 }
 
-// cancelWaiting accepts more than both agents can start. What waits is canceled at one, and asked about at the other at once.
+// cancelWaiting accepts more than both agents can start. Waiting requests are canceled at one agent and queried at the
+// other at once.
 func cancelWaiting(t *testing.T, a, b *agent) {
 	t.Helper()
 	f, before := a.fn, len(a.fn.runs())

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNoCluster: an agent whose cluster is not there says so and serves; it needs no restart when the cluster comes, and no
-// request either to run what was left there.
+// TestNoCluster: an agent without its cluster logs that and serves calls. When the cluster comes it needs no restart,
+// and no new request to run those left in the queue.
 func TestNoCluster(t *testing.T) {
 	t.Parallel()
 	c := prepareCluster(t, nil)
@@ -47,8 +47,8 @@ func TestNoCluster(t *testing.T) {
 	t.Logf("what was left ran %s after the servers were back", round(time.Since(began)))
 }
 
-// TestWrongURL: that nobody listens at the URL is in the log, and its password is not. One that can never be right is found out
-// at the start.
+// TestWrongURL: if no server listens at the URL, the log says so without its password. A URL that can never work is
+// rejected at the start.
 func TestWrongURL(t *testing.T) {
 	t.Parallel()
 	f := newFunction(t, prepareCluster(t, nil), "hello")
@@ -73,7 +73,7 @@ func TestWrongURL(t *testing.T) {
 	}
 }
 
-// requireNoQueue: callers are refused, the log says why, and the rest goes on.
+// requireNoQueue: asynchronous calls are refused, the log has the reason, and synchronous calls continue.
 func (a *agent) requireNoQueue(log string) {
 	a.t.Helper()
 	for _, ask := range []struct{ method, path, body string }{

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The container tests: builds the Dockerfile with buildah and runs the image with runc, the way "docker run" would (see
-# docker_run.py). No registry and no container engine is needed; the base images are made here, once, and kept in the cache.
-# One line per check; the last line counts them.
+# docker_run.py). No registry and no container engine is needed; the base images are made here, once, and kept in the
+# cache. One line per check; the last line counts them.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -24,7 +24,7 @@ declare -A mounted # the folder of each image
 say() { printf '%s\n' "$*"; }
 die() { say "error: $*" >&2; exit 1; }
 
-# check TEXT COMMAND...: one line; a failed check also shows what was seen last.
+# check TEXT COMMAND...: one line; a failed check also shows the last value.
 check() {
   local text=$1
   shift
@@ -111,7 +111,8 @@ forget() {
   for name in $(b images --format '{{.Name}}:{{.Tag}}' | grep "^$1:"); do b rmi --force "$name" >/dev/null; done
 }
 
-# base_image stands for NODE_IMAGE and PYTHON_IMAGE: Debian with Node.js and Python and, like the real ones, a command of its own.
+# base_image stands for NODE_IMAGE and PYTHON_IMAGE: Debian with Node.js and Python and, like the real ones, a command
+# of its own.
 base_image() {
   local node node_version=debian container root include=ca-certificates,python3,nodejs
   if node=$(node -p process.execPath 2>/dev/null); then node_version=$("$node" --version) include=ca-certificates,python3; fi
@@ -188,7 +189,8 @@ label() { image "{{index .Labels \"org.opencontainers.image.$1\"}}"; }
 
 r() { runc --root "$work/runc" "$@"; }
 
-# launch NAME docker run ...: starts it and waits until the agent answers, or has ended. It becomes the current container.
+# launch NAME docker run ...: starts it and waits until the agent answers, or has ended. It becomes the current
+# container.
 launch() {
   local dir=$work/$1
   current=$1
@@ -220,8 +222,8 @@ finish() {
   wait_for ended
 }
 
-# outside COMMAND...: with the current container's network and nothing else of it. There, 127.0.0.2 reaches only those who
-# listen on every address, as a published port needs.
+# outside COMMAND...: with the current container's network and nothing else of it. There, 127.0.0.2 reaches only those
+# who listen on every address, as a published port needs.
 outside() { nsenter --net="/proc/$(cat "$work/$current/pid" 2>/dev/null || echo none)/ns/net" "$@" 2>/dev/null; }
 
 # inside COMMAND...: as a process of the current container, with its user and environment: "docker exec".
@@ -256,7 +258,7 @@ signal_and_wait() {
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
-# test_image TAG BASE: what every image says about itself; one from scratch has no BASE.
+# test_image TAG BASE: the configuration of an image; one from scratch has no BASE.
 test_image() {
   local name
   current=
@@ -274,7 +276,7 @@ test_image() {
   for name in title description licenses; do check "$1: label $name" [ -n "$(label $name)" ]; done
   check "$1: the user has a name and a home that is writable on the platform" grep -q '^[^:]*:x:1003:1003:[^:]*:/tmp:' "$rootfs/etc/passwd"
   check "$1: the group has a name" grep -q '^[^:]*:x:1003:' "$rootfs/etc/group"
-  check "$1: a folder for the code, and one for everybody" equal "$(stat -c %a "$rootfs/opt/function/code" "$rootfs/tmp" | tr '\n' ' ')" "755 1777 "
+  check "$1: a folder for the code, and one that all users may write" equal "$(stat -c %a "$rootfs/opt/function/code" "$rootfs/tmp" | tr '\n' ' ')" "755 1777 "
 }
 
 test_images() {
@@ -307,7 +309,7 @@ test_platform() {
   finish
 }
 
-# Nothing may need a folder to write in.
+# No part may need a writable folder.
 test_no_tmp() {
   local whole=$rootfs
   rootfs=$work/rootfs-without-tmp
@@ -500,8 +502,8 @@ nothing_left() { [ -z "$(find /sys/fs/cgroup -type d -path "*/$group/$current")"
 greets() { call '{"name":"container"}' && answered 200 "Hello, container"; }
 tree_is() { equal "$(tree "$(cat "$work/$current/pid")" 2>/dev/null)" "$1"; }
 
-# test_language NAME TREE LINE: what every language has to do; TREE are its processes, LINE is in the function's log. Sees the
-# container to its end.
+# test_language NAME TREE LINE: the checks of every language; TREE are its processes, LINE is in the function's log.
+# Stops the container.
 test_language() {
   call '{"name":"container"}'
   check "$1: POST /invoke answers" answered 200 "Hello, container"
@@ -545,7 +547,7 @@ test_python() {
   use gantry
 }
 
-# In the image that holds nothing but the binary.
+# In the image with only the binary.
 test_go() {
   language go gantry-go "$work/functions/go" -e RUNTIME_HANDLER=hello
   test_language go "bootstrap(hello)" "hello from request"
@@ -576,7 +578,7 @@ test_readme() {
 # test_readme_image builds the Dockerfile that the README gives for an image of one's own.
 test_readme_image() {
   sed -n '/^    FROM /,/^    ENTRYPOINT/s/^    //p' "$repo/README.md" >"$work/Dockerfile.readme"
-  b tag "$base" localhost/node:20-bookworm-slim # in place of the real one, which nobody can fetch here
+  b tag "$base" localhost/node:20-bookworm-slim # in place of the real one, which cannot be fetched here
   build gantry-readme --pull=false --file "$work/Dockerfile.readme" "$repo/examples/nodejs/hello"
   use gantry-readme
   check "README: an image of one's own starts" launch readme-image docker run --rm --read-only gantry

@@ -72,7 +72,7 @@ func (a *agent) start(obs map[string]string) {
 	a.function, a.ops, a.api = address("function"), address("ops"), address("platform")+"/v2/"+project+"/fgs/functions/"
 }
 
-// request sends one and returns the answer's status and body.
+// request sends a request and returns status and body of the response.
 func (a *agent) request(t require.TestingT, method, uri, body string) (int, string) {
 	req, err := http.NewRequest(method, uri, strings.NewReader(body))
 	require.NoError(t, err)
@@ -89,7 +89,8 @@ func (a *agent) urn(last string) string {
 	return fmt.Sprintf("urn:fss:local-1:%s:function:default:%s:%s", project, a.name, last)
 }
 
-// configure sends outcomes of the version or !alias to buckets, as the params say; "" for none. The function has one attempt.
+// configure sends outcomes of the version or !alias to buckets, as the params say; "" for none. The function has one
+// attempt.
 func (a *agent) configure(last, onSuccess, onFailure string) {
 	a.t.Helper()
 	destinations := map[string]any{}
@@ -104,7 +105,7 @@ func (a *agent) configure(last, onSuccess, onFailure string) {
 	require.Equal(a.t, 200, status, body)
 }
 
-// accept has an event stored for the version or !alias and returns its request id.
+// accept sends an event for the version or !alias and returns its request id.
 func (a *agent) accept(last, event string) string {
 	a.t.Helper()
 	status, body := a.request(a.t, "POST", a.api+url.PathEscape(a.urn(last))+"/invocations-async", event)
@@ -116,7 +117,7 @@ func (a *agent) accept(last, event string) string {
 	return accepted.RequestID
 }
 
-// invoke makes a synchronous call and returns what it took.
+// invoke makes a synchronous call and returns its duration.
 func (a *agent) invoke() time.Duration {
 	a.t.Helper()
 	began := time.Now()
@@ -125,7 +126,7 @@ func (a *agent) invoke() time.Duration {
 	return time.Since(began)
 }
 
-// record is what is known of a request.
+// record is the record of a request.
 type record struct {
 	Status  string `json:"status"`
 	Code    int    `json:"error_code"`
@@ -153,7 +154,7 @@ func (a *agent) reaches(id, status string) (r record) {
 	return r
 }
 
-// settled waits until the metrics have counted so many notifications as taken and as dropped.
+// settled waits until the metrics have counted the given numbers of notifications as delivered and as dropped.
 func (a *agent) settled(notified, dropped int) {
 	a.t.Helper()
 	eventually(a.t, func(c *assert.CollectT) {

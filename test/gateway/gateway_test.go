@@ -40,7 +40,7 @@ type gateway struct {
 	client               *s3.Client
 }
 
-// newGateway prepares a gateway. Its secret is its own: whoever else listens on the port refuses it.
+// newGateway prepares a gateway. Its secret is its own: any other server on the port rejects it.
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	g := &gateway{t: t, host: "127.0.0.1", port: freePort(t), region: "local-1", secret: fmt.Sprintf("SK%038x", rand.Uint64()), folder: t.TempDir()}
@@ -59,7 +59,7 @@ func startGateway(t *testing.T, buckets ...string) *gateway {
 	return g
 }
 
-// in is the gateway as a subtest has it.
+// in returns the gateway for a subtest.
 func (g *gateway) in(t *testing.T) *gateway {
 	copied := *g
 	copied.t = t
@@ -80,10 +80,10 @@ func (g *gateway) endpoint() map[string]string {
 	return map[string]string{"url": g.url(), "access": access, "secret": g.secret, "region": g.region}
 }
 
-// start runs the program and waits until it lets the client in; again after end, then with the same port and folders.
+// start runs the program and waits until it accepts the client; again after end, then with the same port and folders.
 func (g *gateway) start() {
 	g.t.Helper()
-	// Attributes lie beside the objects: not every temporary folder takes extended ones.
+	// Attributes are files beside the objects: not every temporary folder supports extended ones.
 	attributes, users := filepath.Join(g.folder, "attributes"), filepath.Join(g.folder, "users")
 	for _, folder := range []string{g.objects, attributes, users} {
 		require.NoError(g.t, os.MkdirAll(folder, 0o755))
@@ -121,7 +121,7 @@ func (g *gateway) create(name string) {
 	require.NoError(g.t, err)
 }
 
-// object is what lies under a key.
+// object is the object under a key.
 type object struct {
 	text string
 	head *s3.GetObjectOutput
@@ -142,7 +142,7 @@ func (g *gateway) object(bucket, key string) (o object) {
 	return o
 }
 
-// missing says that there is no object under the key now.
+// missing requires that there is no object under the key now.
 func (g *gateway) missing(bucket, key string) {
 	g.t.Helper()
 	_, err := g.client.HeadObject(g.t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
@@ -150,7 +150,7 @@ func (g *gateway) missing(bucket, key string) {
 	require.True(g.t, errors.As(err, &missing), "%s: %v", key, err)
 }
 
-// keys lists what is in the bucket.
+// keys lists the keys of the bucket.
 func (g *gateway) keys(bucket string) (keys []string) {
 	g.t.Helper()
 	pages := s3.NewListObjectsV2Paginator(g.client, &s3.ListObjectsV2Input{Bucket: &bucket})
@@ -175,7 +175,7 @@ func (g *gateway) stored(bucket string) (n int) {
 	return n
 }
 
-// freePort is one that the kernel gives to nobody who asks for any: a gateway that is down gets it back.
+// freePort returns a port outside the kernel's ephemeral range, so that a gateway that is down gets it back.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {

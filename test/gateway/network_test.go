@@ -59,7 +59,7 @@ func newLine(t *testing.T, to string) *line {
 
 func (l *line) url() string { return "http://" + l.listener.Addr().String() }
 
-// hold takes new connections and passes nothing on until release.
+// hold accepts new connections and forwards nothing until release.
 func (l *line) hold() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,7 +86,8 @@ func (l *line) accept() {
 	}
 }
 
-// pass carries one connection. Of one that is cut the gateway gets the first bytes and then the end; its answer comes back.
+// pass forwards one connection. If it is cut, the gateway gets the first bytes and then the end; its response is
+// forwarded.
 func (l *line) pass(from net.Conn) {
 	defer from.Close()
 	l.mu.Lock()
@@ -115,7 +116,8 @@ func (l *line) pass(from net.Conn) {
 	_, _ = io.Copy(from, to)
 }
 
-// hasty is a proxy that has every refusal tried again after a second, so that all tries fit into a test. It counts them.
+// hasty is a proxy that sets Retry-After of every refusal to a second, so that all attempts fit into a test. It counts
+// them.
 func hasty(t *testing.T, g *gateway) (address string, refusals *atomic.Int64) {
 	t.Helper()
 	to, err := url.Parse(g.url())
@@ -156,7 +158,7 @@ func (g *gateway) secure() {
 	require.NoError(g.t, os.WriteFile(g.private, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
 }
 
-// transport believes a certificate, if there is one. Its connections end with the test.
+// transport trusts the certificate, if there is one. Its connections end with the test.
 func transport(t *testing.T, certificate string) *http.Transport {
 	t.Helper()
 	r := &http.Transport{}

@@ -28,13 +28,13 @@ func acceptedAt(t *testing.T, id string) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// key is where docs/ASYNC.md says that the outcome of a request lies.
+// key is the key of a request's notification according to docs/ASYNC.md.
 func (a *agent) key(prefix, id string) string {
 	a.t.Helper()
 	return prefix + a.name + acceptedAt(a.t, id).Format("/2006/01/02/") + id + ".json"
 }
 
-// timestamp takes the one member that a test cannot know out of a notification.
+// timestamp removes the one member that a test cannot predict from a notification.
 func timestamp(t *testing.T, text string, from time.Time) string {
 	t.Helper()
 	var n struct{ Timestamp time.Time }
@@ -43,7 +43,7 @@ func timestamp(t *testing.T, text string, from time.Time) string {
 	return n.Timestamp.Format("2006-01-02T15:04:05.000Z07:00")
 }
 
-// TestOutcomes: what lies in the buckets is, byte by byte, what docs/ASYNC.md shows.
+// TestOutcomes: the objects in the buckets are, byte by byte, those that docs/ASYNC.md shows.
 func TestOutcomes(t *testing.T) {
 	g := startGateway(t, bucket, "failures")
 	a := startAgent(t, g.endpoint())
@@ -75,7 +75,7 @@ func TestOutcomes(t *testing.T) {
 	a.settled(2, 0)
 }
 
-// TestNames: each object has the name that it should have, and the signature was right for it.
+// TestNames: each object has the expected name, and a valid signature.
 func TestNames(t *testing.T) {
 	const other = "a.bucket-2"
 	long := strings.Repeat("0123456789/", 69) // 759 of the 768 bytes that a prefix may have
@@ -106,7 +106,7 @@ func TestNames(t *testing.T) {
 	t.Logf("%d objects", len(g.keys(bucket))+len(g.keys(other)))
 }
 
-// quoted is text as a notification has it.
+// quoted is text in the encoding of a notification.
 func quoted(t *testing.T, text string) string {
 	t.Helper()
 	var b strings.Builder
@@ -146,7 +146,7 @@ func TestEndpoint(t *testing.T) {
 	a.settled(1, 0)
 }
 
-// TestRefused: what becomes of a notification that the gateway does not take. The record stays as it was.
+// TestRefused: a notification that the gateway refuses is retried or dropped. The record does not change.
 func TestRefused(t *testing.T) {
 	g := startGateway(t, bucket)
 	for name, test := range map[string]struct {
@@ -229,7 +229,7 @@ func TestMissingBucket(t *testing.T) {
 	require.Equal(t, r, a.record(t, id))
 }
 
-// TestAway: a gateway that is down gets the notification when it is up.
+// TestAway: a gateway that was down gets the notification when it is up again.
 func TestAway(t *testing.T) {
 	g := startGateway(t, bucket)
 	g.end(syscall.SIGTERM)
@@ -246,7 +246,7 @@ func TestAway(t *testing.T) {
 	require.Equal(t, r, a.record(t, id))
 }
 
-// TestKilled: the gateway dies twice while many notifications are under way; all of them arrive.
+// TestKilled: the gateway dies twice while many notifications are in flight; all of them arrive.
 func TestKilled(t *testing.T) {
 	const all = 200
 	g := startGateway(t, bucket)
@@ -280,7 +280,7 @@ func TestKilled(t *testing.T) {
 	a.settled(all, 0)
 }
 
-// TestCut: an object that got lost on its way in part is sent again, whatever the gateway says of the part.
+// TestCut: an object that arrived only in part is sent again, whatever the response to the part.
 func TestCut(t *testing.T) {
 	g := startGateway(t, bucket)
 	l := newLine(t, g.addr())
@@ -299,7 +299,8 @@ func TestCut(t *testing.T) {
 	a.settled(1, 0)
 }
 
-// TestSlow: a gateway that takes connections and says nothing disturbs no call, and gets its notifications in the end.
+// TestSlow: a gateway that accepts connections and does not respond delays no call, and gets its notifications in the
+// end.
 func TestSlow(t *testing.T) {
 	const calls, requests = 200, 40
 	g := startGateway(t, bucket)

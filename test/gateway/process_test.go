@@ -1,4 +1,5 @@
-// Package gateway tests the agent's destination OBS against a real S3 gateway, versitygw. Both run as programs of their own.
+// Package gateway tests the agent's destination OBS against a real S3 gateway, versitygw. Both run as programs of their
+// own.
 package gateway
 
 import (

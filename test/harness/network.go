@@ -24,13 +24,13 @@ var hidden = []string{"/opt/function", "/opt/extension"}
 // refusal is why OwnNetwork left the test program where it was.
 var refusal error
 
-// OwnNetwork moves the test program into network and mount namespaces of its own: the fixed ports of extensions, 8081 to
-// 8090, are free there whatever else runs on the machine, and the platform's folders below /opt are empty. TestMain calls
-// it first, before anything is started. It executes the test program anew under the same pid, as namespaces belong to
-// threads. Without the right to make namespaces the program stays where it is, and FixedPorts skips tests.
+// OwnNetwork moves the test program into network and mount namespaces of its own: the fixed ports of extensions, 8081
+// to 8090, are free there whatever else runs on the machine, and the platform's folders below /opt are empty. TestMain
+// calls it first, before anything is started. It executes the test program again under the same pid, as namespaces
+// belong to threads. Without the right to make namespaces the program stays where it is, and FixedPorts skips tests.
 //
-// suffix is how the program's name ends, such as ".test": OwnNetwork does nothing in a command that a test program stands
-// in for.
+// suffix is how the program's name ends, such as ".test": OwnNetwork does nothing in a command that a test program
+// stands in for.
 func OwnNetwork(suffix string) {
 	if os.Getenv(entered) != "" || !strings.HasSuffix(filepath.Base(os.Args[0]), suffix) {
 		return
@@ -82,8 +82,8 @@ func hide() error {
 // fixedPorts lets one test of the program at a time use the ports.
 var fixedPorts sync.Mutex
 
-// FixedPorts takes the ports of extensions, 8081 to 8090, for this test until it ends. It skips the test where the program
-// has no network of its own: another program may use these ports.
+// FixedPorts takes the ports of extensions, 8081 to 8090, for this test until it ends. It skips the test where the
+// program has no network of its own: another program may use these ports.
 func FixedPorts(t testing.TB) {
 	t.Helper()
 	if os.Getenv(entered) == "" {

@@ -24,8 +24,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// collector takes OTLP over HTTP as the OpenTelemetry collector does: with its own decoder of JSON, pdata. That one passes over
-// what it does not know, so each message has to be one of the protocol's, too.
+// collector takes OTLP over HTTP as the OpenTelemetry collector does: with its own decoder of JSON, pdata. That one
+// passes over what it does not know, so each message has to be one of the protocol's, too.
 type collector struct {
 	*httptest.Server
 	t *testing.T
@@ -37,7 +37,7 @@ type collector struct {
 	resources []map[string]any
 	// requests are all attempts, refused ones too.
 	requests []request
-	// answer may answer in place of the collector, then it returns true. n counts the requests for the path from 1.
+	// answer may respond in place of the collector and then returns true. n counts the requests for the path from 1.
 	answer func(w http.ResponseWriter, path string, n int) bool
 }
 
@@ -120,8 +120,8 @@ func (c *collector) take(w http.ResponseWriter, path string, body []byte, binary
 	_, _ = w.Write(answer)
 }
 
-// strict decodes with the protocol's own types, which take no member that they do not have. Ids in hex happen to be base64 too.
-// again is another message of the same type: the way over JSON loses fields that are not known.
+// strict decodes with the protocol's own types, which take no member that they do not have. Ids in hex happen to be
+// base64 too. again is another message of the same type: the way over JSON loses fields that are not known.
 func strict(body []byte, binary bool, m, again proto.Message) error {
 	if !binary {
 		return protojson.Unmarshal(body, m)

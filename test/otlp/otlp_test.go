@@ -1,5 +1,5 @@
-// Package otlp tests examples/extensions/otlp, beside a real agent, with the decoders of OpenTelemetry. It is a module of its
-// own, so that these stay out of the project's.
+// Package otlp tests examples/extensions/otlp, beside a real agent, with the decoders of OpenTelemetry. It is a module
+// of its own, so that these stay out of the project's.
 package otlp
 
 import (
@@ -102,7 +102,7 @@ func testCalls(t *testing.T, c *collector, env []string) {
 
 	requireLines(t, c.logsOf(first), root, "größe/INFO/9", "w/WARN/13", "e/ERROR/17", "plain//0")
 	requireLines(t, c.logsOf(joined), child, "joined/INFO/9")
-	requireLines(t, c.logsOf(crashed)[:1], one(crashed), "last words//0") // what the agent says of the crash comes behind it
+	requireLines(t, c.logsOf(crashed)[:1], one(crashed), "last words//0") // the agent's line about the crash follows
 	lines := c.logsOf(silent)
 	require.Len(t, lines, 1)
 	require.Equal(t, parentTrace, lines[0].TraceID().String(), "its lines belong to the trace all the same")
@@ -122,7 +122,7 @@ func testCalls(t *testing.T, c *collector, env []string) {
 	}, c.resources[0])
 }
 
-// requireLines holds the log records of a call against text/severity/number, in order.
+// requireLines compares the log records of a call with text/severity/number, in order.
 func requireLines(t *testing.T, lines []plog.LogRecord, s ptrace.Span, want ...string) {
 	t.Helper()
 	var got []string
@@ -136,7 +136,7 @@ func requireLines(t *testing.T, lines []plog.LogRecord, s ptrace.Span, want ...s
 	require.Equal(t, want, got)
 }
 
-// TestConcurrentCalls: every line finds its call, and nothing is lost or sent twice.
+// TestConcurrentCalls: every line is assigned to its call, and no record is lost or sent twice.
 func TestConcurrentCalls(t *testing.T) {
 	c := newCollector(t, nil)
 	a := startAgent(t, c.URL, "GANTRY_CONCURRENCY=8")
@@ -169,7 +169,7 @@ func TestConcurrentCalls(t *testing.T) {
 	require.Len(t, seen, 400, "span ids are different")
 }
 
-// TestFrozen: what a call left is sent before the instance is frozen, and it sends again when it goes on.
+// TestFrozen: the records of a call are sent before the instance is frozen, and sending resumes after the thaw.
 func TestFrozen(t *testing.T) {
 	c := newCollector(t, nil)
 	a := startAgent(t, c.URL, "GANTRY_FREEZE=true")
@@ -180,7 +180,7 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
-// TestRetries: what the server refuses for now is sent again, unchanged, and not before the server wants it.
+// TestRetries: records that the server refuses for now are sent again, unchanged, and not before its Retry-After.
 func TestRetries(t *testing.T) {
 	refusals := []struct {
 		status int
@@ -220,7 +220,7 @@ func TestRetries(t *testing.T) {
 	require.NotContains(t, a.stdout.String(), "were lost")
 }
 
-// TestRefused: what the server does not want is not sent again, and told.
+// TestRefused: what the server rejects is not sent again, and is reported as lost.
 func TestRefused(t *testing.T) {
 	c := newCollector(t, func(w http.ResponseWriter, path string, n int) bool {
 		switch {
@@ -246,7 +246,7 @@ func TestRefused(t *testing.T) {
 	require.NotEmpty(t, c.logsWith("1 spans were lost"), "what the extension says is telemetry too")
 }
 
-// TestStop: at the stop everything is sent, although a batch is young.
+// TestStop: at the stop all records are sent, although the batch is not due.
 func TestStop(t *testing.T) {
 	c := newCollector(t, nil)
 	a := startAgent(t, c.URL, "GANTRY_CONCURRENCY=2")
@@ -260,7 +260,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestStopWithoutServer: a server that is not there, or wants to be left alone for longer, does not hold up the stop.
+// TestStopWithoutServer: a missing server, or a long Retry-After, does not delay the stop.
 func TestStopWithoutServer(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter){
 		"refuses": func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
@@ -277,14 +277,15 @@ func TestStopWithoutServer(t *testing.T) {
 			a := startAgent(t, c.URL)
 			a.invoke(`{"lines":[[null,"x"]]}`, "")
 			a.wait(func() bool { return len(c.attempts("/v1/traces")) > 0 })
-			a.stop() // which says that nobody was killed
+			a.stop() // which fails if a process had to be killed
 			require.Contains(t, a.stdout.String(), "[extensionOtlp] 1 spans were lost: ")
 			require.Contains(t, a.stdout.String(), "log records were lost: ")
 		})
 	}
 }
 
-// TestFlood: while the server takes nothing memory stays bounded, the oldest go, and it is told.
+// TestFlood: while the server accepts nothing, memory stays bounded, the oldest records are dropped, and the loss is
+// reported.
 func TestFlood(t *testing.T) {
 	var open atomic.Bool
 	c := newCollector(t, func(w http.ResponseWriter, _ string, _ int) bool {
@@ -306,7 +307,7 @@ func TestFlood(t *testing.T) {
 	require.LessOrEqual(t, len(c.logsOf(last)), 20000)
 }
 
-// TestSettings: what cannot be right is said, without what may be secret.
+// TestSettings: invalid settings are reported, without values that may be secret.
 func TestSettings(t *testing.T) {
 	for env, says := range map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318":         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -333,7 +334,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestRedirect: records are not taken for delivered because the new address answers a GET, and the log names it.
+// TestRedirect: records do not count as delivered because the new address answers a GET; the log names that address.
 func TestRedirect(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -359,8 +360,8 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestOneSignal: a server that takes spans only gets nothing else, and nobody complains; and the other way round. Headers may
-// differ.
+// TestOneSignal: a server that accepts only spans gets nothing else, and no error is reported. The same for logs alone.
+// Headers may differ.
 func TestOneSignal(t *testing.T) {
 	for off, on := range map[string]string{"logs": "traces", "traces": "logs"} {
 		t.Run(on, func(t *testing.T) {

@@ -31,7 +31,7 @@ const users = {
     ],
 };
 
-// The function notes its starts in a journal, and waits at gates.
+// The function records its starts in a journal, and waits at gates.
 const code = `
 const fs = require('fs');
 const folder = process.env.TEST_FOLDER, journal = folder + '/journal';
@@ -99,7 +99,7 @@ class Agent {
         fs.rmSync(this.dir, { recursive: true });
     }
 
-    /** Lets calls go on that wait for a gate. */
+    /** Releases the calls that wait for a gate. */
     open(gate) { fs.writeFileSync(path.join(this.dir, gate), ''); }
 
     /** The starts of the function so far; of one request, if an id is given. */
@@ -109,7 +109,7 @@ class Agent {
         return text.split('\n').slice(0, -1).map((l) => JSON.parse(l)).filter((s) => !id || s.id === id);
     }
 
-    /** The SDK's client, with the keys of the user "ci" or of whoever is asked for. */
+    /** The SDK's client, with the given credentials or those of the user "ci". */
     client(credentials = {}) {
         const { ak, sk, token } = { ...keys, ...credentials };
         const basic = new core.BasicCredentials().withAk(ak).withSk(sk).withProjectId(credentials.project ?? project);
@@ -132,7 +132,7 @@ async function start(env = {}) {
 
 const urn = (last) => `urn:fss:local-1:${project}:function:default:hello${last}`;
 
-/** Checks what the SDK made of a refusal. */
+/** Checks the SDK's error for a refused call. */
 async function refused(promise, status, code, says = '') {
     await assert.rejects(promise, (err) => {
         assert.equal(err.httpStatusCode, status, err.errorMsg);

@@ -14,7 +14,7 @@ const maxEvent = 256 << 10;
 // Has the form of a request id, and is none.
 const unknownID = '01890000-0000-7000-8000-000000000000';
 
-/** Tests against an agent of its own; calls that wait for a gate go on at the end. */
+/** Tests against an agent of its own; calls that wait for a gate are released at the end. */
 function against(name, env, body) {
     test(name, async () => {
         const agent = await start(env);
@@ -65,11 +65,11 @@ const reaches = (agent, id, status) => eventually(async () => {
 
 const started = (agent, id) => eventually(() => assert.equal(agent.starts(id).length, 1));
 
-/** What the status log says of a request: statuses with their codes. */
+/** The entries of the status log about a request: statuses with their codes. */
 const statusLog = (agent, id) => agent.lines('asynchronous status').filter((l) => l.request_id === id).map((l) => `${l.status} ${l.error_code}`);
 
 const configure = (agent, function_urn, body) => agent.client().updateFunctionAsyncInvokeConfig({ function_urn, body });
-/** Accepts an event that fails, and waits until it waits for a retry; the status log tells that from before the first attempt. */
+/** Sends an event that fails, and returns while it waits for a retry: the status log then has WAIT after RUNNING. */
 async function acceptRetried(agent) {
     await configure(agent, 'hello', { enable_async_status_log: true });
     const id = await accept(agent, 'hello', { fail: true });
@@ -84,7 +84,7 @@ const cancel = async (agent, request_id, type, function_urn = 'hello') => {
 };
 const notFound = (promise) => refused(promise, 404, 'FSS.0404', 'not found');
 
-// Every operation with a request that is right but for the function.
+// Every operation with a request that is valid except for the function.
 const ofFunction = {
     asyncInvokeFunction: (client, function_urn) => client.asyncInvokeFunction({ function_urn, body: {} }),
     updateFunctionAsyncInvokeConfig: (client, function_urn) => client.updateFunctionAsyncInvokeConfig({ function_urn, body: {} }),
@@ -183,7 +183,7 @@ against('a full queue', { GANTRY_ASYNC_MAX_EVENTS: '2' }, async (agent) => {
     agent.open('gate');
     await reaches(agent, first, 'SUCCESS');
     await reaches(agent, second, 'SUCCESS');
-    const third = await eventually(() => accept(agent, 'hello', {})); // its record is there a moment before its event is gone
+    const third = await eventually(() => accept(agent, 'hello', {})); // the record appears before the event is removed
     await reaches(agent, third, 'SUCCESS');
     assert.equal(agent.starts().length, 3);
 });
@@ -460,7 +460,8 @@ against('destinations', { GANTRY_ASYNC_RETRY_DELAY: '10ms' }, async (agent) => {
     const event = { k: 'ü <&>' };
     const good = await accept(agent, 'hello', event);
     await reaches(agent, good, 'SUCCESS');
-    const day = new Date(parseInt(good.replace('-', '').slice(0, 12), 16)).toISOString().slice(0, 10).replaceAll('-', '/'); // an id begins with its time
+    // An id begins with its time.
+    const day = new Date(parseInt(good.replace('-', '').slice(0, 12), 16)).toISOString().slice(0, 10).replaceAll('-', '/');
     const { timestamp, ...rest } = await notification(agent, `OBS/outcomes/a/b/hello/${day}/${good}.json`);
     assert.ok(Math.abs(Date.now() - Date.parse(timestamp)) < patience);
     assert.deepEqual(rest, {
@@ -527,7 +528,7 @@ against('a restart', { GANTRY_SHUTDOWN_TIMEOUT: '3', GANTRY_ASYNC_RETRY_DELAY: '
     assert.equal((await list(agent)).count, want.length);
 
     await agent.end();
-    await agent.start(); // and nothing is left
+    await agent.start(); // no request is left
     assert.deepEqual(ids(await active(agent)), []);
     await reaches(agent, await accept(agent, 'hello', {}), 'SUCCESS');
     for (const [id, , starts] of want) assert.equal(agent.starts(id).length, starts);

@@ -64,7 +64,7 @@ exports.handler = async (event, context) => {
 // agent is one agent under test with its platform API.
 type agent struct {
 	t *testing.T
-	// folder is where the function keeps its journal and looks for gates.
+	// folder holds the function's journal and its gates.
 	folder string
 	env    []string
 	cmd    *exec.Cmd
@@ -72,7 +72,7 @@ type agent struct {
 	stdout, stderr *recorder
 	url            string
 	ended          chan struct{}
-	// ci is the client of the user "ci", made at its first need.
+	// ci is the client of the user "ci", made at its first use.
 	ci *functiongraph.FunctionGraphClient
 }
 
@@ -171,8 +171,8 @@ func (a *agent) listening() (addr string) {
 	return addr
 }
 
-// client returns a FunctionGraph client with the keys of the user "ci", or of whoever is asked for. The one of "ci" is
-// always the same: every client has connections of its own, and keeps them.
+// client returns a FunctionGraph client with the given credentials or those of the user "ci". The client of "ci"
+// is shared: every client keeps connections of its own.
 func (a *agent) client(change ...func(*basic.CredentialsBuilder)) *functiongraph.FunctionGraphClient {
 	a.t.Helper()
 	if len(change) == 0 && a.ci != nil {

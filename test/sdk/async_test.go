@@ -36,7 +36,7 @@ type (
 	record = model.ListFunctionAsyncInvocationsResult
 )
 
-// start is what the function notes when it starts.
+// start is the function's journal entry of a start.
 type start struct {
 	ID     string
 	Size   int
@@ -72,7 +72,7 @@ func (a *agent) starts(t require.TestingT, id string) (its []start) {
 	return its
 }
 
-// gate makes calls wait that name it, until it is opened, at the latest by the end of the test.
+// gate makes calls that name it wait until it is opened, at the latest at the end of the test.
 func (a *agent) gate(name string) (open func()) {
 	open = func() { assert.NoError(a.t, os.WriteFile(filepath.Join(a.folder, name), nil, 0o600)) }
 	a.t.Cleanup(open)
@@ -84,7 +84,7 @@ func eventually(t *testing.T, condition func(c *assert.CollectT)) {
 	require.EventuallyWithT(t, condition, patience, often)
 }
 
-// accept has an event stored and returns its request id.
+// accept sends an event and returns its request id.
 func (a *agent) accept(function string, event map[string]any) string {
 	a.t.Helper()
 	r, err := a.client().AsyncInvokeFunction(asynchronous(function, event))
@@ -98,7 +98,7 @@ func asynchronous(function string, event map[string]any) *model.AsyncInvokeFunct
 	return &model.AsyncInvokeFunctionRequest{FunctionUrn: function, ContentType: contentType, Body: event}
 }
 
-// list returns what was accepted, chosen by change.
+// list returns accepted requests, filtered by change.
 func (a *agent) list(t require.TestingT, change func(r *model.ListAsyncInvocationsRequest)) (page *model.ListAsyncInvocationsResponse, ids []string) {
 	request := &model.ListAsyncInvocationsRequest{FunctionUrn: "hello", ContentType: contentType}
 	change(request)
@@ -108,7 +108,7 @@ func (a *agent) list(t require.TestingT, change func(r *model.ListAsyncInvocatio
 	return page, idsOf(*page.Invocations)
 }
 
-// active returns what waits or runs, chosen by change.
+// active returns requests that wait or run, filtered by change.
 func (a *agent) active(t require.TestingT, change func(r *model.ListActiveAsyncInvocationsRequest)) (page *model.ListActiveAsyncInvocationsResponse, ids []string) {
 	request := &model.ListActiveAsyncInvocationsRequest{FunctionUrn: "hello", ContentType: contentType}
 	change(request)
@@ -144,7 +144,7 @@ func (a *agent) reaches(id, status string) (r *record) {
 	return r
 }
 
-// statusLog returns what the status log says of a request: statuses with their codes.
+// statusLog returns the entries of the status log about a request: statuses with their codes.
 func (a *agent) statusLog(id string) (statuses []string) {
 	for line := range strings.Lines(a.stderr.String()) {
 		fields := map[string]any{}
@@ -155,8 +155,8 @@ func (a *agent) statusLog(id string) (statuses []string) {
 	return statuses
 }
 
-// acceptRetried has an event stored that fails, and waits until it waits for a retry. The status log tells that from the
-// time before the first attempt.
+// acceptRetried sends an event that fails, and returns while it waits for a retry. The status log distinguishes that
+// from the wait for the first attempt.
 func (a *agent) acceptRetried() (id string) {
 	a.t.Helper()
 	on := true
@@ -166,7 +166,7 @@ func (a *agent) acceptRetried() (id string) {
 	return id
 }
 
-// operation is one operation of the SDK, with a request that is right but for the function.
+// operation is one operation of the SDK, with a request that is valid except for the function.
 type operation struct {
 	name string
 	// ofProject operations name no function and need no queue.
@@ -279,7 +279,8 @@ func TestAsyncInvokeLargestEvent(t *testing.T) {
 	require.Len(t, a.journal(t), 1)
 }
 
-// TestAsyncUnknown: what does not exist has one code on all routes but that of synchronous calls, and another project is refused before.
+// TestAsyncUnknown: an unknown function has one code on all routes except that of synchronous calls. Another project is
+// refused first.
 func TestAsyncUnknown(t *testing.T) {
 	a := startAgent(t)
 	for _, o := range operations() {
@@ -354,7 +355,7 @@ func update(function string, body *model.UpdateFunctionAsyncInvokeConfigRequestB
 	return &model.UpdateFunctionAsyncInvokeConfigRequest{FunctionUrn: function, ContentType: contentType, Body: body}
 }
 
-// configure sets a configuration and returns what the agent made of it.
+// configure sets a configuration and returns the agent's response.
 func (a *agent) configure(function string, body *model.UpdateFunctionAsyncInvokeConfigRequestBody) *model.UpdateFunctionAsyncInvokeConfigResponse {
 	a.t.Helper()
 	r, err := a.client().UpdateFunctionAsyncInvokeConfig(update(function, body))
@@ -373,7 +374,7 @@ func (a *agent) remove(function string) (*model.DeleteFunctionAsyncInvokeConfigR
 
 func number(n int32) *int32 { return &n }
 
-// destination is one of a kind that the SDK need not know.
+// destination is a destination whose kind the SDK may not know.
 func destination(t *testing.T, kind, param string) *model.FuncDestinationConfig {
 	t.Helper()
 	d := &model.FuncDestinationConfigDestination{}
@@ -563,7 +564,7 @@ func TestAsyncConfigurations(t *testing.T) {
 	require.EqualValues(t, all-1, *r.Count)
 }
 
-// TestAsyncRecords has one request in each status and looks for it in all ways.
+// TestAsyncRecords has one request in each status and queries it in all ways.
 func TestAsyncRecords(t *testing.T) {
 	a := startAgent(t, "GANTRY_ASYNC_RETRY_DELAY=1h")
 	open := a.gate("gate")
@@ -932,7 +933,7 @@ func TestAsyncDestinations(t *testing.T) {
 	})
 }
 
-// TestAsyncDestinationOfCancelled: who is told of failures is told of cancelled requests too.
+// TestAsyncDestinationOfCancelled: the destination of failures gets cancelled requests too.
 func TestAsyncDestinationOfCancelled(t *testing.T) {
 	a := startAgent(t)
 	a.configure("hello", &model.UpdateFunctionAsyncInvokeConfigRequestBody{DestinationConfig: &model.FuncAsyncDestinationConfig{OnFailure: destination(t, "DIS", `{"stream_name":"stream"}`)}})
@@ -950,7 +951,8 @@ func TestAsyncDestinationOfCancelled(t *testing.T) {
 	}
 }
 
-// TestAsyncRestart: what was accepted runs, in this process or in the next one, and what has an outcome runs no more.
+// TestAsyncRestart: accepted requests run, in this process or the next one, and requests with an outcome do not run
+// again.
 func TestAsyncRestart(t *testing.T) {
 	a := startAgent(t, "GANTRY_SHUTDOWN_TIMEOUT=3", "GANTRY_ASYNC_RETRY_DELAY=10ms")
 	open := a.gate("gate")

@@ -22,7 +22,7 @@ func invocation(function string, event map[string]any) *model.InvokeFunctionRequ
 	return &model.InvokeFunctionRequest{FunctionUrn: function, ContentType: "application/json", XCffLogType: text("tail"), XCFFRequestVersion: text("v1"), Body: event}
 }
 
-// refusal returns what the SDK made of a refused call.
+// refusal returns the SDK's error for a refused call.
 func refusal(t *testing.T, err error) *sdkerr.ServiceResponseError {
 	t.Helper()
 	var e *sdkerr.ServiceResponseError

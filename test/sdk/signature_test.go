@@ -27,7 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// signed is one request with what the SDK's signer made of it.
+// signed is one request with the headers of the SDK's signer.
 type signed struct {
 	method, path string
 	query        [][2]string
@@ -35,7 +35,7 @@ type signed struct {
 	body         []byte
 }
 
-// words are what random names and values are made of: what is hard to encode.
+// words are the parts of random names and values: text that is hard to encode.
 var words = []string{"a", "Z", "0", "-", "_", ".", "~", " ", "+", "%", "&", "=", "/", "?", "#", "!", "'", "(", ")", "*", ":", ",", ";", "ü", "中", "🙂", "name", "%41", "%2F"}
 
 func word(r *mrand.Rand, most int) string {
@@ -46,7 +46,7 @@ func word(r *mrand.Rand, most int) string {
 	return b.String()
 }
 
-// random makes a request for a route that does not look at most of it, and signs it with the SDK.
+// random makes a request for a route that ignores most of it, and signs it with the SDK.
 func random(t *testing.T, r *mrand.Rand) *signed {
 	s := &signed{method: "GET", path: "/v3/projects", header: map[string]string{"Content-Type": "application/json"}}
 	b := request.NewHttpRequestBuilder().WithEndpoint("http://ignored").WithMethod(s.method).WithPath(s.path)
@@ -80,7 +80,7 @@ func random(t *testing.T, r *mrand.Rand) *signed {
 	return s
 }
 
-// target is what goes over the wire: the pairs shuffled, encoded in one of the ways clients have.
+// target is the request target on the wire: the pairs shuffled, in one of the encodings that clients use.
 func (s *signed) target(r *mrand.Rand) string {
 	var pairs []string
 	for _, i := range r.Perm(len(s.query)) {
@@ -112,7 +112,7 @@ func send(t *testing.T, client *http.Client, base string, s *signed, target stri
 	return resp.StatusCode, string(body)
 }
 
-// TestSignerOracle: what the SDK signs is let in, and is not once anything signed was changed.
+// TestSignerOracle: a request signed by the SDK is accepted, and refused once any signed part was changed.
 func TestSignerOracle(t *testing.T) {
 	a := startAgent(t)
 	const seed1, seed2 = 20260, 1123
@@ -144,7 +144,7 @@ func TestSignerOracle(t *testing.T) {
 	}
 }
 
-// TestUnsignedPayload: the SDK does not sign bodies that are no JSON.
+// TestUnsignedPayload: the SDK does not sign bodies that are not JSON.
 func TestUnsignedPayload(t *testing.T) {
 	a := startAgent(t)
 	post := func(base string, client *http.Client) (int, string) {

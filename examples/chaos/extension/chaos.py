@@ -1,4 +1,4 @@
-"""A misbehaving extension, so that you can test your alarms with it. extensionChaos.sh lists the variables that say how."""
+"""A misbehaving extension, to test your alarms with. extensionChaos.sh lists the variables that configure it."""
 
 import json
 import os
@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-        except OSError:  # nobody waits any more
+        except OSError:  # the agent has closed the connection
             self.close_connection = True
 
     def log_message(self, *_):

@@ -1,6 +1,7 @@
 'use strict';
 // A function that misbehaves on request, so that you can test your alarms. The event says how:
-// {"do": "answer|raise|throw|sleep|hang|loop|exit|abort|hog|flood|late|orphans|big|garbage", "ms": 100, "code": 1, "n": 1000}
+// {"do": "answer|raise|throw|sleep|hang|loop|exit|abort|hog|flood|late|orphans|big|garbage",
+//  "ms": 100, "code": 1, "n": 1000}
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

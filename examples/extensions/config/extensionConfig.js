@@ -1,14 +1,17 @@
 #!/usr/bin/env node
 'use strict';
-// Fetches the function's configuration, a JSON document, from an HTTP server and keeps it in a file that the function reads.
+// Fetches the function's configuration, a JSON document, from an HTTP server and keeps it in a file that the function
+// reads.
 //
 // It fetches before it registers, so that the initializer and the first call find the file; then with each call, if the
-// document is older than its cache time. It registers in sync mode: such a call waits for the answer, so it sees the new
-// document; others lose a fraction of a millisecond. Unchanged documents (ETag, 304) are not sent again. The file is
-// replaced in one step: a reader sees the old document or the new one, never a half. If the server does not answer in time
-// or answers nonsense the old document stays, and calls go on; what is tried again is tried less and less often.
+// document is older than its cache time. It registers in sync mode: such a call waits for the answer, so it sees the
+// new document; others lose a fraction of a millisecond. Unchanged documents (ETag, 304) are not sent again. The file
+// is replaced in one step: a reader sees the old document or the new one, never a half. If the server does not answer
+// in time or answers nonsense the old document stays, and calls continue; what is tried again is tried less and less
+// often.
 //
-// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in GANTRY_EXTENSION_ENV='CONFIG_*':
+// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in
+// GANTRY_EXTENSION_ENV='CONFIG_*':
 //
 // CONFIG_URL      where the document is, http or https; needed
 // CONFIG_FILE     the file; default: /tmp/config.json
@@ -42,7 +45,8 @@ let running; // the promise of a request under way
 let nowRegistered; // fulfils the promise registered
 const registered = new Promise((resolve) => (nowRegistered = resolve));
 
-// refresh brings the file up to date if it is due. Calls that come meanwhile wait for the same request. It never rejects.
+// refresh brings the file up to date if it is due. Calls that come meanwhile wait for the same request. It never
+// rejects.
 function refresh() {
   if (Date.now() < due) return Promise.resolve();
   if (!running) {
@@ -60,7 +64,7 @@ function refresh() {
 }
 
 async function update() {
-  if (!fs.existsSync(FILE)) etag = undefined; // somebody removed it
+  if (!fs.existsSync(FILE)) etag = undefined; // the file was removed
   const response = await get();
   if (response.status === 200) {
     JSON.parse(response.body); // a document that cannot be read does not replace one that can
@@ -81,8 +85,8 @@ function cacheTime(header) {
   return maxAge ? Number(maxAge[1]) * 1000 : MAX_AGE;
 }
 
-// get asks for the document. The whole exchange has TIMEOUT. Each has a connection of its own: one that was kept may be dead
-// after a freeze.
+// get asks for the document. The whole exchange has TIMEOUT. Each has a connection of its own: one that was kept may be
+// dead after a freeze.
 function get() {
   return new Promise((resolve, reject) => {
     const headers = { Accept: 'application/json' };
@@ -142,7 +146,7 @@ function handle(request, response) {
   Promise.all([refresh(), registered]).then(() => response.end());
 }
 
-// register asks again when time runs out: while the instance is frozen that is nobody's fault, and the same again is no error.
+// register retries after a timeout, which a freeze of the instance can cause. To register again is no error.
 async function register(attempts) {
   try {
     await ask();
@@ -181,7 +185,8 @@ async function main() {
   url = new URL(process.env.CONFIG_URL);
   const server = http.createServer(handle);
   const [host, port] = ADDRESS.split(':');
-  await new Promise((resolve, reject) => server.once('error', reject).listen(Number(port), host, resolve)); // listen first, then register
+  // Listen first, then register.
+  await new Promise((resolve, reject) => server.once('error', reject).listen(Number(port), host, resolve));
   await refresh();
   await register(3);
   nowRegistered();

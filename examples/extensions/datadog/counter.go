@@ -144,7 +144,7 @@ func (c *counter) left() int64 {
 	return c.fresh + c.pending.Value
 }
 
-// deliver posts one point, if there is anything to tell.
+// deliver posts one point, if there is anything to report.
 func (c *counter) deliver(ctx context.Context) error {
 	c.posting.Lock()
 	defer c.posting.Unlock()
@@ -161,7 +161,7 @@ func (c *counter) deliver(ctx context.Context) error {
 	return nil
 }
 
-// next is the body with the point that was not taken yet, or else a new one; nil if there is nothing to tell.
+// next is the body with the point that was not accepted yet, or else a new one; nil if there is nothing to report.
 func (c *counter) next(now time.Time) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

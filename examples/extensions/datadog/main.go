@@ -1,12 +1,13 @@
 // Command extensionDatadog counts the calls of the function and posts their number to Datadog, or to whatever takes its
 // metrics: POST /api/v2/series, metric functiongraph.invoke.count.
 //
-// Every call is counted once. A point that was not taken is posted again as it was, with the same time: Datadog keeps one
-// value for a time, so that a point that comes twice counts once. What was counted since the last point is posted when the
-// instance stops, as long as the stop may take. What could not be delivered by then is printed. Calls that
-// the agent could not tell anybody of, more than 1,000 behind, are in its metric gantry_notification_drops_total.
+// Every call is counted once. A point that was not taken is posted again as it was, with the same time: Datadog keeps
+// one value for a time, so that a point that comes twice counts once. What was counted since the last point is posted
+// when the instance stops, as long as the stop may take. What could not be delivered by then is printed. Notifications
+// that the agent dropped, beyond 1,000 that wait, are in its metric gantry_notification_drops_total.
 //
-// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in GANTRY_EXTENSION_ENV='DD_*':
+// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in
+// GANTRY_EXTENSION_ENV='DD_*':
 //
 //	DD_API_KEY   needed
 //	DD_SITE      default: datadoghq.com, so that points go to https://api.datadoghq.com
@@ -36,7 +37,7 @@ import (
 const (
 	// postLimit bounds one attempt to post a point.
 	postLimit = 5 * time.Second
-	// lastLimit bounds the last posts when nobody said how long the stop may take.
+	// lastLimit bounds the last posts if the time for the stop is unknown.
 	lastLimit = time.Second
 	// spare is how long before the end of the stop this extension gives up.
 	spare = 100 * time.Millisecond
@@ -89,16 +90,16 @@ func run() error {
 	return nil
 }
 
-// function is who is counted, as the answer to the registration has it.
+// function identifies the counted function, from the answer to the registration.
 type function struct {
 	Name    string `json:"functionName"`
 	Version string `json:"functionVersion"`
 }
 
-// attempts is how often the agent is asked: when the instance is frozen meanwhile, time runs out without anybody's fault.
+// attempts limits the tries to register: a freeze of the instance can make one time out.
 const attempts = 3
 
-// register tells the agent that this extension is up. Listen first: calls may come at once. The same again is no error.
+// register announces this extension to the agent. Listen first: calls may come at once. To register again is no error.
 func register(addr string) (f *function, err error) {
 	for range attempts {
 		var refused bool
@@ -133,8 +134,8 @@ func attempt(addr string) (f *function, refused bool, err error) {
 	return f, false, json.Unmarshal(body, f)
 }
 
-// invoked counts and answers at once, but for the first call if it comes before the answer to the registration: the instance
-// may be frozen with the answer.
+// invoked counts and answers at once, but for the first call if it comes before the answer to the registration: the
+// instance may be frozen with the answer.
 func (c *counter) invoked(_ http.ResponseWriter, r *http.Request) {
 	c.add()
 	select {
@@ -155,7 +156,7 @@ func (c *counter) shutdown(w http.ResponseWriter, r *http.Request) {
 	c.end.Store(notice.DeadlineMs)
 	last, cancel := c.untilEnd(r.Context()) // which ends when the agent does not wait any more
 	defer cancel()
-	_ = c.deliverAll(last) // what is left is tried again, and told, after TERM
+	_ = c.deliverAll(last) // what is left is tried again after TERM, and printed if lost
 }
 
 // untilEnd is the time that is left when this extension has to end: the notice said how much.

@@ -1,5 +1,5 @@
-// Command extensionLogger is an extension in Go: it registers, and prints one line for each call of the function. What an
-// extension prints becomes part of the log, prefixed with its name.
+// Command extensionLogger is an extension in Go: it registers, and prints one line for each call of the function. What
+// an extension prints becomes part of the log, prefixed with its name.
 package main
 
 import (
@@ -36,8 +36,8 @@ func run() error {
 	return <-ended
 }
 
-// listen takes the address in LOGGER_ADDR, or else the first free one of 127.0.0.1:8081 to 127.0.0.1:8090; each extension
-// needs one of its own.
+// listen takes the address in LOGGER_ADDR, or else the first free one of 127.0.0.1:8081 to 127.0.0.1:8090; each
+// extension needs one of its own.
 func listen() (net.Listener, error) {
 	if addr := os.Getenv("LOGGER_ADDR"); addr != "" {
 		return net.Listen("tcp", addr)

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// noticeLimit is how long what happened in a call waits for the notice of the call, which has the caller's trace. Both
-	// come on their own ways, usually within a millisecond.
+	// noticeLimit is how long what happened in a call waits for the notice of the call, which has the caller's trace.
+	// Both come on their own ways, usually within a millisecond.
 	noticeLimit = 500 * time.Millisecond
 	// maxCalls bounds the calls that are remembered. An instance runs 1,000 at once at most, and lines may come late.
 	maxCalls = 4096
@@ -95,12 +95,12 @@ type calls struct {
 
 func newCalls() *calls { return &calls{byID: map[string]*call{}} }
 
-// noticed tells of the notice of a call.
+// noticed records the notification of a call.
 func (cs *calls) noticed(id, urn, traceparent string) {
 	cs.mu.Lock()
 	c := cs.byID[id]
-	// The notice may come after the end of a short call. One more is of another attempt of an asynchronous call, which keeps
-	// its id.
+	// The notice may come after the end of a short call. One more is of another attempt of an asynchronous call, which
+	// keeps its id.
 	if c == nil || c.ended && is(c.known) {
 		c = cs.add(id)
 	}

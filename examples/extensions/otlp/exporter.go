@@ -50,7 +50,7 @@ type exporter[T interface{ weight() int }] struct {
 	added    int64     // records ever
 	gone     int64     // records that left, or were lost
 	urgent   int64     // records before this one are sent at once
-	refused  bool      // the server's last word
+	refused  bool      // by the server's last response
 	progress chan struct{}
 	end      time.Time
 	lost     int64 // since the last complaint
@@ -214,7 +214,8 @@ func (e *exporter[T]) deliver(message request) error {
 	}
 }
 
-// sleep waits before the next attempt: after, if the server said so, else about pause. False if there is no time for it.
+// sleep waits before the next attempt: after, if the server said so, else about pause. False if there is no time for
+// it.
 func (e *exporter[T]) sleep(pause, after time.Duration) bool {
 	if after == 0 {
 		after = pause - rand.N(pause/2)
@@ -377,14 +378,14 @@ func (e *exporter[T]) complain() {
 	}
 }
 
-// advance wakes those who flush; called with mu held.
+// advance wakes the callers of flush; called with mu held.
 func (e *exporter[T]) advance() {
 	close(e.progress)
 	e.progress = make(chan struct{})
 }
 
-// flush sends everything that was added so far without waiting for more, and waits until it has left, or ctx ends. Unless it is
-// patient it does not wait for a server that has just refused something.
+// flush sends everything that was added so far without waiting for more, and waits until it has left, or ctx ends.
+// Unless it is patient it does not wait for a server that has just refused something.
 func (e *exporter[T]) flush(ctx context.Context, patient bool) {
 	e.mu.Lock()
 	all := e.added

@@ -1,38 +1,43 @@
 // Command extensionOtlp sends the telemetry of a function to OpenTelemetry: OTLP over HTTP, encoded as JSON.
 //
-// Lines of the function and of extensions become log records, with the severity that the context's logger gave them. Every
-// call becomes a server span, and its lines point to it. A call whose caller sent a traceparent joins that trace; one that the
-// caller does not sample has no span. What went wrong with the instance itself (lost lines, extensions that ended, a failed
-// start) becomes a log record too.
+// Lines of the function and of extensions become log records, with the severity that the context's logger gave them.
+// Every call becomes a server span, and its lines point to it. A call whose caller sent a traceparent joins that trace;
+// one that the caller does not sample has no span. What went wrong with the instance itself (lost lines, extensions
+// that ended, a failed start) becomes a log record too.
 //
-// Records are sent in batches: when there are 512, when the oldest is a second old, when no call is in flight, because the
-// instance may be frozen then, and when the instance stops. 429, 502, 503, 504 and broken connections are tried again, after
-// Retry-After if the server says so, else after pauses that grow; at the stop three times. Meanwhile 8,192 records of each
-// kind wait; the oldest make room. Whatever is lost is counted and said, at most once a minute.
+// Records are sent in batches: when there are 512, when the oldest is a second old, when no call is in flight, because
+// the instance may be frozen then, and when the instance stops. 429, 502, 503, 504 and broken connections are tried
+// again, after Retry-After if the server says so, else after pauses that grow; at the stop three times. Meanwhile 8,192
+// records of each kind wait; the oldest make room. Lost records are counted and reported, at most once a minute.
 //
 // A redirect is an error that names the new address: the records would not be sent there.
 //
-// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in GANTRY_EXTENSION_ENV='OTEL_*'.
-// Those of the exporter may have LOGS_ or TRACES_ behind OTLP_, for one of the two, which goes first:
+// Variables, which reach an extension only if the agent's GANTRY_EXTENSION_ENV names them, as in
+// GANTRY_EXTENSION_ENV='OTEL_*'. Those of the exporter may have LOGS_ or TRACES_ behind OTLP_, for one of the two,
+// which goes first:
 //
 //	OTEL_LOGS_EXPORTER                      otlp or none; default: otlp
 //	OTEL_TRACES_EXPORTER                    likewise
 //	OTEL_SDK_DISABLED                       true: nothing is sent
-//	OTEL_EXPORTER_OTLP_ENDPOINT             base URL; default: http://localhost:4318. The one for logs or traces is used as it is, in place
-//	                                        of the base with /v1/logs or /v1/traces
+//	OTEL_EXPORTER_OTLP_ENDPOINT             base URL; default: http://localhost:4318. The one for logs or traces is used
+//	                                        as it is, in place of the base with /v1/logs or /v1/traces
 //	OTEL_EXPORTER_OTLP_PROTOCOL             http/json or http/protobuf; default: http/json
 //	OTEL_EXPORTER_OTLP_HEADERS              headers: name=value,name=value, values percent-encoded
 //	OTEL_EXPORTER_OTLP_COMPRESSION          gzip or none; default: none
 //	OTEL_EXPORTER_OTLP_TIMEOUT              limit of one request in milliseconds; default: 10000
-//	OTEL_EXPORTER_OTLP_CERTIFICATE          file with the certificates that sign the server's, PEM; default: the system's
+//	OTEL_EXPORTER_OTLP_CERTIFICATE          file with the certificates that sign the server's, PEM;
+//	                                        default: the system's
 //	OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE   file with this client's certificate, PEM; together with its key
 //	OTEL_EXPORTER_OTLP_CLIENT_KEY           file with its private key, PEM
 //	OTEL_SERVICE_NAME                       default: the function's name
-//	OTEL_RESOURCE_ATTRIBUTES                further attributes of the resource: key=value,key=value, values percent-encoded
-//	OTEL_EXTENSION_ADDR                     where this extension listens, 127.0.0.1 and a port from 8081 to 8090; default: 127.0.0.1:8085
+//	OTEL_RESOURCE_ATTRIBUTES                further attributes of the resource: key=value,key=value,
+//	                                        values percent-encoded
+//	OTEL_EXTENSION_ADDR                     where this extension listens, 127.0.0.1 and a port from 8081 to 8090;
+//	                                        default: 127.0.0.1:8085
 //
-// Other values, like grpc, and other variables that begin with OTEL_EXPORTER_OTLP_, but for those of metrics, are refused at the start.
-// Samplers, limits and batch settings of SDKs are not read: whether a call is sampled is up to its caller.
+// Other values, like grpc, and other variables that begin with OTEL_EXPORTER_OTLP_, but for those of metrics, are
+// refused at the start. Samplers, limits and batch settings of SDKs are not read: whether a call is sampled is up to
+// its caller.
 package main
 
 import (
@@ -53,7 +58,7 @@ import (
 const (
 	// idleLimit bounds how long an answer to telemetry waits for records to leave. The agent waits 2 s for it.
 	idleLimit = 1500 * time.Millisecond
-	// lastLimit bounds the end when nobody said how long the stop may take, spare is what is left unused when somebody did.
+	// lastLimit bounds the end if the time for the stop is unknown. If it is known, spare of it stays unused.
 	lastLimit = time.Second
 	spare     = 100 * time.Millisecond
 	// maxBody is more than a batch of the agent ever has.
@@ -113,7 +118,7 @@ type function struct {
 	Version string `json:"functionVersion"`
 }
 
-// register tells the agent that this extension is up. Listen first: calls may come at once.
+// register announces this extension to the agent. Listen first: calls may come at once.
 func register(name, addr string) (*function, error) {
 	body, err := ask("/extension/register", nil, map[string]string{
 		"FunctionGraph-Extension-Name": name, "FunctionGraph-Extension-Address": addr, "FunctionGraph-Extension-Events": "INVOKE,SHUTDOWN",
@@ -137,7 +142,7 @@ func subscribe(name, addr string, types []string) error {
 	return err
 }
 
-// attempts is how often the agent is asked: when the instance is frozen meanwhile, time runs out without anybody's fault.
+// attempts limits the tries of a request to the agent: a freeze of the instance can make one time out.
 const attempts = 3
 
 // ask posts to the agent. The same again is no error. Anything but 200 is one, with the agent's reason.
@@ -187,8 +192,8 @@ func (p *pipeline) invoked(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// telemetry takes a batch. When it says that no call is in flight, it is answered once everything was sent: the instance may
-// be frozen with the answer.
+// telemetry takes a batch. When it says that no call is in flight, it is answered once everything was sent: the
+// instance may be frozen with the answer.
 func (p *pipeline) telemetry(w http.ResponseWriter, r *http.Request) {
 	var events []event
 	if decode(w, r, &events) && p.take(events) {
@@ -198,7 +203,7 @@ func (p *pipeline) telemetry(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// shutdown sends everything before it answers. Other extensions may still say something after that, so this is not the end.
+// shutdown sends everything before it answers. Other extensions may still print after that, so this is not the end.
 func (p *pipeline) shutdown(w http.ResponseWriter, r *http.Request) {
 	var notice struct {
 		DeadlineMs int64 `json:"deadlineMs"`
@@ -217,7 +222,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 	return err == nil
 }
 
-// newPipeline is where telemetry goes through; start makes it go.
+// newPipeline makes the pipeline of the telemetry; start starts it.
 func newPipeline(s *settings) *pipeline {
 	return &pipeline{
 		settings: s, calls: newCalls(), ready: make(chan struct{}),

@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// The messages of OTLP that are needed here, as JSON: lowerCamelCase, ids in hex, enums as numbers, 64-bit numbers as strings
-// (github.com/open-telemetry/opentelemetry-proto, docs/specification.md).
+// The messages of OTLP that are needed here, as JSON: lowerCamelCase, ids in hex, enums as numbers, 64-bit numbers as
+// strings (github.com/open-telemetry/opentelemetry-proto, docs/specification.md).
 
 type logsRequest struct {
 	ResourceLogs []resourceLogs `json:"resourceLogs"`

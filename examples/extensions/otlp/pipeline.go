@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// event is what the agent tells, with the members that are needed here.
+// event is a telemetry event of the agent, with the members that are needed here.
 type event struct {
 	Name      string    `json:"name"`
 	StartTime time.Time `json:"startTime"`
@@ -58,18 +58,18 @@ type (
 	}
 )
 
-// weight is about what it needs, in bytes.
+// weight is roughly its size in memory, in bytes.
 func (l *pendingLog) weight() int  { return 500 + len(*l.record.Body.String) }
 func (s *pendingSpan) weight() int { return 1000 }
 
-// start makes everything that was and will be added leave.
+// start begins to send all records, earlier and later ones.
 func (p *pipeline) start(f *function) {
 	p.function, p.resource = f, p.settings.resource(f)
 	go p.logs.run(p.encodeLogs)
 	go p.spans.run(p.encodeSpans)
 }
 
-// take adds what a batch of the agent has. True if it ended the last call in flight.
+// take adds the events of a batch. It returns true if the batch ended the last call in flight.
 func (p *pipeline) take(events []event) (idle bool) {
 	for i := range events {
 		e := &events[i]
@@ -109,7 +109,7 @@ func record(e *event, body string) logRecord {
 	return logRecord{Time: nanos(e.StartTime), ObservedTime: nanos(time.Now()), Body: value{String: &body}}
 }
 
-// trouble is what went wrong with the instance itself.
+// trouble returns the record for a problem of the instance itself.
 func trouble(e *event) (r logRecord, told bool) {
 	switch {
 	case e.Name == "platform.logsDropped":
@@ -133,7 +133,7 @@ func trouble(e *event) (r logRecord, told bool) {
 // report is the span of a call.
 func report(e *event) span {
 	s := span{Kind: kindServer, Start: nanos(e.StartTime), End: nanos(e.EndTime), Attributes: []attribute{
-		text("faas.invocation_id", e.TraceID), text("faas.trigger", "other"), // which one it was only the function knows
+		text("faas.invocation_id", e.TraceID), text("faas.trigger", "other"), // only the function knows the trigger
 		truth("faas.coldstart", e.Metrics.Init != nil), text("functiongraph.status", e.Status),
 	}}
 	if e.Metrics.Billed != nil {
@@ -171,7 +171,7 @@ func (p *pipeline) encodeLogs(batch []*pendingLog) request {
 	return logsRequest{[]resourceLogs{{p.resource, []scopeLogs{{ourScope, records}}}}}
 }
 
-// encodeSpans answers nil if the callers wanted none of them.
+// encodeSpans returns nil if the callers sampled none of them.
 func (p *pipeline) encodeSpans(batch []*pendingSpan) request {
 	spans := make([]span, 0, len(batch))
 	for _, pending := range batch {
@@ -200,19 +200,19 @@ func (p *pipeline) both(logs, spans func()) {
 	wg.Wait()
 }
 
-// flush sends what was added so far and waits until it has left, or ctx ends. Unless it is patient it does not wait for a
-// server that has just refused something.
+// flush sends the records added so far and waits until they are sent, or ctx ends. Unless patient is set it does not
+// wait for a server that has just refused a request.
 func (p *pipeline) flush(ctx context.Context, patient bool) {
 	p.both(func() { p.logs.flush(ctx, patient) }, func() { p.spans.flush(ctx, patient) })
 }
 
-// hurry says that everything ends then.
+// hurry sets the time at which everything ends.
 func (p *pipeline) hurry(end time.Time) {
 	p.logs.hurry(end)
 	p.spans.hurry(end)
 }
 
-// close sends what is left, as long as there is time, and ends.
+// close sends the remaining records, as far as time permits, and ends.
 func (p *pipeline) close() {
 	p.hurry(time.Now().Add(lastLimit)) // unless the notice said when
 	p.both(p.logs.close, p.spans.close)

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// The messages of otlp.go in protobuf (opentelemetry-proto v1): fields with default values are left out, but for the members of
-// a value.
+// The messages of otlp.go in protobuf (opentelemetry-proto v1): fields with default values are left out, but for the
+// members of a value.
 
 // message is a protobuf message that is being written.
 type message []byte
@@ -144,7 +144,7 @@ func (v value) write(m *message) {
 		m.tag(2, wireVarint)
 		*m = binary.AppendUvarint(*m, n)
 	case v.Int != nil:
-		n, _ := strconv.ParseInt(*v.Int, 10, 64) // it was made of one
+		n, _ := strconv.ParseInt(*v.Int, 10, 64) // formatted from an integer
 		m.tag(3, wireVarint)
 		*m = binary.AppendUvarint(*m, uint64(n))
 	case v.Double != nil:

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// settings is what the environment says. OpenTelemetry's documents of the SDK and the exporter name the variables.
+// settings are the values from the environment. OpenTelemetry's documents of the SDK and the exporter name the
+// variables.
 type settings struct {
 	addr         string
 	logs, traces *target // nil if they are not sent
@@ -23,7 +24,7 @@ type settings struct {
 	attributes   []attribute
 }
 
-// types are the kinds of telemetry that are needed. What goes wrong with the instance is of the first one.
+// types are the kinds of telemetry that are needed. Problems of the instance are of the first kind.
 func (s *settings) types() []string {
 	if s.logs == nil {
 		return []string{"platform"}
@@ -31,7 +32,7 @@ func (s *settings) types() []string {
 	return []string{"platform", "function", "extension"}
 }
 
-// target is where one kind of records goes, and how.
+// target is the address and the encoding for one kind of records.
 type target struct {
 	url, shown string // shown has no password
 	headers    http.Header
@@ -46,7 +47,8 @@ const (
 	metricsPrefix  = exporterPrefix + "METRICS_" // there are no metrics here
 )
 
-// signalVariables are the ends of the exporter's variables, for both signals and, with LOGS_ or TRACES_ before them, for one.
+// signalVariables are the ends of the exporter's variables, for both signals and, with LOGS_ or TRACES_ before them,
+// for one.
 var signalVariables = []string{"ENDPOINT", "PROTOCOL", "HEADERS", "COMPRESSION", "TIMEOUT", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"}
 
 // readSettings reads the environment, whose entries are NAME=value.
@@ -72,7 +74,8 @@ func readSettings(environ []string) (*settings, error) {
 	return s, err
 }
 
-// checkNames refuses variables of the exporter that are not known: what they ask for would be missing. INSECURE is for gRPC.
+// checkNames refuses unknown variables of the exporter, because they would have no effect. INSECURE is for
+// gRPC.
 func checkNames(variables map[string]string) error {
 	for name, value := range variables {
 		end, ours := strings.CutPrefix(name, exporterPrefix)
@@ -127,11 +130,11 @@ func readSignal(env func(string) string, kind, path string) (*target, error) {
 	return s, nil
 }
 
-// noRedirect makes a redirect an answer: the client would ask the new address with GET and without the records, and take its 200
-// for theirs.
+// noRedirect makes a redirect an answer: the client would send a GET without the records to the new address, and count
+// its 200 as their delivery.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// isSent reads what is to be exported at all.
+// isSent reads whether a kind of records is exported.
 func isSent(env func(string) string, kind string) (bool, error) {
 	if strings.EqualFold(env("OTEL_SDK_DISABLED"), "true") {
 		return false, nil
@@ -156,13 +159,14 @@ func (s *target) readEndpoint(env func(string) string, kind, path string) error 
 	}
 	u, err := url.Parse(s.url)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("%s is no URL that begins with http:// or https:// and has a host", name) // it may hold a password
+		// Without the value, which may hold a password.
+		return fmt.Errorf("%s is no URL that begins with http:// or https:// and has a host", name)
 	}
 	s.shown = u.Redacted()
 	return nil
 }
 
-// readForm reads how messages are encoded.
+// readForm reads the encoding of messages.
 func (s *target) readForm(find func(end, fallback string) (name, value string)) error {
 	switch name, value := find("PROTOCOL", "http/json"); value {
 	case "http/json":
@@ -181,7 +185,7 @@ func (s *target) readForm(find func(end, fallback string) (name, value string)) 
 	return nil
 }
 
-// readTLS reads whom to trust, and the certificate of this client; nil for the defaults.
+// readTLS reads the trusted certificates and the certificate of this client; nil for the defaults.
 func readTLS(find func(end, fallback string) (name, value string)) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if name, file := find("CERTIFICATE", ""); file != "" {
@@ -226,8 +230,9 @@ func readPairs(variable string, env func(string) string, set func(key, value str
 	return nil
 }
 
-// resource says whose telemetry it is, by the semantic conventions for functions (faas). cloud.provider is not known here: the
-// agent runs in any container, and the conventions have no value for Huawei Cloud yet. Name it with OTEL_RESOURCE_ATTRIBUTES.
+// resource identifies the source of the telemetry by the semantic conventions for functions (faas). cloud.provider is
+// not known here: the agent runs in any container, and the conventions have no value for Huawei Cloud yet. Name it with
+// OTEL_RESOURCE_ATTRIBUTES.
 func (s *settings) resource(f *function) resource {
 	id := instance()
 	all := []attribute{
@@ -241,7 +246,7 @@ func (s *settings) resource(f *function) resource {
 	if s.service != "" {
 		own = append(own, text("service.name", s.service))
 	}
-	for _, a := range own { // what the user says is right
+	for _, a := range own { // the user's attributes take precedence
 		all = with(all, a)
 	}
 	return resource{Attributes: all}

@@ -1,5 +1,5 @@
 'use strict';
-// Does what the event asks for, and answers with what it saw. The container tests choose.
+// Runs the action that the event names, and returns the results. The container tests choose it.
 const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 
@@ -13,7 +13,7 @@ const actions = {
     agent: fs.readFileSync('/proc/1/cmdline', 'utf8').split('\0')[0],
   }),
 
-  // write tells for each path whether a file can be made there.
+  // write reports for each path whether a file can be made there.
   write: (event) => Object.fromEntries(event.paths.map((path) => [path, attempt(() => { fs.writeFileSync(path, 'x'); return 'written'; })])),
 
   // eat takes memory, 4 MB at a time, until it has event.mb or the kernel ends it.

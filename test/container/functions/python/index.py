@@ -1,4 +1,4 @@
-"""Does what the event asks for, and answers with what it saw. The container tests choose."""
+"""Runs the action that the event names, and returns the results. The container tests choose it."""
 import errno
 import time
 
@@ -13,7 +13,7 @@ def hang(event):
 
 
 def write(event):
-    """Tells for each path whether a file can be made there."""
+    """Reports for each path whether a file can be made there."""
     seen = {}
     for path in event["paths"]:
         try:
