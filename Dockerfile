@@ -21,6 +21,7 @@ ARG GOPROXY
 WORKDIR /src
 # Modules change less often than code: a layer of their own.
 COPY go.mod go.sum ./
+COPY function/go.mod function/
 RUN go mod download
 COPY . .
 ARG TARGETOS TARGETARCH VERSION COMMIT

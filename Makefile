@@ -9,7 +9,7 @@ NODES    = 10 12 14 18 22 24
 
 build: bin/bootstrap bin/gantry-jetstream
 
-bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*') $(wildcard runtime/worker/*/worker.*) go.mod go.sum
+bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*') $(wildcard runtime/worker/*/worker.*) go.mod go.sum function/go.mod
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
 
 # The store of asynchronous calls, started by bootstrap that lies beside it.
@@ -31,6 +31,7 @@ test:
 	python3 -m unittest discover -s runtime/worker/python -p '*_test.py'
 	node --test runtime/worker/nodejs/worker.test.js
 	$(GO) test -race -timeout 40m -parallel 6 ./...
+	cd function && $(GO) vet ./... && $(GO) test -race ./...
 
 # Every case of testdata/conformance against every language; writes the table into docs/COMPATIBILITY.md and prints it.
 conformance:
@@ -48,7 +49,9 @@ nodes: $(NODES:%=.cache/node/%/node_modules/node/bin/node)
 
 lint:
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+	cd function && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
 	$(GO) mod tidy -diff
+	cd function && $(GO) mod tidy -diff
 	$(GO) mod verify
 	@marks=$$(CGO_ENABLED=0 $(GO) build -ldflags=-dumpdep -o /dev/null ./bootstrap 2>&1 | grep -c ReflectMethod); \
 	  test "$$marks" = 0 || { echo "ReflectMethod is marked $$marks times: the linker keeps every method"; exit 1; }
@@ -56,7 +59,7 @@ lint:
 FUZZTIME ?= 30s
 fuzz:
 	@find . -name '*_test.go' -not -path './.*/*' | xargs grep -o '^func Fuzz[A-Za-z]*' | sed 's/:func / /' | sort | while read -r file target; do \
-	  echo "$$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; done
+	  echo "$$target"; (cd $$(dirname $$file) && $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) .) || exit 1; done
 
 # The modules come first: the program runs, and builds, in a network of its own.
 bench:

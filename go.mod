@@ -18,6 +18,7 @@ require (
 )
 
 require (
+	gantry/function v0.0.0-00010101000000-000000000000
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
@@ -39,3 +40,5 @@ require (
 
 // npm packages may hold Go files.
 ignore test/sdk-node/node_modules
+
+replace gantry/function => ./function

@@ -18,10 +18,9 @@ var ranks = map[string]int{
 	"bootstrap": 5, "jetstream": 5,
 	"api":     4,
 	"agent":   3,
-	"runtime": 2, "extension": 2, "auth": 2, "async": 2,
-	"telemetry":      1,
-	"runtime/golang": 1,
-	"context":        0, "fault": 0, "files": 0, "logger": 0, "process": 0, "runtime/frame": 0, "runtime/poll": 0,
+	"runtime": 2, "extension": 2, "auth": 2, "async": 2, "runtime/golang": 2,
+	"telemetry": 1, "function": 1,
+	"context": 0, "fault": 0, "files": 0, "logger": 0, "process": 0, "function/frame": 0, "function/poll": 0, "function/internal/require": 0,
 }
 
 // homes are the dangers with one home each: an import, or a call, and the packages that may have it.
@@ -30,7 +29,7 @@ var homes = []struct {
 	packages         []string
 	why              string
 }{
-	{imported: "net/http", packages: []string{"runtime/poll", "runtime/golang"}, why: "fasthttp serves and calls, but in what Go functions import"},
+	{imported: "net/http", packages: []string{"function/poll", "function"}, why: "fasthttp serves and calls, but in what Go functions import"},
 	{imported: "net/rpc", packages: []string{"runtime"}, why: "only the transport to the platform's Go SDK speaks it"},
 	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "async", "bootstrap"}, why: "only api serves; extension, async and the commands are clients"},
 	{imported: "github.com/nats-io/nats-server/v2/server", packages: []string{"jetstream"}, why: "the server is a process of its own"},
@@ -44,10 +43,10 @@ var homes = []struct {
 	{called: "unix.Wait4", packages: []string{"process"}, why: "only process waits for children"},
 	{called: "syscall.Wait4", packages: []string{}, why: "only process waits for children, with unix.Wait4"},
 	{called: "unix.Kill", packages: []string{"process"}, why: "only process signals"},
-	{called: "os.Exit", packages: []string{"bootstrap", "jetstream", "runtime/golang"}, why: "only a program ends its process"},
-	{called: "os.Getenv", packages: []string{"bootstrap", "runtime/golang"}, why: "only bootstrap reads the environment"},
-	{called: "os.Environ", packages: []string{"bootstrap", "runtime/golang"}, why: "only bootstrap reads the environment"},
-	{called: "os.LookupEnv", packages: []string{"bootstrap", "runtime/golang"}, why: "only bootstrap reads the environment"},
+	{called: "os.Exit", packages: []string{"bootstrap", "jetstream", "function", "function/internal/require"}, why: "only a program ends its process"},
+	{called: "os.Getenv", packages: []string{"bootstrap", "function"}, why: "only bootstrap reads the environment"},
+	{called: "os.Environ", packages: []string{"bootstrap", "function"}, why: "only bootstrap reads the environment"},
+	{called: "os.LookupEnv", packages: []string{"bootstrap", "function"}, why: "only bootstrap reads the environment"},
 }
 
 // TestLayers parses the files itself: a cached answer of the go command once passed after a forbidden import was added.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"gantry/agent"
 	"gantry/fault"
-	"gantry/runtime/poll"
+	"gantry/function/poll"
 	"sync"
 	"time"
 

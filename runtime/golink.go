@@ -12,7 +12,7 @@ import (
 	fncontext "gantry/context"
 )
 
-// goLink offers a Go program both transports: a function of package runtime/golang takes up the frames, one of the platform's
+// goLink offers a Go program both transports: a function of package gantry/function takes up the frames, one of the platform's
 // Go SDK listens for net/rpc. The first to do so decides.
 type goLink struct {
 	frames *frames

@@ -114,7 +114,7 @@ var Languages = []*Language{{
 }, {
 	Name: "go", Title: "Go", Handler: "handler", Carrier: OverFramesOrRPC,
 	Ends:   "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
-	Silent: "the program neither called golang.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
+	Silent: "the program neither called function.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
 }, {
 	Name: "custom", Title: "custom runtime", Handler: customProgram, File: customProgram, Carrier: OverRuntimeAPI,
 	Ends:   "it has to ask for events in an endless loop",

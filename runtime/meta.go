@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/fault"
+	"gantry/function/frame"
 	"gantry/logger"
-	"gantry/runtime/frame"
 	"strconv"
 	"time"
 

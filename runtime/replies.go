@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"gantry/fault"
+	"gantry/function/frame"
 	"gantry/logger"
-	"gantry/runtime/frame"
 	"io"
 	"time"
 
@@ -151,7 +151,7 @@ func (f *frames) sendUserData(h *helloMeta) error {
 	case data.Empty():
 		return nil
 	case !h.UserData:
-		f.worker.cfg.Log.Warn("the function does not get its encrypted user variables: its program was built with an older version of gantry/runtime/golang; build it anew", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
+		f.worker.cfg.Log.Warn("the function does not get its encrypted user variables: its program was built with an older version of gantry/function; build it anew", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
 		return nil
 	}
 	text, err := json.Marshal(data.Reveal())

@@ -170,7 +170,7 @@ func (l *rpcLink) serve() {
 	}
 	l.client.Store(client)
 	if !l.worker.cfg.Encrypted.Empty() {
-		l.worker.cfg.Log.Warn("the function does not get its encrypted user variables: a program of the platform's Go SDK reads them from its environment only; use package gantry/runtime/golang, or RUNTIME_USERDATA", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
+		l.worker.cfg.Log.Warn("the function does not get its encrypted user variables: a program of the platform's Go SDK reads them from its environment only; use package gantry/function, or RUNTIME_USERDATA", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
 	}
 	l.worker.hail(&helloMeta{Concurrency: true})
 	l.worker.loadEnded(nil)

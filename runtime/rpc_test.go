@@ -312,7 +312,7 @@ func TestSDKStart(t *testing.T) {
 			defer cancel()
 			require.ErrorIs(t, f.WaitLoaded(ctx), context.DeadlineExceeded)
 			require.Contains(t, f.Silent(), map[string]string{
-				"never": "neither called golang.Start nor listened", "garbage": "is no function of the platform's Go SDK: it answered CONNECT with \"HTTP/1.0 404",
+				"never": "neither called function.Start nor listened", "garbage": "is no function of the platform's Go SDK: it answered CONNECT with \"HTTP/1.0 404",
 			}[how])
 		})
 	}

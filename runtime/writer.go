@@ -3,7 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
-	"gantry/runtime/frame"
+	"gantry/function/frame"
 	"io"
 	"net"
 	"os"

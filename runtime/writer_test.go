@@ -2,7 +2,7 @@ package runtime
 
 import (
 	"context"
-	"gantry/runtime/frame"
+	"gantry/function/frame"
 	"io"
 	"testing"
 	"time"

@@ -3,7 +3,7 @@ package main
 
 import (
 	"context"
-	"gantry/runtime/golang"
+	"gantry/function"
 )
 
 type event struct {
@@ -16,5 +16,5 @@ type answer struct {
 }
 
 func main() {
-	golang.Start(func(_ context.Context, e event) (answer, error) { return answer{200, e.Name}, nil })
+	function.Start(func(_ context.Context, e event) (answer, error) { return answer{200, e.Name}, nil })
 }

@@ -3,7 +3,7 @@ package main
 
 import (
 	"context"
-	"gantry/runtime/golang"
+	"gantry/function"
 	"os"
 	"strings"
 )
@@ -11,8 +11,8 @@ import (
 var early string
 
 func main() {
-	golang.Start(handle, golang.Initializer(func(ctx context.Context) error {
-		early = golang.FromContext(ctx).GetUserData("SECRET")
+	function.Start(handle, function.Initializer(func(ctx context.Context) error {
+		early = function.FromContext(ctx).GetUserData("SECRET")
 		return nil
 	}))
 }
@@ -25,7 +25,7 @@ type found struct {
 }
 
 func handle(ctx context.Context, _ any) (found, error) {
-	c := golang.FromContext(ctx)
+	c := function.FromContext(ctx)
 	environ, err := os.ReadFile("/proc/self/environ")
 	return found{
 		Env:     []string{os.Getenv("K"), os.Getenv("RUNTIME_CPU"), os.Getenv("SECRET")},

@@ -3,7 +3,7 @@
 //	CGO_ENABLED=0 go build -o /tmp/custom/bootstrap ./examples/custom/go
 //	bin/bootstrap serve --code /tmp/custom
 //
-// A function that imports gantry/runtime/golang needs none of this: see examples/go.
+// A function that imports gantry/function needs none of this: see examples/go.
 package main
 
 import (

@@ -4,7 +4,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"gantry/runtime/golang"
+	"gantry/function"
 )
 
 type event struct {
@@ -19,7 +19,7 @@ type answer struct {
 }
 
 func handle(ctx context.Context, e event) (answer, error) {
-	call := golang.FromContext(ctx)
+	call := function.FromContext(ctx)
 	call.GetLogger().Logf("hello from request %s", call.GetRequestID())
 	return answer{
 		StatusCode: 200,
@@ -28,4 +28,4 @@ func handle(ctx context.Context, e event) (answer, error) {
 	}, nil
 }
 
-func main() { golang.Start(handle) }
+func main() { function.Start(handle) }

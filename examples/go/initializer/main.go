@@ -4,7 +4,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"gantry/runtime/golang"
+	"gantry/function"
 )
 
 var table map[string]string
@@ -20,13 +20,13 @@ type article struct {
 }
 
 func initialize(ctx context.Context) error {
-	golang.FromContext(ctx).GetLogger().Logf("filling the table")
+	function.FromContext(ctx).GetLogger().Logf("filling the table")
 	table = map[string]string{"sku-1": "anvil", "sku-2": "rocket skates"}
 	return nil
 }
 
 func handle(ctx context.Context, e event) (article, error) {
-	call := golang.FromContext(ctx)
+	call := function.FromContext(ctx)
 	name, ok := table[e.SKU]
 	if !ok {
 		return article{}, fmt.Errorf("unknown sku %q", e.SKU)
@@ -39,4 +39,4 @@ func handle(ctx context.Context, e event) (article, error) {
 	return article{SKU: e.SKU, Name: name, Currency: currency}, nil
 }
 
-func main() { golang.Start(handle, golang.Initializer(initialize)) }
+func main() { function.Start(handle, function.Initializer(initialize)) }

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"gantry/runtime/golang"
+	"gantry/function"
 	"os"
 	"os/exec"
 	"strconv"
@@ -25,14 +25,14 @@ func (e event) number(name string) int {
 var ready = "not ready"
 
 func main() {
-	golang.Start(handle, golang.Initializer(func(ctx context.Context) error {
-		ready = golang.FromContext(ctx).GetUserData("ready")
+	function.Start(handle, function.Initializer(func(ctx context.Context) error {
+		ready = function.FromContext(ctx).GetUserData("ready")
 		return nil
 	}))
 }
 
 func handle(ctx context.Context, e event) (any, error) {
-	c := golang.FromContext(ctx)
+	c := function.FromContext(ctx)
 	id := c.GetRequestID()
 	switch e["do"] {
 	case nil:

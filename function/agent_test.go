@@ -1,9 +1,9 @@
-package golang_test
+package function_test
 
 import (
 	"encoding/json"
 	"fmt"
-	"gantry/runtime/frame"
+	"gantry/function/frame"
 	"math"
 	"os"
 	"path/filepath"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"gantry/function/internal/require"
 )
 
 // TestAnswers: what a handler returns, and what the agent gets.
@@ -52,7 +52,7 @@ func TestAnswers(t *testing.T) {
 		"{\"Text\":\"caf\xe9\"}":       {frame.Failure, `{"code":4002,"type":"UnicodeDecodeError","event":true}`, "the event is not UTF-8: byte 0xe9 at offset 12; JSON has to be UTF-8", nil},
 		"\xff\xfe{\x00}\x00":           {frame.Failure, `{"code":4002,"type":"UnicodeDecodeError","event":true}`, "the event is not UTF-8: byte 0xff at offset 0; JSON has to be UTF-8", nil},
 		`{"Do":1}`:                     {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal number into Go struct field Event.Do of type string", "UnmarshalTypeError"), nil},
-		`[]`:                           {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal array into Go value of type golang_test.Event", "UnmarshalTypeError"), nil},
+		`[]`:                           {frame.Failure, meta(4002, "UnmarshalTypeError"), failure("json: cannot unmarshal array into Go value of type function_test.Event", "UnmarshalTypeError"), nil},
 		`{"Inner":"x"}`:                {frame.Failure, meta(4002, "SyntaxError"), failure("invalid character 'x' looking for beginning of value", "SyntaxError"), nil},
 		`{"Do":`:                       {frame.Failure, `{"code":4002,"type":"SyntaxError","event":true}`, "unexpected end of JSON input", nil},
 		`nonsense`:                     {frame.Failure, `{"code":4002,"type":"SyntaxError","event":true}`, "invalid character 'o' in literal null (expecting 'u')", nil},
@@ -111,10 +111,10 @@ type errorBody struct {
 // TestPanics: what does not return is answered too, with the user's part of the stack, and the process goes on.
 func TestPanics(t *testing.T) {
 	p := ready(t, "typed")
-	const here, there, place = `gantry/runtime/golang_test\.typed\(\)`, `gantry/runtime/golang_test\.deep\(\)`, `    /.*/functions_test\.go:\d+`
+	const here, there, place = `gantry/function_test\.typed\(\)`, `gantry/function_test\.deep\(\)`, `    /.*/functions_test\.go:\d+`
 	for event, want := range map[string]errorBody{
 		`{"Do":"panic","Text":"oh no"}`: {"oh no", "panic", []string{there, place, here, place}},
-		`{"Do":"nil map"}`:              {"assignment to entry in nil map", "panic", []string{`gantry/runtime/golang_test\.put\(\)`, place, here, place}},
+		`{"Do":"nil map"}`:              {"assignment to entry in nil map", "panic", []string{`gantry/function_test\.put\(\)`, place, here, place}},
 		`{"Do":"nil panic"}`:            {"panic called with nil argument", "panic", []string{here, place}}, // some versions say more
 		`{"Do":"goexit"}`:               {"the goroutine of the call was ended with runtime.Goexit", "Goexit", []string{here, place}},
 	} {

@@ -8,11 +8,10 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+	"gantry/function/internal/require"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { require.NoLeaks(m) }
 
 // server is the other side: it does with each connection what its script says.
 type server struct {

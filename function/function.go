@@ -1,4 +1,4 @@
-package golang
+package function
 
 import (
 	"context"
@@ -67,7 +67,7 @@ func (f *function) perform(c *call, ev event, e *encoder, s settler) {
 
 func (f *function) initialize(c *call) outcome {
 	if f.initializer == nil {
-		const why = "RUNTIME_INITIALIZER_HANDLER is set, but the program has no initializer: give golang.Start the option golang.Initializer, or unset it"
+		const why = "RUNTIME_INITIALIZER_HANDLER is set, but the program has no initializer: give function.Start the option function.Initializer, or unset it"
 		return outcome{failure: &failure{code: codeInitializer, kind: kindConfig, message: initialization + why}}
 	}
 	if err := f.initializer(c); err != nil {
@@ -112,7 +112,7 @@ func (f *function) died(c *call, v any) *failure {
 
 const (
 	maxStack = 32
-	ownName  = "gantry/runtime/golang."
+	ownName  = "gantry/function."
 )
 
 // stack is the stack of a panic as the platform shows it: a line with the function and one with the place.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"gantry/function/internal/require"
 )
 
 // TestLoop: events and answers share one connection, and arrive as they were sent.

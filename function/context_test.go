@@ -1,4 +1,4 @@
-package golang
+package function
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"gantry/function/internal/require"
 )
 
 // noSink is for calls that log nothing.
@@ -85,7 +85,7 @@ func TestCallContext(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, test.remaining, deadline.After(time.Now()))
 			require.Equal(t, test.remaining, c.info.GetRemainingTimeInMilliSeconds() > 0)
-			require.GreaterOrEqual(t, c.info.GetRemainingTimeInMilliSeconds(), 0)
+			require.True(t, c.info.GetRemainingTimeInMilliSeconds() >= 0)
 			c.end()
 		})
 	}

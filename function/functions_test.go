@@ -1,11 +1,12 @@
-package golang_test
+package function_test
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"gantry/runtime/golang"
+	"gantry/function"
+	"gantry/function/internal/require"
 	"io"
 	"log/slog"
 	"os"
@@ -15,8 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
 // functionVariable makes the test binary a function.
@@ -27,7 +26,7 @@ func TestMain(m *testing.M) {
 		functions[name]()
 		panic("Start has returned")
 	}
-	goleak.VerifyTestMain(m)
+	require.NoLeaks(m)
 }
 
 type Event struct {
@@ -50,45 +49,45 @@ type codedError struct{}
 func (codedError) Error() string { return "coded" }
 
 var functions = map[string]func(){
-	"typed": func() { golang.Start(typed) },
+	"typed": func() { function.Start(typed) },
 	"raw": func() {
-		golang.Start(func(_ context.Context, event []byte) ([]byte, error) { return event, nil })
+		function.Start(func(_ context.Context, event []byte) ([]byte, error) { return event, nil })
 	},
 	"message": func() {
-		golang.Start(func(_ context.Context, event json.RawMessage) (json.RawMessage, error) { return event, nil })
+		function.Start(func(_ context.Context, event json.RawMessage) (json.RawMessage, error) { return event, nil })
 	},
-	"nil": func() { golang.Start[any, any](nil) },
+	"nil": func() { function.Start[any, any](nil) },
 	"context": func() {
-		golang.Start(facts)
+		function.Start(facts)
 	},
-	"logs":  func() { golang.Start(logs, golang.LogLevel(slog.LevelDebug)) },
-	"waits": func() { golang.Start(waits) },
+	"logs":  func() { function.Start(logs, function.LogLevel(slog.LevelDebug)) },
+	"waits": func() { function.Start(waits) },
 	"gate": func() {
-		golang.Start(func(ctx context.Context, _ any) (string, error) {
-			golang.FromContext(ctx).GetLogger().Logf("waiting")
+		function.Start(func(ctx context.Context, _ any) (string, error) {
+			function.FromContext(ctx).GetLogger().Logf("waiting")
 			_, err := io.Copy(io.Discard, os.Stdin)
 			return "done", errors.Join(err, ctx.Err())
 		})
 	},
 	"initializer": func() {
 		ready := ""
-		golang.Start(func(context.Context, any) (string, error) { return ready, nil }, golang.Initializer(func(ctx context.Context) error {
-			c := golang.FromContext(ctx)
+		function.Start(func(context.Context, any) (string, error) { return ready, nil }, function.Initializer(func(ctx context.Context) error {
+			c := function.FromContext(ctx)
 			c.GetLogger().Logf("initializing")
 			ready = fmt.Sprintf("%q %v", c.GetRequestID(), c.GetRemainingTimeInMilliSeconds() > 0)
 			return nil
 		}))
 	},
 	"bad initializer": func() {
-		golang.Start(typed, golang.Initializer(func(context.Context) error { return errors.New("no database at " + os.Getenv("RUNTIME_CODE_ROOT")) }))
+		function.Start(typed, function.Initializer(func(context.Context) error { return errors.New("no database at " + os.Getenv("RUNTIME_CODE_ROOT")) }))
 	},
 	"panicking initializer": func() {
-		golang.Start(typed, golang.Initializer(func(context.Context) error { panic("no") }))
+		function.Start(typed, function.Initializer(func(context.Context) error { panic("no") }))
 	},
 	"exiting initializer": func() {
-		golang.Start(typed, golang.Initializer(func(context.Context) error { runtime.Goexit(); return nil }))
+		function.Start(typed, function.Initializer(func(context.Context) error { runtime.Goexit(); return nil }))
 	},
-	"pollers": func() { golang.Start(typed, golang.Pollers(3)) },
+	"pollers": func() { function.Start(typed, function.Pollers(3)) },
 }
 
 func typed(ctx context.Context, e Event) (any, error) {
@@ -128,7 +127,7 @@ func typed(ctx context.Context, e Event) (any, error) {
 	case "goexit":
 		runtime.Goexit()
 	case "exit":
-		golang.FromContext(ctx).GetLogger().Logf("last words")
+		function.FromContext(ctx).GetLogger().Logf("last words")
 		os.Exit(7)
 	case "crash":
 		go panic("outside")
@@ -137,7 +136,7 @@ func typed(ctx context.Context, e Event) (any, error) {
 		out, err := exec.Command("ls", "-l", "/proc/self/fd").CombinedOutput()
 		return string(out) + os.Getenv("GANTRY_FRAMES"), err
 	case "print":
-		fmt.Println(golang.FromContext(ctx), e.Text)
+		fmt.Println(function.FromContext(ctx), e.Text)
 	}
 	return nil, nil
 }
@@ -155,7 +154,7 @@ func deep(text string, n int) {
 func facts(ctx context.Context, _ any) (map[string]any, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	c := golang.FromContext(ctx)
+	c := function.FromContext(ctx)
 	return map[string]any{
 		"RequestID": c.GetRequestID(), "AccessKey": c.GetAccessKey(), "SecretKey": c.GetSecretKey(), "SecurityAccessKey": c.GetSecurityAccessKey(),
 		"SecuritySecretKey": c.GetSecuritySecretKey(), "SecurityToken": c.GetSecurityToken(), "Token": c.GetToken(), "user": c.GetUserData("user"),
@@ -168,7 +167,7 @@ func facts(ctx context.Context, _ any) (map[string]any, error) {
 
 // logs writes what e.Text says, and with "after" once more when the call has been answered.
 func logs(ctx context.Context, e Event) (any, error) {
-	l := golang.FromContext(ctx).GetLogger()
+	l := function.FromContext(ctx).GetLogger()
 	s := l.Slog().With("a", 1)
 	switch e.Do {
 	case "levels":
@@ -190,13 +189,13 @@ func logs(ctx context.Context, e Event) (any, error) {
 
 // waits answers when its context has ended, with why.
 func waits(ctx context.Context, e Event) (string, error) {
-	golang.FromContext(ctx).GetLogger().Logf("waiting")
+	function.FromContext(ctx).GetLogger().Logf("waiting")
 	if e.Do == "child" {
 		child, cancel := context.WithCancel(ctx)
 		defer cancel()
 		<-child.Done()
 	}
 	<-ctx.Done()
-	golang.FromContext(ctx).GetLogger().Logf("%v", ctx.Err())
+	function.FromContext(ctx).GetLogger().Logf("%v", ctx.Err())
 	return ctx.Err().Error(), nil
 }

@@ -1,10 +1,10 @@
-package golang
+package function
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"gantry/runtime/poll"
+	"gantry/function/poll"
 	"io"
 	"net/http"
 	"strings"
@@ -36,7 +36,7 @@ func newPoller(f *function, api *poll.Client, logs *lines, warn func(string)) *p
 // prepare runs the initializer before there are events.
 func prepare(f *function, logs *lines) *failure {
 	if !f.configured {
-		return &failure{kind: kindConfig, message: entry + "golang.Start was given no handler, but nil"}
+		return &failure{kind: kindConfig, message: entry + "function.Start was given no handler, but nil"}
 	}
 	if f.initializer == nil {
 		return nil

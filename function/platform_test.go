@@ -1,8 +1,8 @@
-package golang_test
+package function_test
 
 import (
 	"encoding/json"
-	"gantry/runtime/poll"
+	"gantry/function/poll"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stretchr/testify/require"
+	"gantry/function/internal/require"
 )
 
 // platform is the runtime API as the platform serves it.
@@ -92,7 +92,7 @@ func TestPlatform(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(got.body), &body))
 		require.Equal(t, "error/r2", got.path)
 		require.Equal(t, kind, body.Type)
-		require.NotEmpty(t, body.Stack)
+		require.True(t, len(body.Stack) > 0)
 	}
 	line := regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z r2 ERROR t\n`)
 	within(t, "the line of the panic", func() bool { return line.MatchString(p.stdout.String()) })
@@ -194,7 +194,7 @@ func TestPlatformStart(t *testing.T) {
 		"bad initializer":       "function initialization exception, error: no database at",
 		"panicking initializer": "function initialization exception, error: no\n",
 		"exiting initializer":   "runtime.Goexit",
-		"nil":                   "golang.Start was given no handler",
+		"nil":                   "function.Start was given no handler",
 	} {
 		p := api.start(t, function)
 		require.Equal(t, 1, p.exit(), function)

@@ -1,4 +1,4 @@
-package golang
+package function
 
 import (
 	"context"
@@ -77,7 +77,7 @@ func (c *call) Value(key any) any {
 }
 
 // String implements fmt.Stringer, for contexts that print what they are derived from.
-func (c *call) String() string { return "golang.Start" }
+func (c *call) String() string { return "function.Start" }
 
 // end cancels the context.
 func (c *call) end() {

@@ -1,11 +1,11 @@
-package golang
+package function
 
 import (
 	"encoding/json"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"gantry/function/internal/require"
 )
 
 const fullMeta = `{"requestId":"r","deadline":1767225600000.125,"alias":"a","workflowId":"1","workflowRunId":"2","workflowStateId":"3","traceparent":"t","tracestate":"s","credentials":{"v":1,"accessKey":"a","secretKey":"b","securityAccessKey":"c","securitySecretKey":"d","securityToken":"e","authToken":"f"}}`

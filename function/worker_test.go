@@ -1,16 +1,16 @@
-package golang
+package function
 
 import (
 	"context"
 	"fmt"
-	"gantry/runtime/frame"
+	"gantry/function/frame"
 	"net"
 	"os"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"gantry/function/internal/require"
 )
 
 // pair is a pair of connected sockets.

@@ -1,10 +1,10 @@
-package golang_test
+package function_test
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"gantry/runtime/frame"
+	"gantry/function/frame"
 	"io"
 	"net"
 	"os"
@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
+	"gantry/function/internal/require"
 )
 
 // patience bounds every wait of the tests.

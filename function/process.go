@@ -1,10 +1,10 @@
-package golang
+package function
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"gantry/runtime/poll"
+	"gantry/function/poll"
 	"io"
 	"net"
 	"os"

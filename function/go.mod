@@ -1,0 +1,3 @@
+module gantry/function
+
+go 1.26.0
