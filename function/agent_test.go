@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/function/frame"
+	"gantry/function/internal/require"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"gantry/function/internal/require"
 )
 
 // TestAnswers: what a handler returns, and what the agent gets.

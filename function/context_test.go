@@ -4,12 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"gantry/function/internal/require"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
-
-	"gantry/function/internal/require"
 )
 
 // noSink is for calls that log nothing.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/function/frame"
+	"gantry/function/internal/require"
 	"io"
 	"net"
 	"os"
@@ -14,8 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"gantry/function/internal/require"
 )
 
 // patience bounds every wait of the tests.

@@ -2,10 +2,9 @@ package function
 
 import (
 	"encoding/json"
+	"gantry/function/internal/require"
 	"testing"
 	"time"
-
-	"gantry/function/internal/require"
 )
 
 const fullMeta = `{"requestId":"r","deadline":1767225600000.125,"alias":"a","workflowId":"1","workflowRunId":"2","workflowStateId":"3","traceparent":"t","tracestate":"s","credentials":{"v":1,"accessKey":"a","secretKey":"b","securityAccessKey":"c","securitySecretKey":"d","securityToken":"e","authToken":"f"}}`

@@ -2,6 +2,7 @@ package function_test
 
 import (
 	"encoding/json"
+	"gantry/function/internal/require"
 	"gantry/function/poll"
 	"io"
 	"net/http"
@@ -11,8 +12,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-
-	"gantry/function/internal/require"
 )
 
 // platform is the runtime API as the platform serves it.

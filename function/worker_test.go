@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"gantry/function/frame"
+	"gantry/function/internal/require"
 	"net"
 	"os"
 	"syscall"
 	"testing"
 	"time"
-
-	"gantry/function/internal/require"
 )
 
 // pair is a pair of connected sockets.

@@ -5,14 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/function/internal/require"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	"gantry/function/internal/require"
 )
 
 // TestLoop: events and answers share one connection, and arrive as they were sent.

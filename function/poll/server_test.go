@@ -2,13 +2,12 @@ package poll
 
 import (
 	"bufio"
+	"gantry/function/internal/require"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
-
-	"gantry/function/internal/require"
 )
 
 func TestMain(m *testing.M) { require.NoLeaks(m) }
