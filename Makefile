@@ -52,7 +52,8 @@ lint:
 	cd function && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
 	$(GO) mod tidy -diff
 	cd function && $(GO) mod tidy -diff
-	$(GO) mod verify
+	@mkdir -p .cache; sed '/gantry.function/d' go.mod > .cache/verify.mod; cp go.sum .cache/verify.sum # go mod verify looks for a download of it
+	$(GO) mod verify -modfile=.cache/verify.mod
 	@marks=$$(CGO_ENABLED=0 $(GO) build -ldflags=-dumpdep -o /dev/null ./bootstrap 2>&1 | grep -c ReflectMethod); \
 	  test "$$marks" = 0 || { echo "ReflectMethod is marked $$marks times: the linker keeps every method"; exit 1; }
 
