@@ -106,7 +106,7 @@ test('load', () => {
 });
 
 test('vectors of the protocol', async () => {
-  const hex = fs.readFileSync(path.join(__dirname, '../../frame/testdata/vectors.txt'), 'utf8').split('\n').filter((l) => l !== '' && !l.startsWith('#'));
+  const hex = fs.readFileSync(path.join(__dirname, '../../../function/frame/testdata/vectors.txt'), 'utf8').split('\n').filter((l) => l !== '' && !l.startsWith('#'));
   const types = { Hello: HELLO, Init: INIT, Invoke: INVOKE, Result: RESULT, Failure: FAILURE, Log: LOG, Cancel: CANCEL, Bye: BYE, PreStop: PRESTOP };
   let checked = 0;
   for (const line of hex) {
