@@ -316,10 +316,16 @@ func TestUnreadAnswers(t *testing.T) {
 		dial(t, s).send(plainGet)
 	}
 	require.Eventually(t, func() bool { return s.ln.answers.used.Load() > s.ln.answers.limit }, testPatience, time.Millisecond)
-	c := dial(t, s)
-	c.send(plainGet)
-	require.Equal(t, http.StatusOK, c.answer().StatusCode)
-	require.LessOrEqual(t, s.ln.answers.used.Load(), s.ln.answers.limit+int64(len(answer)))
+	// Callers that found room at the same moment may be over the limit together; those that come later find less held.
+	for end := time.Now().Add(testPatience); ; {
+		c := dial(t, s)
+		c.send(plainGet)
+		require.Equal(t, http.StatusOK, c.answer().StatusCode)
+		if s.ln.answers.used.Load() <= s.ln.answers.limit+int64(len(answer)) {
+			return
+		}
+		require.True(t, time.Now().Before(end), "answers that are not read stay over the limit")
+	}
 }
 
 // TestLongHeaders: unfinished long headers share the memory of bodies.
