@@ -301,7 +301,7 @@ func TestEnds(t *testing.T) {
 		"the agent takes no answers": {code: 1, stderr: "takes no more answers", does: func(p *process) {
 			p.answers.Close()
 			call := frame.Append(nil, frame.Invoke, 1, []byte(soon("")), nil)
-			within(p.t, "the end", func() bool { // a child that another test forks at this moment holds the socket too, until it is replaced
+			within(p.t, "the end", func() bool { // another test's child holds the socket until its exec
 				p.events.Write(call)
 				select {
 				case <-p.ended:
@@ -347,7 +347,7 @@ func TestPrint(t *testing.T) {
 	within(t, "the line", func() bool { return p.stdout.String() == "{request request-1 of n:v} x\n" })
 }
 
-// TestAlone: a program that nobody started as a function says what it is.
+// TestAlone: a program that was not started as a function says what it is.
 func TestAlone(t *testing.T) {
 	p := launch(t, "typed", nil)
 	require.Equal(t, 2, p.exit())

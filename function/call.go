@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// call is one run of the handler or the initializer, and its context.Context. What the standard library needs for Done is
-// only made when somebody asks: most handlers do not.
+// call is one run of the handler or the initializer, and its context.Context. The state that the standard library needs
+// for Done is created at its first use: most handlers never use it.
 type call struct {
 	info        Context
 	logger      Logger

@@ -73,8 +73,8 @@ func (c *Context) GetRemainingTimeInMilliSeconds() int {
 	return int(max(0, time.Until(c.deadline)).Milliseconds())
 }
 
-// GetAccessKey returns the agency's access key, good for 24 hours; empty without an agency. The platform no longer maintains
-// it: use GetSecurityAccessKey.
+// GetAccessKey returns the agency's access key, good for 24 hours; empty without an agency. The platform no longer
+// maintains it: use GetSecurityAccessKey.
 func (c *Context) GetAccessKey() string { return c.reveal().AccessKey }
 
 // GetSecretKey returns the secret key to GetAccessKey.
@@ -92,7 +92,8 @@ func (c *Context) GetSecurityToken() string { return c.reveal().SecurityToken }
 // GetToken returns the agency's IAM token, good for 24 hours; empty without an agency.
 func (c *Context) GetToken() string { return c.reveal().AuthToken }
 
-// GetUserData returns a user variable, the encrypted ones included (page functiongraph_01_0154); empty if there is none.
+// GetUserData returns a user variable, the encrypted ones included (page functiongraph_01_0154); empty if there is
+// none.
 func (c *Context) GetUserData(key string) string {
 	if value, ok := c.facts.encrypted[key]; ok {
 		return value

@@ -36,7 +36,8 @@ func TestFromContext(t *testing.T) {
 	require.NotContains(t, fmt.Sprint(child), "0x")
 }
 
-// TestCallContext: a call is a context like those of the standard library, whether Done was asked for before its end or after.
+// TestCallContext: a call is a context like those of the standard library, whether Done was asked for before its end or
+// after.
 func TestCallContext(t *testing.T) {
 	later := fmt.Sprintf(`{"requestId":"r","deadline":%d}`, time.Now().Add(time.Hour).UnixMilli())
 	const past = `{"requestId":"r","deadline":1000.5}`

@@ -43,7 +43,8 @@ var emptyEvent = []byte("{}")
 // byteOrderMark is what editors and shells of some systems put before a text; it is no part of the JSON.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// notUTF8Error is the error for an event in another encoding: json.Unmarshal would silently replace what it cannot read.
+// notUTF8Error is the error for an event in another encoding: json.Unmarshal would silently replace what it cannot
+// read.
 type notUTF8Error struct {
 	at    int
 	value byte
@@ -124,7 +125,7 @@ func (e *encoder) encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(e.buf.Bytes(), []byte("\n")), nil
 }
 
-// bare tells numbers and truth values from documents.
+// bare reports whether a document is a number or truth value.
 func bare(document []byte) bool {
 	switch c := document[0]; c {
 	case 't', 'f', '-':

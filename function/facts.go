@@ -21,8 +21,8 @@ type facts struct {
 	encrypted                     map[string]string // user variables that are not in the environment
 }
 
-// newFacts reads the variables. What cannot be read counts as not set: users do not set these variables, and have no use for
-// a process that refuses to start over them.
+// newFacts reads the variables. What cannot be read counts as not set: users do not set these variables, and have no
+// use for a process that refuses to start over them.
 func newFacts(env func(string) string) facts {
 	return facts{
 		name: env("RUNTIME_FUNC_NAME"), group: env("RUNTIME_PACKAGE"), version: env("RUNTIME_FUNC_VERSION"), project: env("RUNTIME_PROJECT_ID"),
@@ -36,8 +36,8 @@ func newFacts(env func(string) string) facts {
 	}
 }
 
-// codeRoots are the paths of the code folder, the longest first. Below the root folder every path would be shortened: there
-// none is.
+// codeRoots are the paths of the code folder, the longest first. Below the root folder every path would be shortened:
+// there none is.
 func codeRoots(path string) []string {
 	if path == "" {
 		return nil
@@ -65,8 +65,8 @@ func seconds(text string, fallback float64) time.Duration {
 	return time.Duration(number(text, fallback) * float64(time.Second))
 }
 
-// userData reads a JSON object. Values that are no strings are given as their JSON; text that is no object is no user data,
-// as on the platform.
+// userData reads a JSON object. Values that are no strings are given as their JSON; text that is no object is no user
+// data, as on the platform.
 func userData(text string) map[string]string {
 	var raw map[string]json.RawMessage
 	if json.Unmarshal([]byte(text), &raw) != nil {

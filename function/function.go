@@ -32,7 +32,7 @@ func newFunction[T, R any](handler func(context.Context, T) (R, error), options 
 // event is the bytes of an event.
 type event struct {
 	bytes []byte
-	// owned says that whoever gets bytes may keep them.
+	// owned says that the receiver of bytes may keep them.
 	owned bool
 }
 
@@ -47,7 +47,8 @@ type outcome struct {
 // settler takes the outcome of a call: to a frame, or to the runtime API.
 type settler interface{ settle(c *call, o outcome) }
 
-// perform runs the handler, or for an Init the initializer, and settles the call once, even if the goroutine ends under it.
+// perform runs the handler, or for an Init the initializer, and settles the call once, even if the goroutine ends under
+// it.
 func (f *function) perform(c *call, ev event, e *encoder, s settler) {
 	var o outcome
 	returned := false
@@ -96,8 +97,8 @@ func (f *function) limit(c *call, o outcome) outcome {
 	return outcome{failure: x}
 }
 
-// died is the failure of a handler that did not return: v is what it panicked with, nil after runtime.Goexit. Called while
-// the stack is still there.
+// died is the failure of a handler that did not return: v is what it panicked with, nil after runtime.Goexit. Called
+// while the stack is still there.
 func (f *function) died(c *call, v any) *failure {
 	x := &failure{code: codeRaised, kind: "panic", stack: f.stack()}
 	if v == nil {
@@ -131,7 +132,7 @@ func (f *function) stack() []string {
 	}
 }
 
-// hidden tells frames that are not the user's.
+// hidden reports whether a frame is not the user's.
 func hidden(name string) bool {
 	for _, prefix := range []string{"runtime.", "reflect.", "internal/runtime/", ownName} {
 		if strings.HasPrefix(name, prefix) {
@@ -141,8 +142,8 @@ func hidden(name string) bool {
 	return false
 }
 
-// shorten puts "." in the place of the code folder's path, as the other languages do, but not in longer names that only begin
-// or end like it.
+// shorten puts "." in the place of the code folder's path, as the other languages do, but not in longer names that only
+// begin or end like it.
 func (f *function) shorten(text string) string {
 	for _, root := range f.codeRoots {
 		text = shorten(text, root)
@@ -170,7 +171,7 @@ func shorten(text, root string) string {
 	}
 }
 
-// inName tells the characters that file names are made of in most texts.
+// inName reports whether file names in most texts may contain the character.
 func inName(r rune) bool {
 	return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_~+@%-", r)
 }

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// Logger writes to the log of one call. It may be used by many goroutines at once, and when it returns the line is out of
-// the process: it is not lost should that end.
+// Logger writes to the log of one call. It may be used by many goroutines at once, and when it returns the line is out
+// of the process: it is not lost should that end.
 type Logger struct {
 	call  *call
 	sink  sink
@@ -32,8 +32,8 @@ func (l *Logger) Logf(format string, args ...any) {
 	l.sink.log(l.call, levelInfo, fmt.Sprintf(format, args...))
 }
 
-// Slog returns a logger with levels: a line is the message, then key=value for each attribute. Levels between the named ones
-// count as the lower one. With a context of another call, as in InfoContext, the line belongs to that call.
+// Slog returns a logger with levels: a line is the message, then key=value for each attribute. Levels between the named
+// ones count as the lower one. With a context of another call, as in InfoContext, the line belongs to that call.
 func (l *Logger) Slog() *slog.Logger {
 	out := &attributes{}
 	return slog.New(&handler{logger: l, out: out, text: slog.NewTextHandler(&out.buf, nil)})

@@ -37,8 +37,8 @@ func (c *Context) read(meta []byte) error {
 	return nil
 }
 
-// scan reads meta as the agent writes it, without escapes or blanks, several times as fast as the standard library. False
-// means that it is something else, which may be right as well.
+// scan reads meta as the agent writes it, without escapes or blanks, several times as fast as the standard library.
+// False means that it is something else, which may be right as well.
 func (m *callMeta) scan(meta []byte) bool {
 	s := scanner{rest: meta, ok: true}
 	s.object(func(name []byte) {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestModuleBuildsOutsideTheRepository builds a function in a folder of its own, with the commands that docs/RUNTIMES.md gives and
-// without a module proxy: the module needs nothing but the standard library.
+// TestModuleBuildsOutsideTheRepository builds a function in a folder of its own, with the commands that
+// docs/RUNTIMES.md gives and without a module proxy: the module needs nothing but the standard library.
 func TestModuleBuildsOutsideTheRepository(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)

@@ -140,7 +140,7 @@ func TestPollers(t *testing.T) {
 	}
 }
 
-// TestTerm: after TERM no event is asked for, and the last one is answered.
+// TestTerm: after TERM the program polls no more, and the last event is answered.
 func TestTerm(t *testing.T) {
 	api := newPlatform(t)
 	p := api.start(t, "gate", "GANTRY_CONCURRENCY=2", "RUNTIME_TIMEOUT=1000")
@@ -156,7 +156,7 @@ func TestTerm(t *testing.T) {
 	require.Empty(t, p.stderr.String())
 }
 
-// TestSecondTerm: whoever cannot wait for the last call sends another one.
+// TestSecondTerm: a second TERM ends the program without waiting for the last call.
 func TestSecondTerm(t *testing.T) {
 	api := newPlatform(t)
 	p := api.start(t, "waits", "RUNTIME_TIMEOUT=1000", "GANTRY_CONCURRENCY=2")

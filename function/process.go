@@ -16,7 +16,8 @@ import (
 	"syscall"
 )
 
-// This file is where the package, which becomes a part of the user's program, reads the environment and ends the process.
+// This file is where the package, which becomes a part of the user's program, reads the environment and ends the
+// process.
 
 // Descriptors that the agent hands over.
 const (
@@ -35,8 +36,8 @@ type agentLink struct {
 	userData bool
 }
 
-// takeLink runs before main, as early as a package can: children that user code starts must not inherit the descriptors, and
-// Hello tells the agent which protocol this program speaks.
+// takeLink runs before main, as early as a package can: children that user code starts must not inherit the
+// descriptors, and Hello reports this program's protocol to the agent.
 func takeLink() *agentLink {
 	const variable, userDataVariable = "GANTRY_FRAMES", "GANTRY_FRAMES_USERDATA"
 	if os.Getenv(variable) != "1" {
@@ -62,7 +63,7 @@ func takeSocket(fd int) (net.Conn, error) {
 	if err := syscall.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("descriptor %d: %w", fd, err)
 	}
-	if st.Mode&syscall.S_IFMT != syscall.S_IFSOCK { // something of somebody else's: leave it alone
+	if st.Mode&syscall.S_IFMT != syscall.S_IFSOCK { // the descriptor is not the agent's: leave it alone
 		return nil, fmt.Errorf("descriptor %d is no socket", fd)
 	}
 	syscall.CloseOnExec(fd)
@@ -71,8 +72,9 @@ func takeSocket(fd int) (net.Conn, error) {
 	return net.FileConn(f) // a copy, closed on exec too
 }
 
-// memoryShare is the part of the function's memory, in per cent, that the collector keeps to if it can, unless GOMEMLIMIT says
-// otherwise. Else it lets the heap double, and the kernel kills the process with most of that being garbage.
+// memoryShare is the part of the function's memory, in per cent, that the collector keeps to if it can, unless
+// GOMEMLIMIT says otherwise. Else it lets the heap double, and the kernel kills the process with most of that being
+// garbage.
 const memoryShare = 85
 
 // run serves until the process ends.

@@ -1,5 +1,5 @@
-// Package function is what a function written in Go imports to run: in a container, started by the agent, and as the custom
-// runtime of the platform, from the same program.
+// Package function is what a function written in Go imports to run: in a container, started by the agent, and as the
+// custom runtime of the platform, from the same program.
 //
 //	func main() { function.Start(handle) }
 //
@@ -13,18 +13,19 @@
 //
 // # Output
 //
-// What the context's logger writes belongs to the call it was written for. What is printed to stdout and stderr is in the log
-// as well, but belongs to a call only if no other one runs beside it.
+// What the context's logger writes belongs to the call it was written for. What is printed to stdout and stderr is in
+// the log as well, but belongs to a call only if no other one runs beside it.
 //
 // # Memory
 //
-// The collector keeps to 85 % of RUNTIME_MEMORY if it can. Set GOMEMLIMIT or use debug.SetMemoryLimit for anything else.
+// The collector keeps to 85 % of RUNTIME_MEMORY if it can. Set GOMEMLIMIT or use debug.SetMemoryLimit for anything
+// else.
 //
 // # What ends the process
 //
-// A panic of the handler ends its call, not the process, and so does runtime.Goexit. A panic in a goroutine that the handler
-// starts ends the process, with every call in it: recover there. Signals are left to the program; TERM ends it. On the
-// platform TERM lets the calls under way end first.
+// A panic of the handler ends its call, not the process, and so does runtime.Goexit. A panic in a goroutine that the
+// handler starts ends the process, with every call in it: recover there. Signals are left to the program; TERM ends it.
+// On the platform TERM lets the calls under way end first.
 package function
 
 import (
@@ -32,45 +33,45 @@ import (
 	"log/slog"
 )
 
-// Start serves events with handler until the process ends: it never returns. Call it once, at the end of main; what comes
-// before it is part of the load.
+// Start serves events with handler until the process ends: it never returns. Call it once, at the end of main; what
+// comes before it is part of the load.
 //
-// The event reaches handler as T. []byte and json.RawMessage are the event as it came; the handler may keep them. Any other
-// T is unmarshalled from JSON, which has to be UTF-8 and may begin with a byte order mark; an event that is no JSON is answered
-// without calling handler. An empty event counts as {}.
+// The event reaches handler as T. []byte and json.RawMessage are the event as it came; the handler may keep them. Any
+// other T is unmarshalled from JSON, which has to be UTF-8 and may begin with a byte order mark; an event that is no
+// JSON is answered without calling handler. An empty event counts as {}.
 //
-// The result is R, or what R holds if it is an interface: []byte and json.RawMessage are answered as they are, a string as
-// text, anything else as json.Marshal writes it, with HTML characters escaped as on the platform (page
+// The result is R, or what R holds if it is an interface: []byte and json.RawMessage are answered as they are, a string
+// as text, anything else as json.Marshal writes it, with HTML characters escaped as on the platform (page
 // functiongraph_02_0441); a nil result is null. It must not be changed after handler has returned. Results over
 // RUNTIME_MAX_RESP_BODY_SIZE bytes are errors, and so is an error that handler returns: then the result is not used.
 //
-// ctx ends with the call: when handler returns, at the deadline, or when the caller cancels. context.WithoutCancel makes one
-// that goes on. Handlers run at the same time, each on a goroutine of its own, if GANTRY_CONCURRENCY allows.
+// ctx ends with the call: when handler returns, at the deadline, or when the caller cancels. context.WithoutCancel
+// makes one that goes on. Handlers run at the same time, each on a goroutine of its own, if GANTRY_CONCURRENCY allows.
 func Start[T, R any](handler func(ctx context.Context, event T) (R, error), options ...Option) {
 	run(newFunction(handler, options))
 }
 
-// Option is what Start can be told besides the handler.
+// Option is a setting of Start.
 type Option func(*function)
 
 // Initializer runs once in each process before the first event, with a context that has a logger and a deadline
 // (RUNTIME_INITIALIZER_TIMEOUT; 300 s if there is none). An error or a panic fails the start.
 //
-// If RUNTIME_INITIALIZER_HANDLER is set, which of its values does not matter, it is the initialize phase, with a request id,
-// log lines and a deadline of its own; otherwise it is part of the load. The platform has no initializers for Go (page
-// functiongraph_01_0201); there it runs before the first event is asked for.
+// If RUNTIME_INITIALIZER_HANDLER is set, which of its values does not matter, it is the initialize phase, with a
+// request id, log lines and a deadline of its own; otherwise it is part of the load. The platform has no initializers
+// for Go (page functiongraph_01_0201); there it runs before the first poll.
 func Initializer(initializer func(context.Context) error) Option {
 	return func(f *function) { f.initializer = initializer }
 }
 
-// Pollers sets how many events are asked for at once on the platform, 1 or more, in place of GANTRY_CONCURRENCY or 1. Started
-// by the agent, the agent decides.
+// Pollers sets how many events are asked for at once on the platform, 1 or more, in place of GANTRY_CONCURRENCY or 1.
+// Started by the agent, the agent decides.
 func Pollers(n int) Option {
 	return func(f *function) { f.pollers = max(n, 1) }
 }
 
-// LogLevel sets the lowest level that loggers made with Slog write; INFO if this is not used. A *slog.LevelVar can be changed
-// at any time.
+// LogLevel sets the lowest level that loggers made with Slog write; INFO if this is not used. A *slog.LevelVar can be
+// changed at any time.
 func LogLevel(level slog.Leveler) Option {
 	return func(f *function) {
 		if level != nil {

@@ -38,7 +38,7 @@ type worker struct {
 	calls   map[uint32]*call
 	idle    []*executor // the one used last at the end
 	pending []byte      // frames that go out with the next write
-	led     bool        // somebody is about to write pending
+	led     bool        // a goroutine is about to write pending
 }
 
 func newWorker(f *function, in io.Reader, out net.Conn, broken func(error)) *worker {
@@ -150,7 +150,7 @@ func (w *worker) rest(e *executor) bool {
 	return true
 }
 
-// cancel ends the context of a call that nobody waits for any more. Its answer is not sent.
+// cancel ends the context of a call whose caller no longer waits. Its answer is not sent.
 func (w *worker) cancel(id uint32) {
 	w.mu.Lock()
 	c := w.calls[id]
@@ -180,7 +180,8 @@ func (w *worker) settle(c *call, o outcome) {
 	c.end()
 }
 
-// answer writes an answer, once, or leaves it to somebody who is about to write: calls that end together share one write.
+// answer writes an answer, once, or leaves it to a goroutine that is about to write: calls that end together share one
+// write.
 func (w *worker) answer(c *call, kind frame.Type, meta, body []byte) {
 	w.mu.Lock()
 	if c.answered {
@@ -231,7 +232,7 @@ func (w *worker) append(id uint32, meta []byte, text string) {
 	w.pending = append(append(w.pending, meta...), text...)
 }
 
-// flush writes what is pending, if nobody else has.
+// flush writes what is pending, unless another goroutine has.
 func (w *worker) flush() {
 	w.wire.Lock()
 	defer w.wire.Unlock()

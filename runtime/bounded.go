@@ -9,8 +9,8 @@ import (
 // gobSlack is what a message of net/rpc may have beside the answer itself, in bytes: types, names of members, lengths.
 const gobSlack = 64 << 10
 
-// boundedConn is a connection of net/rpc whose other side may not send messages above a limit. encoding/gob takes whatever size a
-// message claims, up to 8 GiB.
+// boundedConn is a connection of net/rpc whose other side may not send messages above a limit. encoding/gob takes
+// whatever size a message claims, up to 8 GiB.
 type boundedConn struct {
 	net.Conn
 	limit uint64

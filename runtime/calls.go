@@ -21,8 +21,8 @@ type calls struct {
 
 	mu      sync.Mutex
 	pending map[uint32]*call
-	// abandoned names the calls that timed out: their output may still come. A worker retires at the first one, so there are
-	// never more than it had calls at once.
+	// abandoned names the calls that timed out: their output may still come. A worker retires at the first one, so there
+	// are never more than it had calls at once.
 	abandoned map[uint32]string
 	nextID    uint32
 	dead      *fault.Error
@@ -51,8 +51,8 @@ var callPool = sync.Pool{New: func() any {
 	return &call{done: make(chan reply, 1), timer: t}
 }}
 
-// begin records a call before it is sent, and arms its deadline; company tells whether there are others. The error is
-// ErrNotSent when the worker has ended.
+// begin records a call before it is sent, and arms its deadline; company reports whether other calls are in flight. The
+// error is ErrNotSent when the worker has ended.
 func (s *calls) begin(inv *fncontext.Invocation, log *logger.Request) (c *call, company bool, err error) {
 	c = callPool.Get().(*call)
 	c.log, c.hint = log, ""
@@ -89,7 +89,8 @@ func (s *calls) register(c *call) (company, ok bool) {
 	return c.company, true
 }
 
-// await waits for the answer, the deadline or the end of ctx. quit tells the worker that nobody waits any more.
+// await waits for the answer, the deadline or the end of ctx. quit notifies the worker that the answer is no longer
+// awaited.
 func (s *calls) await(ctx context.Context, c *call, inv *fncontext.Invocation, quit func(id uint32)) (Result, error) {
 	var r reply
 	select {
@@ -176,7 +177,7 @@ func (s *calls) fail(death *fault.Error) {
 	}
 }
 
-// take removes a pending call; nil if nobody waits for the id.
+// take removes a pending call; nil if no caller waits for the id.
 func (s *calls) take(id uint32) *call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +186,7 @@ func (s *calls) take(id uint32) *call {
 	return c
 }
 
-// answer hands a reply to whoever waits for the id; nobody may, any more.
+// answer hands a reply to the caller that waits for the id, if there still is one.
 func (s *calls) answer(id uint32, r reply) {
 	if c := s.take(id); c != nil {
 		s.worker.answers.Add(1)
@@ -195,7 +196,7 @@ func (s *calls) answer(id uint32, r reply) {
 	}
 }
 
-// suggest notes what a local caller is told should the call time out.
+// suggest records the hint for local callers in case the call times out.
 func (s *calls) suggest(id uint32, hint string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,8 +205,8 @@ func (s *calls) suggest(id uint32, hint string) {
 	}
 }
 
-// only returns the log of the call in flight that output must belong to: one that has been alone since it began. nil if there is
-// none, or if another call ran beside it, of which a late line would get a wrong id.
+// only returns the log of the call in flight that output must belong to: one that has been alone since it began. nil if
+// there is none, or if another call ran beside it, of which a late line would get a wrong id.
 func (s *calls) only() *logger.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,8 +221,8 @@ func (s *calls) only() *logger.Request {
 	return nil
 }
 
-// readOutput reads what the worker and its children have written to the pipes so far, before the answer to the call it belongs
-// to.
+// readOutput reads what the worker and its children have written to the pipes so far, before the answer to the call it
+// belongs to.
 func (s *calls) readOutput() {
 	if s.only() != nil {
 		s.worker.output.settle()

@@ -16,8 +16,8 @@ import (
 // instead is the advice for HTTP functions.
 const instead = "run the web server in a container of its own"
 
-// missing are the platform's other languages: what lies in their code folders, and what to do instead. platform is how the
-// platform's names of their runtimes begin, in lower case.
+// missing are the platform's other languages: what lies in their code folders, and what to do instead. platform is how
+// the platform's names of their runtimes begin, in lower case.
 var missing = []struct{ name, platform, title, extension, instead string }{
 	{"csharp", "c#(.net core ", "C#", ".dll", "publish it as a program of its own, which polls the runtime API, and put it into the code folder as bootstrap (GANTRY_RUNTIME=custom)"},
 	{"java", "java", "Java", ".jar", "start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)"},
@@ -37,8 +37,8 @@ var sourceKinds = []struct{ title, instead string }{
 // sourceOf is the index in sourceKinds by file extension.
 var sourceOf = map[string]int{".go": 0, ".ts": 1, ".mts": 1, ".cts": 1, ".tsx": 1, ".java": 2, ".cs": 3}
 
-// LanguageByName returns the row with that name, or with a name that the platform has for it, like Node.js20.15: of which version
-// it is says the interpreter that is here.
+// LanguageByName returns the row with that name, or with a name that the platform has for it, like Node.js20.15: of
+// which version it is says the interpreter that is here.
 func LanguageByName(name string) (*Language, error) {
 	var names []string
 	lower := strings.ToLower(strings.TrimSpace(name))
@@ -65,7 +65,7 @@ func platformName(name, begin string) bool {
 	return ok && strings.Trim(version, "0123456789.x)") == ""
 }
 
-// Detection is what the files of a code folder tell.
+// Detection is what was detected from the files of a code folder.
 type Detection struct {
 	Language *Language
 	// Reason says for the log why it is this language.
@@ -74,9 +74,9 @@ type Detection struct {
 	Remark string
 }
 
-// DetectLanguage finds out a function's language by what lies in its code folder. handler is empty when none was set. The error is
-// for folders that no language here can run. If no file belongs to a language it is the first one: its worker then says which file is
-// missing, in the platform's words.
+// DetectLanguage finds out a function's language by what lies in its code folder. handler is empty when none was set.
+// The error is for folders that no language here can run. If no file belongs to a language it is the first one: its
+// worker then says which file is missing, in the platform's words.
 func DetectLanguage(codeRoot, handler string) (Detection, error) {
 	for _, l := range Languages {
 		if file := l.handlerFile(codeRoot, handler); file != "" {
@@ -239,7 +239,7 @@ func (l *Language) handlerFile(codeRoot, handler string) string {
 		switch {
 		case l.File == "" && name == customProgram, sameAsAgent(file):
 			return ""
-		case executable(file), l.File != "" && regular(file), isProgram(file): // of the latter two the start says what they lack
+		case executable(file), l.File != "" && regular(file), isProgram(file): // the start says what the latter two lack
 			return name
 		}
 		return ""
@@ -277,9 +277,10 @@ const (
 // errEnough ends a walk.
 var errEnough = errors.New("enough was seen")
 
-// servesHTTP reports whether a code folder belongs to an HTTP function, whose bootstrap is a script that starts a web server on port
-// 8000: the folder has a file that mentions the port, and none that mentions the variable by which every custom runtime finds its
-// events. file is what the language was recognised by: bootstrap itself, or a file that bootstrap has to name. In doubt it is no HTTP function.
+// servesHTTP reports whether a code folder belongs to an HTTP function, whose bootstrap is a script that starts a web
+// server on port 8000: the folder has a file that mentions the port, and none that mentions the variable by which every
+// custom runtime finds its events. file is what the language was recognised by: bootstrap itself, or a file that
+// bootstrap has to name. In doubt it is no HTTP function.
 func servesHTTP(codeRoot, file string) bool {
 	bootstrap := filepath.Join(codeRoot, customProgram)
 	if !regular(bootstrap) {

@@ -98,8 +98,8 @@ func TestDetectRemarks(t *testing.T) {
 	require.Contains(t, d.Remark, "no src/main.js, but main.js: if that has the handler, set --handler main.run")
 }
 
-// TestDetectHTTP: an HTTP function is not a custom runtime without an execute bit, and not the Node.js function that its server
-// could be.
+// TestDetectHTTP: an HTTP function is not a custom runtime without an execute bit, and not the Node.js function that
+// its server could be.
 func TestDetectHTTP(t *testing.T) {
 	t.Parallel()
 	const server = "require('http').createServer().listen(8000)"

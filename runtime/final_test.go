@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFinalLoadErrors: what is wrong with the code itself is told from what another attempt may not meet.
+// TestFinalLoadErrors: errors of the code itself are distinguished from errors that a retry may not meet.
 func TestFinalLoadErrors(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {

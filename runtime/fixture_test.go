@@ -262,8 +262,8 @@ func (f *fixture) secretsStay() {
 	require.NotContains(f.t, string(r.Body), "s3cr3t-token")
 }
 
-// linesNameTheirCalls makes that many calls at once, each of which writes that many lines of three words, the last of them
-// its request id.
+// linesNameTheirCalls makes that many calls at once, each of which writes that many lines of three words, the last of
+// them its request id.
 func (f *fixture) linesNameTheirCalls(calls, linesEach int) {
 	f.t.Helper()
 	var wg sync.WaitGroup
@@ -284,7 +284,8 @@ func (f *fixture) linesNameTheirCalls(calls, linesEach int) {
 	}
 }
 
-// dies makes that many calls at once, each of which writes "before the end"; the last one ends the worker that way, under all.
+// dies makes that many calls at once, each of which writes "before the end"; the last one ends the worker that way,
+// under all.
 func (f *fixture) dies(calls int, how, message, stderr string) {
 	f.t.Helper()
 	var wg sync.WaitGroup

@@ -18,8 +18,8 @@ import (
 )
 
 // frames is the transport over two socket pairs, made before the worker starts: it reads calls from descriptor 3 and
-// writes answers to descriptor 4. Two, because the worker may block on writing (nothing is lost when it exits) while its
-// event loop needs a reading end that never blocks.
+// writes answers to descriptor 4. Two, because the worker may block on writing (nothing is lost when it exits) while
+// its event loop needs a reading end that never blocks.
 type frames struct {
 	calls
 	events  *writer       // we write calls

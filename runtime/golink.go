@@ -12,16 +12,16 @@ import (
 	fncontext "gantry/context"
 )
 
-// goLink offers a Go program both transports: a function of package gantry/function takes up the frames, one of the platform's
-// Go SDK listens for net/rpc. The first to do so decides.
+// goLink offers a Go program both transports: a function of package gantry/function takes up the frames, one of the
+// platform's Go SDK listens for net/rpc. The first to do so decides.
 type goLink struct {
 	frames *frames
 	rpc    *rpcLink
 	chosen atomic.Pointer[Transport]
 }
 
-// framesVariable tells a program that descriptors 3 and 4 are there for frames, userDataVariable that the first of them has
-// encrypted user variables.
+// framesVariable announces to a program that descriptors 3 and 4 carry frames, userDataVariable that the first of them
+// has encrypted user variables.
 const (
 	framesVariable   = "GANTRY_FRAMES=1"
 	userDataVariable = "GANTRY_FRAMES_USERDATA=1"
@@ -46,12 +46,12 @@ func newGoTransport(w *Worker) (offer, error) {
 	return offer{transport: g, files: ends, env: append(env, memoryLimit(w.cfg)...)}, nil
 }
 
-// memoryShare is the part of the function's memory, in per cent, that Go's collector keeps to if it can. The rest is for what it
-// does not count: the program itself, threads, memory that the kernel keeps for it.
+// memoryShare is the part of the function's memory, in per cent, that Go's collector keeps to if it can. The rest is
+// for what it does not count: the program itself, threads, memory that the kernel keeps for it.
 const memoryShare = 85
 
-// memoryLimit is what tells Go's collector how much memory there is, unless the user has: it would let the heap double, and the
-// kernel kill the process with most of that being garbage.
+// memoryLimit returns GOMEMLIMIT for Go's collector, unless the user has set it: without a limit the heap would
+// double, and the kernel would kill a process that holds mostly garbage.
 func memoryLimit(cfg *Config) []string {
 	const variable = "GOMEMLIMIT="
 	isSet := func(kv string) bool { return strings.HasPrefix(kv, variable) }

@@ -15,9 +15,9 @@ import (
 //go:embed worker/nodejs/worker.js
 var nodejsWorker string
 
-// nodejsSource starts the worker under a name that cannot be opened, with none of its own frames in any stack: tools that show
-// source lines open the files that a stack names, and descriptor 5 may be one of the user's. The outer function is never called:
-// its text is compiled again under that name.
+// nodejsSource starts the worker under a name that cannot be opened, with none of its own frames in any stack: tools
+// that show source lines open the files that a stack names, and descriptor 5 may be one of the user's. The outer
+// function is never called: its text is compiled again under that name.
 var nodejsSource = []byte(`'use strict';
 const worker = {};
 new (require('vm').Script)('(' + function (module, require) {` + nodejsWorker + `} + ')', { filename: 'node:gantry' }).runInThisContext()(worker, require);
@@ -33,22 +33,23 @@ type Language struct {
 	Name string
 	// Title is what people call it.
 	Title string
-	// Handler is the default handler. Without a dot it is a program in the code folder, which File names if its name is fixed.
+	// Handler is the default handler. Without a dot it is a program in the code folder, which File names if its name is
+	// fixed.
 	Handler, File string
 	// Extensions are the file extensions by which a code folder is recognised, the handler's first.
 	Extensions []string
-	// Program is the interpreter. It is looked up in PATH, then below Platform, a pattern of the platform's own interpreter
-	// paths (page functiongraph_01_1442). Empty when the worker is a program in the code folder.
+	// Program is the interpreter. It is looked up in PATH, then below Platform, a pattern of the platform's own
+	// interpreter paths (page functiongraph_01_1442). Empty when the worker is a program in the code folder.
 	Program, Platform string
-	// Source is the worker. The interpreter finds it in memory, as descriptor 5, and Arguments tell it to run that.
+	// Source is the worker. The interpreter finds it in memory, as descriptor 5; Arguments make it run that.
 	Source    []byte
 	Arguments []string
 	// MinVersion is the oldest version that can run Source.
 	MinVersion Version
 	// Carrier is what carries the calls.
 	Carrier Carrier
-	// Ends names what in user code ends the process, for the hint to a call that was cut off; Silent says what a worker that
-	// does not end its load may lack.
+	// Ends names what in user code ends the process, for the hint to a call that was cut off; Silent says what a worker
+	// that does not end its load may lack.
 	Ends, Silent string
 	// AsksConcurrency is set for a worker that takes GANTRY_CONCURRENCY out of its environment before user code runs.
 	AsksConcurrency bool
@@ -92,7 +93,7 @@ func (v Version) before(other Version) bool {
 // parseVersion reads the beginning of a version like 20.1.0 or 3.8.
 func parseVersion(s string) (Version, bool) {
 	var v Version
-	n, _ := fmt.Sscanf(s, "%d.%d", &v.Major, &v.Minor) // an interpreter that tells no minor number has n 1
+	n, _ := fmt.Sscanf(s, "%d.%d", &v.Major, &v.Minor) // n is 1 if there is no minor number
 	return v, n > 0
 }
 
@@ -121,9 +122,9 @@ var Languages = []*Language{{
 	Silent: "bootstrap did not ask for an event: it has to GET http://$RUNTIME_API_ADDR/v1/runtime/invocation/request; if it starts a web server, this is an HTTP function, which is not supported in this version",
 }}
 
-// pythonLoader runs the worker's source under a name that is no path: what shows a stack with its lines opens the files that it
-// names, and descriptor 5 is the user's by then. The first section is compiled; the worker does that with the others when it needs
-// them. Its built-in functions are its own, whatever user code makes of them.
+// pythonLoader runs the worker's source under a name that is no path: what shows a stack with its lines opens the files
+// that it names, and descriptor 5 is the user's by then. The first section is compiled; the worker does that with the
+// others when it needs them. Its built-in functions are its own, whatever user code makes of them.
 const pythonLoader = `import posix;s=posix.pread(5,1<<20,0).decode().split("\f");exec(compile(s[0],"<gantry>","exec"),{"__name__":"__main__","SECTIONS":s,"__builtins__":dict(vars(__builtins__))})`
 
 // customProgram is the file that the platform starts as a custom runtime (page functiongraph_01_0406).
@@ -155,8 +156,8 @@ func (l *Language) FindProgram(path string) (string, error) {
 	return best, nil
 }
 
-// OwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it can be
-// run is seen when it is started, which says why not.
+// OwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it
+// can be run is seen when it is started, which says why not.
 func (l *Language) OwnProgram(codeRoot, handler string) (string, error) {
 	name := handler
 	if l.File != "" {

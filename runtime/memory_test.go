@@ -20,7 +20,8 @@ func withMemory(t *testing.T, mb int) option {
 	return func(c *Config) { c.Groups, c.Function.MemoryMB = groups, mb }
 }
 
-// TestNodeSeesTheLimit: Node.js sizes its heap by the limit it finds when it begins. Twenty times, because it was found by chance.
+// TestNodeSeesTheLimit: Node.js sizes its heap by the limit it finds when it begins. Twenty times, because it was found
+// by chance.
 func TestNodeSeesTheLimit(t *testing.T) {
 	limited := withMemory(t, 128)
 	seen := map[string]int{}

@@ -59,7 +59,8 @@ func appendMeta(dst []byte, inv *fncontext.Invocation) []byte {
 	return append(dst, '}')
 }
 
-// metaTooLong tells calls whose headers would not fit into a frame's meta. A byte can take six when it is escaped.
+// metaTooLong reports whether a call's headers would not fit into a frame's meta. A byte can take six when it is
+// escaped.
 func metaTooLong(inv *fncontext.Invocation) bool {
 	n := len(inv.Alias) + len(inv.Workflow.ID) + len(inv.Workflow.RunID) + len(inv.Workflow.StateID) + len(inv.Trace.Parent) + len(inv.Trace.State)
 	if !inv.Credentials.Empty() {

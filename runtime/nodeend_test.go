@@ -95,7 +95,8 @@ func TestNodeEndOfABusyWorker(t *testing.T) {
 	require.Contains(t, f.Death().Message, unix.SignalName(unix.SIGTERM))
 }
 
-// TestNodeStopTwice: the second stop brings its earlier deadline, and no second TERM, which would end the handler of the first.
+// TestNodeStopTwice: the second stop brings its earlier deadline, and no second TERM, which would end the handler of
+// the first.
 func TestNodeStopTwice(t *testing.T) {
 	t.Parallel()
 	source := "process.once('SIGTERM', () => { console.log('term'); setInterval(() => {}, 1000); });\nexports.handler = async (e, c) => 'ok';"

@@ -438,7 +438,8 @@ func TestNodeDeath(t *testing.T) {
 	})
 }
 
-// TestNodeSecretsStayOutOfTheEnvironment: the handler tries to find the credentials of other calls where processes leave them.
+// TestNodeSecretsStayOutOfTheEnvironment: the handler tries to find the credentials of other calls where processes
+// leave them.
 func TestNodeSecretsStayOutOfTheEnvironment(t *testing.T) {
 	source := `const fs = require('fs');
 exports.handler = async (e, c) => [JSON.stringify(process.env), JSON.stringify(process.argv), JSON.stringify(process.execArgv),

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNodeReplacedLanguage: user code that replaces what the worker could use. Each time the function is loaded, initialized,
-// called well and badly, logs, and is stopped.
+// TestNodeReplacedLanguage: user code that replaces what the worker could use. Each time the function is loaded,
+// initialized, called well and badly, logs, and is stopped.
 func TestNodeReplacedLanguage(t *testing.T) {
 	t.Parallel()
 	function := `
@@ -188,7 +188,8 @@ func TestNodeStacksInAnyFolder(t *testing.T) {
 	}
 }
 
-// TestNodeStacksOutsideTheFolder: where no frame is in the code folder, as with source maps, the stack shows what there is.
+// TestNodeStacksOutsideTheFolder: where no frame is in the code folder, as with source maps, the stack shows what there
+// is.
 func TestNodeStacksOutsideTheFolder(t *testing.T) {
 	t.Parallel()
 	// The map says that each line is the same line of ../src/index.ts.

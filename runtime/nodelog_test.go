@@ -19,8 +19,8 @@ func (f *fixture) olderThan(major, minor int) bool {
 	return v.before(Version{major, minor})
 }
 
-// TestNodeLinesOfWhatOutlivesACall: sockets, timers, queues and loggers that were made while loading, in the initializer or in an
-// earlier call write for the call that runs.
+// TestNodeLinesOfWhatOutlivesACall: sockets, timers, queues and loggers that were made while loading, in the
+// initializer or in an earlier call write for the call that runs.
 func TestNodeLinesOfWhatOutlivesACall(t *testing.T) {
 	t.Parallel()
 	source := `const net = require('net');

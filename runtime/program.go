@@ -24,7 +24,7 @@ func tooLargeFault(size, limit int) *fault.Error {
 	}
 }
 
-// isDocument tells results that are JSON objects or arrays, for the content type.
+// isDocument reports whether a result is a JSON object or array, for the content type.
 func isDocument(body []byte) bool {
 	body = bytes.TrimLeft(body, " \t\r\n")
 	return len(body) == 0 || body[0] == '{' || body[0] == '['

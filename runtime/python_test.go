@@ -77,7 +77,8 @@ func onEachPython(t *testing.T, test func(t *testing.T, python option)) {
 	}
 }
 
-// onOldAndNewPython is onEachPython for tests of many processes: once for the oldest, the newest and the interpreter in PATH.
+// onOldAndNewPython is onEachPython for tests of many processes: once for the oldest, the newest and the interpreter in
+// PATH.
 func onOldAndNewPython(t *testing.T, test func(t *testing.T, python option)) {
 	t.Helper()
 	chosen := pythons(t)
@@ -336,8 +337,8 @@ def handler(e, c):
 	})
 }
 
-// TestPythonStacks: showing a stack opens no descriptor of the user's, neither a pipe, which would block, nor a file, whose lines
-// would be taken for the worker's.
+// TestPythonStacks: showing a stack opens no descriptor of the user's, neither a pipe, which would block, nor a file,
+// whose lines would be taken for the worker's.
 func TestPythonStacks(t *testing.T) {
 	t.Parallel()
 	source := `import logging, os, traceback, warnings
@@ -366,7 +367,8 @@ def handler(e, c):
 	})
 }
 
-// TestPythonPaths: the code folder's path is shortened where a path begins with it, under each of its names, and nowhere else.
+// TestPythonPaths: the code folder's path is shortened where a path begins with it, under each of its names, and
+// nowhere else.
 func TestPythonPaths(t *testing.T) {
 	t.Parallel()
 	source := `import os, sys
@@ -683,7 +685,7 @@ def handler(e, c):
 	})
 }
 
-// TestPythonChildLoggers: children obey the context's logger, and what they are told is theirs alone.
+// TestPythonChildLoggers: children follow the context's logger, and their own settings apply to them alone.
 func TestPythonChildLoggers(t *testing.T) {
 	t.Parallel()
 	source := `import logging
@@ -720,7 +722,8 @@ func TestPythonForkedLines(t *testing.T) {
 	f.logHas("abc\n")
 }
 
-// TestPythonLogAttribution runs many calls at once, on threads and in the event loop: each line must name its own request.
+// TestPythonLogAttribution runs many calls at once, on threads and in the event loop: each line must name its own
+// request.
 func TestPythonLogAttribution(t *testing.T) {
 	t.Parallel()
 	sources := map[string]string{

@@ -116,7 +116,8 @@ func TestPythonEndWithTheSocketHeld(t *testing.T) {
 	}
 }
 
-// TestPythonEndReadLate: lines that an ended process has left in its socket are not lost to an agent that is busy meanwhile.
+// TestPythonEndReadLate: lines that an ended process has left in its socket are not lost to an agent that is busy
+// meanwhile.
 func TestPythonEndReadLate(t *testing.T) {
 	t.Parallel()
 	source := `import os, time

@@ -329,7 +329,7 @@ func TestPythonPreStop(t *testing.T) {
 	}
 	for way, handler := range handlers {
 		for name, hook := range hooks {
-			for calls, events := range [][]string{{}, {"0"}, {"0.02"}, {"0.02", "0.02", "0.02"}} { // after which another thread reads
+			for calls, events := range [][]string{{}, {"0"}, {"0.02"}, {"0.02", "0.02", "0.02"}} { // then another thread reads
 				t.Run(way+" "+name+" "+itoa(calls), func(t *testing.T) {
 					t.Parallel()
 					onEachPython(t, func(t *testing.T, python option) {
@@ -379,7 +379,7 @@ func TestPythonPreStopTimeout(t *testing.T) {
 	require.Contains(t, e.Hint, "shortly before the deadline the pre-stop hook was at ./index.py:4, in stop: ")
 }
 
-// TestPythonPreStopAlone: the hook has its time too when nobody waits for the worker's end.
+// TestPythonPreStopAlone: the hook also has its time when no caller waits for the worker's end.
 func TestPythonPreStopAlone(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "import time\ndef handler(e, c): pass\ndef stop(c):\n  time.sleep(3)\n  print('hook ended')\n"}, withPreStop("index.stop")).ready()
@@ -429,8 +429,8 @@ def handler(e, c):
 	}
 }
 
-// TestPythonLateOutput: what comes behind the answer of its call belongs to the call that runs, if calls run one by one; with
-// several it names its own.
+// TestPythonLateOutput: what comes behind the answer of its call belongs to the call that runs, if calls run one by
+// one; with several it names its own.
 func TestPythonLateOutput(t *testing.T) {
 	t.Parallel()
 	source := `import contextvars, threading
@@ -461,7 +461,8 @@ def handler(e, c):
 	}
 }
 
-// TestPythonLoopOfEachThread: asyncio.get_event_loop() finds a loop on each thread that runs calls, and the same one again.
+// TestPythonLoopOfEachThread: asyncio.get_event_loop() finds a loop on each thread that runs calls, and the same one
+// again.
 func TestPythonLoopOfEachThread(t *testing.T) {
 	t.Parallel()
 	handler := `def handler(e, c):
@@ -511,7 +512,8 @@ def handler(e, c):
 	require.Equal(t, "none", string(r.Body))
 }
 
-// TestPythonEnd: the hook, then the user's own handler of TERM, then the interpreter's end, with a thread that goes on writing.
+// TestPythonEnd: the hook, then the user's own handler of TERM, then the interpreter's end, with a thread that goes on
+// writing.
 func TestPythonEnd(t *testing.T) {
 	t.Parallel()
 	start := `import asyncio, atexit, signal, sys, threading

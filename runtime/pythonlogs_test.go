@@ -12,8 +12,8 @@ import (
 // withIDs makes plain output name its call in the text of the log.
 func withIDs(c *Config) { c.Several = true }
 
-// TestPythonReplacedStreams: what is written to a stream that user code has put in the place of stdout is in the log of its call
-// when that ends.
+// TestPythonReplacedStreams: what is written to a stream that user code has put in the place of stdout is in the log of
+// its call when that ends.
 func TestPythonReplacedStreams(t *testing.T) {
 	t.Parallel()
 	cases := map[string]string{
@@ -103,8 +103,8 @@ def handler(e, c):
 	})
 }
 
-// TestPythonRawOutput: what bypasses the worker, or comes from a thread that knows no call, belongs to the call that runs if that has
-// been alone since it began. If not, it could be a late line of another one, and has no id.
+// TestPythonRawOutput: what bypasses the worker, or comes from a thread that knows no call, belongs to the call that
+// runs if that has been alone since it began. If not, it could be a late line of another one, and has no id.
 func TestPythonRawOutput(t *testing.T) {
 	t.Parallel()
 	source := `import os, threading
@@ -145,7 +145,8 @@ def handler(e, c):
 	require.NotContains(t, f.out.String(), stays.RequestID+" line of a thread\n")
 }
 
-// TestPythonRootLogger: lines of the root logger and of modules' loggers have their level and the id of their call, from INFO on.
+// TestPythonRootLogger: lines of the root logger and of modules' loggers have their level and the id of their call,
+// from INFO on.
 func TestPythonRootLogger(t *testing.T) {
 	t.Parallel()
 	source := `import helper
@@ -179,7 +180,8 @@ def handler(e, c):
 	})
 }
 
-// TestPythonConfiguredLogging: what user code makes of logging is as in any program: lines appear once, in the user's format.
+// TestPythonConfiguredLogging: what user code makes of logging is as in any program: lines appear once, in the user's
+// format.
 func TestPythonConfiguredLogging(t *testing.T) {
 	t.Parallel()
 	const begin, end = "import logging, logging.config, sys\n", "\ndef handler(e, c): logging.getLogger('my.module').warning('the line')\n"

@@ -141,7 +141,8 @@ func (f *frames) hello(meta []byte) error {
 	return f.sendUserData(&h)
 }
 
-// userDataLimit bounds the write of the encrypted user variables. They fit into the buffer of the socket, which is still empty.
+// userDataLimit bounds the write of the encrypted user variables. They fit into the buffer of the socket, which is
+// still empty.
 const userDataLimit = 5 * time.Second
 
 // sendUserData hands over the encrypted user variables, before any call.
@@ -227,7 +228,8 @@ func (f *frames) log(fr frame.Frame) error {
 	return nil
 }
 
-// logOf finds the log a frame belongs to, and takes note of a hint. What belongs to no call is the load's while it lasts.
+// logOf finds the log a frame belongs to, and records a hint. What belongs to no call is the load's while it
+// lasts.
 func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	if id == 0 && meta.RequestID == "" {
 		if f.worker.isLoaded() {
@@ -251,7 +253,7 @@ func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	if log != nil || meta.RequestID == "" {
 		return log
 	}
-	if id != 0 && f.worker.oneByOne() { // what outlives its call belongs to the one that runs, unless the worker has found out itself
+	if id != 0 && f.worker.oneByOne() { // late output belongs to the running call, unless the worker knows better
 		if log = f.only(); log != nil {
 			return log
 		}

@@ -25,8 +25,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// rpcLink is the transport to a program that was built with the platform's Go SDK: it listens on RUNTIME_API_ADDR and serves
-// Go's net/rpc over HTTP there. Many calls share one connection.
+// rpcLink is the transport to a program that was built with the platform's Go SDK: it listens on RUNTIME_API_ADDR and
+// serves Go's net/rpc over HTTP there. Many calls share one connection.
 type rpcLink struct {
 	calls
 	addr string
@@ -51,7 +51,7 @@ type rpcResponse struct {
 	Payload    []byte
 }
 
-// newRPC chooses the address that the program is told to listen on.
+// newRPC chooses the address that the program is to listen on.
 func newRPC(w *Worker) (*rpcLink, error) {
 	addr, err := freeAddr()
 	if err != nil {
@@ -63,7 +63,7 @@ func newRPC(w *Worker) (*rpcLink, error) {
 	return l, nil
 }
 
-// freeAddr finds a loopback port that nobody has. It lies outside of the range that the kernel takes for outgoing
+// freeAddr finds a free loopback port. It lies outside of the range that the kernel takes for outgoing
 // connections: one of those could take it before the program does, or even connect to itself.
 func freeAddr() (string, error) {
 	low, high := 1<<15, 61000
@@ -199,7 +199,8 @@ func (l *rpcLink) Invoke(ctx context.Context, inv *fncontext.Invocation, event [
 	if len(event) == 0 {
 		event = []byte("{}")
 	}
-	// In a goroutine of its own, with an event of its own: a program that does not read would hold the caller beyond its deadline.
+	// In a goroutine of its own, with an event of its own: a program that does not read would hold the caller beyond its
+	// deadline.
 	go l.exchange(c.id, &rpcRequest{Payload: bytes.Clone(event), Header: platformHeaders(inv)})
 	return l.await(ctx, c, inv, func(uint32) {})
 }

@@ -261,7 +261,7 @@ func TestSDKTimeout(t *testing.T) {
 	require.Equal(t, "x", string(r.Body))
 }
 
-// TestSDKHungReader: a program that takes nothing any more holds nobody beyond a deadline.
+// TestSDKHungReader: a program that has stopped reading does not hold a caller beyond its deadline.
 func TestSDKHungReader(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t, withConcurrency(8)).ready()

@@ -14,7 +14,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// Transport carries calls to a worker. Implementations are safe for concurrent use. Errors are *fault.Error, or ErrNotSent.
+// Transport carries calls to a worker. Implementations are safe for concurrent use. Errors are *fault.Error, or
+// ErrNotSent.
 type Transport interface {
 	// Init runs the initializer; the deadline is the invocation's.
 	Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error
@@ -22,7 +23,7 @@ type Transport interface {
 	Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error)
 	// PreStop runs the pre-stop hook, with no call in flight.
 	PreStop(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error
-	// Close tells the worker that no more calls will come.
+	// Close notifies the worker that no more calls will come.
 	Close() error
 
 	// serve reads what the worker says until there is no more; it reports the load's end to the worker.
@@ -31,8 +32,8 @@ type Transport interface {
 	drain()
 	// fail ends every call that still waits, and the transport.
 	fail(death *fault.Error)
-	// only is the log of the one call in flight, nil if there is none or more than one; overdue tells whether calls were given up
-	// that the worker may still be busy with.
+	// only is the log of the one call in flight, nil if there is none or more than one; overdue reports whether calls were
+	// given up that the worker may still be busy with.
 	only() *logger.Request
 	overdue() bool
 }

@@ -19,7 +19,7 @@ import (
 // replaced can neither take nor answer the calls of the next one.
 type RuntimeAPI struct {
 	calls
-	// events hands calls over, in the order of their coming, to whoever asks; nothing is kept in between.
+	// events hands calls to pollers, in the order of arrival. It is unbuffered.
 	events chan *handover
 	ended  context.Context
 	end    context.CancelFunc
@@ -44,7 +44,7 @@ type handover struct {
 	event *Event
 	inv   *fncontext.Invocation
 	id    uint32
-	gone  <-chan struct{} // closed when nobody waits for the call any more
+	gone  <-chan struct{} // closed when the caller has stopped waiting
 }
 
 func newRuntimeAPI(w *Worker) (offer, error) {
@@ -62,9 +62,9 @@ func newRuntimeAPI(w *Worker) (offer, error) {
 // aliveEvery is how often it is looked whether who asks is still there.
 const aliveEvery = 5 * time.Second
 
-// Next waits for an event. alive tells whether whoever asked is still there; an event is not handed to somebody who left.
-// The first call is the sign that the worker has loaded. The error is an Unavailable fault when there will be no more events
-// for this worker, or for this asker.
+// Next waits for an event. alive reports whether the poller is still connected; a poller that has left gets no event.
+// The first poll shows that the worker has loaded. The error is an Unavailable fault when there will be no more events
+// for this worker, or for this poller.
 func (a *RuntimeAPI) Next(alive func() bool) (*Event, error) {
 	a.asked.Do(func() {
 		a.worker.hail(&helloMeta{Concurrency: true})
@@ -94,7 +94,7 @@ func noEvents(why string) *fault.Error {
 	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: why}
 }
 
-// offer waits for somebody who asks.
+// offer waits for a poller.
 func (a *RuntimeAPI) offer(h *handover) {
 	select {
 	case a.events <- h:
@@ -103,8 +103,8 @@ func (a *RuntimeAPI) offer(h *handover) {
 	}
 }
 
-// hand notes that a call is handed over, and copies its event: what it lies in is the caller's, who may leave at the deadline.
-// False if its time is over.
+// hand notes that a call is handed over, and copies its event: what it lies in is the caller's, who may leave at the
+// deadline. False if its time is over.
 func (a *RuntimeAPI) hand(h *handover) bool {
 	a.given.Lock()
 	defer a.given.Unlock()
@@ -133,7 +133,7 @@ func (a *RuntimeAPI) Invoke(ctx context.Context, inv *fncontext.Invocation, even
 	a.suggest(c.id, "the runtime did not ask for the event in time: it must GET /v1/runtime/invocation/request in a loop, once for each call that it can run at once")
 	h := &handover{event: &Event{Headers: headers, Body: event}, inv: inv, id: c.id, gone: gone}
 	select {
-	case a.events <- h: // somebody asks already
+	case a.events <- h: // a poller is waiting
 	default:
 		go a.offer(h)
 	}
@@ -146,8 +146,8 @@ func (a *RuntimeAPI) Invoke(ctx context.Context, inv *fncontext.Invocation, even
 	return r, err
 }
 
-// Respond takes the result of a call; the body is kept. The error says why it is refused: a request id that was never handed
-// out (NotFound), or one that has its answer or whose deadline has passed (Conflict).
+// Respond takes the result of a call; the body is kept. The error says why it is refused: a request id that was never
+// handed out (NotFound), or one that has its answer or whose deadline has passed (Conflict).
 func (a *RuntimeAPI) Respond(requestID string, body []byte) error {
 	limit := a.worker.cfg.Function.MaxResponse
 	if len(body) > limit {
@@ -171,7 +171,8 @@ func (a *RuntimeAPI) Fail(requestID string, body []byte) error {
 	return a.settle(requestID, reply{err: f})
 }
 
-// TooLarge answers a call whose answer is over the limit, and says so to the runtime. size may be unknown, and is negative then.
+// TooLarge answers a call whose answer is over the limit, and says so to the runtime. size may be unknown, and is
+// negative then.
 func (a *RuntimeAPI) TooLarge(requestID string, size int) error {
 	f := tooLargeFault(size, a.worker.cfg.Function.MaxResponse)
 	if err := a.settle(requestID, reply{err: f}); err != nil {
@@ -207,7 +208,7 @@ func (a *RuntimeAPI) PreStop(context.Context, *fncontext.Invocation, *logger.Req
 	return nil
 }
 
-// Close implements Transport: nobody gets an event any more. Answers are still taken.
+// Close implements Transport: pollers get no more events. Answers are still accepted.
 func (a *RuntimeAPI) Close() error {
 	a.end()
 	return nil
@@ -225,7 +226,7 @@ func (a *RuntimeAPI) fail(death *fault.Error) {
 	a.closed.Do(a.stop)
 }
 
-// waiting lists the calls that nobody has taken.
+// waiting lists the calls that no poller has taken.
 func (a *RuntimeAPI) waiting() (ids []uint32) {
 	a.given.Lock()
 	defer a.given.Unlock()
@@ -243,7 +244,7 @@ func (a *RuntimeAPI) waiting() (ids []uint32) {
 	return ids
 }
 
-// recentSize is how many request ids are remembered after their end, to tell a second answer from a wrong one.
+// recentSize is how many request ids are remembered after their end, to distinguish a second answer from a wrong one.
 const recentSize = 1024
 
 // recent is the latest ids. The zero value is ready.

@@ -18,7 +18,8 @@ const shell = "/bin/sh"
 // shellNames are what the first line of a script for a shell names.
 var shellNames = []string{shell, "/usr/bin/sh"}
 
-// platformShell is the program that stands for the platform's /bin/sh, which is bash: bash where there is one, else /bin/sh.
+// platformShell is the program that stands for the platform's /bin/sh, which is bash: bash where there is one, else
+// /bin/sh.
 func platformShell() string {
 	for _, bash := range []string{"/bin/bash", "/usr/bin/bash"} {
 		if executable(bash) {
@@ -28,8 +29,9 @@ func platformShell() string {
 	return shell
 }
 
-// asScript has a script without a first line like #!/bin/sh run by a shell, as a shell itself would do, and has one for /bin/sh run
-// by bash under that name, where sh is bash. The guide's own bootstrap says set -o pipefail, which other shells refuse.
+// asScript has a script without a first line like #!/bin/sh run by a shell, as a shell itself would do, and has one for
+// /bin/sh run by bash under that name, where sh is bash. The guide's own bootstrap says set -o pipefail, which other
+// shells refuse.
 func asScript(cmd *process.Command, sh string) error {
 	line, ok, err := scriptLine(cmd.Path)
 	switch {
@@ -53,8 +55,8 @@ func asScript(cmd *process.Command, sh string) error {
 	return nil
 }
 
-// scriptLine returns the first line of a script without its #!, empty if it has none. ok is false for a program, and for what cannot be
-// read.
+// scriptLine returns the first line of a script without its #!, empty if it has none. ok is false for a program, and
+// for what cannot be read.
 func scriptLine(path string) (line string, ok bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -81,7 +83,8 @@ func scriptLine(path string) (line string, ok bool, err error) {
 	return "", true, nil
 }
 
-// shellRemark says of a script that ended where sh is another shell than on the platform, that this may be why; sh is what ran it.
+// shellRemark says of a script that ended where sh is another shell than on the platform, that this may be why; sh is
+// what ran it.
 func shellRemark(path, sh string) string {
 	line, ok, err := scriptLine(path)
 	if err != nil || !ok {

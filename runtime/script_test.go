@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAsScript: what is for /bin/sh is run by the shell that stands for the platform's; everything else is left to the kernel.
+// TestAsScript: what is for /bin/sh is run by the shell that stands for the platform's; everything else is left to the
+// kernel.
 func TestAsScript(t *testing.T) {
 	t.Parallel()
 	cases := []struct {

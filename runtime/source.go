@@ -23,7 +23,7 @@ func sourceFile(l *Language) (*os.File, error) {
 		return f, nil
 	}
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	fd, err := unix.MemfdCreate("gantry-"+l.Name, flags|unix.MFD_NOEXEC_SEAL) // some kernels are told to insist on it
+	fd, err := unix.MemfdCreate("gantry-"+l.Name, flags|unix.MFD_NOEXEC_SEAL) // some kernels require it
 	if errors.Is(err, unix.EINVAL) {                                          // and older ones do not know it
 		fd, err = unix.MemfdCreate("gantry-"+l.Name, flags)
 	}

@@ -64,7 +64,8 @@ type Worker struct {
 	memoryErr error        // why the memory limit is not enforced; set before Start returns
 }
 
-// Start creates a worker. It returns as soon as the process runs: the load goes on by itself, WaitLoaded tells its end.
+// Start creates a worker. It returns as soon as the process runs: the load continues in the background, and WaitLoaded
+// waits for its end.
 func Start(cfg *Config, generation int) (*Worker, error) {
 	w := &Worker{
 		Generation: generation, cfg: cfg,
@@ -158,7 +159,7 @@ func (w *Worker) supervise() {
 	close(w.gone)
 }
 
-// hail takes note of what the worker said of itself.
+// hail records what the worker reported in its Hello.
 func (w *Worker) hail(h *helloMeta) {
 	w.mu.Lock()
 	w.hailed, w.oneAtATime, w.preStop, w.answersBye = true, !h.Concurrency, h.PreStop, h.Bye
@@ -169,7 +170,7 @@ func (w *Worker) hail(h *helloMeta) {
 	}
 }
 
-// stumbled takes note of what stands in the way of the load.
+// stumbled records why the load cannot succeed.
 func (w *Worker) stumbled(err error) {
 	w.mu.Lock()
 	w.obstacle = err
@@ -243,7 +244,7 @@ func (w *Worker) distrust(err error) {
 	w.mu.Unlock()
 }
 
-// deathFault is what a call is told whose worker died under it. Called with mu held.
+// deathFault returns the error for calls in flight when the worker process ended. Called with mu held.
 func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	if w.canceled {
 		return CanceledFault()
@@ -297,7 +298,8 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	}
 }
 
-// setState is the only place that changes the state; it is called with mu held. It reports whether the change was legal.
+// setState is the only place that changes the state; it is called with mu held. It reports whether the change was
+// legal.
 func (w *Worker) setState(to State) bool {
 	if err := w.state.next(to); err != nil {
 		return false
@@ -327,8 +329,8 @@ func (w *Worker) Signal(sig unix.Signal) error { return w.proc.Signal(sig) }
 // PID returns the process id.
 func (w *Worker) PID() int { return w.proc.PID }
 
-// Answers is how many answers of the worker were awaited: to the initializer, to calls, to the pre-stop hook. Once Gone is
-// closed there will be no more. The agent's restart policy compares two readings.
+// Answers is how many answers of the worker were awaited: to the initializer, to calls, to the pre-stop hook. Once Gone
+// is closed there will be no more. The agent's restart policy compares two readings.
 func (w *Worker) Answers() int64 { return w.answers.Load() }
 
 // Meter reads what the worker's process tree uses.
@@ -340,7 +342,7 @@ func (w *Worker) Retired() <-chan struct{} { return w.retired }
 // Gone is closed when the process has ended, every call was answered and all output was read.
 func (w *Worker) Gone() <-chan struct{} { return w.gone }
 
-// Death tells how the worker ended; nil before Gone is closed.
+// Death returns how the worker ended; nil before Gone is closed.
 func (w *Worker) Death() *fault.Error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -397,7 +399,7 @@ func (w *Worker) Acquire() bool {
 	return true
 }
 
-// concurrency obeys the worker: an old interpreter cannot tell calls apart. Called with mu held.
+// concurrency follows the worker's Hello: an old interpreter cannot distinguish calls. Called with mu held.
 func (w *Worker) concurrency() int {
 	if w.oneAtATime {
 		return 1
@@ -451,7 +453,8 @@ func (w *Worker) Retire() {
 }
 
 // Cancel kills the worker, without waiting for its end. Each of its calls that has no answer by then is answered with
-// CanceledFault; those that never reached it with ErrNotSent, as after any end. A worker that is gone is left as it was.
+// CanceledFault; those that never reached it with ErrNotSent, as after any end. A worker that is gone is left as it
+// was.
 func (w *Worker) Cancel() {
 	w.mu.Lock()
 	if w.state == Gone {
@@ -473,21 +476,22 @@ func (w *Worker) Canceled() bool {
 	return w.canceled
 }
 
-// Stop ends the worker: the pre-stop hook, Bye, time to end by itself, TERM to its group, KILL at the deadline. It waits until
-// the worker is gone, and not much beyond the deadline for one that the kernel holds. It may be called again, with an earlier
-// deadline.
+// Stop ends the worker: the pre-stop hook, Bye, time to end by itself, TERM to its group, KILL at the deadline. It
+// waits until the worker is gone, and not much beyond the deadline for one that the kernel holds. It may be called
+// again, with an earlier deadline.
 func (w *Worker) Stop(deadline time.Time) {
 	w.prepare(deadline.Add(-time.Until(deadline) / afterHook))
 	w.end(deadline)
 }
 
-// leave ends a worker that nobody waits for: the hook has its own time, what follows stopGrace.
+// leave ends a worker without a deadline: the hook has its own timeout, and what follows has stopGrace.
 func (w *Worker) leave() {
 	w.prepare(time.Now().Add(w.cfg.Function.PreStopTimeout))
 	w.end(time.Now().Add(stopGrace))
 }
 
-// afterHook is the share of the time until the deadline that a pre-stop hook leaves for what follows: one part of so many.
+// afterHook is the share of the time until the deadline that a pre-stop hook leaves for what follows: one part of so
+// many.
 const afterHook = 8
 
 // prepare takes no more calls and runs the pre-stop hook, or waits for the one that runs, until latest.
@@ -541,8 +545,8 @@ func (w *Worker) end(deadline time.Time) {
 }
 
 const (
-	// ownEnd is the share of the time until the deadline that a worker has after Bye to end by itself: one part of so many. The
-	// rest is for handlers of TERM.
+	// ownEnd is the share of the time until the deadline that a worker has after Bye to end by itself: one part of so
+	// many. The rest is for handlers of TERM.
 	ownEnd = 2
 	// busyEnd is the share of a worker that may be unable to read Bye: user code that was given up may still run in it.
 	busyEnd = 8
@@ -599,8 +603,8 @@ func (w *Worker) remember(stream string, p logger.Part) {
 	}
 }
 
-// isNoise tells the lines of Node.js's own part of a stack, like " 4: 0xc70e4f [node]" and "    at load (node:internal/modules/…)":
-// they are many, and what matters stands above them.
+// isNoise reports whether a line is of Node.js's own part of a stack, like " 4: 0xc70e4f [node]" and "    at load
+// (node:internal/modules/…)": there are many of them, and the useful lines stand above.
 func isNoise(line []byte) bool {
 	line = bytes.TrimLeft(line, " ")
 	if bytes.HasPrefix(line, []byte("at ")) {

@@ -20,7 +20,7 @@ import (
 // write (docs/adr/0007).
 type writer struct {
 	conn *net.UnixConn
-	// unsent is told which calls the worker cannot have seen; except, if not 0, is left to its own deadline.
+	// unsent receives the calls that the worker cannot have seen; except, if not 0, is left to its own deadline.
 	unsent func(ids []uint32, except uint32)
 
 	// lock is the right to write. A channel, because a waiting caller must still notice its deadline.
@@ -53,7 +53,7 @@ func (b *batch) unwritten(n int) []uint32 {
 	return nil
 }
 
-// cancel tells the worker that the answer to id is not awaited any more, if it reads.
+// cancel notifies the worker, if it reads, that the answer to id is no longer awaited.
 func (w *writer) cancel(id uint32) error {
 	select {
 	case w.lock <- struct{}{}:
@@ -76,7 +76,7 @@ func (w *writer) userData(text []byte) error {
 // errWriting says that the worker does not read what is being written to it.
 var errWriting = errors.New("another frame is still being written")
 
-// bye tells the worker that no more calls will come; nothing is written afterwards. Further calls do nothing.
+// bye notifies the worker that no more calls will come; nothing is written afterwards. Further calls do nothing.
 func (w *writer) bye() error {
 	select {
 	case w.lock <- struct{}{}:
@@ -93,8 +93,8 @@ func (w *writer) bye() error {
 	return err
 }
 
-// writeNow writes a small frame if the socket has room for it; called with the lock held. It does not go by the clock: on a busy
-// machine any short limit can pass before the write has begun.
+// writeNow writes a small frame if the socket has room for it; called with the lock held. It does not go by the clock:
+// on a busy machine any short limit can pass before the write has begun.
 func (w *writer) writeNow(b []byte) error {
 	if w.broken {
 		return net.ErrClosed
@@ -204,8 +204,8 @@ func (w *writer) acquire(ctx context.Context, inv *fncontext.Invocation) bool {
 	return false
 }
 
-// write writes all parts and returns the number of bytes; called with the lock held. A write that was cut off breaks the
-// stream.
+// write writes all parts and returns the number of bytes; called with the lock held. A write that was cut off breaks
+// the stream.
 func (w *writer) write(deadline time.Time, parts ...[]byte) (int, error) {
 	if w.broken {
 		return 0, net.ErrClosed

@@ -27,11 +27,11 @@ const (
 	Result  Type = 4 // worker: load (id 0), initializer or handler ended well; payload is the result
 	Failure Type = 5 // worker: the same, badly; payload is the error body
 	Log     Type = 6 // worker: one piece of output; payload is its text
-	Cancel  Type = 7 // agent: the deadline of this id passed, nobody waits for it
+	Cancel  Type = 7 // agent: the deadline of this id passed, its answer is not awaited
 	Bye     Type = 8 // agent: no more calls will come; worker, as the answer: TERM is needed
 	PreStop Type = 9 // agent: run the pre-stop hook; only to workers whose Hello says that they can
 
-	UserData Type = 10 // agent: the encrypted user variables, before every call; only to workers whose Hello says that they take them
+	UserData Type = 10 // agent: the encrypted user variables, before every call; only if Hello says userdata
 )
 
 // HeaderSize is the number of bytes before meta.

@@ -39,8 +39,8 @@ func readAnswer(r *bufio.Reader, method string, wait func() error, body func()) 
 	return nil, errors.New("only interim answers")
 }
 
-// readBody reads an event whole. Of other bodies it reads what the connection needs to be used again; that they are complete
-// does not matter.
+// readBody reads an event whole. Of other bodies it reads what the connection needs to be used again; that they are
+// complete does not matter.
 func readBody(resp *http.Response, mayBeEvent bool) (*answer, error) {
 	defer func() { _ = resp.Body.Close() }() // a broken connection shows when it is used next
 	a := &answer{status: resp.StatusCode, header: resp.Header, last: resp.Close || resp.StatusCode == http.StatusSwitchingProtocols}

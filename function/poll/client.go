@@ -1,5 +1,6 @@
-// Package poll is the client's side of the runtime API, which the platform serves to custom runtimes at RUNTIME_API_ADDR
-// (page functiongraph_01_0406): ask for an event, post its result or its error. Standard library only: Go functions import it.
+// Package poll is the client's side of the runtime API, which the platform serves to custom runtimes at
+// RUNTIME_API_ADDR (page functiongraph_01_0406): ask for an event, post its result or its error. Standard library only:
+// Go functions import it.
 package poll
 
 import (
@@ -35,7 +36,7 @@ const (
 	overloadTries = 5
 	// strangeFrom is how many questions in a row must be refused to look like a wrong address.
 	strangeFrom = 100
-	// quickRefusal is how soon a question is answered by somebody who does not wait for events at all.
+	// quickRefusal is the time within which a server that does not hold polls open refuses one.
 	quickRefusal = time.Second
 
 	maxHeader  = 256 << 10
@@ -64,7 +65,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the runtime API answered %d %s: %q", e.Status, http.StatusText(e.Status), e.Body)
 }
 
-// TooLargeError is an event over MaxEvent. It was skipped, and nobody answers it unless the receiver of this error does.
+// TooLargeError is an event over MaxEvent. It was skipped; only the receiver of this error can answer it.
 type TooLargeError struct{ RequestID string }
 
 // Error names the limit.
@@ -72,10 +73,11 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the event of request %q is larger than %d bytes and was skipped", e.RequestID, MaxEvent)
 }
 
-// Client is one poller with one keep-alive connection, made when it is needed. It may be used by one goroutine at a time.
+// Client is one poller with one keep-alive connection, made when it is needed. It may be used by one goroutine at a
+// time.
 type Client struct {
-	// Remark, if set before the first use, is told when an outage begins, with its error, and when it is over, with nil.
-	// Single tries are not told. It is called by the goroutine that uses the Client.
+	// Remark, if set before the first use, is called when an outage begins, with its error, and when it is over, with nil.
+	// Single attempts are not reported. It is called by the goroutine that uses the Client.
 	Remark func(error)
 
 	addr   string
@@ -105,9 +107,10 @@ func (c *Client) Close() error {
 	return err
 }
 
-// Next waits for an event, as long as it takes: through answers without one and through outages. When ctx ends it says so to
-// the other side by closing its half of the connection and returns ctx's error; but an event that comes within HandoverGrace
-// is returned without an error, as it would be lost otherwise. After a *TooLargeError Next can be called again.
+// Next waits for an event, as long as it takes: through answers without one and through outages. When ctx ends it says
+// so to the other side by closing its half of the connection and returns ctx's error; but an event that comes within
+// HandoverGrace is returned without an error, as it would be lost otherwise. After a *TooLargeError Next can be called
+// again.
 func (c *Client) Next(ctx context.Context) (*Event, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -135,9 +138,9 @@ func (c *Client) Next(ctx context.Context) (*Event, error) {
 	}
 }
 
-// Respond posts the result of a call and tries until it is accepted, refused with a *StatusError, or ctx ends: give it one
-// with a deadline, and not the one that ends Next. Statuses 200 to 299 accept. 404, 409 and 410 do so too once an earlier
-// try broke off, which may have got through.
+// Respond posts the result of a call and tries until it is accepted, refused with a *StatusError, or ctx ends: give it
+// one with a deadline, and not the one that ends Next. Statuses 200 to 299 accept. 404, 409 and 410 do so too once an
+// earlier try broke off, which may have got through.
 func (c *Client) Respond(ctx context.Context, requestID string, body []byte) error {
 	kind := "application/octet-stream"
 	if looksLikeJSON(body) {
@@ -146,7 +149,8 @@ func (c *Client) Respond(ctx context.Context, requestID string, body []byte) err
 	return c.post(ctx, "response", kind, requestID, body)
 }
 
-// Fail posts the error of a call, as Respond does a result. The body is a JSON document with errorType and errorMessage.
+// Fail posts the error of a call, as Respond does a result. The body is a JSON document with errorType and
+// errorMessage.
 func (c *Client) Fail(ctx context.Context, requestID string, body []byte) error {
 	return c.post(ctx, "error", "application/json", requestID, body)
 }
@@ -194,8 +198,8 @@ func (c *Client) worked() {
 	}
 }
 
-// asked takes note of the answer to a question for an event. A refusal may say that there is none, as a proxy's does after a
-// while; many in a row, each at once, are an outage.
+// asked records the answer to a poll. A refusal may say that there is none, as a proxy's does
+// after a while; many in a row, each at once, are an outage.
 func (c *Client) asked(status int, took time.Duration) {
 	c.refusals++
 	if status < 300 || took > c.quick {
@@ -208,7 +212,7 @@ func (c *Client) asked(status int, took time.Duration) {
 	c.broke(fmt.Errorf("the runtime API at %s answers %d %s to every question for an event: is it one?", c.addr, status, http.StatusText(status)))
 }
 
-// failed takes note of a broken connection and returns how long to wait before the next try.
+// failed records a broken connection and returns how long to wait before the next try.
 func (c *Client) failed(ctx context.Context, err error) time.Duration {
 	if errors.Is(err, errStale) || ctx.Err() != nil {
 		return 0
@@ -244,7 +248,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// looksLikeJSON tells objects and arrays by their ends; to read it all would cost more than the type is worth.
+// looksLikeJSON recognises objects and arrays by their ends; parsing would cost more than the type is worth.
 func looksLikeJSON(body []byte) bool {
 	b := bytes.Trim(body, " \t\r\n")
 	if len(b) < 2 {

@@ -87,7 +87,7 @@ func TestNoEvent(t *testing.T) {
 	require.Empty(t, *remarks)
 }
 
-// TestHostile: whatever the first connection does, the next one brings the event, and an outage is told once.
+// TestHostile: whatever the first connection does, the next one brings the event, and an outage is reported once.
 func TestHostile(t *testing.T) {
 	tests := map[string]struct {
 		does func(p *peer)
@@ -243,8 +243,8 @@ func TestTooLarge(t *testing.T) {
 	require.Empty(t, *remarks)
 }
 
-// TestRefused: an address where nobody waits for events is remarked, once, and so is the first event; one that takes its time
-// to say that there is none is not.
+// TestRefused: an address that does not serve events is reported, once, and so is the first event; a server that takes
+// its time to answer that there is none is not.
 func TestRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		quick   time.Duration

@@ -40,7 +40,7 @@ func (c *Client) connect(ctx context.Context) (*connection, error) {
 	if c.conn != nil && c.conn.r.Buffered() == 0 {
 		return c.conn, nil
 	}
-	_ = c.Close() // something came that nobody asked for
+	_ = c.Close() // unsolicited data arrived
 	d := net.Dialer{Timeout: dialTimeout}
 	conn, err := d.DialContext(ctx, "tcp", c.addr)
 	if err != nil {
@@ -113,7 +113,7 @@ func (c *Client) receive(conn *connection, method string) (*answer, error) {
 	}, func() { conn.budget = -1 })
 }
 
-// begun tells whether something of the answer has come.
+// begun reports whether a part of the answer has arrived.
 func (conn *connection) begun() bool { return conn.budget != maxHeader }
 
 // Read implements io.Reader for the buffer.

@@ -1,5 +1,5 @@
-// Package require has the checks of this module's tests. The module requires no other one, not even for its tests: what it
-// required would be in the module graph of every function.
+// Package require has the checks of this module's tests. The module requires no other one, not even for its tests: what
+// it required would be in the module graph of every function.
 package require
 
 import (

@@ -1,6 +1,6 @@
-// Command sdk is a function as one is that was built with the platform's Go SDK: it listens on RUNTIME_API_ADDR and serves Go's
-// net/rpc over HTTP there, with the SDK's results and errors (docs/COMPATIBILITY.md). It stands in for the SDK, which no module
-// proxy has. What it does is chosen by the event's member "do".
+// Command sdk is a function as one is that was built with the platform's Go SDK: it listens on RUNTIME_API_ADDR and
+// serves Go's net/rpc over HTTP there, with the SDK's results and errors (docs/COMPATIBILITY.md). It stands in for the
+// SDK, which no module proxy has. What it does is chosen by the event's member "do".
 package main
 
 import (

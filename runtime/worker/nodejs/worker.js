@@ -1,7 +1,8 @@
 'use strict';
-// The Node.js worker: loads the function, speaks frames with the agent (docs/PROTOCOL.md), answers as the platform's own
-// worker does (docs/COMPATIBILITY.md). One file, embedded into the agent; requires nothing but what Node has loaded
-// anyway. ASCII only: it is handed over as a string. No static initializers, private fields and the like, for old versions.
+// The Node.js worker: loads the function, speaks frames with the agent (docs/PROTOCOL.md), answers as the platform's
+// own worker does (docs/COMPATIBILITY.md). One file, embedded into the agent; requires nothing but what Node has loaded
+// anyway. ASCII only: it is handed over as a string. No static initializers, private fields and the like, for old
+// versions.
 
 const fs = require('fs');
 const util = require('util');
@@ -15,15 +16,15 @@ const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL 
 const HEADER = 13;
 const LOG_PIECE = 48 * 1024;
 
-// The file name in stacks. Nothing can be opened by it: tools that show source lines open what stacks name, and the descriptor
-// of this source is closed, or one of the user's by then.
+// The file name in stacks. Nothing can be opened by it: tools that show source lines open what stacks name, and the
+// descriptor of this source is closed, or one of the user's by then.
 const NAME = 'node:gantry';
 
 // ---------------------------------------------------------------------------------------------------- the language
 
-// User code may replace whatever it can reach: globals, functions of modules, methods of prototypes. So the worker takes what it
-// needs before user code runs, and never looks it up again: functions as constants, methods as functions of their object
-// (uncurry), and as properties of the object itself (own) where every call counts.
+// User code may replace whatever it can reach: globals, functions of modules, methods of prototypes. So the worker
+// takes what it needs before user code runs, and never looks it up again: functions as constants, methods as functions
+// of their object (uncurry), and as properties of the object itself (own) where every call counts.
 const uncurry = Function.prototype.bind.bind(Function.prototype.call);
 const define = Object.defineProperty;
 
@@ -146,7 +147,7 @@ const calls = own(new Map(), ['get', 'set', 'delete', 'forEach']); // id -> Call
 let inFlight = 0; // how many these are
 
 class Call {
-  // hook tells initializer and pre-stop hook from the handler.
+  // hook distinguishes initializer and pre-stop hook from the handler.
   constructor(id, meta, hook) {
     this.id = id;
     this.requestID = meta.requestId;
@@ -171,7 +172,8 @@ function accompany(call) {
   call.company = true;
 }
 
-// Which call runs here and now: exact with AsyncLocalStorage. Older versions run one call at a time, which is the one in flight.
+// Which call runs here and now: exact with AsyncLocalStorage. Older versions run one call at a time, which is the one
+// in flight.
 let storage = null;
 if (atLeast(12, 17)) {
   const AsyncLocalStorage = require('async_hooks').AsyncLocalStorage;
@@ -188,9 +190,10 @@ function run(call, fn) {
   return storage !== null ? storage.run(call, fn) : fn();
 }
 
-// owner is the call that output belongs to, undefined for none; call is the one that a logger was made for. What outlives a call
-// (sockets, timers, pools) keeps the context it was made in, so an answered call gives way to the one in flight if calls never
-// overlap. Where they do, the late output of a call stays its own, and what has no context belongs to a call that runs alone.
+// owner is the call that output belongs to, undefined for none; call is the one that a logger was made for. What
+// outlives a call (sockets, timers, pools) keeps the context it was made in, so an answered call gives way to the one
+// in flight if calls never overlap. Where they do, the late output of a call stays its own, and what has no context
+// belongs to a call that runs alone.
 function owner(call) {
   if (call !== undefined && !call.answered) return call;
   let here = current();
@@ -282,9 +285,9 @@ const isError = (e) => e instanceof Error || tagOf(e) === '[object Error]';
 
 const INSIDE = 1, AFTER = 2, DOT = 46, SLASH = 47;
 
-// The code folder's path as stacks and messages may have it: as it is set and as Node.js resolves it, plain and in a URL. Empty for
-// the root of the file system, where there is nothing to shorten. Made for the first error: a start without one does not wait for
-// the file system and the parser of URLs.
+// The code folder's path as stacks and messages may have it: as it is set and as Node.js resolves it, plain and in a
+// URL. Empty for the root of the file system, where there is nothing to shorten. Made for the first error: a start
+// without one does not wait for the file system and the parser of URLs.
 let spellings = null;
 
 function spell() {
@@ -315,7 +318,8 @@ function setKind(characters, kind) {
 setKind('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%~-', INSIDE);
 setKind('+@$', AFTER);
 
-// follows reports whether the name before goes on at a position: /app does not in "/app/x" and "in /app.", it does in /app-x.
+// follows reports whether the name before goes on at a position: /app does not in "/app/x" and "in /app.", it does in
+// /app-x.
 function follows(text, at) {
   if (at >= text.length) return false;
   const c = codeAt(text, at);
@@ -390,8 +394,8 @@ function describe(e) {
   }
 }
 
-// frames keeps the user's part of a stack: from the first frame to the last one inside the code folder. Where none is, as with
-// source maps, it is what there is up to the worker's own.
+// frames keeps the user's part of a stack: from the first frame to the last one inside the code folder. Where none is,
+// as with source maps, it is what there is up to the worker's own.
 function frames(e) {
   let lines;
   try {
@@ -573,8 +577,8 @@ function makeStream(meta, fd) {
   return stream;
 }
 
-// rebindConsole lets the console take its stream when it is first used, as without us: code that was loaded before the worker may
-// have used it already, and it keeps the stream it took.
+// rebindConsole lets the console take its stream when it is first used, as without us: code that was loaded before the
+// worker may have used it already, and it keeps the stream it took.
 function rebindConsole(name) {
   let taken = null;
   define(console, '_' + name, {
@@ -587,8 +591,8 @@ function rebindConsole(name) {
   });
 }
 
-// How long an answer waits for output, in looks 1 ms apart: while it does not get less, and in all. Looks, because time also passes
-// while the machine has none for this process.
+// How long an answer waits for output, in looks 1 ms apart: while it does not get less, and in all. Looks, because time
+// also passes while the machine has none for this process.
 const STUCK = 100, HOLD = 1000;
 const hopeless = {}; // name -> a stream of user code's that does not write what it holds
 
@@ -760,7 +764,8 @@ function relative() {
   return 'there is ' + found + ', which has to be compiled to JavaScript first (tsc, esbuild); Node.js 22.18 or later also runs plain TypeScript from an index.js like: module.exports = require(\'./' + found + '\')';
 }
 
-// isModule tells an ES module as Node does: by extension, then by the nearest package.json.
+// isModule reports whether a file is an ES module, as Node.js decides it: by extension, then by the nearest
+// package.json.
 function isModule(path) {
   if (path.endsWith('.mjs')) return true;
   if (path.endsWith('.cjs')) return false;
@@ -820,8 +825,8 @@ function loadModule(path) {
   }, notLoaded);
 }
 
-// isUntypedModule reports whether e says that the file itself, and not one that it requires, is an ES module that only import()
-// can load: nothing says so but its syntax.
+// isUntypedModule reports whether e says that the file itself, and not one that it requires, is an ES module that only
+// import() can load: nothing says so but its syntax.
 function isUntypedModule(e, path) {
   try {
     if (e.code !== 'ERR_REQUIRE_ASYNC_MODULE' && e.code !== 'ERR_REQUIRE_ESM') return false;
@@ -858,8 +863,8 @@ function contents(found) {
   return found.default && found.default[target.symbol] ? text + '; the handler has to be an export of its own, not a member of the default export' : text;
 }
 
-// final marks errors of the code itself, which another attempt meets again: its syntax, a module that is missing, an export or a
-// signature that is wrong.
+// final marks errors of the code itself, which another attempt meets again: its syntax, a module that is missing, an
+// export or a signature that is wrong.
 function final(meta, e) {
   const missing = e && (e.code === 'MODULE_NOT_FOUND' || e.code === 'ERR_MODULE_NOT_FOUND' || e.code === 'ERR_PACKAGE_PATH_NOT_EXPORTED');
   if (missing || e instanceof FunctionError || isError(e) && nameOf(e) === 'SyntaxError' && ofCode(String(e.stack))) meta.final = true;
@@ -868,7 +873,8 @@ function final(meta, e) {
 
 const compiled = /^(?:file:\/\/)?(\/.*:\d+)/; // where a syntax error of a script is
 
-// ofCode tells a syntax error of code from one of JSON.parse or eval: it begins with its place, or was raised by Node.js's loader.
+// ofCode reports whether a syntax error is of code, not of JSON.parse or eval: it begins with its place, or was raised
+// by Node.js's loader.
 function ofCode(stack) {
   const frame = exec(/^    at .*$/m, stack);
   return exec(compiled, stack) !== null || frame !== null && exec(/[( ](?:node:)?internal\/modules\//, frame[0]) !== null;
@@ -930,7 +936,7 @@ function whenSettled(promise, good, bad) {
   return true;
 }
 
-// explainSilence tells the agent what to say if this call should time out.
+// explainSilence sends the agent the hint for the case that this call times out.
 function explainSilence(call, handler, returned) {
   let hint = '';
   if (returned && typeof returned.then === 'function') {
@@ -963,8 +969,8 @@ function initialize(id, meta) {
   });
 }
 
-// preStop runs the hook before the end. The platform has none in Node.js, so it may be as handlers elsewhere are: with a
-// callback, or without one and done when it returns.
+// preStop runs the hook before the end. The platform has none in Node.js, so it may be as handlers elsewhere are: with
+// a callback, or without one and done when it returns.
 function preStop(id, meta) {
   const call = begin(id, meta, true);
   run(call, () => {
@@ -1090,9 +1096,10 @@ function listen() {
 
 const LINGER = 100; // milliseconds
 
-// leave lets the process end in order: as soon as nothing is left to do, at the latest after LINGER, because open connections
-// and timers would keep it for ever. Exit hooks run, and what Node writes at its end is written. A handler of the user's for
-// TERM decides itself when the process ends; the agent is asked for the signal, which goes to the whole group.
+// leave lets the process end in order: as soon as nothing is left to do, at the latest after LINGER, because open
+// connections and timers would keep it for ever. Exit hooks run, and what Node writes at its end is written. A handler
+// of the user's for TERM decides itself when the process ends; the agent is asked for the signal, which goes to the
+// whole group.
 function leave() {
   if (listenerCount(process, 'SIGTERM') > 0) {
     once(process, 'SIGTERM', () => events.unref());

@@ -1,5 +1,6 @@
 'use strict';
-// Tests of what in the worker needs no agent. Run them with: node --test runtime/worker/nodejs/worker.test.js (Node.js 18 or later)
+// Tests of what in the worker needs no agent. Run them with: node --test runtime/worker/nodejs/worker.test.js (Node.js
+// 18 or later)
 
 const test = require('node:test');
 const assert = require('node:assert');
@@ -21,7 +22,8 @@ Object.assign(process.env, {
   RUNTIME_TIMEOUT: '2.5', GANTRY_CONCURRENCY: '100', RUNTIME_USERDATA: '{"k":"v"}', RUNTIME_MAX_RESP_BODY_SIZE: String(LIMIT),
 });
 
-// What the worker writes to descriptor 4 is kept here; the test runner needs the rest of fs.writeSync. Set before the worker takes it.
+// What the worker writes to descriptor 4 is kept here; the test runner needs the rest of fs.writeSync. Set before the
+// worker takes it.
 let written = [];
 const writeSync = fs.writeSync;
 fs.writeSync = function (fd, buf, from, n) {

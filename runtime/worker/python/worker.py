@@ -25,8 +25,8 @@ if __name__ == "__main__":
         sys.exit(1)
 
 # These come before user code, whose folder may have files of the same names, and which may put others in their places;
-# threading also because the thread that imports it first is its main thread for ever. For the same reason functions that
-# every call needs are names of their own here.
+# threading also because the thread that imports it first is its main thread for ever. For the same reason functions
+# that every call needs are names of their own here.
 import atexit
 import io
 import json
@@ -58,8 +58,9 @@ MAX_RESPONSE = int(env.get("RUNTIME_MAX_RESP_BODY_SIZE") or 6291456)
 
 # ---------------------------------------------------------------------------------------------------- JSON
 
-# The C code behind json.loads() and json.dumps(), without what they do around it, which takes half of a short call's time.
-# Whatever is out of the ordinary goes to them, and so does everything once user code has put others in their places.
+# The C code behind json.loads() and json.dumps(), without what they do around it, which takes half of a short call's
+# time. Whatever is out of the ordinary goes to them, and so does everything once user code has put others in their
+# places.
 LOADS, DUMPS = json.loads, json.dumps
 
 
@@ -136,9 +137,9 @@ def enqueue(kind, number, meta, payload):
 
 
 def drain():
-    """Writes the queue to descriptor 4, which blocks: what was written before a crash or an endless loop is not lost. Called
-    with wire held. A signal handler of the user may raise anywhere in here: what was written is noted in the same step as it
-    is written, so that the stream goes on at that byte."""
+    """Writes the queue to descriptor 4, which blocks: what was written before a crash or an endless loop is not lost.
+    Called with wire held. A signal handler of the user may raise anywhere in here: what was written is noted in the
+    same step as it is written, so that the stream goes on at that byte."""
     global writing
     if writing and interrupted():
         return
@@ -164,7 +165,7 @@ def drain():
 
 
 def interrupted():
-    """Tells whether drain() is at work below its caller. An exception may have left writing as it was."""
+    """Reports whether drain() is at work below its caller. An exception may have left writing as it was."""
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code is drain.__code__:
@@ -211,7 +212,7 @@ class Call:
         self.request_id = meta["requestId"]
 
     def hint_at(self):
-        """When the agent is to be told where the call is: shortly before its deadline."""
+        """When to report to the agent where the call is: shortly before its deadline."""
         now, left = monotonic(), self.meta["deadline"] / 1000 - time()
         return now + left - min(0.5, (left + now - self.began) / 5)
 
@@ -220,9 +221,9 @@ no_call = Call(0, 0, {"requestId": "", "deadline": 0}, b"", 0)  # owns the outpu
 
 
 def owner():
-    """The call that output belongs to which is written here: exact by context. A thread that user code started has none, and its
-    output belongs to the call that runs if no other has run beside that one. What outlives its call names it; the agent
-    knows whether calls run one by one, so that it must be of the next one."""
+    """The call that output belongs to which is written here: exact by context. A thread that user code started has
+    none, and its output belongs to the call that runs if no other has run beside that one. What outlives its call names
+    it; the agent knows whether calls run one by one, so that it must be of the next one."""
     call = current.get()
     if call is None:
         if len(calls) == 1:
@@ -308,7 +309,8 @@ STREAMS = {"stdout": b'"stream":"stdout"', "stderr": b'"stream":"stderr"'}
 
 
 def write_log(call, kind, data):
-    """Writes at once: what was logged before a crash, an endless loop or os._exit() is not lost. kind is a member of meta."""
+    """Writes at once: what was logged before a crash, an endless loop or os._exit() is not lost. kind is a member of
+    meta."""
     if forked:
         write(1 if kind is STREAMS["stdout"] else 2, data if kind in STREAMS.values() else data + b"\n")
         return
@@ -334,8 +336,8 @@ def flush_held(call):
 
 class Stream(io.TextIOBase):
     """Stands in for sys.stdout and sys.stderr: lines become Log frames of the call that writes them. The beginning of a
-    line waits for its end, for flush() or for the end of the call, because print() writes every argument by itself; at the
-    end of print(…, end="") it writes nothing, which is the end of the wait too."""
+    line waits for its end, for flush() or for the end of the call, because print() writes every argument by itself; at
+    the end of print(…, end="") it writes nothing, which is the end of the wait too."""
 
     encoding, errors, newlines, line_buffering, mode = "utf-8", "backslashreplace", None, True, "w"
 
@@ -384,7 +386,8 @@ class Stream(io.TextIOBase):
         pass
 
     def detach(self):
-        """Gives the buffer away, for a stream of the user's own, and goes on all the same: loggers may hold this one."""
+        """Gives the buffer away, for a stream of the user's own, and goes on all the same: loggers may hold this
+        one."""
         self.flush()
         return self.buffer
 
@@ -428,8 +431,8 @@ noticed = [out, err]  # the streams in those places when they were looked at las
 
 
 def flush_replaced():
-    """Flushes streams that user code has put in the place of ours, at the end of a call. What they hold is of the one call
-    that runs; it is of no known call if there are several."""
+    """Flushes streams that user code has put in the place of ours, at the end of a call. What they hold is of the one
+    call that runs; it is of no known call if there are several."""
     token = current.set(no_call) if len(calls) > 1 else None
     try:
         for i, name in enumerate(("stdout", "stderr")):
@@ -440,7 +443,7 @@ def flush_replaced():
                 if stream is not noticed[i]:
                     noticed[i] = stream
                     if isinstance(stream, io.TextIOWrapper) and stream.fileno() in (1, 2):
-                        stream.reconfigure(line_buffering=True, write_through=True)  # from now on lines come with their calls
+                        stream.reconfigure(line_buffering=True, write_through=True)  # lines now come with their calls
                 stream.flush()
             except Exception:  # it is closed, or no stream at all: there is nothing to be had from it
                 pass
@@ -566,7 +569,7 @@ def module_name(folder, stem):
 
 
 def leads_here(package):
-    """Tells whether a package of this name is the user's folder, and none that is installed: that one would come first."""
+    """Reports whether a package of this name is the user's folder. An installed package would come first."""
     where = sys.modules.get(package) or PathFinder.find_spec(package)
     return os.path.join(CODE_ROOT, package) in list(getattr(where, "__path__", None) or getattr(where, "submodule_search_locations", None) or ())
 
@@ -596,7 +599,8 @@ def load():
 
 
 def is_coroutine_function(f):
-    """Looks at types only: attributes may be anything's. A handler that turns out to be asynchronous later works too."""
+    """Looks at types only: attributes may be anything's. A handler that turns out to be asynchronous later works
+    too."""
     while True:
         kind = type(f)
         if kind is type(is_coroutine_function):
@@ -664,9 +668,9 @@ async def settled(awaitable):
 
 # Plain functions run on threads. The main thread comes first: with one call at a time it runs them all, so that what
 # belongs to a thread (signal handlers, connections of sqlite3, event loops) keeps working. As long as calls are short
-# the main thread also reads the events, runs what comes at once one after another, and answers it in one write: no other
-# way is as fast. A call that takes longer is watched: the watch reads then, hands those that wait and further calls to other
-# threads, and says at the deadline where a call is stuck.
+# the main thread also reads the events, runs what comes at once one after another, and answers it in one write: no
+# other way is as fast. A call that takes longer is watched: the watch reads then, hands those that wait and further
+# calls to other threads, and says at the deadline where a call is stuck.
 
 MAIN, WATCH, LOOP = "the main thread", "the watch", "the event loop"
 PATIENCE = 0.005  # seconds until a call counts as long
@@ -822,8 +826,8 @@ def watch():
 
 
 def take_over():
-    """Hands calls that wait for a long one to other threads; called with the mutex held. What the main thread has answered
-    meanwhile may still have to be written."""
+    """Hands calls that wait for a long one to other threads; called with the mutex held. What the main thread has
+    answered meanwhile may still have to be written."""
     global threads_until, penance
     taken = waiting[:]
     del waiting[:]
@@ -904,7 +908,7 @@ def next_waiting(done):
     """The next call for the main thread to run, or None, after another one."""
     global turns
     with mutex:
-        while waiting and reader is MAIN and main.call in (None, done):  # the watch may have given it another one already
+        while waiting and reader is MAIN and main.call in (None, done):  # the watch may have assigned another one
             call = waiting.pop(0)
             if not call.answered:  # it may be cancelled
                 call.began = monotonic()
@@ -928,7 +932,7 @@ tasks = set()
 
 
 def give_hints():
-    """Tells the agent where calls are whose deadline is near. Returns when the next one will be."""
+    """Reports to the agent where calls near their deadline are. Returns when the next report is due."""
     now, soonest = monotonic(), 1e18
     for call in list(calls.values()):
         if call.hinted:
@@ -1010,7 +1014,7 @@ def complete(data, size):
 
 
 def cancel(call):
-    """Nobody waits for the answer any more."""
+    """The agent no longer waits for the answer."""
     if call is not None:
         with wire:
             if not call.answered:
@@ -1037,8 +1041,8 @@ def after_fork():
 
 
 def at_exit():
-    """Keeps wire, as the last of the main thread's exit: a thread that is left behind and ends with it would block the main
-    thread's last flush."""
+    """Keeps wire, as the last of the main thread's exit: a thread that is left behind and ends with it would block the
+    main thread's last flush."""
     wire.acquire()
     flush_held(no_call)
     if getsignal(SIGTERM) not in (SIG_DFL, SIG_IGN):
@@ -1048,7 +1052,8 @@ def at_exit():
 
 
 class Imports:
-    """In sys.meta_path: does what is due when user code has imported a module, so that it need not be imported in vain."""
+    """In sys.meta_path: does what is due when user code has imported a module, so that it need not be imported in
+    vain."""
 
     def __init__(self, due):
         self.due = due
@@ -1063,7 +1068,7 @@ class Imports:
             find = None if finder is self else getattr(finder, "find_spec", None)
             spec = find(name, path, target) if find else None
             if spec is not None:
-                if hasattr(spec.loader, "exec_module") and not isinstance(spec.loader, type):  # one for this module alone
+                if hasattr(spec.loader, "exec_module") and not isinstance(spec.loader, type):  # for this module alone
                     self.follow(spec.loader, do)
                 return spec
         return None
@@ -1133,8 +1138,8 @@ def start():
 
 
 def postpone(sections):
-    """Has functions that not every process needs compiled when one of their section is called first: that is the larger part of
-    what a cold start costs. Sections hold nothing but functions and constants, as it may happen twice."""
+    """Has functions that not every process needs compiled when one of their section is called first: that is the larger
+    part of what a cold start costs. Sections hold nothing but functions and constants, as it may happen twice."""
     line = 0
     for section in sections:
         if line:
@@ -1168,7 +1173,7 @@ def too_large(call, size):
 
 
 def fail(call, code, kind, body, said, event=False, final=False):
-    """Answers with an error body, after the log was told."""
+    """Writes the error to the log, then answers with an error body."""
     write_log(call, ERROR, said.encode("utf-8", "backslashreplace"))
     body = body.encode("utf-8", "backslashreplace")
     if len(body) > MAX_RESPONSE and code != 4004 and not call.answered:
@@ -1184,8 +1189,8 @@ def failure_meta(code, kind, event=False, final=False):
 
 
 def shorten(text):
-    """Puts "." in the place of the code folder's path, but not in longer names that only begin or end like it. Below the root
-    folder every path would be shortened: there none is."""
+    """Puts "." in the place of the code folder's path, but not in longer names that only begin or end like it. Below
+    the root folder every path would be shortened: there none is."""
     return text if SHORTENED is None else SHORTENED.sub(".", text)
 
 
@@ -1228,7 +1233,8 @@ def describe(e):
 
 
 def error_body(prefix, message, kind, stack=None):
-    """What json.dumps() would make of it with four blanks of indentation. By hand: after an error an import may fail too."""
+    """What json.dumps() would make of it with four blanks of indentation. By hand: after an error an import may fail
+    too."""
     body = '{\n    "errorMessage": %s,\n    "errorType": %s' % (quoted(prefix + shorten(message)), quoted(kind))
     if stack:
         body += ',\n    "stackTrace": [\n        %s\n    ]' % ",\n        ".join(map(quoted, stack))
@@ -1288,15 +1294,15 @@ def level_of(record):
 
 
 def serve_root(logging):
-    """Gives the root logger a handler and the level INFO, as it has on the platform. User code that configures logging takes
-    the handler away (basicConfig, dictConfig), or adds handlers that write to stdout or stderr themselves; what these write
-    is not written twice."""
+    """Gives the root logger a handler and the level INFO, as it has on the platform. User code that configures logging
+    takes the handler away (basicConfig, dictConfig), or adds handlers that write to stdout or stderr themselves; what
+    these write is not written twice."""
     root = getattr(logging, "root", None)
-    if not isinstance(root, getattr(logging, "RootLogger", ())) or root.handlers:  # a module of the user's, or configured
+    if not isinstance(root, getattr(logging, "RootLogger", ())) or root.handlers:  # the user's module, or configured
         return
 
     def prints(handler, record):
-        """Tells whether a handler writes a record to stdout or stderr."""
+        """Reports whether a handler writes a record to stdout or stderr."""
         try:
             return handler is not own and record.levelno >= handler.level and handler.stream.fileno() in (1, 2)
         except Exception:  # it has no stream, or one without a descriptor
@@ -1332,8 +1338,8 @@ def serve_root(logging):
 
 
 def context_logger(call):
-    """A logging.Logger of its own for each context, so that threads that user code starts name the right call. It stands
-    outside of the hierarchy: the root logger stays the user's, and nothing is written twice."""
+    """A logging.Logger of its own for each context, so that threads that user code starts name the right call. It
+    stands outside of the hierarchy: the root logger stays the user's, and nothing is written twice."""
     global logger_class, log_handler
     if logger_class is None:
         import logging
@@ -1395,8 +1401,8 @@ def event_loop():
 
 
 def serve_loops(events):
-    """Gives each thread that runs calls an event loop of its own as soon as asyncio.get_event_loop() asks for one, as the main
-    thread has it. All policies that follow asyncio's own inherit that."""
+    """Gives each thread that runs calls an event loop of its own as soon as asyncio.get_event_loop() asks for one, as
+    the main thread has it. All policies that follow asyncio's own inherit that."""
     policy = getattr(events, "BaseDefaultEventLoopPolicy", None) or getattr(events, "_BaseDefaultEventLoopPolicy", None)
     if policy is None:  # a module of the user's
         return
@@ -1458,7 +1464,8 @@ TURNS = 10  # of a loop, until it has heard of a signal and run what was registe
 
 
 def leave_loop():
-    """What leave() is for the event loop: ends it after the calls, the user's handler of TERM, and the tasks which that began."""
+    """What leave() is for the event loop: ends it after the calls, the user's handler of TERM, and the tasks which that
+    began."""
     if calls:
         loop.call_later(TICK, leave_loop)
         return
@@ -1514,8 +1521,8 @@ def serve_loop(batch):
 # ---------------------------------------------------------------------------------------------------- end
 
 def leave():
-    """Lets the main thread end, and with it the process, as any program in Python: threads, exit hooks, streams. TERM comes
-    only if that takes long, or for the user's own handler."""
+    """Lets the main thread end, and with it the process, as any program in Python: threads, exit hooks, streams. TERM
+    comes only if that takes long, or for the user's own handler."""
     pause = allocate_lock()
     pause.acquire()
     while calls:  # on other threads

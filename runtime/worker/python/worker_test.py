@@ -411,7 +411,7 @@ class Hooks(Pipes):
 
 
 def loader():
-    """What the agent tells the interpreter to do with the source."""
+    """The code with which the agent makes the interpreter run the source."""
     with open(os.path.join(os.path.dirname(worker.__file__), "../../language.go")) as f:
         return re.search("const pythonLoader = `(.*)`", f.read()).group(1)
 
@@ -543,7 +543,7 @@ def handler(e, c): return e
             self.assertEqual(agent.process.wait(60), 3)
 
     def test_no_signal_is_lost(self):
-        """TERM comes right behind Bye, whoever reads then."""
+        """TERM comes right behind Bye, whichever thread reads then."""
         start = "import signal, sys, time, asyncio\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
         plain, loop = start + "def handler(e, c): time.sleep(e)\n", start + "async def handler(e, c): await asyncio.sleep(e)\n"
         for name, source, events in (("main", plain, [b"0"]), ("watch", plain, [b"0.02"]), ("many", plain, [b"0.02"] * 3), ("loop", loop, [b"0"]), ("none", loop, [])):
@@ -598,12 +598,13 @@ def handler(e, c):
             agent.send((worker.INVOKE, b'"%s"' % how.encode()))
             self.assertEqual(agent.answer()[0], worker.RESULT)
             agent.send(*[(worker.INVOKE, b'"meet"')] * 3)
-            kinds = {agent.answer()[0] for _ in range(3)}  # whoever was hit, and those who wait for it, fail; nobody is silent
+            kinds = {agent.answer()[0] for _ in range(3)}  # the one hit and those that wait for it fail; all answer
             if how == "wait":
                 self.assertEqual(kinds, {worker.RESULT})
 
     def test_around_patience(self):
-        """Calls of about the length at which another thread starts to read; each is answered once, and its line is its own."""
+        """Calls of about the length at which another thread starts to read; each is answered once, and its line is its
+        own."""
         source = """import time
 def handler(e, c):
     until = time.monotonic() + e
