@@ -243,7 +243,7 @@ func (r *reception) grow() bool {
 	switch {
 	case full <= mediumBody:
 		next = mediumBody
-	case full <= smallBody || full > commonBody && next <= smallBody:
+	case full <= smallBody:
 		next = smallBody
 	case full <= commonBody:
 		next = commonBody

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"gantry/fault"
 	"net"
 	"os"
@@ -79,7 +80,7 @@ type secureConnection struct {
 
 // Handshake is called by fasthttp before the first request is read.
 func (c *secureConnection) Handshake() error {
-	if err := c.applyRead(); err != nil {
+	if err := errors.Join(c.applyRead(), c.applyWrite()); err != nil {
 		return err
 	}
 	return c.tls.Handshake()
@@ -137,10 +138,7 @@ func follow(conn net.Conn, state fasthttp.ConnState) {
 // bodies for a long header.
 func (c *connection) Read(p []byte) (int, error) {
 	if c.wide {
-		if err := c.applyRead(); err != nil {
-			return 0, err
-		}
-		return c.Conn.Read(p)
+		return c.read(p)
 	}
 	if err := c.unmute(); err != nil {
 		return 0, err
@@ -152,10 +150,7 @@ func (c *connection) Read(p []byte) (int, error) {
 	if c.head.bare {
 		c.readBy.wanted = time.Now().Add(bareTime)
 	}
-	if err := c.applyRead(); err != nil {
-		return 0, err
-	}
-	n, err := c.Conn.Read(p)
+	n, err := c.read(p)
 	if n == 0 {
 		return n, err
 	}
@@ -205,20 +200,15 @@ func (c *connection) Write(p []byte) (int, error) {
 		c.held = append(c.held, p...)
 		return len(p), nil
 	}
-	if c.writeBy.due() {
-		if err := c.Conn.SetWriteDeadline(c.writeBy.set); err != nil {
-			return 0, err
-		}
-	}
 	if len(p) <= smallBody {
-		return c.Conn.Write(p)
+		return c.write(p)
 	}
 	s := c.listener.answers.open(c, c.abort)
 	s.count(int64(len(p)))
 	defer s.give(-1)
 	sent := 0
 	for sent < len(p) {
-		n, err := c.Conn.Write(p[sent:min(len(p), sent+commonBody)])
+		n, err := c.write(p[sent:min(len(p), sent+commonBody)])
 		sent += n
 		s.progress(n)
 		if err != nil {
@@ -238,7 +228,7 @@ func (c *connection) unmute() error {
 	if len(held) == 0 {
 		return nil
 	}
-	_, err := c.Conn.Write(held)
+	_, err := c.write(held)
 	return err
 }
 
@@ -304,6 +294,22 @@ func (c *connection) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
+// read reads within the deadline that fasthttp has asked for.
+func (c *connection) read(p []byte) (int, error) {
+	if err := c.applyRead(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+// write writes within the deadline that fasthttp has asked for.
+func (c *connection) write(p []byte) (int, error) {
+	if err := c.applyWrite(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
 // applyRead gives the socket the deadline of the next read, unless the connection was given up.
 func (c *connection) applyRead() error {
 	if !c.readBy.due() {
@@ -314,6 +320,14 @@ func (c *connection) applyRead() error {
 		return c.Conn.SetReadDeadline(past)
 	}
 	return err
+}
+
+// applyWrite gives the socket the deadline of the next write.
+func (c *connection) applyWrite() error {
+	if !c.writeBy.due() {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(c.writeBy.set)
 }
 
 // deadlineSlack is how far apart two deadlines may be that count as one: a deadline costs the kernel's poller more than a small
