@@ -3,6 +3,7 @@ GO      ?= go
 VERSION ?= 0.1.0-dev
 COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
 .PHONY: run test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
@@ -48,8 +49,8 @@ nodes: $(NODES:%=.cache/node/%/node_modules/node/bin/node)
 	@echo "Node.js $$($@ --version)"
 
 lint:
-	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
-	cd function && $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+	$(LINT) ./...
+	cd function && $(LINT) ./...
 	$(GO) mod tidy -diff
 	cd function && $(GO) mod tidy -diff
 	@mkdir -p .cache; sed '/gantry.function/d' go.mod > .cache/verify.mod; cp go.sum .cache/verify.sum # go mod verify looks for a download of it
