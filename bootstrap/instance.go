@@ -12,6 +12,7 @@ import (
 	"gantry/telemetry"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,6 +38,7 @@ type instance struct {
 	queue      *queue    // nil likewise
 	limits     *api.Limits
 	pid1       bool
+	threads    sync.WaitGroup // makes threads in advance; ends by itself
 }
 
 // openInstance starts the worker as the very first thing, then everything around it. output receives the function's
@@ -93,7 +95,7 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	}
 	in.groups.Wait()
 	in.host.Begin(in.extensions.Addr().String())
-	go process.KeepThreads(process.MaxProcesses()) // while the worker starts, and before it runs user code
+	in.threads.Go(func() { process.KeepThreads(process.MaxProcesses()) }) // while the worker starts, and before it runs user code
 	return in, nil
 }
 

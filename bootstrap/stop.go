@@ -188,6 +188,7 @@ func (in *instance) closeAfterAgent(deadline time.Time, reason string) {
 	in.platform.close()
 	in.sink.Close(deadline)
 	in.stage("collecting children", laterOf(deadline, time.Now().Add(killLimit)), func() {
+		in.threads.Wait()
 		in.supervisor.KillAll() // those whose exec has not ended, and no stage knows
 		in.supervisor.Close()
 		in.groups.Close()

@@ -101,8 +101,8 @@ func (g *Groups) open(root string) (pids CgroupTree) {
 // Wait returns when the agent is where it stays.
 func (g *Groups) Wait() { <-g.ready }
 
-// New makes a group for Command.Group. The error says why the memory limit is not enforced; the returned group then still tells
-// out-of-memory kills from other ends, by the agent's own counter.
+// New makes a group for Command.Group. The error says why the memory limit is not enforced; the returned group then still
+// distinguishes out-of-memory kills from other ends, by the agent's own counter.
 func (g *Groups) New() (*Cgroup, error) {
 	if g == nil {
 		return view(CgroupTree{}), errors.New("no control groups are made here")
