@@ -111,7 +111,21 @@ func TestSyncIsBounded(t *testing.T) {
 	require.InDelta(t, syncLimit.Seconds(), time.Since(began).Seconds(), 10)
 	require.GreaterOrEqual(t, time.Since(began), syncLimit-100*time.Millisecond)
 	eventually(t, func() bool { return h.outstanding.Load() == 0 })
-	require.LessOrEqual(t, logs.FilterMessageSnippet("goes on without").Len(), 1)
+	require.Equal(t, 1, logs.FilterMessageSnippet("goes on without").Len(), "whichever of the two limits of two seconds came first")
+}
+
+// TestSyncClosedConnection: an extension in sync mode that closes the connection ends the wait, and the log names the call.
+func TestSyncClosedConnection(t *testing.T) {
+	harness.FixedPorts(t)
+	core, logs := observer.New(zap.WarnLevel)
+	h := newHost(t, nil, func(c *Config) { c.Log = zap.New(core) })
+	receiver(t, 8085, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	require.NoError(t, h.Register(Registration{Name: "a", Address: "127.0.0.1:8085", Mode: "sync"}))
+	notify(h, "x")
+	entries := logs.FilterMessageSnippet("goes on without").All()
+	require.Len(t, entries, 1)
+	require.Equal(t, "x", entries[0].ContextMap()["request_id"])
+	require.Less(t, entries[0].ContextMap()["waited"], syncLimit)
 }
 
 // TestSyncOfOneThatEnds: what is queued for it is not waited for any longer.

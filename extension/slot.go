@@ -62,10 +62,16 @@ type slot struct {
 // notification is what all extensions are told about one call. Shared, and not changed after it was made.
 type notification struct {
 	requestID   string
-	answers     *sync.WaitGroup // of extensions in sync mode; nil without any
+	answers     *answers // nil if no extension is in sync mode
 	body        []byte
 	deadline    []byte
 	traceparent string
+}
+
+// answers counts those of the extensions in sync mode to one notification.
+type answers struct {
+	sync.WaitGroup             // answers that are still to come
+	missing        atomic.Bool // one extension sent none: it was too slow, closed the connection, or its queue was full
 }
 
 func newNotification(inv *fncontext.Invocation, urn string) *notification {
@@ -100,7 +106,7 @@ func (s *slot) offer(n *notification) {
 	select {
 	case s.queue <- n:
 	default:
-		s.ended(n)
+		s.ended(n, false)
 		s.metrics.NotificationDrops[s.index].Inc()
 		return
 	}
@@ -116,7 +122,7 @@ func (s *slot) close() {
 	for {
 		select {
 		case n := <-s.queue:
-			s.ended(n)
+			s.ended(n, false)
 			s.metrics.NotificationDrops[s.index].Inc()
 		default:
 			return
@@ -125,8 +131,11 @@ func (s *slot) close() {
 }
 
 // ended says that n was answered, or never will be.
-func (s *slot) ended(n *notification) {
+func (s *slot) ended(n *notification, answered bool) {
 	if s.sync && n.answers != nil {
+		if !answered {
+			n.answers.missing.Store(true)
+		}
 		n.answers.Done()
 	}
 	s.pending.Add(-1)
@@ -144,13 +153,13 @@ func (s *slot) deliver() {
 		case <-s.quit:
 			return
 		case n := <-s.queue:
-			s.send(n, req, resp)
-			s.ended(n)
+			s.ended(n, s.send(n, req, resp))
 		}
 	}
 }
 
-func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Response) {
+// send posts n once and reports whether the extension answered, with whatever status.
+func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Response) bool {
 	began := time.Now()
 	req.SetRequestURI(s.url)
 	req.Header.SetMethod(fasthttp.MethodPost)
@@ -171,7 +180,7 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 	if err == nil && status/100 == 2 {
 		s.reached.Store(true)
 		s.refused.Store(0)
-		return
+		return true
 	}
 	s.metrics.NotificationFailures[s.index].Inc()
 	s.complain(status, err)
@@ -180,6 +189,7 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 	} else if s.refused.Add(1) == refusedLimit {
 		go s.host.lost(s)
 	}
+	return err == nil
 }
 
 // post tries again where the extension cannot have seen it: nobody listened yet, or it had closed the connection that was
