@@ -5,13 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"gantry/agent"
 	"gantry/api"
 	"gantry/extension"
+	"gantry/extension/check"
+	"gantry/fault"
 	"gantry/logger"
-	"gantry/process"
 	"gantry/runtime"
-	"gantry/telemetry"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -85,14 +84,14 @@ func (p *program) check(o *checkOptions, flags map[string]string) error {
 	if err != nil {
 		return err
 	}
-	ended := k.runFor(limit, signals)
+	ended := runChecks(k, limit, signals)
 	if junit != nil {
-		if err := errors.Join(k.report.writeJUnit(junit), junit.Sync()); err != nil && !errors.Is(err, unix.EINVAL) { // a pipe cannot be synced
+		if err := errors.Join(k.WriteJUnit(junit), junit.Sync()); err != nil && !errors.Is(err, unix.EINVAL) { // a pipe cannot be synced
 			return fmt.Errorf("--junit: %w", err)
 		}
 	}
-	fmt.Fprintln(p.stdout, k.report.summary())
-	if ended == nil && k.report.count()[verdictFail] > 0 {
+	fmt.Fprintln(p.stdout, k.Summary())
+	if ended == nil && k.Failures() > 0 {
 		return &failure{exitError, nil}
 	}
 	return ended
@@ -170,67 +169,35 @@ func has(m map[string]string, key string) bool {
 	return there
 }
 
-// openKit makes everything that an agent has around its extensions. On an error nothing is left behind.
-func openKit(c *config, o *checkOptions, log *zap.Logger, p *program) (*kit, error) {
-	if err := process.Adopt(); err != nil {
-		return nil, fmt.Errorf("orphans cannot be adopted: %w", err)
+// openKit prepares the run of c.
+func openKit(c *config, o *checkOptions, log *zap.Logger, p *program) (*check.Kit, error) {
+	k, err := check.Open(check.Config{
+		Extension: o.extension, Function: &c.fn, Env: c.environmentWith(o.env), UID: c.uid, GID: c.gid,
+		Wait: c.extensionWait, Shutdown: c.shutdownTimeout, Findings: p.stdout, Output: p.stderr, Log: log,
+		Listen: func(host *extension.Host) (check.Listener, error) {
+			server, err := api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: host, Function: &c.fn, Log: log})
+			if err != nil { // not the nil server in an interface
+				return nil, fault.Mark(fault.Unavailable, err)
+			}
+			return server, nil
+		},
+	})
+	if kind, ok := fault.MarkOf(err); ok && kind == fault.Invalid {
+		return nil, fmt.Errorf("--extension: %w", err)
 	}
-	env := c.environmentWith(o.env)
-	script, err := extension.Inspect(o.extension)
-	var passedOver *extension.PassedOver
-	if err != nil && !errors.As(err, &passedOver) {
-		return nil, &failure{exitUsage, fmt.Errorf("--extension: %w", err)}
-	}
-	file, err := readScriptFile(script, variables(env)["PATH"])
-	if err != nil {
-		return nil, &failure{exitUsage, fmt.Errorf("--extension: %w", err)}
-	}
-	k := &kit{cfg: c, file: file, passedOver: passedOver, report: newCheckReport(script.Name, p.stdout), registered: make(chan struct{}), rejected: make(chan struct{})}
-	k.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, log)
-	k.metrics = telemetry.NewMetrics(agent.Outcomes())
-	k.supervisor = process.NewSupervisor(true)
-	k.sink = logger.NewSink(&outputLimit{w: p.stderr, left: maxShown}, false, k.line)
-	k.host = extension.NewHost(&extension.Config{
-		Function: &c.fn, Wait: c.extensionWait, Env: env, UID: c.uid, GID: c.gid, Supervisor: k.supervisor, Sink: k.sink, Log: log,
-		Metrics: k.metrics, Stream: k.stream, Costs: true, ListLeft: true, Observer: k.observer(),
-	}, []extension.Script{script})
-	k.api, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: k.host, Function: &c.fn, Log: log})
-	if err != nil {
-		k.sink.Close(time.Now())
-		k.supervisor.Close()
-		return nil, &failure{exitListen, err}
-	}
-	go func() { _ = k.api.Serve() }() // ends with close, after its error can matter to anyone
-	return k, nil
+	return k, err
 }
 
-// Parts of the time limit. What is left after the checks is for the stop, whatever happened before.
-const (
-	// stopShare is a divisor: at most so much of the whole limit is for the stop.
-	stopShare = 2
-	// aroundStop is what the stop needs beside the extension's own time.
-	aroundStop = 2 * time.Second
-	// lateness is how much later than the limit a check that hangs is given up.
-	lateness = 2 * time.Second
-)
-
-// errTooLong is the cause of a context that --timeout ended.
-var errTooLong = errors.New("--timeout has passed")
-
-// runFor makes the checks within limit. The error is for an end by a signal.
-func (k *kit) runFor(limit time.Duration, signals <-chan os.Signal) error {
-	end := time.Now().Add(limit)
+// runChecks runs k within limit. The error is for an end by a signal: the first one cuts the checks off and the extension is
+// stopped in order, the second one kills it.
+func runChecks(k *check.Kit, limit time.Duration, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	bounded, cancelBounded := context.WithDeadlineCause(ctx, end.Add(-min(limit/stopShare, k.stopTime()+aroundStop)), errTooLong)
-	defer cancelBounded()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		k.run(bounded, end)
+		k.Run(ctx, limit)
 	}()
-	last := time.NewTimer(time.Until(end) + lateness)
-	defer last.Stop()
 	var ended error
 	for {
 		select {
@@ -241,38 +208,12 @@ func (k *kit) runFor(limit time.Duration, signals <-chan os.Signal) error {
 				continue
 			}
 			code := 128 + int(sig.(syscall.Signal))
-			if ended != nil { // the second one
-				k.supervisor.KillAll()
+			if ended != nil {
+				k.Kill()
 				return &failure{code, errForced{sig.(syscall.Signal)}}
 			}
 			ended = &failure{code, fmt.Errorf("the checks were cut off: %s", sig)}
 			cancel(ended)
-		case <-last.C: // no check may hang; this is for the kernel's and for our own mistakes
-			k.supervisor.KillAll()
-			k.report.add(finding{name: "time", verdict: verdictFail, seen: "the checks did not end at --timeout, and were given up", took: limit})
-			return ended
 		}
 	}
-}
-
-// maxShown is how much of the extension's output is shown, in bytes.
-const maxShown = 256 << 10
-
-// outputLimit writes until its limit; the rest is dropped, after a remark.
-type outputLimit struct {
-	w    *os.File
-	left int
-}
-
-func (l *outputLimit) Write(p []byte) (int, error) {
-	switch {
-	case l.left <= 0:
-		return len(p), nil
-	case len(p) < l.left:
-		l.left -= len(p)
-		return l.w.Write(p)
-	}
-	_, err := fmt.Fprintf(l.w, "%s\n(further output is not shown)\n", p[:l.left])
-	l.left = 0
-	return len(p), err
 }

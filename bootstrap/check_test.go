@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"gantry/extension"
 	"gantry/test/harness"
 	"os"
 	"os/exec"
@@ -58,7 +57,7 @@ signal.sigwait([signal.SIGTERM])
 var checkNames = []string{
 	"file", "start", "registration", "registration name", "registration address", "calls", "calls at once", "calls after pauses",
 	"freeze and thaw", "telemetry", "telemetry feedback", "second registration", "burst",
-	checkStays, checkNotice, checkEnd, checkLeftovers, checkOutput,
+	"keeps running", "shutdown notice", "end", "leftovers", "output",
 }
 
 // checked is one run of bootstrap check.
@@ -169,14 +168,14 @@ func TestCheckGoodExtension(t *testing.T) {
 			junit := filepath.Join(t.TempDir(), "junit.xml")
 			c := runCheck(t, "--extension", path, "--wait", "60", "--timeout", "2m", "--env", "MODE="+mode, "--junit", junit)
 			c.noFailure()
-			for _, name := range []string{"file", "registration name", "registration address", "second registration", checkStays, checkLeftovers, checkOutput} {
+			for _, name := range []string{"file", "registration name", "registration address", "second registration", "keeps running", "leftovers", "output"} {
 				c.want(name, "ok", "")
 			}
 			c.want("telemetry", "", "")
 			require.Regexp(t, `\d{4} events in \d+ batches, all taken; the biggest had (\d{3,4}) events, the longest \d{2,3} KiB`, c.lines["telemetry"])
 			c.want("telemetry feedback", "ok", "does not print")
-			c.want(checkNotice, "ok", "answered")
-			c.want(checkEnd, "", "exit code 0")
+			c.want("shutdown notice", "ok", "answered")
+			c.want("end", "", "exit code 0")
 			if mode == "sync" {
 				require.Contains(t, c.lines["calls"], "sync: each call of the function waits for that")
 			}
@@ -196,7 +195,7 @@ func TestCheckTelemetryAlone(t *testing.T) {
 	c.want("freeze and thaw", "ok", "it was stopped for 1.5 s, and goes on")
 	c.want("telemetry", "", "batches, all taken")
 	c.want("telemetry feedback", "ok", "")
-	c.want(checkNotice, "ok", "")
+	c.want("shutdown notice", "ok", "")
 }
 
 func TestCheckLogger(t *testing.T) {
@@ -207,9 +206,9 @@ func TestCheckLogger(t *testing.T) {
 	c := runCheck(t, "--extension", filepath.Join(dir, "extensionLogger"), "--wait", "60", "--timeout", "120")
 	c.noFailure()
 	c.want("telemetry", "skip", "did not subscribe")
-	c.want(checkNotice, "skip", "did not ask")
-	c.want(checkEnd, "ok", "ended by TERM")
-	c.want(checkOutput, "ok", "for 1")
+	c.want("shutdown notice", "skip", "did not ask")
+	c.want("end", "ok", "ended by TERM")
+	c.want("output", "ok", "for 1")
 	require.Contains(t, c.stderr, "[extensionLogger] registered with function check\n")
 }
 
@@ -219,7 +218,7 @@ func TestCheckChaos(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=silent", "--wait=1")
 		c.want("registration", "fail", "it did not register within 1")
 		c.want("calls", "skip", "not registered")
-		c.want(checkStays, "ok", "")
+		c.want("keeps running", "ok", "")
 		require.Equal(t, 1, c.code)
 	})
 	t.Run("registers a wrong address", func(t *testing.T) {
@@ -237,13 +236,13 @@ func TestCheckChaos(t *testing.T) {
 	t.Run("ends at once", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=crash")
 		c.want("registration", "fail", "it ended before it registered: exit code 5")
-		c.want(checkStays, "fail", `during "registration": exit code 5`)
-		c.want(checkEnd, "skip", "")
+		c.want("keeps running", "fail", `during "registration": exit code 5`)
+		c.want("end", "skip", "")
 	})
 	t.Run("ends after a call", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=fragile")
 		c.want("calls", "fail", "it ended meanwhile: exit code 4")
-		c.want(checkStays, "fail", "exit code 4")
+		c.want("keeps running", "fail", "exit code 4")
 		require.Equal(t, checkNames, c.names)
 	})
 	t.Run("does not answer calls", func(t *testing.T) {
@@ -257,21 +256,21 @@ func TestCheckChaos(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=error", "CHAOS_NAME=extensionOther")
 		c.want("registration name", "fail", `it registered as "extensionOther", its file is extensionChaos.sh`)
 		c.want("calls", "fail", "status 500")
-		c.want(checkStays, "ok", "")
+		c.want("keeps running", "ok", "")
 	})
 	t.Run("leaves a daemon", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=daemon")
-		c.want(checkStays, "fail", "exit code 0")
-		c.want(checkLeftovers, "fail", "outside of its group, so that nobody ends them: sleep (")
-		c.requireGone(c.lines[checkLeftovers])
+		c.want("keeps running", "fail", "exit code 0")
+		c.want("leftovers", "fail", "outside of its group, so that nobody ends them: sleep (")
+		c.requireGone(c.lines["leftovers"])
 	})
 	t.Run("does not end", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=twice,stubborn,mute", "CHAOS_EVENTS=INVOKE,SHUTDOWN", "CHAOS_TELEMETRY=error")
 		c.want("second registration", "warn", "it registered again, and was refused once: Extension.AlreadyRegistered")
 		c.want("telemetry", "fail", "deliveries failed: status 500")
 		c.want("telemetry feedback", "skip", "")
-		c.want(checkNotice, "fail", "not answered: no answer after 1")
-		c.want(checkEnd, "fail", "it did not end on TERM, and was killed after")
+		c.want("shutdown notice", "fail", "not answered: no answer after 1")
+		c.want("end", "fail", "it did not end on TERM, and was killed after")
 		require.Equal(t, 1, c.code)
 	})
 	t.Run("prints for every event", func(t *testing.T) {
@@ -322,7 +321,7 @@ func TestCheckFiles(t *testing.T) {
 			require.Equal(t, 1, r.code, "none of them registers")
 			if !c.started {
 				r.want("start", "skip", "it cannot be started")
-				r.want(checkStays, "skip", "")
+				r.want("keeps running", "skip", "")
 				return
 			}
 			r.want("start", "ok", "process ")
@@ -333,7 +332,7 @@ func TestCheckFiles(t *testing.T) {
 	t.Run("no program", func(t *testing.T) {
 		r := runCheck(t, "--extension", checkScript(t, "extensionX", "what is this\n", 0o755))
 		r.want("start", "fail", "neither a program nor a script")
-		r.want(checkLeftovers, "skip", "")
+		r.want("leftovers", "skip", "")
 	})
 }
 
@@ -363,12 +362,12 @@ func TestCheckChildren(t *testing.T) {
 	ready := "while ! test -e $READY; do sleep 0.01; done; sleep 600"
 	path := checkScript(t, "extensionParent.sh", "#!/bin/sh\n(trap '' TERM; touch $READY; exec sleep 600) &\n"+ready+"\n", 0o755)
 	c := runCheck(t, "--extension", path, "--wait", "3", "--env", "READY="+filepath.Join(t.TempDir(), "ready"))
-	c.want(checkEnd, "ok", "ended by TERM")
-	c.want(checkLeftovers, "warn", "still at work when it ended, and killed at once: sleep (")
-	c.requireGone(c.lines[checkLeftovers])
+	c.want("end", "ok", "ended by TERM")
+	c.want("leftovers", "warn", "still at work when it ended, and killed at once: sleep (")
+	c.requireGone(c.lines["leftovers"])
 	path = checkScript(t, "extensionParent.sh", "#!/bin/sh\nsleep 600 & sleep 600\n", 0o755)
 	c = runCheck(t, "--extension", path, "--wait", "1")
-	c.want(checkLeftovers, "ok", "")
+	c.want("leftovers", "ok", "")
 }
 
 // TestCheckTimeLimit: everything is over in time, whatever the extension does.
@@ -378,7 +377,7 @@ func TestCheckTimeLimit(t *testing.T) {
 	require.Equal(t, 1, c.code)
 	c.want("time", "fail", "not all checks were made: --timeout has passed")
 	c.want("burst", "skip", "--timeout has passed")
-	c.want(checkEnd, "fail", "it did not end on TERM")
+	c.want("end", "fail", "it did not end on TERM")
 	require.Less(t, c.took, 30*time.Second)
 	c = chaosCheck(t, "--timeout=1ms")
 	require.Equal(t, 1, c.code)
@@ -460,75 +459,37 @@ func (c *checked) requireJUnit(path string) {
 	require.Equal(c.t, []int{suite.Tests, suite.Failures, suite.Skipped}, []int{suites.Tests, suites.Failures, suites.Skipped})
 }
 
+// junitSuites is what a reader of JUnit XML needs of a report.
+type junitSuites struct {
+	Tests    int          `xml:"tests,attr"`
+	Failures int          `xml:"failures,attr"`
+	Skipped  int          `xml:"skipped,attr"`
+	Suites   []junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Tests    int    `xml:"tests,attr"`
+	Failures int    `xml:"failures,attr"`
+	Skipped  int    `xml:"skipped,attr"`
+	Time     string `xml:"time,attr"`
+	Cases    []struct {
+		Class   string `xml:"classname,attr"`
+		Name    string `xml:"name,attr"`
+		Time    string `xml:"time,attr"`
+		Failure *struct {
+			Message string `xml:"message,attr"`
+			Text    string `xml:",chardata"`
+		} `xml:"failure"`
+		Skipped *struct {
+			Message string `xml:"message,attr"`
+		} `xml:"skipped"`
+		Output string `xml:"system-out"`
+	} `xml:"testcase"`
+}
+
 func parseJUnit(t *testing.T, text []byte) *junitSuites {
 	t.Helper()
 	var suites junitSuites
 	require.NoError(t, xml.Unmarshal(text, &suites), string(text))
 	return &suites
-}
-
-// TestCheckReport: a report may quote whatever an extension says.
-func TestCheckReport(t *testing.T) {
-	var lines, junit bytes.Buffer
-	r := newCheckReport(`extension<"X">&`, &lines)
-	r.add(named("one", passed("fine, 100%%")))
-	r.add(named("two", warned("do this", "it said %s", "\x1b[31mred\x00\n<&]]>\xff")))
-	r.add(named("three", failed("do that", "a\nb")))
-	r.add(named("four", skipped("no need")))
-	require.Equal(t, strings.Join([]string{
-		"ok    one                     fine, 100%",
-		"warn  two                     it said  [31mred  <&]]>\ufffd; right: do this",
-		"fail  three                   a b; right: do that",
-		"skip  four                    no need", "",
-	}, "\n"), lines.String())
-	require.Regexp(t, `: 4 checks in \d.*: 1 ok, 1 warnings, 1 failures, 1 skipped$`, r.summary())
-	require.NoError(t, r.writeJUnit(&junit))
-	suites := parseJUnit(t, junit.Bytes())
-	require.Equal(t, 4, suites.Tests)
-	cases := suites.Suites[0].Cases
-	require.Equal(t, `extension<"X">&`, cases[0].Class)
-	require.Empty(t, cases[0].Output)
-	require.Equal(t, "warning: it said \ufffd[31mred\ufffd\n<&]]>\ufffd\nright: do this\n", cases[1].Output)
-	require.Equal(t, "a\nb", cases[2].Failure.Message)
-	require.Equal(t, "a\nb\nright: do that\n", cases[2].Failure.Text)
-	require.Equal(t, "no need", cases[3].Skipped.Message)
-}
-
-func TestCheckOutput(t *testing.T) {
-	k := &kit{lines: 1000, bytes: 20_000, calls: 100}
-	require.Equal(t, verdictOK, k.checkOutput().verdict)
-	k.lines = 100_000
-	require.Equal(t, verdictWarn, k.checkOutput().verdict)
-	k = &kit{lines: 10, bytes: 10 << 20, parts: 150, calls: 100}
-	require.Contains(t, k.checkOutput().seen, "150 parts of lines over 64 KiB")
-	require.Equal(t, verdictWarn, k.checkOutput().verdict)
-}
-
-// TestCheckAnswers: the verdicts about answers, without a clock.
-func TestCheckAnswers(t *testing.T) {
-	ms := func(all ...int) (d []time.Duration) {
-		for _, n := range all {
-			d = append(d, time.Duration(n)*time.Millisecond)
-		}
-		return d
-	}
-	for _, c := range []struct {
-		a       answers
-		sync    bool
-		verdict verdict
-		seen    string
-	}{
-		{answers{took: ms(3, 1, 2)}, false, verdictOK, "3 calls so, all answered; median 2.0 ms, slowest 3.0 ms"},
-		{answers{took: ms(50)}, true, verdictWarn, "one call so, all answered; median 50 ms, slowest 50 ms; sync"},
-		{answers{took: ms(500)}, false, verdictWarn, "median 500 ms"},
-		{answers{took: ms(1, 1, 1000, 1, 1001)}, false, verdictWarn, "slowest 1.0 s"},
-		{answers{took: ms(1), failed: 1, err: errors.New("status 404")}, false, verdictFail, "2 calls so, 1 of them without a good answer: status 404"},
-		{answers{missing: 2}, false, verdictFail, "not delivered"},
-		{answers{}, false, verdictSkip, "--timeout"},
-	} {
-		k := &kit{registration: &registrationSeen{sync: c.sync, Registration: extension.Registration{}}}
-		f := k.judge("so", &c.a, "right")
-		require.Equal(t, c.verdict, f.verdict, c.seen)
-		require.Contains(t, f.seen, c.seen)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"gantry/agent"
 	"gantry/api"
 	"gantry/extension"
+	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
 	"gantry/runtime"
@@ -60,18 +61,18 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	}()
 	scripts, passed, err := extension.Discover(strings.Split(c.extensionDirs, ":"))
 	if err != nil {
-		return nil, &failure{exitUsage, err}
+		return nil, fault.Mark(fault.Invalid, err)
 	}
 	json := c.logFormat == "json" || c.logFormat == "auto" && !isTerminal(stderr)
 	if in.own, err = logger.NewOwn(stderr, c.logLevel, json, !json && !c.noColor && isTerminal(stderr)); err != nil {
-		return nil, &failure{exitUsage, err}
+		return nil, fault.Mark(fault.Invalid, err)
 	}
 	in.log = in.own.Logger
 	for _, file := range passed {
 		in.log.Warn("a file in the extension folder is not started: "+file.Why, zap.String("want", file.Right))
 	}
 	if in.platform, err = openPlatform(c, in.log); err != nil {
-		return nil, &failure{exitUsage, err}
+		return nil, fault.Mark(fault.Invalid, err)
 	}
 	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
@@ -91,7 +92,7 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Limits: in.limits, Log: in.log})
 	if err != nil {
 		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
-		return nil, &failure{exitListen, err}
+		return nil, fault.Mark(fault.Unavailable, err)
 	}
 	in.groups.Wait()
 	in.host.Begin(in.extensions.Addr().String())

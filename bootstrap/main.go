@@ -3,8 +3,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"gantry/fault"
 	"io"
 	"os"
 	"time"
@@ -40,6 +42,12 @@ type program struct {
 	stdout, stderr *os.File
 }
 
+// exitCodes are those of the kinds that other packages mark errors with; see fault.Mark.
+var exitCodes = map[fault.Kind]int{
+	fault.Invalid:     exitUsage,
+	fault.Unavailable: exitListen,
+}
+
 // failure is an error that chose its exit code.
 type failure struct {
 	code int
@@ -54,6 +62,9 @@ func (p *program) exit(err error) int {
 		return exitOK
 	}
 	code := exitError
+	if kind, ok := fault.MarkOf(err); ok {
+		code = cmp.Or(exitCodes[kind], exitError)
+	}
 	if f := (*failure)(nil); errors.As(err, &f) {
 		code, err = f.code, f.err
 	}

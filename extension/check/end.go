@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -12,10 +12,10 @@ import (
 )
 
 // stopTime is what an extension has for its stop: the last quarter of an agent's.
-func (k *kit) stopTime() time.Duration { return k.cfg.shutdownTimeout / 4 }
+func (k *Kit) stopTime() time.Duration { return k.cfg.Shutdown / 4 }
 
 // end stops the extension as an agent does, and makes the checks of that. during names the check in which it ended, if it has.
-func (k *kit) end(end time.Time, during string) {
+func (k *Kit) end(end time.Time, during string) {
 	left := time.Until(end)
 	quiet, cancel := context.WithTimeout(context.Background(), min(left/8, time.Second))
 	defer cancel()
@@ -49,7 +49,7 @@ func named(name string, f finding) finding {
 }
 
 // watchEnd hands over when the process was gone; the zero time if there never was one.
-func (k *kit) watchEnd() <-chan time.Time {
+func (k *Kit) watchEnd() <-chan time.Time {
 	at := make(chan time.Time, 1)
 	k.mu.Lock()
 	p := k.proc
@@ -65,7 +65,7 @@ func (k *kit) watchEnd() <-chan time.Time {
 	return at
 }
 
-func (k *kit) checkStays(how string, gone bool, during string) finding {
+func (k *Kit) checkStays(how string, gone bool, during string) finding {
 	k.mu.Lock()
 	p := k.proc
 	k.mu.Unlock()
@@ -78,7 +78,7 @@ func (k *kit) checkStays(how string, gone bool, during string) finding {
 	return passed("it ran until it was stopped")
 }
 
-func (k *kit) checkNotice(gone bool) finding {
+func (k *Kit) checkNotice(gone bool) finding {
 	r := k.seen()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -97,7 +97,7 @@ func (k *kit) checkNotice(gone bool) finding {
 	return passed("answered in %s", shortTime(k.told.took))
 }
 
-func (k *kit) checkEnd(began, deadline, ended time.Time, gone bool) finding {
+func (k *Kit) checkEnd(began, deadline, ended time.Time, gone bool) finding {
 	k.mu.Lock()
 	p := k.proc
 	if k.told != nil {
@@ -132,7 +132,7 @@ func (k *kit) checkEnd(began, deadline, ended time.Time, gone bool) finding {
 const leftTime = 500 * time.Millisecond
 
 // checkLeftovers looks for processes that outlived the extension, and ends those that nobody else does.
-func (k *kit) checkLeftovers(end time.Time) finding {
+func (k *Kit) checkLeftovers(end time.Time) finding {
 	ctx, cancel := context.WithDeadline(context.Background(), end.Add(-time.Until(end)/2))
 	defer cancel()
 	k.mu.Lock()
@@ -169,7 +169,7 @@ const (
 	calmStart            = 100
 )
 
-func (k *kit) checkOutput() finding {
+func (k *Kit) checkOutput() finding {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	seen := fmt.Sprintf("%d lines, %d bytes, for %d calls", k.lines, k.bytes, k.calls)

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -31,7 +31,7 @@ type check struct {
 }
 
 // checks are all but those of the end, in order.
-func (k *kit) checks() []check {
+func (k *Kit) checks() []check {
 	return []check{
 		{"file", needNothing, k.checkFile},
 		{"start", needNothing, k.checkStart},
@@ -59,7 +59,7 @@ const (
 )
 
 // run makes all checks until ctx ends, and then those of the end, which has to be over at the end.
-func (k *kit) run(ctx context.Context, end time.Time) {
+func (k *Kit) run(ctx context.Context, end time.Time) {
 	during := ""
 	for _, c := range k.checks() {
 		began := time.Now()
@@ -84,7 +84,7 @@ func (k *kit) run(ctx context.Context, end time.Time) {
 const noticed = 100 * time.Millisecond
 
 // make makes one check, or says why not.
-func (k *kit) make(ctx context.Context, c check) finding {
+func (k *Kit) make(ctx context.Context, c check) finding {
 	how, gone := k.gone()
 	r := k.seen()
 	switch {
@@ -116,7 +116,7 @@ func (k *kit) make(ctx context.Context, c check) finding {
 	return f
 }
 
-func (k *kit) checkFile(context.Context) finding {
+func (k *Kit) checkFile(context.Context) finding {
 	f, start := k.file.check(k.passedOver)
 	if !start {
 		k.blocked = "it cannot be started"
@@ -124,7 +124,7 @@ func (k *kit) checkFile(context.Context) finding {
 	return f
 }
 
-func (k *kit) checkStart(context.Context) finding {
+func (k *Kit) checkStart(context.Context) finding {
 	k.stream.Publish(&telemetry.Event{Kind: telemetry.InitStart, Begin: time.Now(), RequestID: "check"})
 	began := time.Now()
 	k.host.Start(k.api.Addr().String())
@@ -140,7 +140,7 @@ func (k *kit) checkStart(context.Context) finding {
 // slowStart is from when on a registration is slow: initializer and first call of the function wait for it.
 const slowStart = time.Second
 
-func (k *kit) checkRegistration(ctx context.Context) finding {
+func (k *Kit) checkRegistration(ctx context.Context) finding {
 	k.mu.Lock()
 	started := k.proc.Started
 	k.mu.Unlock()
@@ -172,8 +172,8 @@ func (k *kit) checkRegistration(ctx context.Context) finding {
 const anotherTry = 2 * time.Second
 
 // awaitRegistration waits for a registration that is taken, or until there is no hope.
-func (k *kit) awaitRegistration(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, k.cfg.extensionWait)
+func (k *Kit) awaitRegistration(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Wait)
 	defer cancel()
 	select {
 	case <-k.registered:
@@ -194,7 +194,7 @@ func (k *kit) awaitRegistration(ctx context.Context) {
 	}
 }
 
-func (k *kit) registeredAfter(took time.Duration, refused []string) finding {
+func (k *Kit) registeredAfter(took time.Duration, refused []string) finding {
 	seen := "after " + shortTime(took)
 	switch {
 	case len(refused) > 0:
@@ -205,7 +205,7 @@ func (k *kit) registeredAfter(took time.Duration, refused []string) finding {
 	return passed("%s", seen)
 }
 
-func (k *kit) checkName(context.Context) finding {
+func (k *Kit) checkName(context.Context) finding {
 	r := k.seen()
 	if name := trim(r.Name); name != k.file.Name {
 		return failed("the file name: under another one it is a stranger, and the start of the function waits for the file's in vain", "it registered as %q, its file is %s", name, k.file.Name)
@@ -216,7 +216,7 @@ func (k *kit) checkName(context.Context) finding {
 // lateListener is how long after its registration an extension may begin to listen without losing the first calls.
 const lateListener = 300 * time.Millisecond
 
-func (k *kit) checkAddress(ctx context.Context) finding {
+func (k *Kit) checkAddress(ctx context.Context) finding {
 	r := k.seen()
 	address := trim(r.Address)
 	if r.listened {
@@ -254,7 +254,7 @@ const rightAnswers = "answer every POST /extension/invoke with 2xx within 2 s: r
 const rightBacklog = "answer always at once; a second is what a new connection waits when the listener has no room for it: listen with a backlog of 128 (Python's http.server has 5: request_queue_size)"
 
 // rounds asks until n calls were made, it is hopeless, or the budget is used up.
-func (k *kit) rounds(ctx context.Context, n, atOnce int) *answers {
+func (k *Kit) rounds(ctx context.Context, n, atOnce int) *answers {
 	var all answers
 	began, bad := time.Now(), 0
 	for made := 0; made < n && bad < hopeless && time.Since(began) < callsBudget && ctx.Err() == nil; made += atOnce {
@@ -272,7 +272,7 @@ func (k *kit) rounds(ctx context.Context, n, atOnce int) *answers {
 }
 
 // judge is the finding about the answers to calls.
-func (k *kit) judge(how string, a *answers, right string) finding {
+func (k *Kit) judge(how string, a *answers, right string) finding {
 	if a.failed+a.missing > 0 {
 		why := "not delivered"
 		if a.err != nil {
@@ -312,7 +312,7 @@ func calls(n int) string {
 	return fmt.Sprintf("%d calls", n)
 }
 
-func (k *kit) checkCalls(ctx context.Context) finding {
+func (k *Kit) checkCalls(ctx context.Context) finding {
 	if !k.seen().invoke {
 		return skipped("it did not ask for calls")
 	}
@@ -321,12 +321,12 @@ func (k *kit) checkCalls(ctx context.Context) finding {
 	return k.judge("one after another", a, rightAnswers)
 }
 
-func (k *kit) checkCallsAtOnce(ctx context.Context) finding {
+func (k *Kit) checkCallsAtOnce(ctx context.Context) finding {
 	return k.judge(fmt.Sprintf("at once, %d at a time", abreast), k.rounds(ctx, callRounds-callRounds%abreast, abreast),
 		rightAnswers+fmt.Sprintf("; serve up to %d connections at the same time, each of which stays open", abreast))
 }
 
-func (k *kit) checkPauses(ctx context.Context) finding {
+func (k *Kit) checkPauses(ctx context.Context) finding {
 	var all answers
 	for _, d := range []time.Duration{300 * time.Millisecond, 800 * time.Millisecond, 1500 * time.Millisecond} {
 		if !pause(ctx, d) {
@@ -340,7 +340,7 @@ func (k *kit) checkPauses(ctx context.Context) finding {
 // frozenTime is how long the extension is stopped: longer than the agent keeps a connection.
 const frozenTime = 1500 * time.Millisecond
 
-func (k *kit) checkFreeze(ctx context.Context) finding {
+func (k *Kit) checkFreeze(ctx context.Context) finding {
 	k.awaitSubscription(ctx) // which a freeze would delay
 	quiet, cancel := context.WithTimeout(ctx, replyLimit)
 	defer cancel()
@@ -369,7 +369,7 @@ const (
 
 const rightBatch = "answer every batch with 2xx within 2 s: read the body, answer, and work afterwards"
 
-func (k *kit) checkTelemetry(ctx context.Context) finding {
+func (k *Kit) checkTelemetry(ctx context.Context) finding {
 	k.awaitSubscription(ctx)
 	if !k.seen().invoke { // the others had calls
 		k.ask(ctx, quietCalls, replyLimit)
@@ -417,7 +417,7 @@ func (k *kit) checkTelemetry(ctx context.Context) finding {
 }
 
 // awaitSubscription gives the extension the time to subscribe: it may have been stopped since it registered.
-func (k *kit) awaitSubscription(ctx context.Context) {
+func (k *Kit) awaitSubscription(ctx context.Context) {
 	for until := time.Now().Add(subscribeTime); time.Now().Before(until) && len(k.batchesSince(0)) == 0 && !k.stream.Subscribed(); {
 		if !pause(ctx, 10*time.Millisecond) {
 			return
@@ -435,7 +435,7 @@ func allFailed(batches []batchSeen) bool {
 }
 
 // takesBatches reports whether telemetry is delivered without trouble.
-func (k *kit) takesBatches() bool {
+func (k *Kit) takesBatches() bool {
 	for _, b := range k.batchesSince(0) {
 		if b.err != nil {
 			return false
@@ -445,7 +445,7 @@ func (k *kit) takesBatches() bool {
 }
 
 // publishBig has one batch made that is as big as batches get, with one line as long as lines get.
-func (k *kit) publishBig(ctx context.Context, sub *telemetry.Subscriber) {
+func (k *Kit) publishBig(ctx context.Context, sub *telemetry.Subscriber) {
 	k.flush(ctx, flushLimit)
 	if sub.Types&telemetry.TypeFunction != 0 {
 		k.functionLine("check", []byte(strings.Repeat("x", logger.MaxLine)))
@@ -460,7 +460,7 @@ func (k *kit) publishBig(ctx context.Context, sub *telemetry.Subscriber) {
 	k.flush(ctx, flushLimit)
 }
 
-func (k *kit) flush(ctx context.Context, limit time.Duration) {
+func (k *Kit) flush(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	k.stream.Flush(ctx)
@@ -474,7 +474,7 @@ const (
 	feedbackEvents = 50
 )
 
-func (k *kit) checkFeedback(ctx context.Context) finding {
+func (k *Kit) checkFeedback(ctx context.Context) finding {
 	sub := k.stream.Current()
 	switch {
 	case sub == nil:
@@ -507,7 +507,7 @@ func (k *kit) checkFeedback(ctx context.Context) finding {
 }
 
 // printsFor publishes n events and counts the lines that the extension prints then.
-func (k *kit) printsFor(ctx context.Context, sub *telemetry.Subscriber, n int) int {
+func (k *Kit) printsFor(ctx context.Context, sub *telemetry.Subscriber, n int) int {
 	k.flush(ctx, feedbackFlush)
 	before := k.printed()
 	for range n {
@@ -527,7 +527,7 @@ func (k *kit) printsFor(ctx context.Context, sub *telemetry.Subscriber, n int) i
 }
 
 // checkSecondRegistration lets a second extension want its address, and itself a second one; then it must still get its calls.
-func (k *kit) checkSecondRegistration(ctx context.Context) finding {
+func (k *Kit) checkSecondRegistration(ctx context.Context) finding {
 	r := k.seen()
 	k.mu.Lock()
 	refused := k.refused
@@ -562,7 +562,7 @@ func portOf(address string) int {
 }
 
 // registerAs sends a registration, as an extension does.
-func (k *kit) registerAs(name, address string) (status int, err error) {
+func (k *Kit) registerAs(name, address string) (status int, err error) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -581,11 +581,11 @@ const (
 	burstBudget = 10 * time.Second
 )
 
-func (k *kit) checkBurst(ctx context.Context) finding {
+func (k *Kit) checkBurst(ctx context.Context) finding {
 	began := time.Now()
 	a := k.ask(ctx, burstCalls, burstBudget)
 	took := time.Since(began)
-	dropped := k.metrics.NotificationDrops[portOf(k.seen().Address)-extension.FirstPort].Get()
+	dropped := k.cfg.metrics.NotificationDrops[portOf(k.seen().Address)-extension.FirstPort].Get()
 	switch {
 	case a.failed > 0:
 		return failed(rightAnswers, "of %d calls at once %d got no good answer: %s", burstCalls, a.failed, inWords(a.err))

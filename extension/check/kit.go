@@ -1,11 +1,12 @@
-package main
+// Package check is the reference test kit for extensions: it runs one extension alone, as an agent does, and reports what it
+// does right and wrong. Command "bootstrap check" uses it.
+package check
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"gantry/api"
 	"gantry/extension"
 	"gantry/fault"
 	"gantry/logger"
@@ -23,19 +24,18 @@ import (
 	fncontext "gantry/context"
 )
 
-// kit is the reference test kit: everything that an agent has around its extensions, with one extension, and what was seen
-// of it. Function and worker are missing; calls are made up.
-type kit struct {
-	cfg        *config
+// Kit is what an agent has around its extensions, with one extension, and what was seen of it. There is no function and no
+// worker: the calls are made up. Use Open, then Run once.
+type Kit struct {
+	cfg        *Config
 	file       *scriptFile
 	passedOver *extension.PassedOver // why an agent would not start the file
-	report     *checkReport
+	report     *report
 	stream     *telemetry.Stream
-	metrics    *telemetry.Metrics
 	supervisor *process.Supervisor
 	sink       *logger.Sink
 	host       *extension.Host
-	api        *api.Server
+	api        Listener
 
 	registered chan struct{} // closed with the first registration that was taken
 	rejected   chan struct{} // closed with the first one that was refused
@@ -81,7 +81,7 @@ type toldSeen struct {
 	err  error
 }
 
-func (k *kit) observer() extension.Observer {
+func (k *Kit) observer() extension.Observer {
 	return extension.Observer{
 		Started: func(_ extension.Script, p *process.Process, err error) {
 			k.mu.Lock()
@@ -120,7 +120,7 @@ func refusal(err error) string {
 	return err.Error()
 }
 
-func (k *kit) seeRegistration(r extension.Registration, err error) {
+func (k *Kit) seeRegistration(r extension.Registration, err error) {
 	listened := err == nil && listens(r.Address)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -157,7 +157,7 @@ func listens(address string) bool {
 const keptLines = 3
 
 // line is the sink's tap: it sees every line of the extension.
-func (k *kit) line(l *logger.Line) {
+func (k *Kit) line(l *logger.Line) {
 	k.stream.Line(l)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -174,14 +174,14 @@ func (k *kit) line(l *logger.Line) {
 }
 
 // printed returns the number of lines so far.
-func (k *kit) printed() int {
+func (k *Kit) printed() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.lines
 }
 
 // gone says how the extension ended, if it has.
-func (k *kit) gone() (how string, gone bool) {
+func (k *Kit) gone() (how string, gone bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.proc == nil {
@@ -196,7 +196,7 @@ func (k *kit) gone() (how string, gone bool) {
 }
 
 // quote is what the extension printed last, for a finding about its end.
-func (k *kit) quote() string {
+func (k *Kit) quote() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.last) == 0 {
@@ -206,14 +206,14 @@ func (k *kit) quote() string {
 }
 
 // seen returns the registration, or nil.
-func (k *kit) seen() *registrationSeen {
+func (k *Kit) seen() *registrationSeen {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.registration
 }
 
 // batchesSince returns a copy of the attempts to deliver telemetry, without the first n.
-func (k *kit) batchesSince(n int) []batchSeen {
+func (k *Kit) batchesSince(n int) []batchSeen {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.batches[n:])
@@ -248,7 +248,7 @@ func (a *answers) median() time.Duration {
 func (a *answers) most() time.Duration { return slices.Max(a.took) }
 
 // ask makes n calls at once, as an agent does it, and waits for the answers until limit.
-func (k *kit) ask(ctx context.Context, n int, limit time.Duration) *answers {
+func (k *Kit) ask(ctx context.Context, n int, limit time.Duration) *answers {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ids := make([]string, n)
@@ -280,9 +280,9 @@ func (k *kit) ask(ctx context.Context, n int, limit time.Duration) *answers {
 
 // call tells the extension of one call and publishes what a function that prints one line would. With an extension in sync mode it
 // takes until the answer.
-func (k *kit) call() string {
+func (k *Kit) call() string {
 	id := uuid.NewString()
-	inv := &fncontext.Invocation{RequestID: id, Function: &k.cfg.fn, Deadline: time.Now().Add(k.cfg.fn.Timeout)}
+	inv := &fncontext.Invocation{RequestID: id, Function: k.cfg.Function, Deadline: time.Now().Add(k.cfg.Function.Timeout)}
 	inv.Trace.Parent = "00-" + uuidHex() + "-" + uuidHex()[:16] + "-01"
 	k.host.Notify(inv)
 	began := time.Now()
@@ -291,12 +291,12 @@ func (k *kit) call() string {
 	k.stream.Publish(&telemetry.Event{Kind: telemetry.RuntimeDone, Begin: began, RequestID: id, Status: telemetry.StatusSuccess})
 	k.stream.Publish(&telemetry.Event{
 		Kind: telemetry.Report, Begin: began, End: time.Now(), RequestID: id, Status: telemetry.StatusSuccess,
-		Figures: &telemetry.Figures{Duration: time.Millisecond, Billed: time.Millisecond, MemoryMB: k.cfg.fn.MemoryMB, MemoryUsed: 32},
+		Figures: &telemetry.Figures{Duration: time.Millisecond, Billed: time.Millisecond, MemoryMB: k.cfg.Function.MemoryMB, MemoryUsed: 32},
 	})
 	return id
 }
 
-func (k *kit) functionLine(id string, text []byte) {
+func (k *Kit) functionLine(id string, text []byte) {
 	k.stream.Line(&logger.Line{Time: time.Now(), RequestID: id, Source: logger.SourceFunction, Stream: "stdout", Text: text})
 }
 

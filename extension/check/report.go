@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"encoding/xml"
@@ -65,8 +65,8 @@ func (f *finding) advice() string {
 	return f.seen + "\nright: " + f.right + "\n"
 }
 
-// checkReport collects the findings and prints each at once.
-type checkReport struct {
+// report collects the findings and prints each at once.
+type report struct {
 	extension string
 	began     time.Time
 	w         io.Writer
@@ -75,12 +75,12 @@ type checkReport struct {
 	findings []finding
 }
 
-func newCheckReport(extension string, w io.Writer) *checkReport {
-	return &checkReport{extension: extension, began: time.Now(), w: w}
+func newReport(extension string, w io.Writer) *report {
+	return &report{extension: extension, began: time.Now(), w: w}
 }
 
 // add takes one finding and prints its line.
-func (r *checkReport) add(f finding) {
+func (r *report) add(f finding) {
 	r.mu.Lock()
 	r.findings = append(r.findings, f)
 	r.mu.Unlock()
@@ -88,13 +88,13 @@ func (r *checkReport) add(f finding) {
 }
 
 // all returns what was found so far.
-func (r *checkReport) all() []finding {
+func (r *report) all() []finding {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]finding(nil), r.findings...)
 }
 
-func (r *checkReport) count() map[verdict]int {
+func (r *report) count() map[verdict]int {
 	n := map[verdict]int{}
 	for _, f := range r.all() {
 		n[f.verdict]++
@@ -102,7 +102,7 @@ func (r *checkReport) count() map[verdict]int {
 	return n
 }
 
-func (r *checkReport) summary() string {
+func (r *report) summary() string {
 	n := r.count()
 	return fmt.Sprintf("%s: %d checks in %s: %d ok, %d warnings, %d failures, %d skipped",
 		r.extension, len(r.all()), shortTime(time.Since(r.began)), n[verdictOK], n[verdictWarn], n[verdictFail], n[verdictSkip])
@@ -149,7 +149,7 @@ type junitSkipped struct {
 }
 
 // writeJUnit writes one test case for each check; a warning is a case that passed and has said something.
-func (r *checkReport) writeJUnit(w io.Writer) error {
+func (r *report) writeJUnit(w io.Writer) error {
 	n, findings := r.count(), r.all()
 	took := junitTime(time.Since(r.began))
 	suite := junitSuite{
