@@ -22,6 +22,7 @@ WORKDIR /src
 # Modules change less often than code: a layer of their own.
 COPY go.mod go.sum ./
 COPY function/go.mod function/
+COPY test/harness/go.mod test/harness/go.sum test/harness/
 RUN go mod download
 COPY . .
 ARG TARGETOS TARGETARCH VERSION COMMIT

@@ -33,6 +33,7 @@ test:
 	node --test runtime/worker/nodejs/worker.test.js
 	$(GO) test -race -timeout 40m -parallel 6 ./...
 	cd function && $(GO) vet ./... && $(GO) test -race ./...
+	cd test/harness && $(GO) vet ./... && $(GO) test -race ./...
 
 # Every case of testdata/conformance against every language; writes the table into docs/COMPATIBILITY.md and prints it.
 conformance:
@@ -51,9 +52,11 @@ nodes: $(NODES:%=.cache/node/%/node_modules/node/bin/node)
 lint:
 	$(LINT) ./...
 	cd function && $(LINT) ./...
+	cd test/harness && $(LINT) ./...
 	$(GO) mod tidy -diff
 	cd function && $(GO) mod tidy -diff
-	@mkdir -p .cache; sed '/gantry.function/d' go.mod > .cache/verify.mod; cp go.sum .cache/verify.sum # go mod verify looks for a download of it
+	cd test/harness && $(GO) mod tidy -diff
+	@mkdir -p .cache; sed '/gantry\//d' go.mod > .cache/verify.mod; cp go.sum .cache/verify.sum # go mod verify looks for downloads of our modules
 	$(GO) mod verify -modfile=.cache/verify.mod
 	@marks=$$(CGO_ENABLED=0 $(GO) build -ldflags=-dumpdep -o /dev/null ./bootstrap 2>&1 | grep -c ReflectMethod); \
 	  test "$$marks" = 0 || { echo "ReflectMethod is marked $$marks times: the linker keeps every method"; exit 1; }

@@ -19,6 +19,7 @@ require (
 
 require (
 	gantry/function v0.0.0-00010101000000-000000000000
+	gantry/test/harness v0.0.0
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
@@ -42,3 +43,5 @@ require (
 ignore test/sdk-node/node_modules
 
 replace gantry/function => ./function
+
+replace gantry/test/harness => ./test/harness

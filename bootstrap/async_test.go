@@ -77,7 +77,7 @@ func TestAsync(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist, "nothing is started before the first need")
 	id := r.enqueue(`{}`)
 	r.waitStatus(id, "SUCCESS")
-	r.stdout.waitFor(t, "Finish invoke request '"+id+"'")
+	r.stdout.WaitFor(t, "Finish invoke request '"+id+"'")
 	failed := r.enqueue(`{"fail":true}`)
 	r.waitStatus(failed, "FAIL")
 
@@ -145,8 +145,8 @@ func TestAsyncOfAnotherVersion(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	require.Zero(t, r.wait())
 	r = ungated(t, outcomes, append(env, "RUNTIME_FUNC_VERSION=v2")...)
-	r.stderr.waitFor(t, "the data folder holds requests of another function, version or region")
-	r.stderr.waitFor(t, ":function:default:hello:v1")
+	r.stderr.WaitFor(t, "the data folder holds requests of another function, version or region")
+	r.stderr.WaitFor(t, ":function:default:hello:v1")
 }
 
 // TestAsyncKeepsNoCredentials: neither the store nor the child's memory that others may see has what callers sent.
@@ -467,6 +467,6 @@ func TestAsyncTraceHeaders(t *testing.T) {
 	}
 	id := r.enqueue(`{}`, "Traceparent: "+strings.Repeat("a", 15<<10))
 	require.Eventually(t, func() bool { return r.status(id) == "SUCCESS" }, patience, 10*time.Millisecond)
-	r.stderr.waitFor(t, `"route": "POST invocations-async"`)
-	r.stderr.waitFor(t, id)
+	r.stderr.WaitFor(t, `"route": "POST invocations-async"`)
+	r.stderr.WaitFor(t, id)
 }

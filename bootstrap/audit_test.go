@@ -35,7 +35,7 @@ func TestAudit(t *testing.T) {
 	r, _ := guarded(t, outcomes, "GANTRY_LOG_FORMAT=json")
 	a, token := r.login("correct horse")
 	const issued, accepted, refused = "platform API token issued", "platform API request accepted", "platform API request refused"
-	r.stderr.waitFor(t, issued)
+	r.stderr.WaitFor(t, issued)
 	line := r.logged(issued)[0]
 	require.Equal(t, []string{"ci", a.header.Get("X-Request-Id"), "127.0.0.1"}, []string{line["user"], line["request_id"], line["peer"]})
 
@@ -46,7 +46,7 @@ func TestAudit(t *testing.T) {
 	}
 	a = r.request("GET", r.api+"/v3/projects", "", "X-Auth-Token: "+token)
 	require.Equal(t, 200, a.status)
-	r.stderr.waitFor(t, `"route":"GET projects"`)
+	r.stderr.WaitFor(t, `"route":"GET projects"`)
 	lines := r.logged(accepted)
 	require.Len(t, lines, calls+1)
 	for _, line := range lines[:calls] {
@@ -57,13 +57,13 @@ func TestAudit(t *testing.T) {
 
 	a = r.call(`{}`, "X-Auth-Token: "+token, "X-Cff-Log-Type: all")
 	requireError(t, a, 400, "FSS.0400", "want tail")
-	r.stderr.waitFor(t, refused)
+	r.stderr.WaitFor(t, refused)
 	line = r.logged(refused)[0]
 	require.Equal(t, []string{"ci", "FSS.0400", `X-Cff-Log-Type is "all"; want tail, or nothing`, a.header.Get("X-Request-Id"), "127.0.0.1"},
 		[]string{line["user"], line["code"], line["reason"], line["request_id"], line["peer"]})
 	require.Len(t, r.logged(accepted), calls+1, "what is refused was not accepted")
 	r.call(`{}`, signature(apiAccess, "wrong", "POST", invocations, `{}`)...)
-	r.stderr.waitFor(t, "Incorrect IAM authentication information: verify aksk signature fail")
+	r.stderr.WaitFor(t, "Incorrect IAM authentication information: verify aksk signature fail")
 }
 
 // TestProjectAndDomainHeaders: a request that names another project or account is not for here, on every route.
@@ -124,7 +124,7 @@ func TestProxyThatWritesPorts(t *testing.T) {
 	require.Equal(t, 200, from(`"[2001:db8::1]:5555"`, apiSecret).status)
 	require.NotContains(t, r.stderr.String(), "X-Forwarded-For")
 	require.Equal(t, 200, from("unknown", apiSecret).status)
-	r.stderr.waitFor(t, "the last value of X-Forwarded-For is no address")
+	r.stderr.WaitFor(t, "the last value of X-Forwarded-For is no address")
 	require.Equal(t, 200, r.call(`{}`, signature(apiAccess, apiSecret, "POST", invocations, `{}`)...).status)
-	r.stderr.waitFor(t, "a request came without X-Forwarded-For")
+	r.stderr.WaitFor(t, "a request came without X-Forwarded-For")
 }

@@ -388,10 +388,10 @@ func TestCheckTimeLimit(t *testing.T) {
 func TestCheckSignal(t *testing.T) {
 	path := checkScript(t, "extensionSilent", "#!/bin/sh\necho $$ waits\nsleep 600\n", 0o755)
 	cmd := checkProgram(t, "--extension", path, "--wait", "600", "--timeout", "600")
-	stdout, stderr := &recorder{}, &recorder{}
+	stdout, stderr := &harness.Output{}, &harness.Output{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	require.NoError(t, cmd.Start())
-	stderr.waitFor(t, " waits\n")
+	stderr.WaitFor(t, " waits\n")
 	pid := regexp.MustCompile(`(\d+) waits`).FindStringSubmatch(stderr.String())[1]
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	_ = cmd.Wait()

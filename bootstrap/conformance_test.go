@@ -243,7 +243,7 @@ func runConformance(t *testing.T, l *conformanceLanguage, cases []conformanceCas
 
 // call makes one call and looks at what comes.
 func (c *conformanceCase) call(t *testing.T, r *running, want expectation) {
-	id, before := uuid.NewString(), r.stdout.size()
+	id, before := uuid.NewString(), r.stdout.Size()
 	got, err := c.send(r, id)
 	if err != nil {
 		t.Errorf("%s: %v", c.Name, err)
@@ -309,9 +309,9 @@ func (e *expectation) checkLog(t *testing.T, r *running, before int, id string) 
 		p := regexp.MustCompile(strings.ReplaceAll(pattern, "ID", id))
 		limit := time.Now().Add(patience)
 		for looked := -1; ; time.Sleep(5 * time.Millisecond) {
-			if size := r.stdout.size(); size != looked {
+			if size := r.stdout.Size(); size != looked {
 				looked = size
-				if p.MatchString(r.stdout.from(before)) {
+				if p.MatchString(r.stdout.From(before)) {
 					break
 				}
 			}

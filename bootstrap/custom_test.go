@@ -106,7 +106,7 @@ func TestCustomAnswers(t *testing.T) {
 		require.Equal(t, c.code, got.header.Get("X-Func-Err-Code"), c.do)
 		require.Equal(t, c.body, got.body, c.do)
 		if c.log != "" {
-			r.stdout.waitFor(t, c.log)
+			r.stdout.WaitFor(t, c.log)
 		}
 	}
 	got := r.invoke(`{"do":"bytes"}`)

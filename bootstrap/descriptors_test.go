@@ -162,7 +162,7 @@ func atoi(t *testing.T, text string) (n int) {
 // runtimeAPIOf is the address that the worker printed.
 func runtimeAPIOf(r *running) string {
 	r.t.Helper()
-	r.stdout.waitFor(r.t, "api=")
+	r.stdout.WaitFor(r.t, "api=")
 	_, rest, _ := strings.Cut(r.stdout.String(), "api=")
 	addr, _, _ := strings.Cut(rest, ". ")
 	addr, _, _ = strings.Cut(addr, ".\n")

@@ -208,7 +208,7 @@ func TestInitializer(t *testing.T) {
 	require.Equal(t, 200, r.request("POST", r.url+"/init", "{}").status)
 	require.Equal(t, 200, r.request("POST", r.url+"/init", "{}").status)
 	require.Equal(t, "1", r.invoke("{}").body)
-	r.stdout.waitFor(t, "Start invoke")
+	r.stdout.WaitFor(t, "Start invoke")
 	log := r.stdout.String()
 	require.Regexp(t, `(?s)Start load request .*Finish load request '[^']+', duration: [\d.]+ms, memory used: [\d.]+MB\.\n.*Start initialize request .*in init\n.*Finish initialize request '[^']+', duration: [\d.]+ms, memory used: [\d.]+MB\.\n.*Start invoke`, log)
 
@@ -339,7 +339,7 @@ func TestGarbageFromTheWorker(t *testing.T) {
 	r := chaosAgent(t, "RUNTIME_TIMEOUT=30")
 	a := r.invoke(`{"do":"garbage"}`)
 	require.Equal(t, 502, a.status, a.body)
-	r.stderr.waitFor(t, "answers cannot be read")
+	r.stderr.WaitFor(t, "answers cannot be read")
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
@@ -451,14 +451,14 @@ func TestStop(t *testing.T) {
 		go r.try(`{"do":"hang"}`)
 		r.waitMetric("gantry_invocations_in_flight", "1")
 		r.signal(syscall.SIGTERM)
-		r.stderr.waitFor(t, "stopping")
+		r.stderr.WaitFor(t, "stopping")
 		require.Equal(t, 143, r.force())
-		r.stderr.waitFor(t, "forced by a second signal")
+		r.stderr.WaitFor(t, "forced by a second signal")
 	})
 	t.Run("while starting", func(t *testing.T) {
 		t.Parallel()
 		r := function(t, "require('child_process').spawnSync('sleep', ['100']); exports.handler = async (e, c) => 1", "GANTRY_SHUTDOWN_TIMEOUT=3")
-		r.stdout.waitFor(t, "Start load request")
+		r.stdout.WaitFor(t, "Start load request")
 		r.signal(syscall.SIGTERM)
 		require.Equal(t, 0, r.wait())
 		require.Regexp(t, `WARN the instance stopped before load ended\n.*\(load Failed\)`, r.stdout.String())
@@ -470,7 +470,7 @@ func TestExitOnFailure(t *testing.T) {
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": "throw new Error('broken')"}), "GANTRY_EXIT_ON_FAILURE=true")
 	r.launch()
 	require.Equal(t, exitFunction, r.wait())
-	r.stderr.waitFor(t, "broken")
+	r.stderr.WaitFor(t, "broken")
 }
 
 func TestTakenPorts(t *testing.T) {
@@ -483,13 +483,13 @@ func TestTakenPorts(t *testing.T) {
 		r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), name+"="+taken)
 		r.launch()
 		require.Equal(t, exitListen, r.wait())
-		r.stderr.waitFor(t, name+"="+taken)
-		r.stderr.waitFor(t, "the port is taken")
+		r.stderr.WaitFor(t, name+"="+taken)
+		r.stderr.WaitFor(t, "the port is taken")
 	}
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), "EXTENSION_API_ADDR=0.0.0.0:0")
 	r.launch()
 	require.Equal(t, exitListen, r.wait())
-	r.stderr.waitFor(t, "no loopback address")
+	r.stderr.WaitFor(t, "no loopback address")
 }
 
 func TestPlatformCodeInterpreterMissing(t *testing.T) {
@@ -497,7 +497,7 @@ func TestPlatformCodeInterpreterMissing(t *testing.T) {
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": ""}), "PATH=/nowhere")
 	r.launch()
 	require.Equal(t, exitUsage, r.wait())
-	r.stderr.waitFor(t, "Node.js was not found")
+	r.stderr.WaitFor(t, "Node.js was not found")
 }
 
 // TestConcurrentCalls hammers one agent, with clients that leave early among them.

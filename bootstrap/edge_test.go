@@ -45,7 +45,7 @@ try { fs.writeFileSync('` + flag + `', '', { flag: 'wx' }) } catch (e) { first =
 if (!first) throw new Error('only one of us');
 exports.handler = async (e, c) => 'served'`
 	r := function(t, source, "GANTRY_WORKERS=2", "RUNTIME_TIMEOUT=20")
-	r.stderr.waitFor(t, "the function cannot be loaded")
+	r.stderr.WaitFor(t, "the function cannot be loaded")
 	require.Equal(t, "served", r.invoke("{}").body)
 	require.Equal(t, 200, r.ready().status)
 }
@@ -57,7 +57,7 @@ func TestInterpreterTooOld(t *testing.T) {
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": ""}), "PATH="+bin)
 	r.launch()
 	require.Equal(t, exitUsage, r.wait())
-	r.stderr.waitFor(t, "is Node.js 8.17.0; Node.js 10 or later is needed")
+	r.stderr.WaitFor(t, "is Node.js 8.17.0; Node.js 10 or later is needed")
 }
 
 func TestInitNeedsNoSlot(t *testing.T) {
@@ -82,7 +82,7 @@ func TestLinesWithoutAnEnd(t *testing.T) {
 	flag := filepath.Join(t.TempDir(), "flag")
 	a := r.invoke(`{"flag":"` + flag + `"}`)
 	require.Equal(t, 200, a.status)
-	r.stdout.waitFor(t, "[part 1 last] €")
+	r.stdout.WaitFor(t, "[part 1 last] €")
 	for line := range strings.Lines(r.stdout.String()) {
 		require.NotContains(t, line, "\uFFFD")
 		require.LessOrEqual(t, len(line), 64<<10+120)
@@ -90,7 +90,7 @@ func TestLinesWithoutAnEnd(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := os.Stat(flag); return err == nil }, patience, time.Millisecond)
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, 0, r.wait())
-	r.stdout.waitFor(t, "after the answer, without an end")
+	r.stdout.WaitFor(t, "after the answer, without an end")
 }
 
 // TestSlowWorkerKeepsDeadlines: a worker that does not read for longer than the deadline; no call outlives its own.
@@ -129,7 +129,7 @@ func TestRelativeExtensionFolder(t *testing.T) {
 	r.cmd.Dir = dir
 	r.launch()
 	r.findAddresses()
-	r.stdout.waitFor(t, "[extensionRel.sh] relative works")
+	r.stdout.WaitFor(t, "[extensionRel.sh] relative works")
 }
 
 // TestLongHeadersAreRefusedNotFatal: what does not fit a frame is an answer, not the end of the worker.

@@ -144,7 +144,7 @@ func TestTelemetryFileExample(t *testing.T) {
 		require.Equal(t, 200, r.invoke(`{"lines":10,"text":"x"}`).status)
 		wait(t, func() bool { return r.metric(`gantry_telemetry_drops_total{reason="undelivered"}`) != "0" })
 		require.Equal(t, 200, r.invoke(`{"lines":10,"text":"x"}`).status)
-		r.stdout.waitFor(t, "[extensionTelemetryFile.py] /dev/full cannot be written")
+		r.stdout.WaitFor(t, "[extensionTelemetryFile.py] /dev/full cannot be written")
 		require.Equal(t, 1, strings.Count(r.stdout.String(), "cannot be written"))
 	})
 }
@@ -260,7 +260,7 @@ func TestDatadogExample(t *testing.T) {
 		working.Wait()
 		require.Zero(t, failures.Load())
 		r.stopWell()
-		r.stdout.waitFor(t, "[extensionDatadog] 200 calls counted and posted\n")
+		r.stdout.WaitFor(t, "[extensionDatadog] 200 calls counted and posted\n")
 		require.Equal(t, int64(callers*calls), d.sum())
 	})
 	t.Run("frozen between calls", func(t *testing.T) {
@@ -271,7 +271,7 @@ func TestDatadogExample(t *testing.T) {
 			wait(t, func() bool { return strings.Count(r.stderr.String(), "freeze rehearsal: stopped") == i+1 })
 		}
 		r.stopWell()
-		r.stdout.waitFor(t, "[extensionDatadog] 3 calls counted and posted\n")
+		r.stdout.WaitFor(t, "[extensionDatadog] 3 calls counted and posted\n")
 		require.Equal(t, int64(3), d.sum())
 	})
 	t.Run("says what it could not post", func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestDatadogExample(t *testing.T) {
 		r.signal(syscall.SIGTERM)
 		require.Equal(t, 0, r.wait())
 		require.NotContains(t, r.stderr.String(), "extension killed")
-		r.stdout.waitFor(t, "[extensionDatadog] 3 of 3 calls were counted and not posted: the server answers 500 Internal Server Error: down\n")
+		r.stdout.WaitFor(t, "[extensionDatadog] 3 of 3 calls were counted and not posted: the server answers 500 Internal Server Error: down\n")
 		require.Equal(t, 1, strings.Count(r.stdout.String(), "it is posted again"), "said once a minute")
 	})
 }
@@ -404,13 +404,13 @@ exports.handler = async (e, c) => first + ' ' + JSON.parse(fs.readFileSync(file)
 		}
 		s.set(func() { s.body, s.etag = `{"v":`, `"broken"` })
 		eventually("1 2")
-		r.stdout.waitFor(t, "configuration not fetched")
+		r.stdout.WaitFor(t, "configuration not fetched")
 		s.set(func() { s.status = 500 })
 		eventually("1 2")
 		hang := make(chan struct{})
 		s.set(func() { s.status, s.hang = 200, hang })
 		eventually("1 2")
-		r.stdout.waitFor(t, "no answer within 1500 ms")
+		r.stdout.WaitFor(t, "no answer within 1500 ms")
 		close(hang)
 		s.set(func() { s.body, s.etag, s.hang = `{"v":3}`, `"three"`, nil })
 		wait(t, func() bool { return r.invoke("{}").body == "1 3" })
@@ -426,7 +426,7 @@ exports.handler = async (e, c) => first + ' ' + JSON.parse(fs.readFileSync(file)
 // TestOtlpExample looks at the messages as plain JSON; test/otlp decodes them with OpenTelemetry's own types.
 func TestOtlpExample(t *testing.T) {
 	harness.FixedPorts(t)
-	bodies := map[string]*recorder{"/v1/logs": {}, "/v1/traces": {}}
+	bodies := map[string]*harness.Output{"/v1/logs": {}, "/v1/traces": {}}
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
 		if err != nil || bodies[r.URL.Path] == nil {
@@ -442,7 +442,7 @@ func TestOtlpExample(t *testing.T) {
 	a := r.invoke("{}", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	require.Equal(t, 200, a.status, a.body)
 	// The instance is frozen after the call, so all this was sent before.
-	bodies["/v1/traces"].waitFor(t, "\n")
+	bodies["/v1/traces"].WaitFor(t, "\n")
 	var spans struct {
 		ResourceSpans []struct {
 			Resource   struct{ Attributes []any }
@@ -462,7 +462,7 @@ func TestOtlpExample(t *testing.T) {
 	require.Equal(t, 2, span.Kind)
 	require.Len(t, span.EndTimeUnixNano, 19)
 	require.Contains(t, fmt.Sprint(spans.ResourceSpans[0].Resource.Attributes), "huawei cloud")
-	bodies["/v1/logs"].waitFor(t, "order accepted")
+	bodies["/v1/logs"].WaitFor(t, "order accepted")
 	var line string
 	for l := range strings.Lines(bodies["/v1/logs"].String()) {
 		if strings.Contains(l, "order accepted") {
@@ -490,8 +490,8 @@ func TestExamplesEnd(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, found, 1)
 			r := function(t, okFunction)
-			run := func(env ...string) (*exec.Cmd, *recorder) {
-				cmd, output := exec.Command(found[0]), &recorder{}
+			run := func(env ...string) (*exec.Cmd, *harness.Output) {
+				cmd, output := exec.Command(found[0]), &harness.Output{}
 				cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
 				cmd.Stdout, cmd.Stderr = output, output
 				require.NoError(t, cmd.Start())

@@ -39,12 +39,12 @@ func TestExecThatHangs(t *testing.T) {
 			pid, err := strconv.Atoi(r.worker())
 			require.NoError(t, err)
 			require.NoError(t, unix.Kill(pid, unix.SIGKILL))
-			r.stderr.waitFor(t, "worker ended")
+			r.stderr.WaitFor(t, "worker ended")
 			require.Equal(t, 429, r.invoke("{}").status)
 			require.Equal(t, "init\n", r.ready().body)
 			require.Equal(t, "1", r.metric(`gantry_instance_state{state="init"}`))
 			r.signal(syscall.SIGHUP)
-			r.stderr.waitFor(t, "reload")
+			r.stderr.WaitFor(t, "reload")
 			if forced {
 				require.Equal(t, 143, r.force())
 				return

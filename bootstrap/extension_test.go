@@ -118,8 +118,8 @@ func TestExampleExtensions(t *testing.T) {
 		a := r.invoke(`{"name":"test"}`)
 		require.Equal(t, 200, a.status, a.body)
 		id := a.header.Get("X-Cff-Request-Id")
-		r.stdout.waitFor(t, "[extensionLogger] call "+id+" of urn:fss:local-1:00000000000000000000000000000000:function:default:hello:latest\n")
-		r.stdout.waitFor(t, "[extensionCounter.sh] call number "+itoa(i)+": "+id+"\n")
+		r.stdout.WaitFor(t, "[extensionLogger] call "+id+" of urn:fss:local-1:00000000000000000000000000000000:function:default:hello:latest\n")
+		r.stdout.WaitFor(t, "[extensionCounter.sh] call number "+itoa(i)+": "+id+"\n")
 	}
 	require.Equal(t, "3", r.metric(`gantry_notifications_total{slot="8081"}`))
 	require.Equal(t, "3", r.metric(`gantry_notifications_total{slot="8082"}`))
@@ -131,13 +131,13 @@ func TestMisbehavingExtensions(t *testing.T) {
 	t.Run("never registers", func(t *testing.T) {
 		r := withChaos(t, "silent", "GANTRY_EXTENSION_WAIT=0.5")
 		require.Equal(t, 200, r.invoke("{}").status)
-		r.stderr.waitFor(t, "has not registered in time")
+		r.stderr.WaitFor(t, "has not registered in time")
 	})
 	t.Run("registers and dies", func(t *testing.T) {
 		r := withChaos(t, "dies", "GANTRY_EXTENSION_WAIT=60")
 		require.Equal(t, 200, r.invoke("{}").status)
-		r.stderr.waitFor(t, "extension ended; the function runs on without it")
-		r.stderr.waitFor(t, "exit code 3")
+		r.stderr.WaitFor(t, "extension ended; the function runs on without it")
+		r.stderr.WaitFor(t, "exit code 3")
 		r.waitMetric("gantry_extensions_registered", "0")
 		require.Equal(t, 200, r.invoke("{}").status)
 		require.Equal(t, 200, r.register("another", "127.0.0.1:8083").status, "its port is free again")
@@ -159,7 +159,7 @@ func TestMisbehavingExtensions(t *testing.T) {
 			require.Equal(t, 200, r.invoke("{}").status)
 		}
 		r.waitMetric(`gantry_notification_failures_total{slot="8083"}`, "3")
-		r.stderr.waitFor(t, "notifications fail")
+		r.stderr.WaitFor(t, "notifications fail")
 		require.Equal(t, 1, strings.Count(r.stderr.String(), "notifications fail"), "logged once a minute")
 	})
 	t.Run("floods stdout", func(t *testing.T) {
@@ -167,12 +167,12 @@ func TestMisbehavingExtensions(t *testing.T) {
 		for range 3 {
 			require.Equal(t, 200, r.invoke("{}").status)
 		}
-		r.stdout.waitFor(t, "[extensionChaos.sh] flood 9999\n")
+		r.stdout.WaitFor(t, "[extensionChaos.sh] flood 9999\n")
 	})
 	t.Run("leaves a daemon that holds stdout", func(t *testing.T) {
 		r := withChaos(t, "daemon", "GANTRY_EXTENSION_WAIT=60")
 		require.Equal(t, 200, r.invoke("{}").status)
-		r.stderr.waitFor(t, "extension ended")
+		r.stderr.WaitFor(t, "extension ended")
 		require.Equal(t, 200, r.invoke("{}").status)
 	})
 	t.Run("does not end on TERM", func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestMisbehavingExtensions(t *testing.T) {
 		require.Equal(t, 200, r.invoke("{}").status)
 		require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
 		require.Equal(t, 0, r.wait())
-		r.stderr.waitFor(t, "extension killed")
+		r.stderr.WaitFor(t, "extension killed")
 	})
 }
 
@@ -193,14 +193,14 @@ func TestExtensionScripts(t *testing.T) {
 	r := start(t, dir, `RUNTIME_USERDATA={"COLOR":"blue","PATH":"/evil"}`, "GANTRY_SECURITY_TOKEN=hidden", "SECRET_OF_THE_HOST=x", "GANTRY_EXTENSION_WAIT=60")
 	require.Equal(t, 200, r.invoke("{}").status)
 	for _, name := range []string{"extension_ok.sh", "extension_plain.sh"} {
-		r.stdout.waitFor(t, "["+name+"] cwd "+filepath.Join(dir, "extension")+" root "+dir+" api "+strings.TrimPrefix(r.ext, "http://")+" color blue gantry  name "+filepath.Base(dir)+" home \n")
+		r.stdout.WaitFor(t, "["+name+"] cwd "+filepath.Join(dir, "extension")+" root "+dir+" api "+strings.TrimPrefix(r.ext, "http://")+" color blue gantry  name "+filepath.Base(dir)+" home \n")
 	}
-	r.stderr.waitFor(t, "extension lacks the execute bit")
-	r.stderr.waitFor(t, "ends in CR LF")
+	r.stderr.WaitFor(t, "extension lacks the execute bit")
+	r.stderr.WaitFor(t, "ends in CR LF")
 	require.NotContains(t, r.stdout.String(), "never")
 	require.NotContains(t, r.stdout.String(), "[other.sh]")
-	r.stderr.waitFor(t, "WARN a file in the extension folder is not started: "+filepath.Join(dir, "extension/extensionNot.txt")+" lacks the execute bit")
-	r.stderr.waitFor(t, "WARN a file in the extension folder is not started: "+filepath.Join(dir, "extension/other.sh")+" is not called extension…")
+	r.stderr.WaitFor(t, "WARN a file in the extension folder is not started: "+filepath.Join(dir, "extension/extensionNot.txt")+" lacks the execute bit")
+	r.stderr.WaitFor(t, "WARN a file in the extension folder is not started: "+filepath.Join(dir, "extension/other.sh")+" is not called extension…")
 	require.Equal(t, 2, strings.Count(r.stderr.String(), "is not started: "), "a folder is no file")
 
 	files := map[string]string{"index.js": okFunction}

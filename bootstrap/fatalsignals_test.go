@@ -15,7 +15,7 @@ func TestFatalSignals(t *testing.T) {
 	for _, sig := range fatalSignals {
 		a := r.invoke(`{"signal":` + itoa(int(sig.(syscall.Signal))) + `}`)
 		require.Equal(t, 200, a.status, "%s: %s", sig, a.body)
-		r.stderr.waitFor(t, sig.String())
+		r.stderr.WaitFor(t, sig.String())
 	}
 	require.Equal(t, 200, r.invoke(`{"signal":0}`).status)
 	r.signal(syscall.SIGTERM)

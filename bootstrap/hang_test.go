@@ -213,7 +213,7 @@ func TestWorkerThatCannotBeKilled(t *testing.T) {
 	told := time.Now()
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, exitStuck, r.endsWithin(told, 3*time.Second))
-	r.stderr.waitFor(t, "not all that was started has ended in time: worker (process "+pid+")")
+	r.stderr.WaitFor(t, "not all that was started has ended in time: worker (process "+pid+")")
 }
 
 // TestWorkerThatLeftItsGroup: it is ended all the same, by its deadline and by the stop.

@@ -40,53 +40,12 @@ const patience = 60 * time.Second
 type running struct {
 	t              *testing.T
 	cmd            *exec.Cmd
-	stdout, stderr *recorder
+	stdout, stderr *harness.Output
 	dir            string
 	url, ops, ext  string
 	api            string // empty without a platform API
 	ended          chan struct{}
 	state          *os.ProcessState
-}
-
-// recorder collects output and lets tests wait for it.
-type recorder struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *recorder) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
-// size is how much was written so far, from returns what was written after so much.
-func (r *recorder) size() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Len()
-}
-
-func (r *recorder) from(size int) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return string(r.buf.Bytes()[size:])
-}
-
-func (r *recorder) waitFor(t *testing.T, text string) {
-	t.Helper()
-	looked := 0 // who looks at megabytes again and again keeps the agent from writing
-	require.Eventually(t, func() bool {
-		text, next := text, r.from(looked)
-		looked += max(0, len(next)-len(text))
-		return strings.Contains(next, text)
-	}, patience, 5*time.Millisecond, "output lacks %q", text)
 }
 
 // writeFiles puts a function's files into a new folder.
@@ -116,7 +75,7 @@ func prepare(t *testing.T, dir string, env ...string) *running {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	r := &running{t: t, dir: dir, stdout: &recorder{}, stderr: &recorder{}, ended: make(chan struct{})}
+	r := &running{t: t, dir: dir, stdout: &harness.Output{}, stderr: &harness.Output{}, ended: make(chan struct{})}
 	r.cmd = exec.Command(exe, "serve")
 	r.cmd.Env = append([]string{
 		asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + dir, "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0",
@@ -156,17 +115,9 @@ func (r *running) launch() {
 			r.t.Errorf("the agent has a race or panicked:\n%s", r.stderr)
 		}
 		if r.t.Failed() {
-			r.t.Logf("stdout:\n%s\nstderr:\n%s", tailOf(r.stdout), tailOf(r.stderr))
+			r.t.Logf("stdout:\n%s\nstderr:\n%s", r.stdout.Tail(), r.stderr.Tail())
 		}
 	})
-}
-
-func tailOf(r *recorder) string {
-	s := r.String()
-	if len(s) > 4000 {
-		s = "…" + s[len(s)-4000:]
-	}
-	return strings.ToValidUTF8(s, "?")
 }
 
 // findAddresses reads the chosen ports from the "listening" line.

@@ -117,12 +117,12 @@ func TestTenExtensions(t *testing.T) {
 	r := function(t, okFunction, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_WAIT=1.5", "GANTRY_EXTENSION_RESTART=true", "GANTRY_SHUTDOWN_TIMEOUT=2")
 	require.Equal(t, 200, r.invoke("{}").status)
 	for _, name := range []string{"healthy", "twice", "never", "error", "flood"} {
-		r.stderr.waitFor(t, `extension registered {"extension": "extension_`+name+`.sh"`)
+		r.stderr.WaitFor(t, `extension registered {"extension": "extension_`+name+`.sh"`)
 	}
-	r.stderr.waitFor(t, "AlreadyRegistered")
+	r.stderr.WaitFor(t, "AlreadyRegistered")
 	require.NoError(t, os.WriteFile(signal, nil, 0o644))
-	r.stderr.waitFor(t, "AddressInUse")
-	r.stderr.waitFor(t, "InvalidAddress")
+	r.stderr.WaitFor(t, "AddressInUse")
+	r.stderr.WaitFor(t, "InvalidAddress")
 	const calls = 50
 	var ids []string
 	slowest := time.Duration(0)
@@ -338,8 +338,8 @@ exports.handler = async (e, c) => { await new Promise((r) => setTimeout(r, e.ms 
 		stopped := r.stop()
 		all := notes(t, file)
 		require.Equal(t, 1, are(all, "shutdown"))
-		r.stderr.waitFor(t, "extension was not told of the shutdown")
-		r.stderr.waitFor(t, "extension killed")
+		r.stderr.WaitFor(t, "extension was not told of the shutdown")
+		r.stderr.WaitFor(t, "extension killed")
 		t.Logf("the stop took %s of 3s", stopped.Round(time.Millisecond))
 		require.Less(t, stopped, 3*time.Second+5*time.Second)
 		require.ErrorIs(t, syscall.Kill(all[0].PID, 0), syscall.ESRCH)
@@ -370,7 +370,7 @@ func TestRequiredExtension(t *testing.T) {
 		require.Contains(t, a.body, "Extension.RequiredMissing")
 		require.Contains(t, a.body, "extensionGhost.sh")
 		require.Equal(t, 503, r.ready().status)
-		r.stderr.waitFor(t, "the function cannot be loaded or initialised")
+		r.stderr.WaitFor(t, "the function cannot be loaded or initialised")
 		r.beside("extensionGhost.sh", 8081) // after all
 		a = r.invoke("{}")
 		t.Logf("once it is there: %d %s", a.status, a.body)
@@ -416,7 +416,7 @@ func TestRequiredExtension(t *testing.T) {
 		require.Equal(t, 503, r.ready().status)
 		waits := make(chan answer, 1)
 		go func() { waits <- r.try("{}") }()
-		r.stderr.waitFor(t, "exit code 7")
+		r.stderr.WaitFor(t, "exit code 7")
 		began := time.Now()
 		r.signal(syscall.SIGTERM)
 		a := <-waits
@@ -455,7 +455,7 @@ func TestFreeze(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "notes")
 			dir := misbehaving(t, []string{"extension_cold.sh", "CHAOS_EVENTS=INVOKE,SHUTDOWN", "CHAOS_MODE=" + mode, "CHAOS_TELEMETRY=good", "CHAOS_RECORD=" + file})
 			r := function(t, okFunction, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_WAIT=60", "GANTRY_FREEZE=true")
-			r.stderr.waitFor(t, "telemetry subscribed") // it could not while it stands still
+			r.stderr.WaitFor(t, "telemetry subscribed") // it could not while it stands still
 			require.Equal(t, 200, r.invoke("{}").status)
 			pids := []int{notes(t, file)[0].PID}
 			for _, pid := range r.children() {
@@ -511,15 +511,15 @@ func TestFreeze(t *testing.T) {
 		}
 		before := frozen()
 		r.signal(syscall.SIGHUP)
-		r.stderr.waitFor(t, "reload")
+		r.stderr.WaitFor(t, "reload")
 		after := frozen()
 		require.NotElementsMatch(t, before, after)
 		for _, pid := range after { // worker and extension die while they are stopped
 			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		}
-		r.stderr.waitFor(t, "worker ended")
+		r.stderr.WaitFor(t, "worker ended")
 		require.Equal(t, 200, r.invoke("{}").status)
-		r.stderr.waitFor(t, "it is started anew")
+		r.stderr.WaitFor(t, "it is started anew")
 		r.registered(1)
 		frozen()
 	})
@@ -550,7 +550,7 @@ func TestFreezeBeforeDelivery(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "notes")
 	dir := misbehaving(t, []string{"extension_cold.sh", "CHAOS_TELEMETRY=slow", "CHAOS_TELEMETRY_SECONDS=1.5", "CHAOS_RECORD=" + file})
 	r := function(t, okFunction, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_WAIT=60", "GANTRY_FREEZE=true")
-	r.stderr.waitFor(t, "telemetry subscribed")
+	r.stderr.WaitFor(t, "telemetry subscribed")
 	began := time.Now()
 	id := r.invoke("{}").header.Get("X-Cff-Request-Id")
 	pid := notes(t, file)[0].PID
@@ -571,7 +571,7 @@ func TestFreezeQueue(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "notes")
 	dir := misbehaving(t, []string{"extension_cold.sh", "CHAOS_TELEMETRY=good", "CHAOS_RECORD=" + file})
 	r := ungated(t, okFunction, append(env, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_WAIT=60", "GANTRY_FREEZE=true")...)
-	r.stderr.waitFor(t, "telemetry subscribed")
+	r.stderr.WaitFor(t, "telemetry subscribed")
 	require.Equal(t, 200, r.invoke("{}").status)
 	pid := notes(t, file)[0].PID
 	frozen := func() {
@@ -598,9 +598,9 @@ func TestLateRegistration(t *testing.T) {
 	dir := misbehaving(t, []string{"extension_late.sh", "CHAOS_AFTER=" + signal, "CHAOS_TELEMETRY=good", "CHAOS_RECORD=" + file})
 	r := function(t, okFunction, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_WAIT=0.1")
 	early := r.invoke("{}").header.Get("X-Cff-Request-Id")
-	r.stderr.waitFor(t, "the function starts without it")
+	r.stderr.WaitFor(t, "the function starts without it")
 	require.NoError(t, os.WriteFile(signal, nil, 0o644))
-	r.stderr.waitFor(t, "telemetry subscribed")
+	r.stderr.WaitFor(t, "telemetry subscribed")
 	late := r.invoke("{}").header.Get("X-Cff-Request-Id")
 	require.Eventually(t, func() bool { return where(notes(t, file), reported(late)) >= 0 }, patience, 5*time.Millisecond)
 	all := notes(t, file)
@@ -637,7 +637,7 @@ func TestSyncMode(t *testing.T) {
 		r, took, _ := waits(t, "never", "0")
 		require.GreaterOrEqual(t, took, 1900*time.Millisecond)
 		require.Less(t, took, 12*time.Second)
-		r.stderr.waitFor(t, "a call goes on without the answer")
+		r.stderr.WaitFor(t, "a call goes on without the answer")
 		require.Less(t, r.stop(), 2*time.Second+5*time.Second)
 	})
 }

@@ -243,7 +243,7 @@ func TestPlatformThrottlesAndDrains(t *testing.T) {
 	require.NoError(t, err)
 	defer idle.Close()
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
-	r.stderr.waitFor(t, "stopping")
+	r.stderr.WaitFor(t, "stopping")
 	require.Eventually(t, func() bool { return strings.Contains(r.ready().body, "draining") }, patience, 5*time.Millisecond)
 	_, err = fmt.Fprintf(idle, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", invocations)
 	require.NoError(t, err)
@@ -259,7 +259,7 @@ func TestGatewayTimeout(t *testing.T) {
 	r := ungated(t, outcomes, "GANTRY_API_GATEWAY_TIMEOUT=500ms", "RUNTIME_TIMEOUT=60")
 	a := r.call(`{"wait":2000}`)
 	requireError(t, a, 504, "APIGW.0201", "no answer within 500ms")
-	r.stdout.waitFor(t, "Finish invoke request '"+a.header.Get("X-Cff-Request-Id"))
+	r.stdout.WaitFor(t, "Finish invoke request '"+a.header.Get("X-Cff-Request-Id"))
 	require.Equal(t, 200, r.call(`{}`).status)
 }
 
@@ -306,7 +306,7 @@ exports.handler = async (event, context) => {
 	require.Equal(t, 200, r.call(`{}`, signed...).status)
 	bad := r.call(`{}`, signature(apiAccess, "a-wrong-secret-key-of-a-caller", "POST", invocations, `{}`)...)
 	refusedToken := r.call(`{}`, "X-Auth-Token: "+token+"x")
-	r.stdout.waitFor(t, "Finish invoke request")
+	r.stdout.WaitFor(t, "Finish invoke request")
 	text := strings.Join([]string{wrong.body, good.body, bad.body, refusedToken.body, r.request("GET", r.ops+"/metrics", "").body, r.stdout.String(), r.stderr.String()}, "\n")
 	_, sent, _ := strings.Cut(signed[1], "Signature=")
 	for _, hidden := range []string{apiSecret, "token-secret-", "correct horse", "wrong-password-of-a-caller", "a-wrong-secret-key-of-a-caller", token, sent} {
@@ -368,12 +368,12 @@ func TestRevokedWhileRunning(t *testing.T) {
 	_, token := r.login("correct horse")
 	require.Equal(t, 200, r.call(`{}`, "X-Auth-Token: "+token).status)
 	writeUsers(t, users, "{")
-	r.stdout.waitFor(t, "Finish")
-	r.stderr.waitFor(t, "the users from before it stay in force") // without a request
+	r.stdout.WaitFor(t, "Finish")
+	r.stderr.WaitFor(t, "the users from before it stay in force") // without a request
 	require.Equal(t, 200, r.call(`{}`, "X-Auth-Token: "+token).status)
 	require.NoError(t, os.Remove(users))
 	require.NoError(t, unix.Mkfifo(users, 0o600))
-	r.stderr.waitFor(t, users+" is not a regular file")
+	r.stderr.WaitFor(t, users+" is not a regular file")
 	writeUsers(t, users, strings.Replace(apiUsers, `"name": "ci",`, `"name": "ci", "generation": 2,`, 1))
 	require.Eventually(t, func() bool { return r.call(`{}`, "X-Auth-Token: "+token).status == 401 }, patience, 50*time.Millisecond)
 	_, token = r.login("correct horse")

@@ -189,7 +189,7 @@ func poller(t *testing.T, files map[string]string, env ...string) *running {
 	r := prepare(t, writeFiles(t, files), env...)
 	r.cmd.Args = r.cmd.Args[:1] // the environment says what it is
 	r.launch()
-	r.stderr.waitFor(t, "polling")
+	r.stderr.WaitFor(t, "polling")
 	return r
 }
 
@@ -198,7 +198,7 @@ func TestPoll(t *testing.T) {
 	t.Parallel()
 	api := newFakeAPI(t)
 	r := poller(t, map[string]string{"index.py": pulled}, "RUNTIME_API_ADDR="+api.addr(), "RUNTIME_HANDLER=bootstrap", "EXTENSION_API_ADDR=127.0.0.1:1", "RUNTIME_TIMEOUT=30")
-	r.stderr.waitFor(t, "EXTENSION_API_ADDR=127.0.0.1:1 is the platform's, and is not listened on")
+	r.stderr.WaitFor(t, "EXTENSION_API_ADDR=127.0.0.1:1 is the platform's, and is not listened on")
 	require.Contains(t, r.stderr.String(), `"because": "index.py is in the code folder"`)
 	id := uuid.NewString()
 	api.send(api.event(id, `{"n":1}`, "X-Cff-Security-Access-Key: sak", "X-Cff-Auth-Token: token", "X-Cff-Secret-Key: null", "X-Cff-Origin-Version-Tag: !blue"))
@@ -209,7 +209,7 @@ func TestPoll(t *testing.T) {
 	require.Equal(t, "saktoken", got["keys"])
 	require.Equal(t, id, got["id"])
 	require.Equal(t, "blue", got["alias"])
-	r.stdout.waitFor(t, "Finish invoke request '"+id+"'")
+	r.stdout.WaitFor(t, "Finish invoke request '"+id+"'")
 
 	api.send(api.event("not a UUID", `{"fail":1}`))
 	p = api.post()
@@ -222,7 +222,7 @@ func TestPoll(t *testing.T) {
 	require.Contains(t, p.body, "is larger than 6291456 bytes")
 
 	api.send(api.event(id, `{"n":2,"ms":500}`)) // under way when the stop comes
-	r.stdout.waitFor(t, "Start invoke request '"+id+"'")
+	r.stdout.WaitFor(t, "Start invoke request '"+id+"'")
 	r.signal(syscall.SIGTERM)
 	require.Contains(t, api.post().body, `"n": 2`)
 	require.Equal(t, 0, r.wait())
@@ -256,7 +256,7 @@ func TestPollWithExtension(t *testing.T) {
 		"RUNTIME_API_ADDR="+api.addr(), "EXTENSION_API_ADDR=127.0.0.1:1", "GANTRY_OPS_ADDR=127.0.0.1:0")
 	api.send(api.event("x", `{"n":1}`))
 	require.Contains(t, api.post().body, `"n": 1`)
-	r.stdout.waitFor(t, "[extensionCounter.sh]")
+	r.stdout.WaitFor(t, "[extensionCounter.sh]")
 }
 
 // TestPollOutage: the runtime API goes away and comes back.
@@ -272,7 +272,7 @@ func TestPollOutage(t *testing.T) {
 	require.NoError(t, front.Listener.Close()) // first: the agent comes back at once
 	front.CloseClientConnections()
 	front.Close()
-	r.stderr.waitFor(t, "the runtime API cannot be reached")
+	r.stderr.WaitFor(t, "the runtime API cannot be reached")
 	again := httptest.NewUnstartedServer(api.Config.Handler)
 	require.NoError(t, again.Listener.Close())
 	require.Eventually(t, func() bool {
@@ -292,6 +292,6 @@ func TestPollOutage(t *testing.T) {
 		p = api.post()
 	}
 	require.Contains(t, p.body, `"n": 2`)
-	r.stderr.waitFor(t, "the runtime API can be reached again")
+	r.stderr.WaitFor(t, "the runtime API can be reached again")
 	require.Equal(t, 1, bytes.Count([]byte(r.stderr.String()), []byte("the runtime API cannot be reached")), "not at every try")
 }

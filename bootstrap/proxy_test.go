@@ -47,6 +47,6 @@ u.urlopen(u.Request("http://%s/extension/register" % os.environ["EXTENSION_API_A
 `
 	r := start(t, writeFiles(t, map[string]string{"bootstrap": poller, "extension/extensionProxy": ext}), "http_proxy=http://127.0.0.1:9", "NO_PROXY=.example.com", "RUNTIME_TIMEOUT=20")
 	require.JSONEq(t, `[{"n": 1}, ".example.com,127.0.0.1,localhost", "http://127.0.0.1:9"]`, r.invoke(`{"n": 1}`).body)
-	r.stdout.waitFor(t, "[extensionProxy] ") // the traceback of the refusal: 127.0.0.1:9 is no extension's address
+	r.stdout.WaitFor(t, "[extensionProxy] ") // the traceback of the refusal: 127.0.0.1:9 is no extension's address
 	require.Contains(t, r.stdout.String(), "HTTP Error 400", "and the agent refused it, not the proxy")
 }

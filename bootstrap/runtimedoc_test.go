@@ -26,8 +26,8 @@ func TestRuntimeDoc(t *testing.T) {
 		t.Parallel()
 		r := start(t, writeFiles(t, map[string]string{"index.py": block("python")}), "RUNTIME_TIMEOUT=20", "RUNTIME_INITIALIZER_HANDLER=index.initializer")
 		require.JSONEq(t, `{"statusCode":200,"body":"Hello, page"}`, r.invoke(`{"name":"page"}`).body)
-		r.stdout.waitFor(t, "what is printed belongs to its request, too")
-		r.stdout.waitFor(t, "once per worker, before the first call")
+		r.stdout.WaitFor(t, "what is printed belongs to its request, too")
+		r.stdout.WaitFor(t, "once per worker, before the first call")
 	})
 	t.Run("go", func(t *testing.T) {
 		t.Parallel()
@@ -40,7 +40,7 @@ func TestRuntimeDoc(t *testing.T) {
 		require.NoError(t, err, string(out))
 		r := start(t, code, "RUNTIME_TIMEOUT=20")
 		require.JSONEq(t, `{"statusCode":200,"body":"Hello, page"}`, r.invoke(`{"name":"page"}`).body)
-		r.stdout.waitFor(t, "INFO hello from request")
+		r.stdout.WaitFor(t, "INFO hello from request")
 	})
 	t.Run("sh", func(t *testing.T) {
 		t.Parallel()

@@ -141,7 +141,7 @@ func TestHangup(t *testing.T) {
 	r.findAddresses()
 	require.Equal(t, 200, r.invoke("{}").status)
 	r.signal(syscall.SIGHUP)
-	r.stderr.waitFor(t, "INFO reload")
+	r.stderr.WaitFor(t, "INFO reload")
 	require.Equal(t, 200, r.invoke("{}").status)
 	require.NoError(t, window.Close())
 	require.Equal(t, 0, r.wait())
@@ -158,7 +158,7 @@ func TestHangupWithoutTerminal(t *testing.T) {
 		r.launch()
 		r.findAddresses()
 		r.signal(syscall.SIGHUP)
-		r.stderr.waitFor(t, "INFO reload")
+		r.stderr.WaitFor(t, "INFO reload")
 		require.Equal(t, 200, r.invoke("{}").status)
 	})
 	t.Run("nohup", func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestHangupWithoutTerminal(t *testing.T) {
 		r.findAddresses()
 		require.Equal(t, 200, r.invoke("{}").status)
 		require.NoError(t, window.Close())
-		r.stderr.waitFor(t, "INFO reload")
+		r.stderr.WaitFor(t, "INFO reload")
 		require.Equal(t, 200, r.invoke("{}").status)
 	})
 }

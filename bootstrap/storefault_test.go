@@ -317,7 +317,7 @@ func TestStoreReadOnly(t *testing.T) {
 	p := press(ungated(t, noting(runs), env...), `{"wait":10}`, 4)
 	p.until("accepted", func() bool { return p.accepted.count() >= 20 })
 	p.withoutChild(func() { d.remount(unix.MS_RDONLY, "512m") }) // not while files are open for writing
-	p.stderr.waitFor(t, "the queue is disconnected")
+	p.stderr.WaitFor(t, "the queue is disconnected")
 	began, calls := time.Now(), p.synchronous()
 	a := p.request("POST", p.api+asyncPath+"invocations-async", `{}`)
 	requireError(t, a, 503, "FSS.0503", "the event could not be stored")
@@ -336,7 +336,7 @@ func TestStoreReadOnly(t *testing.T) {
 	require.NoError(t, os.WriteFile(gate, nil, 0o600))
 	d.remount(unix.MS_RDONLY, "512m")
 	r := ungated(t, noting(runs), env...)
-	r.stderr.waitFor(t, "the queue cannot be opened")
+	r.stderr.WaitFor(t, "the queue cannot be opened")
 	requireError(t, r.request("POST", r.api+asyncPath+"invocations-async", `{}`), 503, "FSS.0503", "the queue cannot be opened")
 	require.Equal(t, 200, r.invoke(`{"sync":true}`).status)
 	d.remount(0, "512m")
@@ -403,7 +403,7 @@ func TestStoreVanished(t *testing.T) {
 			p.until("accepted", func() bool { return p.accepted.count() >= 200 })
 			began := time.Now()
 			p.until("removed", func() bool { return os.RemoveAll(filepath.Join(data, part)) == nil }) // files are made meanwhile
-			r.stderr.waitFor(t, "the queue's store is empty")
+			r.stderr.WaitFor(t, "the queue's store is empty")
 			t.Logf("noticed, and made again, in %s", time.Since(began).Round(time.Millisecond))
 			for line := range strings.Lines(r.stderr.String()) {
 				if strings.Contains(line, "was removed or replaced while it was in use; lost with it: messages: ") {
@@ -487,7 +487,7 @@ func TestStoreDamaged(t *testing.T) {
 			took := time.Since(began)
 			require.Equal(t, 200, r.invoke(`{"sync":true}`).status)
 			r.until("what can be read runs", func() bool { return len(runsIn(t, runs)) > c.least })
-			r.stderr.waitFor(t, c.says)
+			r.stderr.WaitFor(t, c.says)
 			ran := runsIn(t, runs)
 			for id, n := range ran {
 				require.Equal(t, 1, n, id)
@@ -509,8 +509,8 @@ func TestStoreDamagedInUse(t *testing.T) {
 		require.Len(t, files, 1)
 		require.NoError(t, os.WriteFile(files[0], []byte("damaged"), 0o600))
 	})
-	p.stderr.waitFor(t, "is damaged: it was moved to")
-	p.stderr.waitFor(t, "a part of the queue's store is missing, and is made again")
+	p.stderr.WaitFor(t, "is damaged: it was moved to")
+	p.stderr.WaitFor(t, "a part of the queue's store is missing, and is made again")
 	t.Logf("accepted again after %s", p.untilAccepted())
 	p.calm()
 	p.end(runs, env)

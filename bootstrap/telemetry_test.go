@@ -250,7 +250,7 @@ func TestTelemetryFaults(t *testing.T) {
 				env = append(env, "CHAOS_TELEMETRY_URI=http://127.0.0.1:8084/telemetry")
 			}
 			r := quiet(t, env...)
-			r.stderr.waitFor(t, "telemetry subscribed")
+			r.stderr.WaitFor(t, "telemetry subscribed")
 			took := r.took(calls, lots)
 			require.Less(t, took, 10*aloneTook+time.Second)
 			before, peak := r.totals(), r.peak()
@@ -301,11 +301,11 @@ func TestTelemetryFeedback(t *testing.T) {
 			r := withChaos(t, "good", append(c.env, "CHAOS_AFTER="+signal, "CHAOS_TELEMETRY=good", "CHAOS_ECHO="+itoa(c.echo), "GANTRY_EXTENSION_WAIT=60")...)
 			r.beside("extensionOther", 8085) // so that there are two whose telemetry it could be
 			require.NoError(t, os.WriteFile(signal, nil, 0o644))
-			r.stderr.waitFor(t, "telemetry subscribed")
+			r.stderr.WaitFor(t, "telemetry subscribed")
 			for range 20 {
 				require.Equal(t, 200, r.invoke("{}").status)
 			}
-			r.stdout.waitFor(t, "[extensionChaos.sh] echo 0 platform.report")
+			r.stdout.WaitFor(t, "[extensionChaos.sh] echo 0 platform.report")
 			const watched = 2 * time.Second
 			lines := func() int { return strings.Count(r.stdout.String(), "] echo ") }
 			cpu, printed := r.cpu(), lines()

@@ -7,13 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,31 +51,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// recorder keeps what is written to it.
-type recorder struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(p)
-}
-
-func (r *recorder) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
-}
-
 // running is the program under test; the test is its agent.
 type running struct {
 	t       *testing.T
 	cmd     *exec.Cmd
 	control *net.UnixConn
 	answers *bufio.Reader
-	stderr  *recorder
+	stderr  *harness.Output
 	config  config
 }
 
@@ -93,7 +75,7 @@ func start(t *testing.T, change ...func(*exec.Cmd)) *running {
 
 	dir := t.TempDir()
 	r := &running{
-		t: t, cmd: exec.Command("/proc/self/exe"), control: conn.(*net.UnixConn), answers: bufio.NewReader(conn), stderr: &recorder{},
+		t: t, cmd: exec.Command("/proc/self/exe"), control: conn.(*net.UnixConn), answers: bufio.NewReader(conn), stderr: &harness.Output{},
 		config: config{Store: filepath.Join(dir, "store"), Socket: filepath.Join(dir, "socket"), Password: "secret-password"},
 	}
 	r.cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0 halt_on_error=1")
@@ -441,7 +423,7 @@ func TestLimiter(t *testing.T) {
 }
 
 func TestJournal(t *testing.T) {
-	out := &recorder{}
+	out := &harness.Output{}
 	j := newJournal(out)
 	require.Contains(t, j.lastError(), "does not say why")
 	j.Noticef("not %s", "shown")
@@ -469,7 +451,7 @@ func TestJournal(t *testing.T) {
 }
 
 func TestJournalIsALimitedOne(t *testing.T) {
-	out := &recorder{}
+	out := &harness.Output{}
 	j := newJournal(out)
 	j.limit.start = time.Now().Add(-2 * journalEvery)
 	j.limit.dropped = 7

@@ -6,6 +6,7 @@ import (
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
+	"gantry/test/harness"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,26 +30,8 @@ type fixture struct {
 	*Worker
 	t    *testing.T
 	cfg  *Config
-	out  *lines
+	out  *harness.Output
 	sink *logger.Sink
-}
-
-// lines collects what the sink writes.
-type lines struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 type option func(*Config)
@@ -108,7 +91,7 @@ func startWorker(t *testing.T, files map[string]string, opts ...option) *fixture
 	}
 	lang, err := LanguageByName("nodejs")
 	require.NoError(t, err)
-	out := &lines{}
+	out := &harness.Output{}
 	cfg := &Config{
 		Language: lang, Concurrency: 1, UID: -1, GID: -1, Dir: filepath.Dir(root), Supervisor: supervisor, Sink: logger.NewSink(out, false, nil), Log: zaptest.NewLogger(t),
 		Function: &fncontext.Function{

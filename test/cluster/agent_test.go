@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"gantry/test/harness"
 	"io"
 	"net/http"
 	"os"
@@ -78,35 +79,30 @@ type agent struct {
 	listen map[string]string
 }
 
-// bootstrap is the program under test; make test-cluster builds it.
+// bootstrap is the program under test.
 func bootstrap(t *testing.T) string {
 	t.Helper()
-	path, err := filepath.Abs("../../bin/bootstrap")
-	require.NoError(t, err)
-	_, err = os.Stat(path)
-	require.NoError(t, err, "run make test-cluster, which builds it")
-	return path
+	return harness.Built(t, "bin/bootstrap", "test-cluster")
 }
 
 // newAgent starts an agent of the function and waits until it listens; in a namespace only with a network.
 func (f *function) newAgent(name string, ns *namespace, env ...string) *agent {
 	f.t.Helper()
-	a := &agent{t: f.t, fn: f, name: name, ns: ns, http: ns.client(), env: append(environ(f.folder),
-		"RUNTIME_CODE_ROOT="+f.code(), "RUNTIME_FUNC_NAME="+f.name, "RUNTIME_PROJECT_ID="+project, "RUNTIME_TIMEOUT=300", "RUNTIME_MEMORY=512",
-		"GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0", "EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_AUTH=none",
-		"GANTRY_LOG_FORMAT=text", "GANTRY_LOG_LEVEL=debug", "GANTRY_DATA_DIR="+filepath.Join(f.folder, "data-"+name), "GANTRY_CONCURRENCY=16",
+	a := &agent{t: f.t, fn: f, name: name, ns: ns, http: ns.client(), env: harness.Environ(f.folder,
+		"RUNTIME_CODE_ROOT="+f.code(), "RUNTIME_FUNC_NAME="+f.name, "RUNTIME_PROJECT_ID="+project, "RUNTIME_TIMEOUT=300",
+		"GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_AUTH=none", "GANTRY_LOG_LEVEL=debug", "GANTRY_DATA_DIR="+filepath.Join(f.folder, "data-"+name), "GANTRY_CONCURRENCY=16",
 		"GANTRY_NATS_URL="+f.cluster.url(), "GANTRY_ASYNC_REPLICAS=3", "TEST_FOLDER="+f.folder, "TEST_AGENT="+name)}
 	a.env = append(a.env, env...)
 	f.t.Cleanup(func() {
 		if a.program == nil {
 			return
 		}
-		a.stop()
+		a.Stop()
 		a.http.CloseIdleConnections()
-		if code := a.cmd.ProcessState.ExitCode(); code > 0 {
+		if code := a.Cmd.ProcessState.ExitCode(); code > 0 {
 			a.t.Errorf("agent %s ended with %d", a.name, code)
 		}
-		if strings.Contains(a.output.String(), "the queue's store is empty") {
+		if strings.Contains(a.Stderr.String(), "the queue's store is empty") {
 			a.t.Errorf("agent %s takes a store that it cannot reach for a lost one", a.name)
 		}
 		if a.t.Failed() {
@@ -120,16 +116,7 @@ func (f *function) newAgent(name string, ns *namespace, env ...string) *agent {
 func (a *agent) start() {
 	a.t.Helper()
 	a.program = start(a.t, a.ns, "agent "+a.name, a.env, bootstrap(a.t), "serve")
-	a.listen = nil
-	eventually(a.t, func() bool {
-		for line := range strings.Lines(a.output.String()) {
-			if strings.Contains(line, "listening") && strings.HasSuffix(line, "\n") {
-				_ = json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &a.listen) // the next round tries again
-			}
-		}
-		return a.listen["platform"] != "" || a.over()
-	}, "agent %s to listen", a.name)
-	require.False(a.t, a.over(), "agent %s ended: %s", a.name, a.output)
+	a.listen = a.Listening()
 	a.url = "http://" + a.listen["platform"] + "/v2/" + project + "/fgs/functions/" + a.fn.name + "/"
 }
 

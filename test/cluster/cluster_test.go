@@ -85,7 +85,7 @@ func (c *cluster) start() {
 func (c *cluster) kill() {
 	c.t.Helper()
 	for _, s := range c.servers {
-		s.kill()
+		s.Kill()
 	}
 }
 
@@ -133,7 +133,7 @@ cluster { name: test, listen: "%s", routes: [%s] }
 	require.NoError(s.t, os.WriteFile(s.config, []byte(text), 0o600))
 	s.t.Cleanup(func() {
 		if s.program != nil {
-			s.stop()
+			s.Stop()
 			if s.t.Failed() {
 				s.t.Logf("%s:\n%s", s.name, s.tail())
 			}
@@ -146,7 +146,7 @@ func (s *server) start() {
 	s.t.Helper()
 	path, err := natsServer()
 	require.NoError(s.t, err)
-	s.program = start(s.t, s.ns, s.name, environ(folder), path, "-c", s.config)
+	s.program = start(s.t, s.ns, s.name, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder}, path, "-c", s.config)
 }
 
 // url lists all servers in the form of GANTRY_NATS_URL.
@@ -175,7 +175,7 @@ func (c *cluster) connect(n *network) {
 	require.NoError(c.t, err)
 	eventually(c.t, func() bool {
 		for _, s := range c.servers {
-			require.False(c.t, s.over(), "%s ended: %s", s.name, s.output)
+			require.False(c.t, s.Over(), "%s ended: %s", s.name, s.Stderr)
 		}
 		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
 		defer cancel()

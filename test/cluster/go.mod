@@ -9,6 +9,7 @@ require (
 )
 
 require (
+	gantry/test/harness v0.0.0
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
@@ -23,3 +24,5 @@ require (
 )
 
 tool github.com/nats-io/nats-server/v2
+
+replace gantry/test/harness => ../harness

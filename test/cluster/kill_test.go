@@ -17,7 +17,7 @@ func TestAgentKilled(t *testing.T) {
 	l := newLoad(f, a, b)
 	l.waitCount(500)
 	held := l.hold(a, 5)
-	a.kill()
+	a.Kill()
 	killed := time.Now()
 	l.waitCount(2000)
 	l.stop()
@@ -43,7 +43,7 @@ func TestLeaderKilled(t *testing.T) {
 	l := newLoad(f, a, b)
 	l.waitCount(1000)
 	victim := c.leader("_events")
-	victim.kill()
+	victim.Kill()
 	killed := time.Now()
 	recovery := l.recovered(killed, a, b)
 	l.waitCount(l.count() + 500)
@@ -82,7 +82,7 @@ func TestQuorumLost(t *testing.T) {
 func (l *load) outage(victims []*server, agents ...*agent) time.Duration {
 	l.t.Helper()
 	for _, s := range victims {
-		s.kill()
+		s.Kill()
 	}
 	killed := time.Now()
 	for _, a := range agents {

@@ -29,7 +29,7 @@ func TestNoCluster(t *testing.T) {
 	for range 20 {
 		left = append(left, a.accept("{}"))
 	}
-	a.kill()
+	a.Kill()
 	c.kill()
 	b := f.newAgent("b", nil)
 	b.waitOutput("no connection to the queue")
@@ -55,7 +55,7 @@ func TestWrongURL(t *testing.T) {
 	a := f.newAgent("a", nil, "GANTRY_NATS_URL=nats://user:topsecret@127.0.0.1:1")
 	a.requireNoQueue("nats: no servers available")
 	a.waitOutput("an asynchronous request is refused")
-	require.NotContains(t, a.output.String(), "topsecret")
+	require.NotContains(t, a.Stderr.String(), "topsecret")
 	for url, says := range map[string]string{
 		"http://user:topsecret@127.0.0.1:1":                "want nats://",
 		"nats://user:topsecret%zz@127.0.0.1:1":             "the URL cannot be read",
@@ -92,5 +92,5 @@ func (a *agent) requireNoQueue(log string) {
 
 func (a *agent) waitOutput(text string) {
 	a.t.Helper()
-	eventually(a.t, func() bool { return strings.Contains(a.output.String(), text) }, "agent %s to say %q", a.name, text)
+	eventually(a.t, func() bool { return strings.Contains(a.Stderr.String(), text) }, "agent %s to say %q", a.name, text)
 }

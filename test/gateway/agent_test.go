@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"net/http"
 	"net/url"
@@ -33,7 +34,7 @@ type agent struct {
 	name, version, endpoints string
 	env                      []string
 	function, api, ops       string
-	proc                     *process
+	proc                     *harness.Program
 	client                   *http.Client
 }
 
@@ -48,12 +49,9 @@ func startAgent(t *testing.T, obs map[string]string, change ...func(*agent)) *ag
 	for _, c := range change {
 		c(a)
 	}
-	a.env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + code, "RUNTIME_FUNC_NAME=" + a.name, "RUNTIME_FUNC_VERSION=" + a.version,
-		"RUNTIME_ALIAS=prod", "RUNTIME_PROJECT_ID=" + project, "RUNTIME_TIMEOUT=60", "RUNTIME_MEMORY=512", "GANTRY_LOG_FORMAT=text",
-		"GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0", "EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_AUTH=none",
-		"GANTRY_DATA_DIR=" + filepath.Join(dir, "data"), "GANTRY_ASYNC_ENDPOINTS_FILE=" + a.endpoints,
-	}, a.env...)
+	a.env = append(harness.Environ(dir, "RUNTIME_CODE_ROOT="+code, "RUNTIME_FUNC_NAME="+a.name, "RUNTIME_FUNC_VERSION="+a.version,
+		"RUNTIME_ALIAS=prod", "RUNTIME_PROJECT_ID="+project, "RUNTIME_TIMEOUT=60", "GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_AUTH=none",
+		"GANTRY_DATA_DIR="+filepath.Join(dir, "data"), "GANTRY_ASYNC_ENDPOINTS_FILE="+a.endpoints), a.env...)
 	a.start(obs)
 	return a
 }
@@ -64,12 +62,11 @@ func (a *agent) start(obs map[string]string) {
 	text, err := json.Marshal(map[string]any{"obs": obs})
 	require.NoError(a.t, err)
 	require.NoError(a.t, os.WriteFile(a.endpoints, text, 0o600))
-	cmd := exec.Command(program(a.t, "bin/bootstrap"), "serve")
+	cmd := exec.Command(harness.Built(a.t, "bin/bootstrap", "test-gateway"), "serve")
 	cmd.Env = a.env
-	a.proc = run(a.t, cmd)
-	lines := a.waitLogged("listening", 1)
-	address := func(name string) string { return "http://" + fmt.Sprint(lines[0][name]) }
-	a.function, a.ops, a.api = address("function"), address("ops"), address("platform")+"/v2/"+project+"/fgs/functions/"
+	a.proc = harness.Start(a.t, cmd)
+	at := a.proc.Listening()
+	a.function, a.ops, a.api = "http://"+at["function"], "http://"+at["ops"], "http://"+at["platform"]+"/v2/"+project+"/fgs/functions/"
 }
 
 // request sends a request and returns status and body of the response.
@@ -176,24 +173,13 @@ const (
 	isDropped  = "a notification is dropped"
 )
 
-// logged returns the fields of the agent's log lines that have the text.
-func (a *agent) logged(text string) (all []map[string]any) {
-	for line := range strings.Lines(a.proc.String()) {
-		fields := map[string]any{}
-		if brace := strings.IndexByte(line, '{'); brace >= 0 && strings.Contains(line, text) && strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line[brace:]), &fields) == nil {
-			all = append(all, fields)
-		}
-	}
-	return all
-}
-
-// waitLogged waits for n such lines.
+// waitLogged waits for n of the agent's log lines with the text and returns their fields.
 func (a *agent) waitLogged(text string, n int) (all []map[string]any) {
 	a.t.Helper()
 	require.Eventually(a.t, func() bool {
-		all = a.logged(text)
-		return len(all) >= n || a.proc.hasEnded()
+		all = a.proc.Stderr.Logged(text)
+		return len(all) >= n || a.proc.Over()
 	}, patience, often)
-	require.GreaterOrEqual(a.t, len(all), n, "lines %q:\n%s", text, a.proc)
+	require.GreaterOrEqual(a.t, len(all), n, "lines %q:\n%s", text, a.proc.Stderr)
 	return all
 }

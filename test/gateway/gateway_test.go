@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -13,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,7 +36,7 @@ type gateway struct {
 	region, secret       string
 	folder, objects      string
 	certificate, private string // files; empty for plain HTTP
-	proc                 *process
+	proc                 *harness.Program
 	client               *s3.Client
 }
 
@@ -92,14 +92,14 @@ func (g *gateway) start() {
 	if g.certificate != "" {
 		arguments = append(arguments, "--cert", g.certificate, "--key", g.private)
 	}
-	cmd := exec.Command(program(g.t, ".cache/versitygw"), append(arguments, "posix", "--sidecar", attributes, g.objects)...)
+	cmd := exec.Command(harness.Built(g.t, ".cache/versitygw", "test-gateway"), append(arguments, "posix", "--sidecar", attributes, g.objects)...)
 	cmd.Env = []string{"ROOT_ACCESS_KEY=" + access, "ROOT_SECRET_KEY=" + g.secret, "HOME=" + g.folder}
-	g.proc, g.client = run(g.t, cmd), g.newClient()
+	g.proc, g.client = harness.Start(g.t, cmd), g.newClient()
 	require.Eventually(g.t, func() bool {
 		_, err := g.client.ListBuckets(g.t.Context(), &s3.ListBucketsInput{})
-		return err == nil || g.proc.hasEnded()
+		return err == nil || g.proc.Over()
 	}, patience, often)
-	require.False(g.t, g.proc.hasEnded(), "the gateway ended:\n%s", g.proc)
+	require.False(g.t, g.proc.Over(), "the gateway ended:\n%s%s", g.proc.Stdout, g.proc.Stderr)
 }
 
 func (g *gateway) newClient() *s3.Client {
@@ -107,12 +107,6 @@ func (g *gateway) newClient() *s3.Client {
 		BaseEndpoint: aws.String(g.url()), Region: g.region, UsePathStyle: true, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(access, g.secret, ""), HTTPClient: &http.Client{Timeout: patience, Transport: transport(g.t, g.certificate)},
 	})
-}
-
-// end ends the program by a signal.
-func (g *gateway) end(sig syscall.Signal) {
-	g.t.Helper()
-	g.proc.end(sig)
 }
 
 func (g *gateway) create(name string) {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -188,7 +187,7 @@ func TestRefused(t *testing.T) {
 			require.Equal(t, r, a.record(t, id))
 			require.Empty(t, g.keys(bucket))
 			if secret := endpoint["secret"]; secret != "" {
-				require.NotContains(t, a.proc.String(), secret)
+				require.NotContains(t, a.proc.Stderr.String(), secret)
 			}
 		})
 	}
@@ -205,7 +204,7 @@ func TestCorrected(t *testing.T) {
 	r := a.reaches(id, "SUCCESS")
 	lines := a.waitLogged(triedAgain, 2)
 	require.Equal(t, []any{"1s", "2s"}, []any{lines[0]["delay"], lines[1]["delay"]})
-	a.proc.end(syscall.SIGTERM)
+	a.proc.Stop()
 	a.start(g.endpoint())
 	g.object(bucket, a.key("", id))
 	a.settled(1, 0)
@@ -232,7 +231,7 @@ func TestMissingBucket(t *testing.T) {
 // TestAway: a gateway that was down gets the notification when it is up again.
 func TestAway(t *testing.T) {
 	g := startGateway(t, bucket)
-	g.end(syscall.SIGTERM)
+	g.proc.Stop()
 	a := startAgent(t, g.endpoint())
 	a.configure("latest", param(bucket, ""), "")
 	id := a.accept("latest", `{}`)
@@ -257,14 +256,14 @@ func TestKilled(t *testing.T) {
 		switch n {
 		case 60: // away for a while
 			require.Eventually(t, func() bool { return g.stored(bucket) >= 20 }, patience, time.Millisecond)
-			g.end(syscall.SIGKILL)
+			g.proc.Kill()
 			before = g.stored(bucket)
 		case 120:
 			a.waitLogged(triedAgain, 1)
 			require.Equal(t, before, g.stored(bucket))
 			g.start()
 		case 180: // for a moment
-			g.end(syscall.SIGKILL)
+			g.proc.Kill()
 			g.start()
 		}
 		ids[n] = a.accept("latest", fmt.Sprintf(`{"n":%d}`, n))
@@ -275,7 +274,7 @@ func TestKilled(t *testing.T) {
 		require.Contains(t, text, fmt.Sprintf(`"request_id":"%s"`, id))
 		require.True(t, strings.HasSuffix(text, fmt.Sprintf(`"response_payload":{"got":{"n":%d}}}`, n)), text)
 	}
-	t.Logf("%d objects before the first kill, all %d %s after the last request; %d tries failed", before, all, time.Since(began).Round(time.Millisecond), len(a.logged(triedAgain)))
+	t.Logf("%d objects before the first kill, all %d %s after the last request; %d tries failed", before, all, time.Since(began).Round(time.Millisecond), len(a.proc.Stderr.Logged(triedAgain)))
 	require.Len(t, g.keys(bucket), all)
 	a.settled(all, 0)
 }
@@ -340,5 +339,5 @@ func TestSlow(t *testing.T) {
 	}
 	t.Logf("all %d objects %s after that", requests, time.Since(began).Round(time.Millisecond))
 	a.settled(requests, 0)
-	require.Empty(t, a.logged(triedAgain))
+	require.Empty(t, a.proc.Stderr.Logged(triedAgain))
 }

@@ -1,4 +1,5 @@
-// Package harness holds what the tests of several packages share.
+// Package harness is what the tests of several packages and modules share: programs under test, their output, networks. The
+// test modules below test import it by a replace, and nothing else of this module: they test what users get.
 package harness
 
 import (

@@ -1,8 +1,6 @@
 package otlp
 
 import (
-	"bytes"
-	"encoding/json"
 	"gantry/test/harness"
 	"io"
 	"net/http"
@@ -10,8 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,8 +15,8 @@ import (
 )
 
 const (
-	// patience bounds every wait, often is how often a condition is looked at; this machine may be busy.
-	patience, often = 60 * time.Second, 10 * time.Millisecond
+	// patience bounds every wait, often is how often a condition is checked.
+	patience, often = harness.Patience, 10 * time.Millisecond
 
 	// functionCode does what the event says.
 	functionCode = `
@@ -61,29 +57,10 @@ func TestMain(m *testing.M) {
 
 // agent is an agent under test with the extension.
 type agent struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	stdout, stderr *recorder
-	url            string
-	extension      string // its file
-	ended          chan struct{}
-}
-
-type recorder struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *recorder) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
+	t *testing.T
+	*harness.Program
+	url       string
+	extension string // its file
 }
 
 func startAgent(t *testing.T, endpoint string, env ...string) *agent {
@@ -94,46 +71,14 @@ func startAgent(t *testing.T, endpoint string, env ...string) *agent {
 	require.NoError(t, os.Mkdir(filepath.Dir(extension), 0o755))
 	require.NoError(t, os.Symlink(filepath.Join(programs, "extensionOtlp"), extension))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.js"), []byte(functionCode), 0o644))
-	a := &agent{t: t, stdout: &recorder{}, stderr: &recorder{}, extension: extension, ended: make(chan struct{})}
-	a.cmd = exec.Command(filepath.Join(programs, "bootstrap"), "serve")
-	a.cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + dir, "RUNTIME_FUNC_NAME=shop", "RUNTIME_FUNC_VERSION=v3", "RUNTIME_MEMORY=512", "RUNTIME_TIMEOUT=60",
-		"GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0", "EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_LOG_FORMAT=text", "GANTRY_EXTENSION_WAIT=60",
-		"GANTRY_EXTENSION_ENV=OTEL_*", "OTEL_EXPORTER_OTLP_ENDPOINT=" + endpoint, "OTEL_EXPORTER_OTLP_HEADERS=api-key=a%20b",
-	}, env...)
-	a.cmd.Stdout, a.cmd.Stderr = a.stdout, a.stderr
-	require.NoError(t, a.cmd.Start())
-	go func() {
-		_ = a.cmd.Wait() // the exit code is looked at by stop
-		close(a.ended)
-	}()
-	t.Cleanup(func() {
-		a.stop()
-		if t.Failed() {
-			t.Logf("stdout:\n%s\nstderr:\n%s", tailOf(a.stdout), tailOf(a.stderr))
-		}
-	})
-	a.url = a.listening()
+	cmd := exec.Command(filepath.Join(programs, "bootstrap"), "serve")
+	cmd.Env = append(harness.Environ(dir, "RUNTIME_CODE_ROOT="+dir, "RUNTIME_FUNC_NAME=shop", "RUNTIME_FUNC_VERSION=v3", "RUNTIME_TIMEOUT=60",
+		"GANTRY_EXTENSION_WAIT=60", "GANTRY_EXTENSION_ENV=OTEL_*", "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint,
+		"OTEL_EXPORTER_OTLP_HEADERS=api-key=a%20b"), env...)
+	a := &agent{t: t, Program: harness.Start(t, cmd), extension: extension}
+	t.Cleanup(a.stop)
+	a.url = "http://" + a.Listening()["function"]
 	return a
-}
-
-func tailOf(r *recorder) string {
-	s := r.String()
-	return strings.ToValidUTF8(s[max(0, len(s)-4000):], "?")
-}
-
-func (a *agent) listening() (url string) {
-	a.t.Helper()
-	a.wait(func() bool {
-		for line := range strings.Lines(a.stderr.String()) {
-			var fields struct{ Function string }
-			if strings.Contains(line, "listening") && strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &fields) == nil {
-				url = "http://" + fields.Function
-			}
-		}
-		return url != ""
-	})
-	return url
 }
 
 // wait waits for a condition, which may use require.
@@ -162,19 +107,12 @@ func (a *agent) invoke(event, traceparent string) (status int, id string) {
 
 // stop ends the agent in the orderly way; again is no error. The extension must not have been killed.
 func (a *agent) stop() {
-	_ = a.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	select {
-	case <-a.ended:
-	case <-time.After(patience):
-		_ = a.cmd.Process.Kill()
-		<-a.ended
-		a.t.Error("the agent did not stop")
-	}
-	if strings.Contains(a.stdout.String()+a.stderr.String(), "DATA RACE") {
+	a.Stop()
+	if strings.Contains(a.Stdout.String()+a.Stderr.String(), "DATA RACE") {
 		a.t.Error("a race")
 	}
-	if a.cmd.ProcessState.ExitCode() != 0 || strings.Contains(a.stderr.String(), "extension killed") {
-		a.t.Errorf("the agent did not stop well: %s", a.cmd.ProcessState)
+	if a.Cmd.ProcessState.ExitCode() != 0 || strings.Contains(a.Stderr.String(), "extension killed") {
+		a.t.Errorf("the agent did not stop well: %s", a.Cmd.ProcessState)
 	}
 }
 

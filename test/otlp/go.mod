@@ -10,7 +10,7 @@ require (
 )
 
 require (
-	gantry v0.0.0
+	gantry/test/harness v0.0.0
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.31.0 // indirect
 	github.com/hashicorp/go-version v1.9.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
@@ -27,4 +27,4 @@ require (
 	google.golang.org/grpc v1.85.0 // indirect
 )
 
-replace gantry => ../..
+replace gantry/test/harness => ../harness

@@ -217,7 +217,7 @@ func TestRetries(t *testing.T) {
 		require.Equal(t, attempts[0].body, attempts[i+1].body)
 	}
 	a.stop()
-	require.NotContains(t, a.stdout.String(), "were lost")
+	require.NotContains(t, a.Stdout.String(), "were lost")
 }
 
 // TestRefused: what the server rejects is not sent again, and is reported as lost.
@@ -241,8 +241,8 @@ func TestRefused(t *testing.T) {
 	a.wait(func() bool { return len(c.spansOf(second)) == 1 })
 	a.stop()
 	require.Empty(t, c.spansOf(first))
-	require.Contains(t, a.stdout.String(), "[extensionOtlp] 1 spans were lost: "+c.URL+`/v1/traces answers 400 Bad Request: {"message":"what is this"}`)
-	require.Contains(t, a.stdout.String(), "[extensionOtlp] 3 log records were lost: "+c.URL+"/v1/logs rejected them: too old\n")
+	require.Contains(t, a.Stdout.String(), "[extensionOtlp] 1 spans were lost: "+c.URL+`/v1/traces answers 400 Bad Request: {"message":"what is this"}`)
+	require.Contains(t, a.Stdout.String(), "[extensionOtlp] 3 log records were lost: "+c.URL+"/v1/logs rejected them: too old\n")
 	require.NotEmpty(t, c.logsWith("1 spans were lost"), "what the extension says is telemetry too")
 }
 
@@ -278,8 +278,8 @@ func TestStopWithoutServer(t *testing.T) {
 			a.invoke(`{"lines":[[null,"x"]]}`, "")
 			a.wait(func() bool { return len(c.attempts("/v1/traces")) > 0 })
 			a.stop() // which fails if a process had to be killed
-			require.Contains(t, a.stdout.String(), "[extensionOtlp] 1 spans were lost: ")
-			require.Contains(t, a.stdout.String(), "log records were lost: ")
+			require.Contains(t, a.Stdout.String(), "[extensionOtlp] 1 spans were lost: ")
+			require.Contains(t, a.Stdout.String(), "log records were lost: ")
 		})
 	}
 }
@@ -299,7 +299,7 @@ func TestFlood(t *testing.T) {
 	for range 5 {
 		_, last = a.invoke(`{"flood":20000}`, "")
 	}
-	a.wait(func() bool { return strings.Contains(a.stdout.String(), "log records were lost: more than 8192 wait") })
+	a.wait(func() bool { return strings.Contains(a.Stdout.String(), "log records were lost: more than 8192 wait") })
 	require.Less(t, a.peakMemory(), memoryLimit, "KiB")
 	open.Store(true)
 	a.wait(func() bool { return len(c.spansOf(last)) == 1 && len(c.logsWith("line 19999")) > 0 })
@@ -348,9 +348,9 @@ func TestRedirect(t *testing.T) {
 			defer server.Close()
 			a := startAgent(t, server.URL)
 			a.invoke(`{}`, "")
-			a.wait(func() bool { return strings.Contains(a.stdout.String(), "spans were lost") })
+			a.wait(func() bool { return strings.Contains(a.Stdout.String(), "spans were lost") })
 			a.stop()
-			require.Contains(t, a.stdout.String(), fmt.Sprintf(`spans were lost: %s/v1/traces answers %d %s and points to "%[1]s/new/v1/traces": set the endpoint to that address`,
+			require.Contains(t, a.Stdout.String(), fmt.Sprintf(`spans were lost: %s/v1/traces answers %d %s and points to "%[1]s/new/v1/traces": set the endpoint to that address`,
 				server.URL, status, http.StatusText(status)))
 			asked.Range(func(what, _ any) bool {
 				require.Contains(t, []any{"POST /v1/traces", "POST /v1/logs"}, what)
@@ -374,7 +374,7 @@ func TestOneSignal(t *testing.T) {
 			require.NotEmpty(t, c.attempts("/v1/"+on))
 			require.Empty(t, c.attempts("/v1/"+off))
 			require.Equal(t, "t", c.attempts("/v1/" + on)[0].header.Get("Tenant"))
-			require.NotContains(t, a.stdout.String(), "lost")
+			require.NotContains(t, a.Stdout.String(), "lost")
 		})
 	}
 	c := newCollector(t, nil)
@@ -384,7 +384,7 @@ func TestOneSignal(t *testing.T) {
 	a.stop()
 	require.Empty(t, c.attempts("/v1/logs"))
 	require.Empty(t, c.attempts("/v1/traces"))
-	require.Contains(t, a.stdout.String(), "nothing is sent")
+	require.Contains(t, a.Stdout.String(), "nothing is sent")
 }
 
 // TestPartialProtobuf: what a server rejects is read from its binary answer too.
@@ -406,7 +406,7 @@ func TestPartialProtobuf(t *testing.T) {
 	a := startAgent(t, c.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
 	a.invoke(`{}`, "")
 	a.stop()
-	require.Contains(t, a.stdout.String(), "[extensionOtlp] 1 spans were lost: "+c.URL+"/v1/traces rejected them: too old\n")
+	require.Contains(t, a.Stdout.String(), "[extensionOtlp] 1 spans were lost: "+c.URL+"/v1/traces rejected them: too old\n")
 }
 
 // TestCertificate: a server with a certificate of one's own.
@@ -425,5 +425,5 @@ func TestCertificate(t *testing.T) {
 	a.invoke(`{}`, "")
 	a.stop()
 	require.EqualValues(t, 1, spans.Load())
-	require.NotContains(t, a.stdout.String(), "lost")
+	require.NotContains(t, a.Stdout.String(), "lost")
 }

@@ -1,17 +1,12 @@
 package sdk
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
+	"gantry/test/harness"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/config"
@@ -19,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds every wait; this machine may be busy.
-const patience = 60 * time.Second
+// patience bounds every wait.
+const patience = harness.Patience
 
 // The users of the agent under test.
 const (
@@ -67,40 +62,11 @@ type agent struct {
 	// folder holds the function's journal and its gates.
 	folder string
 	env    []string
-	cmd    *exec.Cmd
-	// stdout is the log of the function, stderr that of the agent.
-	stdout, stderr *recorder
-	url            string
-	ended          chan struct{}
+	// Program prints the log of the function to Stdout, and that of the agent to Stderr.
+	*harness.Program
+	url string
 	// ci is the client of the user "ci", made at its first use.
 	ci *functiongraph.FunctionGraphClient
-}
-
-type recorder struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *recorder) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
-// bootstrap is the program under test; make test-sdk builds it.
-func bootstrap(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs("../../bin/bootstrap")
-	require.NoError(t, err)
-	_, err = os.Stat(path)
-	require.NoError(t, err, "run make test-sdk, which builds it")
-	return path
 }
 
 // startAgent runs the function and waits until the platform API listens.
@@ -112,13 +78,9 @@ func startAgent(t *testing.T, env ...string) *agent {
 	require.NoError(t, os.Mkdir(code, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(code, "index.js"), []byte(functionCode), 0o644))
 	require.NoError(t, os.WriteFile(users, []byte(usersFile), 0o600))
-	a := &agent{t: t, folder: dir, env: append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUNTIME_CODE_ROOT=" + code, "RUNTIME_FUNC_NAME=hello", "RUNTIME_PROJECT_ID=" + project,
-		"RUNTIME_ALIAS=prod", "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0", "EXTENSION_API_ADDR=127.0.0.1:0", "GANTRY_LOG_FORMAT=text",
-		"GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_USERS_FILE=" + users, "RUNTIME_TIMEOUT=60", "RUNTIME_MEMORY=512",
-		"GANTRY_DATA_DIR=" + filepath.Join(dir, "data"), "TEST_FOLDER=" + dir,
-	}, env...)}
-	t.Cleanup(func() { a.stop() })
+	a := &agent{t: t, folder: dir, env: append(harness.Environ(dir, "RUNTIME_CODE_ROOT="+code, "RUNTIME_FUNC_NAME=hello", "RUNTIME_PROJECT_ID="+project,
+		"RUNTIME_ALIAS=prod", "GANTRY_API_ADDR=127.0.0.1:0", "GANTRY_API_USERS_FILE="+users, "RUNTIME_TIMEOUT=60",
+		"GANTRY_DATA_DIR="+filepath.Join(dir, "data"), "TEST_FOLDER="+dir), env...)}
 	a.start()
 	return a
 }
@@ -126,49 +88,10 @@ func startAgent(t *testing.T, env ...string) *agent {
 // start runs the program; again after stop, then with the same folders.
 func (a *agent) start() {
 	a.t.Helper()
-	a.stdout, a.stderr, a.ended = &recorder{}, &recorder{}, make(chan struct{})
-	a.cmd = exec.Command(bootstrap(a.t), "serve")
-	a.cmd.Env, a.cmd.Stdout, a.cmd.Stderr = a.env, a.stdout, a.stderr
-	require.NoError(a.t, a.cmd.Start())
-	cmd, ended := a.cmd, a.ended
-	go func() {
-		_ = cmd.Wait() // the tests look at what it printed
-		close(ended)
-	}()
-	a.url, a.ci = "http://"+a.listening(), nil
-}
-
-func (a *agent) stop() {
-	if a.cmd == nil || a.cmd.Process == nil {
-		return
-	}
-	_ = a.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	select {
-	case <-a.ended:
-	case <-time.After(patience):
-		_ = a.cmd.Process.Kill()
-		a.t.Error("the agent did not stop")
-		<-a.ended
-	}
-	if a.t.Failed() {
-		a.t.Logf("the agent's log:\n%s", a.stderr)
-	}
-}
-
-// listening returns the address of the platform API.
-func (a *agent) listening() (addr string) {
-	a.t.Helper()
-	require.Eventually(a.t, func() bool {
-		for line := range strings.Lines(a.stderr.String()) {
-			fields := map[string]any{}
-			if !strings.Contains(line, "listening") || !strings.HasSuffix(line, "\n") || json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &fields) != nil {
-				continue
-			}
-			addr, _ = fields["platform"].(string)
-		}
-		return addr != ""
-	}, patience, 5*time.Millisecond, "no listening line")
-	return addr
+	cmd := exec.Command(harness.Built(a.t, "bin/bootstrap", "test-sdk"), "serve")
+	cmd.Env = a.env
+	a.Program = harness.Start(a.t, cmd)
+	a.url, a.ci = "http://"+a.Listening()["platform"], nil
 }
 
 // client returns a FunctionGraph client with the given credentials or those of the user "ci". The client of "ci"

@@ -146,7 +146,7 @@ func (a *agent) reaches(id, status string) (r *record) {
 
 // statusLog returns the entries of the status log about a request: statuses with their codes.
 func (a *agent) statusLog(id string) (statuses []string) {
-	for line := range strings.Lines(a.stderr.String()) {
+	for line := range strings.Lines(a.Stderr.String()) {
 		fields := map[string]any{}
 		if strings.Contains(line, "asynchronous status") && json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &fields) == nil && fields["request_id"] == id {
 			statuses = append(statuses, fmt.Sprint(fields["status"], " ", fields["error_code"]))
@@ -261,7 +261,7 @@ func TestAsyncInvokeMemory(t *testing.T) {
 		require.NoError(t, err)
 		a.reaches(*r.RequestId, "SUCCESS")
 		line := regexp.MustCompile("Finish invoke request '" + *r.RequestId + "'.*billing memory: " + mb + "MB")
-		require.Eventually(t, func() bool { return line.MatchString(a.stdout.String()) }, patience, time.Millisecond, "%s: %s", line, a.stdout)
+		require.Eventually(t, func() bool { return line.MatchString(a.Stdout.String()) }, patience, time.Millisecond, "%s: %s", line, a.Stdout)
 	}
 }
 
@@ -978,8 +978,8 @@ func TestAsyncRestart(t *testing.T) {
 	a.cancel("hello", cancelled, nil)
 	want[cancelled], starts[cancelled] = "DISCARD", 0
 
-	a.stop()
-	require.Zero(t, a.cmd.ProcessState.ExitCode(), a.stderr)
+	a.Stop()
+	require.Zero(t, a.Cmd.ProcessState.ExitCode(), a.Stderr)
 	require.Len(t, a.journal(t), 3, "nothing else has run")
 	open()
 	a.start()
@@ -997,7 +997,7 @@ func TestAsyncRestart(t *testing.T) {
 	page, _ := a.list(t, func(*model.ListAsyncInvocationsRequest) {})
 	require.EqualValues(t, len(want), *page.Count)
 
-	a.stop()
+	a.Stop()
 	a.start() // and nothing is left
 	_, ids := a.active(t, func(*model.ListActiveAsyncInvocationsRequest) {})
 	require.Empty(t, ids)

@@ -158,7 +158,7 @@ func TestCredentials(t *testing.T) {
 	_, err := a.client(func(b *basic.CredentialsBuilder) { b.WithProjectId("another") }).InvokeFunction(invocation("hello", map[string]any{}))
 	require.Equal(t, "FSS.0403", refusal(t, err).ErrorCode)
 	for _, hidden := range []string{secret, temporary, "temporary-token", "correct horse"} {
-		require.NotContains(t, a.stderr.String(), hidden)
+		require.NotContains(t, a.Stderr.String(), hidden)
 	}
 }
 

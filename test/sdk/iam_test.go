@@ -107,7 +107,7 @@ func TestBadLogins(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, refusal(t, err).StatusCode)
 	_, err = a.withToken("gantry1.e30.e30").InvokeFunction(invocation("hello", map[string]any{}))
 	require.Equal(t, http.StatusUnauthorized, refusal(t, err).StatusCode)
-	require.False(t, strings.Contains(a.stderr.String(), "gantry1."), "tokens are never logged")
+	require.False(t, strings.Contains(a.Stderr.String(), "gantry1."), "tokens are never logged")
 }
 
 func TestProjects(t *testing.T) {
