@@ -11,8 +11,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// Lease is one call's right to run, from its admission to its summary: a slot of a worker, or a place where it waits for
-// one. Agent.mu guards worker, place and canceled; the call's own goroutine may read worker once it was given.
+// Lease is one call's right to run, from its admission to its summary: a slot of a worker, or a place where it waits
+// for one. Agent.mu guards worker, place and canceled; the call's own goroutine may read worker once it was given.
 type Lease struct {
 	agent *Agent
 	inv   *fncontext.Invocation
@@ -30,7 +30,8 @@ type Lease struct {
 	Waited time.Duration
 }
 
-// admit gives the call a slot: at once, or out of its waiting room in order of arrival. The call's deadline starts here.
+// admit gives the call a slot: at once, or out of its waiting room in order of arrival. The call's deadline starts
+// here.
 func (a *Agent) admit(ctx context.Context, l *Lease) error {
 	a.mu.Lock()
 	err := a.enter(l)
@@ -149,8 +150,8 @@ func stopped() *fault.Error {
 	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance is stopping"}
 }
 
-// room is how many synchronous calls may wait; called with mu held. A start is waited for even when nobody else may wait,
-// and so is a slot that an asynchronous call has: whoever may not wait would never meet a free one while those go on.
+// room is how many synchronous calls may wait; called with mu held. While a worker starts, or while asynchronous calls
+// hold slots, synchronous calls may wait even with GANTRY_QUEUE at 0; otherwise they would always be rejected.
 func (a *Agent) room() int {
 	if a.state == Init || a.state == Failed { // with a try under way, which this call has begun
 		return max(a.cfg.Queue, a.cfg.Workers*a.cfg.Runtime.Concurrency)
@@ -176,8 +177,8 @@ func (a *Agent) takeOut(l *Lease) {
 // forever is the limit of a wait that only its context ends.
 const forever = time.Duration(math.MaxInt64)
 
-// waitLimit is how long a call may wait; called with mu held. A call that had a slot before, of a worker that ended before
-// it was reached, has its old deadline. An asynchronous call is limited by whoever makes it.
+// waitLimit is how long a call may wait; called with mu held. A call whose worker ended before the call reached it
+// keeps its old deadline. An asynchronous call has no limit here: its caller limits the wait.
 func (a *Agent) waitLimit(inv *fncontext.Invocation) time.Duration {
 	fn := a.cfg.Runtime.Function
 	switch {

@@ -18,8 +18,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// patient answers with its process id; it can be told never to answer, with or without its event loop, or to exit. It
-// leaves a trace of each call that it was told something.
+// patient answers with its process id. Its event can make it never answer, with or without its event loop, or exit. It
+// leaves a trace of each call that has such an event.
 const patient = `exports.handler = async (e, c) => {
   if (Object.keys(e).length) require('fs').appendFileSync(process.env.RUNTIME_CODE_ROOT + '/trace', '.');
   if (e.hang) await new Promise(() => {});
@@ -93,7 +93,7 @@ func TestBothKindsStartFourToOne(t *testing.T) {
 				}
 				if slots := size.workers * size.concurrency; slots == 1 {
 					require.Equal(t, i%5 == 4, a, "start %d", i)
-				} else { // calls that start together may be told of in any order
+				} else { // calls that start together may be reported in any order
 					require.InDelta(t, float64(i+1)/5, async, float64(slots)+1)
 				}
 			}
@@ -141,7 +141,8 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestAsyncDoesNotStarveSync: one caller at a time against a crowd of asynchronous ones, without a waiting room of its own.
+// TestAsyncDoesNotStarveSync: one caller at a time against a crowd of asynchronous ones, without a waiting room of its
+// own.
 func TestAsyncDoesNotStarveSync(t *testing.T) {
 	for _, size := range []struct{ workers, concurrency int }{{1, 1}, {3, 2}} {
 		t.Run(fmt.Sprintf("%d workers of %d", size.workers, size.concurrency), func(t *testing.T) {
@@ -156,7 +157,8 @@ func TestAsyncDoesNotStarveSync(t *testing.T) {
 	}
 }
 
-// TestSyncDoesNotStarveAsync: the other way round. With one slot the starts before an asynchronous call's can be counted.
+// TestSyncDoesNotStarveAsync: the other way round. With one slot the starts before an asynchronous call's can be
+// counted.
 func TestSyncDoesNotStarveAsync(t *testing.T) {
 	for _, size := range []struct{ workers, concurrency int }{{1, 1}, {3, 2}} {
 		t.Run(fmt.Sprintf("%d workers of %d", size.workers, size.concurrency), func(t *testing.T) {
@@ -202,7 +204,7 @@ func (h *harness) crowd(async bool) (stop func()) {
 	}
 }
 
-// TestAsyncHasARoomOfItsOwn: no limit of the waiting room is an asynchronous call's, and its numbers are none of theirs.
+// TestAsyncHasARoomOfItsOwn: the limits and the numbers of the waiting room do not apply to asynchronous calls.
 func TestAsyncHasARoomOfItsOwn(t *testing.T) {
 	h := newAgent(t, patient, func(c *Config) { c.Queue, c.QueueWait = 0, time.Millisecond })
 	require.NoError(t, h.WaitReady(h.Base()))
@@ -232,7 +234,8 @@ func TestAsyncHasARoomOfItsOwn(t *testing.T) {
 	require.Contains(t, page.String(), "gantry_queue_wait_seconds_count 1\n", "only of synchronous calls")
 }
 
-// TestSyncWaitsForAnAsyncSlot: with GANTRY_QUEUE at 0 too, or it would be refused for as long as asynchronous calls come.
+// TestSyncWaitsForAnAsyncSlot: even with GANTRY_QUEUE at 0; otherwise it would be refused as long as asynchronous calls
+// come.
 func TestSyncWaitsForAnAsyncSlot(t *testing.T) {
 	h := newAgent(t, patient, func(c *Config) { c.Queue = 0 })
 	require.NoError(t, h.WaitReady(h.Base()))

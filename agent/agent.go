@@ -32,12 +32,12 @@ type Config struct {
 	LoadTimeout time.Duration
 	// Credentials are handed to the initializer.
 	Credentials fncontext.Credentials
-	// ExtensionsReady waits until the extensions that were started have registered, ended, or had their time. The error is
-	// for those that the function does not start without.
+	// ExtensionsReady waits until the extensions that were started have registered, ended, or had their time. The error
+	// is for those that the function does not start without.
 	ExtensionsReady func(ctx context.Context) error
 	// Complete waits for extensions without which no call is taken.
 	Complete func(ctx context.Context) error
-	// Notify tells the extensions that a call begins. It blocks only for those that asked for it.
+	// Notify sends the extensions the notification that a call begins. It blocks only for those that asked for it.
 	Notify func(*fncontext.Invocation)
 	// Stream gets the telemetry of the instance and of its calls.
 	Stream *telemetry.Stream
@@ -88,10 +88,10 @@ type Agent struct {
 	uses     int          // counts the slots that were given
 	frozen   bool         // the processes are stopped
 	initTook atomic.Int64 // of the first worker, in nanoseconds
-	reported atomic.Bool  // it was told in a report
+	reported atomic.Bool  // initTook has been reported
 }
 
-// Phase is one step of the first worker's start, for people who ask where the time went.
+// Phase is one step of the first worker's start, to show where the time went.
 type Phase struct {
 	Name string
 	Took time.Duration
@@ -127,9 +127,9 @@ func New(cfg *Config) *Agent {
 // startPatience bounds the wait of Start for the first processes.
 const startPatience = 200 * time.Millisecond
 
-// Start creates the workers; it returns once the first processes run, so that they come before what is started next, or after
-// startPatience: a program on storage that does not answer holds up nothing else. Everything after that goes on in the
-// background.
+// Start creates the workers; it returns once the first processes run, so that they come before what is started next, or
+// after startPatience: a program on storage that does not answer holds up nothing else. Everything after that goes on
+// in the background.
 func (a *Agent) Start() {
 	var launching sync.WaitGroup
 	launching.Add(len(a.workers))
@@ -216,7 +216,7 @@ func (a *Agent) Waiting() int {
 	return a.waiting.Len()
 }
 
-// WaitingAsync returns the number of asynchronous calls that wait for a slot; whoever makes them bounds it.
+// WaitingAsync returns the number of asynchronous calls that wait for a slot; their caller bounds it.
 func (a *Agent) WaitingAsync() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -224,14 +224,15 @@ func (a *Agent) WaitingAsync() int {
 }
 
 // CheckMeta refuses a call that no worker can be given, because its credentials, ids and trace headers are too long
-// together. A call at once is refused alike; who accepts one for later asks before.
+// together. A synchronous call is refused for the same reason; the caller of an asynchronous one checks it before it
+// accepts the call.
 func (a *Agent) CheckMeta(inv *fncontext.Invocation) error { return a.cfg.Runtime.CheckMeta(inv) }
 
 // Base is the context that every call descends from: it ends when the instance stops, never when a client leaves.
 func (a *Agent) Base() context.Context { return a.base }
 
-// Failed is closed when load or initializer have failed for the first time in all attempts; Failure tells why. A reload may mend
-// it, and so may a later call; see retry.
+// Failed is closed when load or initializer have failed for the first time in all attempts; Failure returns the reason.
+// The instance can recover by a reload or by a later call; see retry.
 func (a *Agent) Failed() <-chan struct{} { return a.failed }
 
 // Failure returns the stored reason, or nil.
@@ -241,12 +242,12 @@ func (a *Agent) Failure() *fault.Error {
 	return a.failure
 }
 
-// Fatal is closed when the interpreter cannot run the worker at all; Failure tells why. Only before the first worker was
-// ready.
+// Fatal is closed when the interpreter cannot run the worker at all; Failure returns the reason. It is closed only
+// before the first worker was ready.
 func (a *Agent) Fatal() <-chan struct{} { return a.fatal }
 
-// WaitReady waits until load and initializer ended; the error says why the function is not ready. An instance that has failed is
-// tried again, if that is due.
+// WaitReady waits until load and initializer ended; the error says why the function is not ready. An instance that has
+// failed is tried again, if that is due.
 func (a *Agent) WaitReady(ctx context.Context) error {
 	for {
 		a.mu.Lock()
@@ -309,7 +310,8 @@ func (a *Agent) Reload() {
 // ErrStopped is the cause of calls that a stop cut off.
 var ErrStopped = errors.New("the instance stopped")
 
-// Drain stops admission at once and waits until no call is in flight, or ctx ends. Calls in the waiting room are refused.
+// Drain stops admission at once and waits until no call is in flight, or ctx ends. Calls in the waiting room are
+// refused.
 func (a *Agent) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	if a.state < Draining {
@@ -327,9 +329,9 @@ func (a *Agent) Drain(ctx context.Context) error {
 	}
 }
 
-// Stop ends all workers, waiting until each is gone; calls still in flight are answered with a fault at once. KILL comes at the
-// deadline. Drain comes first. The kernel may keep a process alive that was killed, and an exec from ending: the caller goes on
-// without Stop where its time is limited.
+// Stop ends all workers and waits until each is gone; calls still in flight are answered with a fault at once. Workers
+// are killed at the deadline. Call Drain first. The kernel may keep a killed process alive, or an exec from ending: a
+// caller with limited time does not wait for Stop.
 func (a *Agent) Stop(deadline time.Time) {
 	a.stop(ErrStopped) // first: a worker whose start has not ended is killed as soon as that does
 	a.mu.Lock()
@@ -366,7 +368,7 @@ func (a *Agent) checkEmpty() {
 	}
 }
 
-// refuseAll sends everybody in the waiting rooms to look at the state; called with mu held.
+// refuseAll empties the waiting rooms; each call in them then looks at the state. Called with mu held.
 func (a *Agent) refuseAll() {
 	for _, room := range []*list.List{a.waiting, a.waitingAsync} {
 		for e := room.Front(); e != nil; e = room.Front() {

@@ -104,7 +104,7 @@ func TestCancelTakesTheNeighbours(t *testing.T) {
 	}
 }
 
-// TestCancelOfWaitingCalls: they leave the waiting rooms, and nobody else comes to harm.
+// TestCancelOfWaitingCalls: they leave the waiting rooms, and no other call is affected.
 func TestCancelOfWaitingCalls(t *testing.T) {
 	var order starts
 	h := newAgent(t, patient, func(c *Config) { c.Notify = order.record })
@@ -154,8 +154,8 @@ func TestCancelTwice(t *testing.T) {
 	require.Nil(t, h.invoke("{}").Fault)
 }
 
-// TestCancelAtAnyMoment: of a call that is being admitted, runs, or has just been answered. Whatever comes first counts; a
-// call that Cancel did not find has an answer of its own.
+// TestCancelAtAnyMoment: of a call that is being admitted, runs, or has just been answered. Whatever comes first
+// counts; a call that Cancel did not find has an answer of its own.
 func TestCancelAtAnyMoment(t *testing.T) {
 	h := newAgent(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue, c.Log = 2, 2, 100, zap.NewNop() })
 	for round := range 24 {
@@ -181,7 +181,8 @@ func TestCancelAtAnyMoment(t *testing.T) {
 	require.Nil(t, h.invoke("{}").Fault)
 }
 
-// TestCancelBetweenTwoWorkers: the first one ended before the call reached it, and the call waits nowhere at the moment.
+// TestCancelBetweenTwoWorkers: the first one ended before the call reached it, and the call waits nowhere at the
+// moment.
 func TestCancelBetweenTwoWorkers(t *testing.T) {
 	h := newAgent(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
@@ -207,7 +208,7 @@ func TestCancelOfTheLastTry(t *testing.T) {
 	requireCanceled(t, l.run(t.Context(), []byte("{}"), logger.NewRequest(h.cfg.Sink, "x", false, false)))
 }
 
-// TestCancelAfterTheAnswer: a failure that the agent has, and has not passed on yet, becomes a cancel, which nobody repeats. A
+// TestCancelAfterTheAnswer: a failure that the agent has not passed on yet becomes a cancel, which is not retried. A
 // result stays one.
 func TestCancelAfterTheAnswer(t *testing.T) {
 	h := newAgent(t, "exports.handler = async (e, c) => { if (e.fail) throw new Error('asked to fail'); return 1 }", nil)

@@ -28,8 +28,8 @@ func statusOf(f *fault.Error) (status, errorType string) {
 	return telemetry.StatusFailure, f.Type
 }
 
-// initEvents tells of a worker's start: load and initializer, which took that long. What the start waited for extensions
-// is not in it.
+// initEvents publishes the events of a worker's start: load and initializer, which took that long without the wait for
+// extensions.
 func (a *Agent) initEvents(id string, began time.Time, took time.Duration, err error) {
 	e := telemetry.Event{Kind: telemetry.InitRuntimeDone, Begin: began, RequestID: id}
 	if err != nil {
@@ -44,7 +44,7 @@ func (a *Agent) initEvents(id string, began time.Time, took time.Duration, err e
 	a.cfg.Stream.Settled()
 }
 
-// endEvents tells of a call's end: its last line has been written.
+// endEvents publishes the events of a call's end, after its last line has been written.
 func (l *Lease) endEvents(r *Result, now time.Time) {
 	stream := l.agent.cfg.Stream
 	if !stream.Keeps(telemetry.TypePlatform) {

@@ -54,7 +54,7 @@ type told struct {
 	Metrics                                  map[string]float64
 }
 
-// follow subscribes to everything that the agent will tell; the result flushes and returns it.
+// follow subscribes to all telemetry of the agent; the result flushes and returns it.
 func follow(t *testing.T, c *Config) func() []told {
 	var mu sync.Mutex
 	var all []told
@@ -234,7 +234,7 @@ func TestInitDuration(t *testing.T) {
 	require.NotContains(t, reports[2].Metrics, "initDurationMs")
 }
 
-// TestNobodyIsTold: without a stream, and with one that nobody reads.
+// TestNobodyIsTold: without a stream, and with a stream that has no subscriber.
 func TestNobodyIsTold(t *testing.T) {
 	h := newAgent(t, echo, nil)
 	require.Equal(t, "1", string(h.invoke(`{"n":1}`).Body))

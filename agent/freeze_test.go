@@ -123,7 +123,8 @@ func TestNoFreezeDuringACall(t *testing.T) {
 	f.waitFrozen(b)
 }
 
-// TestFreezeWaitsForQuiet: for extensions that have something to answer, for a while; and not at all if a call came meanwhile.
+// TestFreezeWaitsForQuiet: for extensions that have something to answer, for a while; and not at all if a call came
+// meanwhile.
 func TestFreezeWaitsForQuiet(t *testing.T) {
 	f := newFrozen(t, patient, nil)
 	asked, release := make(chan context.Context, 10), make(chan struct{})
@@ -251,7 +252,7 @@ func TestReloadWhileFrozen(t *testing.T) {
 	}
 }
 
-// TestSignalWhileFrozen arrives at once: whoever sends it waits for what it does.
+// TestSignalWhileFrozen: a signal arrives at once, because its sender waits for the effect.
 func TestSignalWhileFrozen(t *testing.T) {
 	const source = "process.on('SIGUSR2', () => require('fs').appendFileSync(process.env.RUNTIME_CODE_ROOT + '/trace', '.'));\n" + patient
 	f := newFrozen(t, source, nil)
@@ -271,7 +272,8 @@ func TestDeathWhileFrozen(t *testing.T) {
 	pid := f.pid()
 	f.waitFrozen(pid)
 	require.NoError(t, unix.Kill(pid, unix.SIGKILL))
-	f.eventually(func() bool { // and a call that comes before the agent has seen it shares the worker's fate, frozen or not
+	// a call that comes before the agent has seen it shares the worker's fate, frozen or not
+	f.eventually(func() bool {
 		f.Agent.mu.Lock()
 		defer f.Agent.mu.Unlock()
 		return f.workers[0] == nil || f.workers[0].PID() != pid

@@ -20,7 +20,8 @@ type Summary struct {
 	Duration time.Duration
 	// Billed is Duration rounded up to whole milliseconds.
 	Billed time.Duration
-	// MemoryMB is the limit, or what the caller asked for, MemoryUsed the peak of the worker's process tree so far, both in MB (2^20 bytes).
+	// MemoryMB is the limit, or what the caller asked for, MemoryUsed the peak of the worker's process tree so far,
+	// both in MB (2^20 bytes).
 	MemoryMB   int
 	MemoryUsed float64
 	// CPU is how many cores the worker's process tree kept busy on average during the call.
@@ -118,8 +119,8 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 	return r
 }
 
-// announce tells of the call's begin; once, however many workers it takes. The function's time starts after extensions that
-// want to be waited for. On an error nothing was announced, and the slot is returned.
+// announce publishes the begin of the call, once for all workers that the call needs. The function's time starts after
+// the extensions that delay it. On an error nothing was announced, and the slot is returned.
 func (l *Lease) announce(log *logger.Request) error {
 	a := l.agent
 	timeout := a.cfg.Runtime.Function.Timeout
@@ -132,7 +133,7 @@ func (l *Lease) announce(log *logger.Request) error {
 			return err
 		}
 	}
-	if !l.inv.Async { // nobody sits waiting for the others
+	if !l.inv.Async { // QueueWait counts only calls whose caller waits
 		a.cfg.Metrics.QueueWait.Observe(l.Waited)
 	}
 	if a.cfg.Notify != nil {
@@ -159,7 +160,8 @@ func (l *Lease) close(r *Result, log *logger.Request) {
 	log.Flush(now)
 	if f := r.Fault; f != nil {
 		outcome = f.Kind.String()
-		if len(f.Body) == 0 && f.Kind != fault.Function && f.Kind != fault.Event { // the agent's own: the worker has logged the others
+		// the agent's own failure: the worker has logged the others
+		if len(f.Body) == 0 && f.Kind != fault.Function && f.Kind != fault.Event {
 			log.Logger(now, "ERROR", []byte(f.Message), false)
 			if f.Hint != "" {
 				log.Logger(now, "WARN", []byte(f.Hint), false)

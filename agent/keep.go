@@ -16,8 +16,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// launch creates a worker and records it. No lock is held meanwhile: an exec may take as long as the storage that the program
-// lies on. A failure to start a process that can pass is a shortage.
+// launch creates a worker and records it. It holds no lock meanwhile: an exec may take as long as the storage with the
+// program does. A process that cannot be started for a reason that can pass is a shortage.
 func (a *Agent) launch() (*runtime.Worker, error) {
 	if a.base.Err() != nil {
 		return nil, ErrStopped
@@ -40,7 +40,7 @@ type shortage struct{ error }
 // Unwrap returns the failure.
 func (s shortage) Unwrap() error { return s.error }
 
-// register records a worker whose process runs. A reload or the stop may have begun while it was started, and has not seen it.
+// register records a worker whose process runs. A reload or the stop that began while it was started has not seen it.
 func (a *Agent) register(w *runtime.Worker) error {
 	a.mu.Lock()
 	a.live[w] = struct{}{}
@@ -147,17 +147,17 @@ func (a *Agent) after(slot int, h *history, d decision, err error, reloaded <-ch
 	return true
 }
 
-// isFatal tells failures that another attempt cannot mend: no program, a wrong version. A shortage is none, and once a worker was
-// ready all of them are the machine's, and pass.
+// isFatal reports whether another attempt cannot help: no program, or a wrong version. A shortage is never fatal, and
+// neither is any failure once a worker was ready: then the machine is the cause, and it can recover.
 func (a *Agent) isFatal(err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return err != nil && !a.served && fault.From(err).Type == fault.TypeStart && howFailed(err) != short
 }
 
-// fail marks a slot as broken. With every slot broken the instance has failed: the reason is stored, and answers everything that
-// waits, until a reload, or until a call after a pause tries again. Else the others serve, and the slot is tried again from time
-// to time. False when the instance stops.
+// fail marks a slot as broken. With every slot broken the instance has failed: all waiting calls are answered with the
+// stored reason, until a reload, or until a call after a pause tries again. Otherwise the other slots serve, and the
+// slot is tried again from time to time. False when the instance stops.
 func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) bool {
 	f := fault.From(err)
 	fatal := a.isFatal(err)
@@ -316,7 +316,8 @@ func (a *Agent) initialize(w *runtime.Worker) error {
 	return err
 }
 
-// phaseEnded writes the Finish line of a phase, which ends in a full stop, unlike that of a call (docs/COMPATIBILITY.md).
+// phaseEnded writes the Finish line of a phase, which ends in a full stop, unlike that of a call
+// (docs/COMPATIBILITY.md).
 func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string, began time.Time, err error) {
 	now := time.Now()
 	a.phase(phase, began)
@@ -357,7 +358,7 @@ func (a *Agent) serve(slot int, w *runtime.Worker) ending {
 	a.mu.Lock()
 	a.workers[slot] = nil
 	a.follow()
-	a.dispatch() // who came meanwhile may have tried this worker only, and waits although another one has room
+	a.dispatch() // a call that came meanwhile may have tried this worker only, and waits although another one has room
 	a.mu.Unlock()
 	if w.Canceled() {
 		return canceled

@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// Pauses before a failed instance is tried again. They double with each try that failed, and begin anew once a worker was ready.
+// Pauses before a failed instance is tried again. They double with each try that failed, and begin anew once a worker
+// was ready.
 const (
 	firstPause = time.Second
 	maxPause   = 30 * time.Second
 )
 
-// retry says when a failed instance is tried again: by the first call, or POST /init, after a pause. That one waits for the new
-// worker; the others are answered with the stored reason. The zero value is that of an instance that has not failed. Agent.mu
-// guards it.
+// retry says when a failed instance is tried again: by the first call, or POST /init, after a pause. That call waits
+// for the new worker; the others are answered with the stored reason. The zero value is that of an instance that has
+// not failed. Agent.mu guards it.
 type retry struct {
 	pause time.Duration
 	due   time.Time
@@ -48,8 +49,8 @@ func (r *retry) begin(now time.Time) bool {
 	return true
 }
 
-// tryAgain has one keeper start a new worker, if the instance has failed and a try is due. It reports whether the caller began
-// that try, and is to wait for it. Called with mu held.
+// tryAgain has one keeper start a new worker, if the instance has failed and a try is due. It reports whether the
+// caller began that try, and is to wait for it. Called with mu held.
 func (a *Agent) tryAgain() bool {
 	if a.state != Failed || !a.retry.begin(time.Now()) {
 		return false
@@ -61,7 +62,8 @@ func (a *Agent) tryAgain() bool {
 	return true
 }
 
-// settleRetry forgets failures: a worker is ready, or a reload begins. A failed instance is in Init then. Called with mu held.
+// settleRetry forgets failures: a worker is ready, or a reload begins. A failed instance is in Init then. Called with
+// mu held.
 func (a *Agent) settleRetry() {
 	a.retry.end()
 	a.retry = retry{}

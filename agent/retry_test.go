@@ -248,7 +248,8 @@ func (h *harness) worker() *runtime.Worker {
 	return w
 }
 
-// TestShortage: a start that fails for want of something is tried until it works, whether a worker was ready before or not.
+// TestShortage: a start that fails for want of something is tried until it works, whether a worker was ready before or
+// not.
 func TestShortage(t *testing.T) {
 	for name, first := range map[string]int{"at the start": 1, "later": 2} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,7 @@
 package agent
 
-// syncPerAsync is how many synchronous calls start for one asynchronous call while both kinds wait. Somebody sits waiting
-// for the former; the latter must still come to an end.
+// syncPerAsync is how many synchronous calls start for one asynchronous call while both kinds wait. Callers wait for
+// the synchronous ones; the asynchronous ones must still make progress.
 const syncPerAsync = 4
 
 // turns says which kind of call a free slot goes to. The zero value is ready for use.
@@ -14,8 +14,8 @@ func (t turns) async(syncWaits, asyncWaits bool) bool {
 	return asyncWaits && (!syncWaits || t.row >= syncPerAsync)
 }
 
-// started takes note of a start; asyncWaits tells whether asynchronous calls wait after it. A row that nobody had to wait
-// for does not count.
+// started records a start; asyncWaits reports whether asynchronous calls wait after it. Synchronous starts count only
+// while an asynchronous call waits.
 func (t *turns) started(async, asyncWaits bool) {
 	if async || !asyncWaits {
 		t.row = 0

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// play lets the calls of a sequence start: for each start it says who waits (b both, s synchronous, a asynchronous), and
-// gets who started.
+// play starts the calls of a sequence: each letter names the kinds that wait (b both, s synchronous, a asynchronous),
+// and the result names the kind that started each time.
 func play(waits string) string {
 	var t turns
 	started := make([]byte, len(waits))

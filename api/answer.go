@@ -47,8 +47,8 @@ var functionStatus = map[fault.Kind]int{
 	fault.Canceled:     fasthttp.StatusBadGateway,
 }
 
-// apiAnswer is how the platform API answers a kind of fault: refused with a status and the platform's general code, or, as
-// an outcome of the function, with 200.
+// apiAnswer is how the platform API answers a kind of fault: refused with a status and the platform's general code, or,
+// as an outcome of the function, with 200.
 type apiAnswer struct {
 	refused bool
 	status  int
@@ -100,7 +100,7 @@ func write(ctx *fasthttp.RequestCtx, id string, r *agent.Result, local bool) {
 	writeOutcome(h, code, userSide, r)
 }
 
-// writeOutcome sets the headers that tell how a call ended, on either listener.
+// writeOutcome sets the headers with the outcome of a call, on either listener.
 func writeOutcome(h *fasthttp.ResponseHeader, code int, userSide bool, r *agent.Result) {
 	h.Set(headerErrCode, strconv.Itoa(code))
 	h.Set(headerIsErr, strconv.FormatBool(userSide))

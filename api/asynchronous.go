@@ -256,7 +256,7 @@ type recordJSON struct {
 }
 
 func (p *platformAPI) writeRecords(x *exchange, q *async.Queue, f *async.Filter) error {
-	// Whoever asks for ids, or for what waits, wants it from whenever.
+	// The default window applies only to listings without ids, without a begin and without the active filter.
 	if len(f.IDs) == 0 && f.Begin.IsZero() && !f.Active {
 		f.Begin = time.Now().Add(-recordWindow)
 	}
@@ -276,8 +276,8 @@ func (p *platformAPI) writeRecords(x *exchange, q *async.Queue, f *async.Filter)
 	return nil
 }
 
-// cancel is POST …/cancel. The platform's page shows null as the answer, which its Node.js SDK cannot take; an empty object
-// works for all.
+// cancel is POST …/cancel. The platform's page shows null as the answer, which its Node.js SDK cannot parse; an empty
+// object works for all SDKs.
 func (p *platformAPI) cancel(x *exchange, q *async.Queue) error {
 	var body struct {
 		RequestID string `json:"request_id"`
@@ -305,8 +305,8 @@ func (p *platformAPI) enableStatusLog(x *exchange) {
 	x.ctx.Response.Header.SetNoDefaultContentType(true)
 }
 
-// showStatusLog is GET …/async-status-log-detail: the platform's names of group and stream. Their lines are in the agent's
-// log, for functions whose configuration has enable_async_status_log.
+// showStatusLog is GET …/async-status-log-detail: the platform's names of group and stream. Their lines are in the
+// agent's log, for functions whose configuration has enable_async_status_log.
 func (p *platformAPI) showStatusLog(x *exchange) {
 	group, stream := "function-async-log-group-"+p.Function.Project, "function-async-log-stream-"+p.Function.Project
 	p.respondJSON(x, fasthttp.StatusOK, map[string]string{"group_name": group, "group_id": group, "stream_name": stream, "stream_id": stream})

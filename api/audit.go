@@ -22,7 +22,7 @@ func cutText(text string, limit int) string {
 	return strings.ToValidUTF8(text[:limit], "") + "…"
 }
 
-// accepted is the audit line of a request that was let in. It is written once the request has its final id and, where it
+// accepted is the audit line of an accepted request. It is written once the request has its final id and, where it
 // becomes a call, before that runs; no sampling drops it.
 func (p *platformAPI) accepted(x *exchange) {
 	if ce := p.audit.Check(zap.InfoLevel, "platform API request accepted"); ce != nil {

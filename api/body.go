@@ -22,8 +22,8 @@ const (
 	smallBody = 64 << 10
 	// commonBody is the largest body whose buffer is pooled, in bytes. The collector empties a pool that is not used.
 	commonBody = 128 << 10
-	// narrowRead bounds one read while a header or a first piece of a body arrives, so that connections that send little hold
-	// little: fasthttp's buffer has headerLimit bytes, and takes memory only where something was written.
+	// narrowRead bounds one read while a header or a first piece of a body arrives, so that connections that send
+	// little hold little: fasthttp's buffer has headerLimit bytes, and takes memory only where something was written.
 	narrowRead = 16 << 10
 	// freeHead is how much of a request may arrive before it takes a share of the memory for bodies.
 	freeHead = 16 << 10
@@ -72,7 +72,8 @@ func returnBuffer(b []byte) {
 // spareBuffers is how many large buffers are kept.
 const spareBuffers = 2
 
-// spare keeps the last large buffers, so that a steady stream of large bodies does not make the collector run for each of them.
+// spare keeps the last large buffers, so that a steady stream of large bodies does not make the collector run for each
+// one.
 type spare struct {
 	mu      sync.Mutex
 	buffers [spareBuffers][]byte
@@ -113,9 +114,9 @@ func (s *spare) drop() {
 	s.buffers = [spareBuffers][]byte{}
 }
 
-// early makes fasthttp's hook between header and body. fasthttp looks at no request before it has some of the body, but for
-// one with Expect: 100-continue. So a request with a body that is not small is taken for one, and passes screened, unless
-// wanted sees by the header that it is in order.
+// early returns fasthttp's hook between header and body. fasthttp handles a request only once part of its body has
+// arrived, except with Expect: 100-continue. So a request whose body is not small is treated like one with that header,
+// and passes screened, unless wanted accepts it by its header.
 func early(limit int, wanted func(h *fasthttp.RequestHeader) bool) func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 		switch size := h.ContentLength(); {
@@ -135,7 +136,7 @@ var (
 	continueLine   = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 )
 
-// announced is the size of the body, or -1 if its end will tell.
+// announced is the size of the body, or -1 if only its end shows it.
 func announced(ctx *fasthttp.RequestCtx) int {
 	if n := ctx.Request.Header.ContentLength(); n > 0 || ctx.RequestBodyStream() != nil {
 		return n
@@ -149,9 +150,9 @@ func pending(ctx *fasthttp.RequestCtx) bool {
 	return (size == -1 || size > promptBody) && ctx.RequestBodyStream() != nil
 }
 
-// receive reads the body of a request that is wanted, up to limit bytes, into ctx.Request; sum, if there is one, gets it as it
-// arrives. It is called once for a request, when nothing but the body can be wrong with it. False means that the request has got
-// its answer, or will get it later: its caller returns.
+// receive reads the body of a request that is wanted, up to limit bytes, into ctx.Request; sum, if not nil, gets it as
+// it arrives. It is called once for a request, when only the body can still be wrong. False means that the request has
+// been answered, or will be answered later: the caller returns.
 func receive(ctx *fasthttp.RequestCtx, limit int, sum hash.Hash, refuse refuser) bool {
 	size := announced(ctx)
 	if size > limit {
@@ -278,7 +279,8 @@ func (c *connection) settle(r *reception) {
 	}
 }
 
-// keep returns the body for as long as it is needed, also beyond its handler. Its memory counts until release is called.
+// keep returns the body for as long as it is needed, also beyond its handler. Its memory counts until release is
+// called.
 func keep(ctx *fasthttp.RequestCtx) (body []byte, release func()) {
 	body = ctx.Request.Body()
 	if len(body) <= smallBody { // these buffers are used again
@@ -296,7 +298,7 @@ func keep(ctx *fasthttp.RequestCtx) (body []byte, release func()) {
 	return body, func() { c.settle(r) }
 }
 
-// settled ends what a request took when its answer is known, and sees to what is left of its body.
+// settled releases what a request took when its answer is known, and handles the rest of its body.
 func settled(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		c := connectionOf(ctx.Conn())
@@ -330,8 +332,8 @@ func drained(ctx *fasthttp.RequestCtx, c *connection) bool {
 	return errors.Is(err, io.EOF) && n <= promptBody
 }
 
-// screened is fasthttp's hook for requests whose body is to be read only if it is wanted. The request passes the whole chain up
-// to the point where that is known; one that is refused before gets its answer for its headers alone.
+// screened is fasthttp's hook for requests whose body is read only if it is wanted. The request passes the whole chain
+// up to the point where that is known; one that is refused before is answered by its headers alone.
 func screened(chain fasthttp.RequestHandler) func(ctx *fasthttp.RequestCtx) int {
 	return func(ctx *fasthttp.RequestCtx) int {
 		c := connectionOf(ctx.Conn())

@@ -24,8 +24,8 @@ func refuseTest(ctx *fasthttp.RequestCtx, f *fault.Error) {
 	write(ctx, "00000000-0000-0000-0000-000000000000", &agent.Result{Fault: f}, true)
 }
 
-// hashes answers POST / with the hash of the body, up to limit bytes; /keep with that of a body that was kept; any other path is
-// refused by its header.
+// hashes answers POST / with the hash of the body, up to limit bytes; /keep with the hash of a kept body; any other
+// path is refused by its header.
 func hashes(limit int) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		sum := sha256.New()
@@ -104,7 +104,8 @@ func (c *client) says(body string, about ...any) {
 	require.Equal(c.t, body, resp.Header.Get("Body"), about)
 }
 
-// TestPipelinedBodies: what follows a body is the next request, whatever is read at once; a 100 that was not asked for is never sent.
+// TestPipelinedBodies: what follows a body is the next request, however the reads are split; a 100 is sent only on
+// request.
 func TestPipelinedBodies(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
@@ -133,7 +134,8 @@ func TestPipelinedBodies(t *testing.T) {
 	settledMemory(t, s)
 }
 
-// TestHeadersDecide: a request that its headers rule out is answered without a byte of its body, with and without Expect.
+// TestHeadersDecide: a request that its headers rule out is answered without a byte of its body, with and without
+// Expect.
 func TestHeadersDecide(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
@@ -175,7 +177,8 @@ func TestContinue(t *testing.T) {
 	}
 }
 
-// TestUnreadBodies: a body that is not wanted is never taken for the next request, and a client that sends it all sees the answer.
+// TestUnreadBodies: an unwanted body is never taken for the next request, and a client that sends it all sees the
+// answer.
 func TestUnreadBodies(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)

@@ -12,22 +12,22 @@ const (
 	slowRate = 16 << 10
 	// stallTime without a byte makes a body slow, whatever came before.
 	stallTime = 500 * time.Millisecond
-	// pressedStall takes its place when twice the memory is used that there should be. Only answers can get so far: they are there
+	// pressedStall takes its place when the memory in use is twice the limit. Only answers can get so far: they exist
 	// before they are counted.
 	pressedStall = 100 * time.Millisecond
 	// rateTime is the least time that a rate is taken over.
 	rateTime = time.Second
 	// budgetWait is how long a body waits for memory before it is refused.
 	budgetWait = 10 * time.Second
-	// budgetQueue bounds the bodies that wait; the one that has waited for longest is refused for another one.
+	// budgetQueue bounds the bodies that wait; a new one replaces the one that has waited longest, which is refused.
 	budgetQueue = 128
-	// budgetLook is how often it is looked whether others have become slow meanwhile.
+	// budgetLook is how often to check whether other bodies have become slow meanwhile.
 	budgetLook = 100 * time.Millisecond
 )
 
-// budget bounds the memory for one direction of one listener: for the bodies that arrive, or for the answers that leave. What
-// is there counts, not what was announced. When it is used up, bodies that are slower than slowRate lose their shares; the
-// others wait.
+// budget bounds the memory for one direction of one listener: for the bodies that arrive, or for the answers that
+// leave. It counts bytes that exist, not announced sizes. When it is used up, bodies that are slower than slowRate lose
+// their shares; the others wait.
 type budget struct {
 	limit int64
 	// reserve is kept for one body, the leader, so that bodies that wait for each other come to an end.
@@ -37,7 +37,8 @@ type budget struct {
 	mu     sync.Mutex
 	used   atomic.Int64 // changed with mu held
 	shares map[*share]struct{}
-	// waiting are those that wait, the latest last. It is the first to be served: under a flood the others are stale already.
+	// waiting holds the waiting shares, the latest last. The latest is served first: under a flood the others are stale
+	// already.
 	waiting []*share
 	leader  *share
 	looked  int64 // unix nanoseconds of the last search for slow ones
@@ -120,8 +121,9 @@ func (b *budget) room() bool {
 	return true
 }
 
-// grow takes memory for a buffer: next bytes, or full, which is enough for the whole body, if there is plenty. A small body never
-// waits. It returns what it got; 0 if there was nothing for longer than budgetWait, or the connection was given up.
+// grow takes memory for a buffer: next bytes, or full, which is enough for the whole body, if there is plenty. A small
+// body never waits. It returns the bytes granted; 0 if there were none for longer than budgetWait, or the connection
+// was evicted.
 func (s *share) grow(next, full int64, small bool) int64 {
 	b := s.of
 	b.mu.Lock()
@@ -227,7 +229,7 @@ func (s *share) leave() bool {
 	return true
 }
 
-// serve grants what there is to those that wait.
+// serve grants free memory to the waiting shares.
 func (b *budget) serve() {
 	for len(b.waiting) > 0 {
 		s := b.waiting[len(b.waiting)-1]

@@ -14,13 +14,14 @@ const (
 	burstConnections = 512
 	// burstQuiet is how long nothing of the kind must have happened before memory is handed back.
 	burstQuiet = 2 * time.Second
-	// burstRounds is how often that is done after a burst: buffers leave their pools, and goroutines their stacks, only after a while.
+	// burstRounds is how often that is done after a burst: buffers leave their pools, and goroutines their stacks, only
+	// slowly.
 	burstRounds = 4
 	burstPause  = 6 * time.Second
 )
 
-// burst hands memory back to the system when a burst is over. Go does so by itself only after minutes, in which the function
-// lacks it.
+// burst returns memory to the system when a burst is over. Go itself does so only after minutes, in which the function
+// lacks the memory.
 type burst struct {
 	taken   atomic.Int64 // bytes since the last return
 	last    atomic.Int64 // unix nanoseconds of the last sign of a burst

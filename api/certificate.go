@@ -20,8 +20,8 @@ const certificateInterval = 10 * time.Second
 // maxCertificate bounds each of the two files, in bytes.
 const maxCertificate = 1 << 20
 
-// Certificate is a certificate and its key in files. Follow takes them over when they are renewed; files that do not fit
-// together leave the old pair in use.
+// Certificate is a certificate and its key in files. Follow takes over renewed files; files that do not fit together
+// leave the old pair in use.
 type Certificate struct {
 	cert, key string
 	log       *zap.Logger
@@ -83,8 +83,8 @@ func (c *Certificate) Follow(ctx context.Context) {
 	w.Run(ctx)
 }
 
-// look reads the pair again if a file has changed. Files that cannot be used are reported once, and tried again when one
-// of them changes; files that cannot be read are tried again at the next look.
+// look reads the pair again if a file has changed. Files that cannot be used are reported once, and tried again when
+// one of them changes; files that cannot be read are tried again at the next look.
 func (c *Certificate) look() {
 	version := c.versions()
 	if version == c.version {

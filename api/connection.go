@@ -15,7 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// stage says what a connection is used for at the moment; it decides whether the connection may be closed for another one.
+// stage says what a connection is doing; it decides whether the connection may be closed for another one.
 type stage int32
 
 const (
@@ -26,8 +26,8 @@ const (
 	stageEvicted               // given up for other connections; it ends with its next read
 )
 
-// connection is one accepted connection of a listener. It keeps what decides which connections go when descriptors or memory
-// run out.
+// connection is one accepted connection of a listener. It keeps the data that decides which connections go when
+// descriptors or memory run out.
 type connection struct {
 	net.Conn
 	tcp      *net.TCPConn
@@ -134,8 +134,8 @@ func follow(conn net.Conn, state fasthttp.ConnState) {
 	}
 }
 
-// Read reads what arrives. Before a request can be looked at, it reads little at once, and takes a share of the memory for
-// bodies for a long header.
+// Read reads what arrives. Before a request can be looked at, it reads little at once, and takes a share of the memory
+// for bodies for a long header.
 func (c *connection) Read(p []byte) (int, error) {
 	if c.wide {
 		return c.read(p)
@@ -232,8 +232,8 @@ func (c *connection) unmute() error {
 	return err
 }
 
-// evict gives the connection up if it is still in the given stage. A request that has begun to arrive is answered with 503;
-// a connection without one is closed, and so is every one when now is set.
+// evict gives the connection up if it is still in the given stage. A request that has begun to arrive is answered with
+// 503; a connection without one is closed, and so is every one when now is set.
 func (c *connection) evict(from stage, now bool) bool {
 	if !c.stage.change(from, stageEvicted) {
 		return false
@@ -330,8 +330,8 @@ func (c *connection) applyWrite() error {
 	return c.Conn.SetWriteDeadline(c.writeBy.set)
 }
 
-// deadlineSlack is how far apart two deadlines may be that count as one: a deadline costs the kernel's poller more than a small
-// read, and those of a busy connection differ by the time between two requests.
+// deadlineSlack is how far apart two deadlines may be that count as one: a deadline costs the kernel's poller more than
+// a small read, and those of a busy connection differ by the time between two requests.
 const deadlineSlack = time.Second
 
 // deadline is one of a socket's two.
@@ -349,8 +349,8 @@ func (d *deadline) due() bool {
 	return true
 }
 
-// Close closes the connection, and forgets it. What the other side may still send after a refusal is read before: closing at
-// once would reset the connection, and the client would never see the answer.
+// Close closes the connection, and forgets it. What the other side may still send after a refusal is read before:
+// closing at once would reset the connection, and the client would never see the answer.
 func (c *connection) Close() error {
 	if c.linger.Swap(false) && (!c.evicted() || c.short.Load()) && c.closeWrite() == nil {
 		c.enter(stageIdle)

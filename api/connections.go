@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// connections are the open connections of all listeners of an agent. It chooses the one that is closed when there are no
-// descriptors for another.
+// connections are the open connections of all listeners of an agent. It chooses the one that is closed when there are
+// no descriptors for another.
 type connections struct {
 	mu   sync.Mutex
 	open map[*connection]struct{}
@@ -23,7 +23,8 @@ type idleConnection struct {
 }
 
 const (
-	// idleStock is how many connections are looked out at once, so that many evictions do not sort everything many times.
+	// idleStock is how many connections are looked out at once, so that many evictions do not sort everything many
+	// times.
 	idleStock = 64
 	// slowArrival is how long a request of a connection that was served before may arrive before it can be given up.
 	slowArrival = 2 * time.Second
@@ -89,9 +90,10 @@ func (all *connections) counts(l *listener) (total, own int) {
 	return len(all.open), l.count
 }
 
-// evict gives one connection up: the oldest one that was never served, else the one that has been idle for longest, else the
-// one whose request has been arriving for longest. One that is being answered is never chosen, and neither is fresh, the new
-// one. l limits the choice to one listener; nil means all. now closes it without an answer. False if there is none.
+// evict closes one connection: the oldest one that was never served, else the one that has been idle for longest, else
+// the one whose request has been arriving for longest. One that is being answered is never chosen, and neither is
+// fresh, the new one. l limits the choice to one listener; nil means all. now closes it without an answer. False if
+// there is none.
 func (all *connections) evict(l *listener, fresh *connection, now bool) bool {
 	for {
 		c, from := all.choose(l, fresh)

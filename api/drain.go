@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Drain makes every answer from now on the last one of its connection: it says "Connection: close". A caller that keeps a
-// connection learns of the stop by an answer, and not by a connection that is closed under its next request. Called once, at
-// the begin of the stop; Shutdown follows.
+// Drain makes every answer from now on the last one of its connection, with "Connection: close". A caller that keeps a
+// connection learns of the stop from an answer, and its connection is not closed under its next request. Called once,
+// at the begin of the stop; Shutdown follows.
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // closing ends connections with their next answer once the listener drains.
@@ -25,8 +25,8 @@ func (s *Server) closing(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 }
 
 const (
-	// lingerStep is how often Shutdown looks whether callers still arrive, lingerTime how long it does so at most. It is enough
-	// for requests that are on their way: a caller that has been silent for so long may find its connection closed.
+	// lingerStep is how often Shutdown looks whether callers still arrive, lingerTime how long it does so at most. That
+	// is enough for requests in flight: a caller that has been silent for so long may find its connection closed.
 	lingerStep = 5 * time.Millisecond
 	lingerTime = 50 * time.Millisecond
 )
@@ -44,8 +44,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.http.ShutdownWithContext(ctx)
 }
 
-// onlyEstablished drops what would begin a connection: packets with SYN and without ACK. The program is run on the TCP header,
-// whose byte 13 has the flags.
+// onlyEstablished drops packets that would begin a connection: those with SYN and without ACK. The program runs on the
+// TCP header, whose byte 13 has the flags.
 var onlyEstablished = []unix.SockFilter{
 	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13},
 	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0x12},
@@ -54,13 +54,14 @@ var onlyEstablished = []unix.SockFilter{
 	{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 18},
 }
 
-// refuseNew keeps connections from being made, while those that the kernel has made already are still accepted. Closing the
-// listener alone would reset them, with the requests that their callers have sent. A caller in between tries again by itself,
+// refuseNew keeps connections from being made, while those that the kernel has made already are still accepted. Closing
+// the listener alone would reset them, with the requests that their callers have sent. A new caller retries by itself,
 // and is refused once the listener is closed.
 func (s *Server) refuseNew() {
 	s.control(func(fd int) {
 		program := unix.SockFprog{Len: uint16(len(onlyEstablished)), Filter: &onlyEstablished[0]}
-		_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program) // a sandbox may forbid it: then some are reset
+		// a sandbox may forbid it: then some connections are reset
+		_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
 	})
 }
 

@@ -24,7 +24,8 @@ type FunctionConfig struct {
 	Function *fncontext.Function
 	// Credentials are handed out when the platform is not in front.
 	Credentials fncontext.Credentials
-	// TrustHeaders says that the platform is in front: its X-CFF-* headers are believed, and errors carry no local detail.
+	// TrustHeaders says that the platform is in front: its X-CFF-* headers are believed, and errors carry no local
+	// detail.
 	TrustHeaders bool
 	// Limits is shared by all listeners of an agent; nil for limits of its own.
 	Limits *Limits
@@ -79,7 +80,7 @@ func (f *functionAPI) refuse(ctx *fasthttp.RequestCtx, err *fault.Error) {
 }
 
 // invoke is hops 1 and 8 of a call: copy what is needed out of ctx, run it, write the answer. The event is not copied:
-// fasthttp keeps it in place until this function returns, and nobody keeps it longer.
+// fasthttp keeps it in place until this function returns, and it is not used after that.
 func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx) {
 	if !answerable(ctx) {
 		f.refuse(ctx, noAnswerMemory())

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// bareTime is how long a request may go on arriving after a header that ended in a bare line feed. fasthttp waits for CRLF then,
-// and the client for an answer.
+// bareTime is how long a request may go on arriving after a header that ended in a bare line feed. fasthttp waits for
+// CRLF then, and the client for an answer.
 const bareTime = time.Second
 
 var blankLine = []byte("\r\n\r\n")

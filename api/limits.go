@@ -26,10 +26,11 @@ const (
 type LimitsConfig struct {
 	// Workers is the number of worker slots, which need descriptors when a worker is replaced.
 	Workers int
-	// Body is the memory for the bodies of requests that one listener may take, in bytes, and that for its answers. It is at least
-	// twice the largest body. 0 means defaultBody.
+	// Body is the memory for the bodies of requests that one listener may take, in bytes, and that for its answers. It
+	// is at least twice the largest body. 0 means defaultBody.
 	Body int64
-	// Connections is the memory that the connections of one listener may take beside bodies and answers, in bytes. 0 means any.
+	// Connections is the memory that the connections of one listener may take beside bodies and answers, in bytes. 0
+	// means any.
 	Connections int64
 }
 
@@ -115,8 +116,8 @@ func (l *Limits) lack(ln *listener) want {
 	return wantNothing
 }
 
-// descriptors knows how many descriptors of the process are left. Connections are counted exactly; whatever else the process
-// has open is counted now and then, and only while it matters.
+// descriptors tracks how many descriptors of the process are left. Connections are counted exactly; other open files
+// are counted now and then, and only while that matters.
 type descriptors struct {
 	// reserve is kept for what is no connection, above all for the start of workers.
 	reserve int

@@ -88,8 +88,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// passing reports whether an accept failed for a reason that says nothing about the listener itself: a lack of descriptors or
-// memory, or an error of the network that belongs to the connection (accept(2)).
+// passing reports whether an accept failed for a reason that says nothing about the listener itself: a lack of
+// descriptors or memory, or an error of the network that belongs to the connection (accept(2)).
 func passing(err error) bool {
 	var number syscall.Errno
 	if errors.Is(err, net.ErrClosed) || !errors.As(err, &number) {

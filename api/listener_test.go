@@ -199,7 +199,8 @@ func TestEvictionOrder(t *testing.T) {
 	require.Equal(t, 1, logs.FilterMessageSnippet("no room for more connections").Len(), "one line for all of them")
 }
 
-// TestBusyConnectionsStay: a connection that is being answered is never closed; a new one gets 503 in the listener's form.
+// TestBusyConnectionsStay: a connection that is being answered is never closed; a new one gets 503 in the listener's
+// form.
 func TestBusyConnectionsStay(t *testing.T) {
 	release := make(chan struct{})
 	s, _ := testServer(t, scarce(), func(ctx *fasthttp.RequestCtx) {

@@ -147,7 +147,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 	require.ElementsMatch(t, want, got)
 }
 
-// TestOpenAPIReferences: every reference leads somewhere, and nothing lies there that nobody refers to.
+// TestOpenAPIReferences: every reference can be resolved, and every component is referenced.
 func TestOpenAPIReferences(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	used := map[string]bool{"#/components/responses/Conflict": true} // waits for the first route that has it
@@ -263,8 +263,8 @@ func TestOpenAPIErrors(t *testing.T) {
 	require.True(t, used[apiAnswers[fault.Timeout].status], "the gateway's own time limit")
 }
 
-// constants returns the values of the constants of a file whose names begin so. They are read from the source: a list here
-// would forget the next one.
+// constants returns the values of the constants of a file whose names begin with prefix. They are read from the source:
+// a list here would miss the next one.
 func constants(t *testing.T, file, prefix string) (values []string) {
 	t.Helper()
 	ast.Inspect(source(t, file), func(n ast.Node) bool {

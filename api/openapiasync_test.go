@@ -26,7 +26,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// openAPIFunction plays the function: it answers some events, and keeps others until they are canceled or the test ends.
+// openAPIFunction plays the function: it answers some events, and keeps others until they are canceled or the test
+// ends.
 type openAPIFunction struct {
 	running sync.Map // request id: chan struct{}
 	end     context.Context
@@ -131,7 +132,7 @@ func (a *asyncAnswers) see(method, path string, ctx *fasthttp.RequestCtx, status
 	return ctx
 }
 
-// send is a request for the function that is there, by somebody who may; more are headers.
+// send sends a request for the existing function, by an authorised user; more are headers.
 func (a *asyncAnswers) send(status int, method, path, query, body string, more ...string) *fasthttp.RequestCtx {
 	a.t.Helper()
 	return a.see(method, path, openAPIRequest(a.platformAPI, method, a.uri(path, "hello")+"?"+query, body, append(more, "X-Auth-Token", a.token)...), status)
@@ -189,8 +190,8 @@ func (a *asyncAnswers) await(id string, status async.Status) {
 	}, openAPIPatience, 5*time.Millisecond, "%s %s", id, status)
 }
 
-// TestOpenAPIAsynchronous: each answer of the asynchronous routes fits the document, and each status and each code that the
-// document has for them comes.
+// TestOpenAPIAsynchronous: each answer of the asynchronous routes fits the document, and each status and code in the
+// document occurs.
 func TestOpenAPIAsynchronous(t *testing.T) {
 	a := newAsyncAnswers(t)
 	a.records()

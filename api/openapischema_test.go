@@ -15,8 +15,8 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// check says where v does not fit the schema; nil if it fits. A member that the schema does not name does not fit either,
-// unless the schema says that there may be others.
+// check reports where v does not fit the schema; nil if it fits. A member that the schema does not name does not fit
+// either, unless the schema allows additional ones.
 func (d openAPI) check(at string, schema, v any) error {
 	schema = d.resolve(schema)
 	if err := checkType(at, member(schema, "type"), v); err != nil {
@@ -130,8 +130,8 @@ func requireFits(t *testing.T, doc openAPI, schema any, body []byte) {
 	require.NoError(t, doc.check("", schema, v), "%s", body)
 }
 
-// requireAnswer holds a whole answer, with its headers, against the document. With every set, each declared header has to
-// be there.
+// requireAnswer checks a whole answer, with its headers, against the document. With every set, each declared header
+// must be present.
 func requireAnswer(t *testing.T, doc openAPI, method, path string, ctx *fasthttp.RequestCtx, every bool) {
 	t.Helper()
 	status := ctx.Response.StatusCode()

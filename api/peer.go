@@ -10,8 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// peer is the address that a request comes from: behind a proxy the one that the proxy added last, else, and where that is
-// missing or no address, the other end of the connection.
+// peer is the address that a request comes from: behind a proxy the last one that the proxy added; otherwise, or if
+// that one is missing or is no address, the other end of the connection.
 func (p *platformAPI) peer(ctx *fasthttp.RequestCtx) netip.Addr {
 	if p.BehindProxy {
 		if addr, ok := p.forwarded.peer(&ctx.Request.Header); ok {

@@ -42,7 +42,7 @@ type PlatformConfig struct {
 	Local bool
 	// Certificate turns TLS on; nil for plain HTTP.
 	Certificate *Certificate
-	// BehindProxy says that a proxy ends TLS: hosts are not checked, and X-Forwarded-For tells the peer.
+	// BehindProxy says that a proxy ends TLS: hosts are not checked, and the peer comes from X-Forwarded-For.
 	BehindProxy bool
 	// GatewayTimeout ends the wait of a caller as the platform's gateway does, not the call; zero means never.
 	GatewayTimeout time.Duration
@@ -230,8 +230,9 @@ func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// admit lets the caller in, checks what the caller may do, and receives the body. What the headers rule out costs no body. False
-// means that the request has been answered, or that this was only to see whether its body is wanted.
+// admit authenticates the caller, checks what the caller may do, and receives the body. A request that its headers rule
+// out costs no body. False means that the request has been answered, or that this was only to see whether its body is
+// wanted.
 func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) bool {
 	x.route = r
 	err := p.enter(x, r, params)

@@ -39,7 +39,7 @@ func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
 	}
 	r := &runtimeAPI{RuntimeConfig: cfg}
 	s := newServer(&serverConfig{name: "runtime", ln: ln.(*net.TCPListener), bodyLimit: cfg.MaxResponse, limits: cfg.Limits, log: cfg.Log, refuse: r.refuse}, checkOrigin(r.refuse, r.route))
-	s.http.ReadTimeout = 0 // who asks for events waits between two requests for as long as a call takes
+	s.http.ReadTimeout = 0 // a poller waits between two requests for as long as a call takes
 	s.http.IdleTimeout = 0
 	return s, nil
 }
@@ -90,7 +90,8 @@ func (r *runtimeAPI) answer(ctx *fasthttp.RequestCtx, id string, take func(id st
 
 // next answers when there is an event, however long that takes.
 func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) {
-	if !receive(ctx, r.MaxResponse, nil, r.refuse) { // a question with a body is a strange one, but what follows it must be found
+	// a GET should have no body; if it has one, it is read so that the next request on the connection can be parsed
+	if !receive(ctx, r.MaxResponse, nil, r.refuse) {
 		return
 	}
 	conn := ctx.Conn()
@@ -108,7 +109,8 @@ func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) {
 	ctx.Response.SetBodyRaw(event.Body)
 }
 
-// connected looks whether the other side is still there: whoever has left, or will send nothing more, gets no event.
+// connected reports whether the other side is still there: a poller that has left, or will send nothing more, gets no
+// event.
 func connected(conn net.Conn) bool {
 	tcp, ok := conn.(syscall.Conn)
 	if !ok {

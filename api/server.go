@@ -51,8 +51,8 @@ type serverConfig struct {
 // refuser writes the answer to a request that was no request, in the listener's own form.
 type refuser func(ctx *fasthttp.RequestCtx, f *fault.Error)
 
-// newServer assembles the chain that every request passes, outermost first: panics become answers, unclean requests and,
-// on loopback, foreign hosts are refused, then route.
+// newServer assembles the chain that every request passes, outermost first: panics become answers, unclean requests
+// and, on loopback, foreign hosts are refused, then route.
 func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 	if loopback(cfg.ln.Addr()) && !cfg.proxied {
 		route = checkHost(cfg.name, cfg.refuse, route)
@@ -119,7 +119,7 @@ func looksLikeHTTP(first [5]byte) bool {
 	return false
 }
 
-// occupied keeps the connection from being given up while its request is answered; one whose body still arrives is not yet.
+// occupied protects the connection from eviction while its request is answered; not yet while its body arrives.
 func occupied(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		c := connectionOf(ctx.Conn())
@@ -189,8 +189,8 @@ const (
 	discardTime  = 5 * time.Second
 )
 
-// discard reads what a client still sends after its answer, within limits: closing at once would reset the connection, and the
-// client would never see why.
+// discard reads what a client still sends after its answer, within limits: closing at once would reset the connection,
+// and the client would never see the answer.
 func discard(conn net.Conn) {
 	end := time.Now().Add(discardTime)
 	kept := takeBuffer(promptBody)
@@ -270,8 +270,8 @@ func clean(path []byte) bool {
 	return true
 }
 
-// framing says what is wrong with the framing of a request, or nothing. It looks at the raw header: fasthttp keeps only one of
-// several, and takes identity for no body.
+// framing says what is wrong with the framing of a request, or nothing. It looks at the raw header: fasthttp keeps only
+// one of several, and takes identity for no body.
 func framing(h *fasthttp.RequestHeader) (wrong string) {
 	n, coded := 0, false
 	for name := range headerNames(h.RawHeaders(), 'c', 't') {

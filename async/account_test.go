@@ -63,8 +63,8 @@ func observed() (*observer.ObservedLogs, func(*Config)) {
 	return logs, func(c *Config) { c.Log = zap.New(core) }
 }
 
-// TestMaxPayload: an event that the servers, or the account, never take is refused as too large, and a start says that such
-// events exist.
+// TestMaxPayload: an event that the servers, or the account, never take is refused as too large, and a start logs that
+// such events exist.
 func TestMaxPayload(t *testing.T) {
 	for name, config := range map[string]string{
 		"servers": `max_payload: 64KB, accounts {A: {users: [{user: u, password: p}], jetstream: enabled}}`,
@@ -93,8 +93,8 @@ func TestMaxPayload(t *testing.T) {
 	require.Zero(t, logs.FilterMessageSnippet("max_payload").Len(), "the default of the servers has room")
 }
 
-// TestClosedByServers: a limit that was lowered while the agent is connected makes the servers close the connection, and
-// the client then connects no more by itself. The queue does.
+// TestClosedByServers: a limit that was lowered while the agent is connected makes the servers close the connection,
+// and the client then connects no more by itself. The queue does.
 func TestClosedByServers(t *testing.T) {
 	logs, log := observed()
 	const user = `authorization {user: u, password: p}`
@@ -177,7 +177,8 @@ const (
 	limitedAccount = `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G, max_bytes_required: true}}}`
 )
 
-// TestMaxBytesRequired: an account that requires a limit of every stream gets one, also for the streams that are there already.
+// TestMaxBytesRequired: an account that requires a limit of every stream gets one, also for the streams that are there
+// already.
 func TestMaxBytesRequired(t *testing.T) {
 	s, reload := startConfigured(t, freeAccount)
 	q := open(t, s, &testFunction{}, as(s))

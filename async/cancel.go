@@ -14,16 +14,16 @@ import (
 
 const canceledWaiting = "function invocation canceled while it waited"
 
-// cancelWait is how long another agent may take to say that it runs a request.
+// cancelWait is how long another agent may take to answer that it runs a request.
 const cancelWait = 2 * time.Second
 
 // cancelLimit bounds a cancel, with all that follows from a recursive one.
 const cancelLimit = cancelWait + cascadeWait
 
-// Cancel ends a request: one that waits is discarded, one that runs fails with code 4208. An id that is unknown, or whose
-// request has an outcome, is an Invalid fault (page functiongraph_06_0146). recursive goes on along destinations that are
-// functions: the outcome is not passed on to one, and of a request with an outcome, what a function was made to run is
-// cancelled, likewise recursively.
+// Cancel ends a request: one that waits is discarded, one that runs fails with code 4208. An id that is unknown, or
+// whose request has an outcome, is an Invalid fault (page functiongraph_06_0146). recursive follows destinations that
+// are functions: the outcome is not sent to a function, and for a request with an outcome, the requests that it caused
+// there are cancelled recursively.
 func (q *Queue) Cancel(ctx context.Context, id string, recursive bool) error {
 	e, err := q.engine(ctx)
 	if err != nil {
@@ -82,8 +82,8 @@ func (e *engine) event(ctx context.Context, id string) (*jetstream.RawStreamMsg,
 	return msg, nil
 }
 
-// forget records an outcome that came from outside and takes the event out of the queue. Whoever fetched it meanwhile
-// finds the outcome, and does not run it; whoever is about to run it is told.
+// forget records an outcome that came from outside and takes the event out of the queue. An agent that fetched it
+// meanwhile finds the outcome and does not run it; an agent that is about to run it is sent a cancel.
 func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *jetstream.RawStreamMsg, recursive bool) error {
 	config := e.configuration(configurationKey(event.Header.Get(headerVersion), event.Header.Get(headerAlias)))
 	if err := e.attach(r, config, event.Header, event.Data, &outcome{condition: conditionCanceled, recursive: recursive}); err != nil {
@@ -104,7 +104,8 @@ func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *
 		}
 	}
 	if err := e.handOver(ctx, r, revision); err != nil {
-		return unavailable("the notification cannot be stored", err) // whoever gets the event, or cancels again, does it
+		// the next agent that gets the event, or the next cancel, stores it
+		return unavailable("the notification cannot be stored", err)
 	}
 	if err := e.events.DeleteMsg(ctx, event.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		e.q.cfg.Log.Debug("event of a cancelled request not removed", zap.String("request_id", r.RequestID), zap.Error(err))
@@ -112,7 +113,7 @@ func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *
 	return nil
 }
 
-// cancelRunning asks whoever runs it; if nobody does, its agent has died, and the outcome is recorded here.
+// cancelRunning asks the agent that runs it; if no agent answers, that one has died, and the outcome is recorded here.
 func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64, recursive bool) error {
 	if e.cancelHere(r.RequestID, recursive) {
 		return nil
@@ -154,7 +155,7 @@ func (e *engine) cancelHere(id string, recursive bool) bool {
 func (e *engine) listenForCancels() error {
 	_, err := e.conn.Subscribe(e.prefix+".cancel", func(msg *nats.Msg) {
 		if e.cancelHere(string(msg.Data), msg.Header.Get(headerRecursive) != "") && msg.Reply != "" {
-			_ = msg.Respond(nil) // whoever asked finds the record
+			_ = msg.Respond(nil) // the agent that asked finds the outcome in the record
 		}
 	})
 	if err != nil {

@@ -61,7 +61,8 @@ func (e *engine) ledTo(ctx context.Context, id string, made *next) {
 	}
 }
 
-// cascade cancels what the outcome of r led to: a notification of a function that is not sent yet, or that function's request.
+// cascade cancels what the outcome of r led to: a notification of a function that is not sent yet, or that function's
+// request.
 func (e *engine) cascade(ctx context.Context, r *Record) error {
 	ctx, cancel := context.WithTimeout(ctx, cascadeWait)
 	defer cancel()
@@ -87,7 +88,8 @@ func (e *engine) cascade(ctx context.Context, r *Record) error {
 	return e.cascadeRemote(ctx, r.Next)
 }
 
-// dropNotification takes a function's notification out of its queue. Another kind's stays: it makes nobody run.
+// dropNotification takes a function's notification out of its queue. Notifications of other kinds stay: they run no
+// function.
 func (e *engine) dropNotification(ctx context.Context, id string) (dropped bool, err error) {
 	msg, err := e.outbox.GetLastMsgForSubject(ctx, e.notifySubject(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

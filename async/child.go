@@ -16,7 +16,7 @@ import (
 
 const (
 	childName = "gantry-jetstream"
-	// childNice lets calls that somebody waits for go first.
+	// childNice lets synchronous calls go first.
 	childNice = 5
 	// childStartLimit is how long one start may take: it reads the index of every stream.
 	childStartLimit = time.Minute
@@ -24,7 +24,8 @@ const (
 	childEndLimit = 5 * time.Second
 	// childExitLimit is how long after its last answer a process may take to be gone.
 	childExitLimit = time.Second
-	// childGreetLimit is how long a process that is ready may let a connection wait for its first byte; it needs no disk for it.
+	// childGreetLimit is how long a process that is ready may let a connection wait for its first byte, which needs no
+	// disk.
 	childGreetLimit = 30 * time.Second
 	// maxChildAnswer bounds the line that a process answers, in bytes.
 	maxChildAnswer = 64 << 10
@@ -44,7 +45,8 @@ var ErrStopped = errors.New(childName + " was stopped with the agent")
 type ChildConfig struct {
 	// Program is the path of gantry-jetstream.
 	Program string
-	// Folder keeps the messages. It is made if it is missing, for the agent's user only; only one agent may use it at a time.
+	// Folder keeps the messages. It is made if it is missing, for the agent's user only; only one agent may use it at a
+	// time.
 	Folder string
 	// MaxBytes bounds all messages together; 0 means three quarters of what the disk has free at the start.
 	MaxBytes int64
@@ -55,7 +57,8 @@ type ChildConfig struct {
 	Log *zap.Logger
 }
 
-// Child is the process that keeps the messages, started at the first need and again after each of its ends. Use NewChild.
+// Child is the process that keeps the messages, started at the first need and again after each of its ends. Use
+// NewChild.
 type Child struct {
 	cfg      ChildConfig
 	password string
@@ -101,8 +104,8 @@ func (c *Child) Running() bool {
 	return c.current != nil && !c.current.gone()
 }
 
-// Dial connects to the process; it starts it if need be, and waits until it is ready. A start that ctx is too short for goes
-// on, for the next one who asks. The NATS client calls it for every connection.
+// Dial connects to the process; it starts it if need be, and waits until it is ready. A start that outlasts ctx goes
+// on, for the next caller. The NATS client calls Dial for every connection.
 func (c *Child) Dial(ctx context.Context) (net.Conn, error) {
 	for try := 0; ; try++ {
 		p, err := c.started(ctx)
@@ -156,7 +159,7 @@ func (c *Child) started(ctx context.Context) (*childProcess, error) {
 	}
 }
 
-// task runs beside whoever asked for it; Stop waits for its end, and after Stop none begins.
+// task runs in a goroutine beside its caller; Stop waits for its end, and after Stop none begins.
 func (c *Child) task(run func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,8 +280,9 @@ func (c *Child) pause(d time.Duration) bool {
 	}
 }
 
-// Stop ends the process for good: TERM, and KILL when ctx ends. It returns when the process is gone and the folder is free
-// for others. The error says that KILL was needed; messages are safe also then. The agent calls it once nobody dials any more.
+// Stop ends the process for good: TERM, and KILL when ctx ends. It returns when the process is gone and the folder is
+// free for others. The error says that KILL was needed; messages are safe even then. The agent calls it when no
+// connection is dialled any more.
 func (c *Child) Stop(ctx context.Context) error {
 	c.mu.Lock()
 	c.stopped = true

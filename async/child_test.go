@@ -31,7 +31,7 @@ import (
 // patience bounds every wait; the tests wait for conditions, and the machine may be busy.
 const patience = 60 * time.Second
 
-// roleVariable makes the test binary play another process; roleFolder, roleSocket and rolePassword tell it with what.
+// roleVariable makes the test binary play another process; roleFolder, roleSocket and rolePassword are its parameters.
 const (
 	roleVariable = "ASYNC_TEST_ROLE"
 	roleFolder   = "ASYNC_TEST_FOLDER"
@@ -282,7 +282,7 @@ func (c *testChild) readyLines() int {
 	return c.logs.FilterMessage("gantry-jetstream ready").Len()
 }
 
-// ended reports whether a process is gone; one that nobody has collected is.
+// ended reports whether a process is gone; a zombie counts as gone.
 func ended(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -398,7 +398,7 @@ func TestChildRefusesOtherProcesses(t *testing.T) {
 	c.stream(c.client())
 }
 
-// Attack: a process of the same user puts a socket of its own in the place of the child's, to be told the password.
+// Attack: a process of the same user replaces the child's socket with its own, to receive the password.
 func TestChildTellsAnImpostorNothing(t *testing.T) {
 	c := newTestChild(t)
 	c.dial().Close()

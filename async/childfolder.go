@@ -58,7 +58,7 @@ func (c *Child) place() error {
 	if len(c.socket) <= maxSocketPath {
 		return c.protected(run)
 	}
-	c.displace() // of a former process; whoever tidies up temporary folders may have taken it
+	c.displace() // of a former process; a job that tidies up temporary folders may have removed it
 	own, err := os.MkdirTemp("", "gantry-")
 	if err != nil {
 		return fmt.Errorf("%s is too long for a socket, and a shorter folder cannot be made: %w", c.cfg.Folder, err)
@@ -82,7 +82,8 @@ func (c *Child) displace() {
 	c.own = ""
 }
 
-// claim takes the lock of the folder. The process inherits it: whoever kills the agent has the folder only when both are gone.
+// claim takes the lock of the folder. The process inherits it: after the agent is killed, the folder is free only when
+// both are gone.
 func (c *Child) claim() error {
 	if c.lock != nil {
 		return nil
@@ -102,7 +103,8 @@ func (c *Child) claim() error {
 	return nil
 }
 
-// release leaves nothing but the messages, the lock's file and the socket's folder: whoever waits for them may use them already.
+// release removes everything but the messages, the lock's file and the socket's folder: the next owner may use them
+// already.
 func (c *Child) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,8 +121,8 @@ func (c *Child) release() {
 	c.lock = nil
 }
 
-// Volatile reports whether what is stored in folder is gone with the next start of the container or machine: whether it, or
-// the part of its path that exists, lies in memory (tmpfs, ramfs). The agent asks before it promises durability.
+// Volatile reports whether what is stored in folder is gone with the next start of the container or machine: whether
+// it, or the part of its path that exists, lies in memory (tmpfs, ramfs). The agent asks before it promises durability.
 func Volatile(folder string) (bool, error) {
 	path, err := filepath.Abs(folder)
 	if err != nil {

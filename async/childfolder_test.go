@@ -25,7 +25,7 @@ func TestChildFolderIsForOne(t *testing.T) {
 	c.dial().Close()
 }
 
-// Whoever killed the agent has the folder only when the process is gone too.
+// After the agent is killed, the folder is free only when the process is gone too.
 func TestChildProcessHoldsTheLock(t *testing.T) {
 	c := newTestChild(t)
 	c.dial().Close()
@@ -40,7 +40,7 @@ func TestChildProcessHoldsTheLock(t *testing.T) {
 	eventually(t, free, "the lock is free")
 }
 
-// TestChildInAFolderOfOthers: nobody else gets at the socket or the messages, whatever was there before.
+// TestChildInAFolderOfOthers: other users cannot reach the socket or the messages, whatever was there before.
 func TestChildInAFolderOfOthers(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, os.Chmod(folder, 0o755))
@@ -66,7 +66,7 @@ func TestChildInAFolderWithALongPath(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 
-	require.NoError(t, os.RemoveAll(filepath.Dir(c.socket))) // as by whoever tidies up temporary folders
+	require.NoError(t, os.RemoveAll(filepath.Dir(c.socket))) // as a job that tidies up temporary folders does
 	c.stream(c.client())
 	require.NoError(t, c.Stop(patient(t)))
 	require.Empty(t, entries(t, temp))

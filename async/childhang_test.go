@@ -59,7 +59,7 @@ func TestChildThatComesBack(t *testing.T) {
 	c.dial().Close()
 }
 
-// TestQueueOfAHungChild: events that fill the socket of a child that does not read hold up nobody, the stop least of all.
+// TestQueueOfAHungChild: events that fill the socket of a child that does not read block neither callers nor the stop.
 func TestQueueOfAHungChild(t *testing.T) {
 	c := newTestChild(t)
 	q := open(t, nil, &testFunction{}, func(cfg *Config) { cfg.Connect, cfg.Log = c.Connect, zap.NewNop() })
@@ -87,7 +87,7 @@ func TestQueueOfAHungChild(t *testing.T) {
 	require.NoError(t, unix.Kill(pid, unix.SIGCONT))
 }
 
-// TestQueueWhileTheChildStarts: nobody waits for a start that takes its time, the metrics and the stop least of all.
+// TestQueueWhileTheChildStarts: a slow start blocks no call, and neither the metrics nor the stop.
 func TestQueueWhileTheChildStarts(t *testing.T) {
 	hang := filepath.Join(t.TempDir(), "hang")
 	text := fmt.Sprintf("while [ -e %s ]; do sleep 0.05; done; exec %s", hang, childProgram(t))

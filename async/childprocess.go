@@ -74,7 +74,7 @@ func (c *Child) launch() (*childProcess, error) {
 	return p, nil
 }
 
-// greet tells the process what it needs and waits for its answer. The password goes this way because arguments and
+// greet sends the process its parameters and waits for its answer. The password goes this way because arguments and
 // environment can be read by others.
 func (c *Child) greet(p *childProcess) error {
 	if err := p.control.SetDeadline(time.Now().Add(childStartLimit)); err != nil {
@@ -110,7 +110,8 @@ type refusal struct{ reason string }
 
 func (r *refusal) Error() string { return r.reason }
 
-// abort ends a process that did not get ready; it has stored nothing yet. The error says why as well as can be told.
+// abort ends a process that did not get ready; it has stored nothing yet. The error names the cause as well as it is
+// known.
 func (c *Child) abort(p *childProcess, err error) error {
 	_ = p.control.Close()
 	late := errors.Is(err, os.ErrDeadlineExceeded)
@@ -136,7 +137,7 @@ func (c *Child) abort(p *childProcess, err error) error {
 	}
 }
 
-// errStranger says that somebody else listens where the child should.
+// errStranger says that another process listens where the child should.
 var errStranger = errors.New("the socket is not the child's")
 
 // errSilent says that the process takes connections and does nothing with them.
@@ -187,8 +188,9 @@ func (p *childProcess) gone() bool {
 // lastGreeting is what a connection has at least: a process that answers again is not given up.
 const lastGreeting = 100 * time.Millisecond
 
-// dial connects, and sends nothing before it is sure who listens: others of the same user could replace the socket, and the
-// first thing to come would be the password. The time for the greeting is that of all dials together: each may have little.
+// dial connects, and sends nothing before it is sure that the child listens: another process of the same user could
+// replace the socket, and would get the password first. greeting limits all dials together, so each may have little
+// time left.
 func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (_ net.Conn, err error) {
 	p.mu.Lock()
 	left := max(greeting-p.silent, lastGreeting)
@@ -227,8 +229,8 @@ func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (_ net.
 	return conn, nil
 }
 
-// awaitGreeting waits for the first byte and leaves it there: the server speaks first, and a process that is being killed
-// still takes connections.
+// awaitGreeting waits for the first byte and leaves it there: the server speaks first, and a process that is being
+// killed still takes connections.
 func awaitGreeting(ctx context.Context, conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

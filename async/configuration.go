@@ -19,7 +19,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Limits and defaults of a configuration (page functiongraph_06_0142, and docs/COMPATIBILITY.md where its editions differ).
+// Limits and defaults of a configuration (page functiongraph_06_0142, and docs/COMPATIBILITY.md where its editions
+// differ).
 const (
 	MaxAge      = 86400 * time.Second
 	defaultAge  = 3600 * time.Second
@@ -83,7 +84,8 @@ type request struct {
 	LogStream    string        `json:"log_stream_name"`
 }
 
-// ParseConfiguration checks the body of a PUT and fills in the defaults. Errors name the member and what would be right.
+// ParseConfiguration checks the body of a PUT and fills in the defaults. Errors name the member and what would be
+// right.
 func ParseConfiguration(body []byte) (*Configuration, error) {
 	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
 		return nil, badConfiguration("the body is not a JSON object")
@@ -147,8 +149,8 @@ func badConfiguration(message string) *fault.Error {
 	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "Invalid parameter: " + message}
 }
 
-// inForce is a configuration as it was last seen: nil once it was removed. Revisions keep an echo of an older change from
-// replacing a newer one.
+// inForce is a configuration as it was last seen: nil once it was removed. Revisions keep an echo of an older change
+// from replacing a newer one.
 type inForce struct {
 	configuration *Configuration
 	revision      uint64
@@ -179,7 +181,8 @@ func noConfiguration() *fault.Error {
 	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: "The specified resource was not found: no asynchronous configuration is set here"}
 }
 
-// SetConfiguration replaces what is set; an Invalid fault if a notification would have no name as a file. It is in force, here and at every agent of the same function, from then on.
+// SetConfiguration replaces what is set; an Invalid fault if a notification would have no name as a file. It is in
+// force, here and at every agent of the same function, from then on.
 func (q *Queue) SetConfiguration(ctx context.Context, version, alias, urn string, c *Configuration) (*Configuration, error) {
 	if err := q.cfg.Endpoints.checkFiles(c); err != nil {
 		return nil, err
@@ -216,7 +219,8 @@ func (q *Queue) DeleteConfiguration(ctx context.Context, version, alias string) 
 	if e.configuration(key) == nil {
 		return noConfiguration()
 	}
-	// As configs.Delete does, which keeps the revision to itself: a newer change may have been taken over before the answer.
+	// Like configs.Delete, which does not return the revision: a newer change may have been taken over before the
+	// answer.
 	marker := &nats.Msg{Subject: e.kvPrefix() + "$KV." + e.configs.Bucket() + "." + key, Header: nats.Header{"KV-Operation": {"DEL"}}}
 	ack, err := e.js.PublishMsg(ctx, marker)
 	if err != nil {
@@ -267,7 +271,8 @@ func (e *engine) follow(key string, c *Configuration, revision uint64) {
 	}
 }
 
-// watchConfigurations reads what is set, until ctx ends, then follows the changes of all agents as long as the engine lives.
+// watchConfigurations reads all configurations, until ctx ends, then follows the changes of all agents as long as the
+// engine lives.
 func (e *engine) watchConfigurations(ctx context.Context) error {
 	watcher, err := e.configs.WatchAll(e.ctx)
 	if err != nil {
@@ -291,8 +296,8 @@ func (e *engine) watchConfigurations(ctx context.Context) error {
 	}
 }
 
-// followConfigurations takes changes over. A watcher that a cluster has given up is replaced; the new one begins with all
-// that is set.
+// followConfigurations takes changes over. A watcher that a cluster has dropped is replaced; the new one begins with
+// all configurations.
 func (e *engine) followConfigurations(watcher jetstream.KeyWatcher) {
 	for {
 		for entry := range watcher.Updates() {

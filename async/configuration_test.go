@@ -79,7 +79,8 @@ func TestParseConfiguration(t *testing.T) {
 	}
 }
 
-// TestDestinationNames: what the services allow is taken; what no file can be named is not, where notifications become files.
+// TestDestinationNames: names that the services allow are accepted; where notifications become files, names that no
+// file can have are not.
 func TestDestinationNames(t *testing.T) {
 	parse := func(kind, param string) *Configuration {
 		text, err := json.Marshal(map[string]any{"destination_config": destinations{OnSuccess: &Destination{kind, param}}})
@@ -140,7 +141,7 @@ func TestConfigurations(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// TestConfigurationChangedAtOnce: what is in force is what is stored, whoever changes it at the same moment.
+// TestConfigurationChangedAtOnce: the configuration in force is the stored one, even with concurrent changes.
 func TestConfigurationChangedAtOnce(t *testing.T) {
 	q := open(t, startServer(t, t.TempDir()), &testFunction{})
 	c, err := ParseConfiguration([]byte(`{}`))

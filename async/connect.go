@@ -21,8 +21,8 @@ type Connector func(ctx context.Context, options ...nats.Option) (*nats.Conn, er
 // childUser is the one user of the child's server.
 const childUser = "gantry"
 
-// Limits of one try to connect again; each has twice the time of the one before. nats.go holds the connection's lock meanwhile,
-// and with it everybody who sends; the start of the child goes on, for the next try.
+// Limits of one reconnection attempt; each has twice the time of the one before. nats.go holds the connection's lock
+// meanwhile, which blocks every sender. The start of the child goes on, for the next attempt.
 const (
 	firstRedial = time.Second
 	lastRedial  = 4 * time.Second
@@ -68,8 +68,8 @@ type Cluster struct {
 // schemes of a server's URL; without one it is nats. The client takes any other one for plain NATS.
 var schemes = []string{"nats", "tls", "ws", "wss"}
 
-// CheckURL reports what is wrong with the value of Cluster.URL, without any part of it: it may hold a password. bootstrap calls
-// it at the start.
+// CheckURL reports what is wrong with the value of Cluster.URL, without any part of it: it may hold a password.
+// bootstrap calls it at the start.
 func CheckURL(servers string) error {
 	seen := 0
 	for i, one := range strings.Split(servers, ",") {

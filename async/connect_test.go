@@ -69,7 +69,8 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// TestTLSFirst: servers that want TLS before anything else are reached with the setting, and without it the error names it.
+// TestTLSFirst: servers that want TLS before anything else are reached with the setting, and without it the error names
+// it.
 func TestTLSFirst(t *testing.T) {
 	cert, key := certificate(t)
 	s, _ := startConfigured(t, fmt.Sprintf(`tls {cert_file: %q, key_file: %q, handshake_first: true}`, cert, key))

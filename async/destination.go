@@ -124,8 +124,8 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-// checkFiles reports destinations whose notifications would become files with names that no file can have: those without an
-// endpoint. The API asks it before a configuration is stored.
+// checkFiles reports destinations whose notifications would become files with names that no file can have: those
+// without an endpoint. The API asks it before a configuration is stored.
 func (e *Endpoints) checkFiles(c *Configuration) error {
 	for member, d := range map[string]*Destination{"on_success": c.Destinations.OnSuccess, "on_failure": c.Destinations.OnFailure} {
 		if d == nil {

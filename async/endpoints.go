@@ -52,7 +52,8 @@ func ReadEndpoints(name string) (*Endpoints, error) {
 		return nil, err
 	}
 	e := &Endpoints{}
-	decoder := json.NewDecoder(strings.NewReader(strings.TrimPrefix(string(text), "\ufeff"))) // editors on Windows put a byte order mark there
+	// editors on Windows put a byte order mark there
+	decoder := json.NewDecoder(strings.NewReader(strings.TrimPrefix(string(text), "\ufeff")))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(e); err != nil {
 		return nil, fmt.Errorf(`%s is not JSON of the form {"obs": {"url", "access", "secret", "region"}, "smn": {…}, "dis": {…}, "functions": {"urn:fss:…": {…}}}`, name)

@@ -44,10 +44,10 @@ type Notification struct {
 const maxResult = 256 << 10
 
 const (
-	// maxNotification leaves room, beside the destination's param, for the rest of the record and headers within what the
-	// server takes in one message.
+	// maxNotification leaves room, beside the destination's param, for the rest of the record and headers within what
+	// the server takes in one message.
 	maxNotification = maxServerMessage - 16<<10
-	// maxServerMessage is what servers take if nobody has set their max_payload.
+	// maxServerMessage is the default of the servers' max_payload.
 	maxServerMessage = 1 << 20
 )
 
@@ -97,8 +97,8 @@ func plainJSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// payload is JSON as it is, and anything else as a string. Bytes that are no UTF-8 become U+FFFD: inside of strings, the only
-// place for them in what is JSON otherwise, the decoders of others refuse them.
+// payload is JSON as it is, and anything else as a string. Bytes that are not UTF-8 become U+FFFD: other decoders
+// refuse them, even inside strings, the only place for them in valid JSON.
 func payload(b []byte) json.RawMessage {
 	if json.Valid(b) {
 		return bytes.ToValidUTF8(b, []byte("\uFFFD"))
@@ -137,8 +137,8 @@ func (e *engine) roomFor(d *Destination) int {
 	return min(maxNotification, int(e.conn.MaxPayload())-(maxServerMessage-maxNotification)) - len(param)
 }
 
-// lighten makes a record smaller that was refused for its size: the notification loses its payloads, or is dropped if it had
-// none. why is the refusal. False if there is no notification.
+// lighten makes a record smaller that was refused for its size: the notification loses its payloads, or is dropped if
+// it had none. why is the refusal. It returns false if there is no notification.
 func (e *engine) lighten(r *Record, why error) bool {
 	if r.Pending == nil {
 		return false
@@ -270,7 +270,7 @@ func (e *engine) deliver(msg *message) {
 // refusedError is an answer of a destination.
 type refusedError struct {
 	text   string
-	status int           // 0 when nobody was asked
+	status int           // 0 if no request was sent
 	after  time.Duration // Retry-After
 	final  bool          // another attempt would not help
 }

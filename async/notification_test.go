@@ -122,8 +122,8 @@ func TestNotificationOfLargeResults(t *testing.T) {
 	require.Empty(t, n["request_payload"], "six times as long as JSON: more than a message may have")
 }
 
-// TestNotificationOfManyBytes: what characters become as JSON, what the param takes, and what a server allows, all count; and
-// whatever the notification is, the request ends.
+// TestNotificationOfManyBytes: the size as JSON, the size of the param, and the server's limit all count; whatever the
+// notification is, the request ends.
 func TestNotificationOfManyBytes(t *testing.T) {
 	markup := `{"xml":"` + strings.Repeat("<>", 125_000) + `"}`
 	escaped := `{"k":"` + strings.Repeat(`\"`, 125_000) + `"}`
@@ -227,7 +227,7 @@ func TestLighten(t *testing.T) {
 	require.EqualValues(t, 2, q.Counts()["notification_failures"])
 }
 
-// TestNotificationsOfCancelled: whoever is cancelled, waiting or running, has failed.
+// TestNotificationsOfCancelled: a request that is cancelled, waiting or running, has failed.
 func TestNotificationsOfCancelled(t *testing.T) {
 	end := make(chan struct{})
 	defer close(end)
@@ -330,8 +330,8 @@ func TestEndpoints(t *testing.T) {
 	require.Equal(t, Success, waitStatus(t, q, accept(t, q, `{}`), Success).Status, "a service that is away changes no record")
 }
 
-// TestFunctionDestination: an outcome becomes an event, of this function or of another one on the same server; functions
-// that are each other's destinations do not go on for ever.
+// TestFunctionDestination: an outcome becomes an event, of this function or of another one on the same server;
+// functions that are each other's destinations do not go on for ever.
 func TestFunctionDestination(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	folder := t.TempDir()
@@ -408,7 +408,8 @@ func TestReadEndpoints(t *testing.T) {
 	}
 }
 
-// TestCloseWhileDestinationHangs: the stop does not wait for it, and the notification is sent at the next start, not later.
+// TestCloseWhileDestinationHangs: the stop does not wait for it, and the notification is sent at the next start, not
+// later.
 func TestCloseWhileDestinationHangs(t *testing.T) {
 	asked, answer := make(chan struct{}, 2), make(chan struct{})
 	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder. A name that no
-// file can have is final.
+// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder. A name
+// that no file can have is final.
 func (e *engine) writeFile(name string, text []byte) error {
 	err := e.replaceFile(name, text)
 	if errors.Is(err, unix.ENAMETOOLONG) {
@@ -69,7 +69,8 @@ func syncFolder(name string) error {
 	if err != nil {
 		return err
 	}
-	if err = f.Sync(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) { // some file systems have no such thing
+	// some file systems do not support it
+	if err = f.Sync(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		err = nil
 	}
 	return errors.Join(err, f.Close())

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// writeLimit bounds one write to the server. nats.go holds the connection's lock meanwhile, and with it everybody who sends.
+// writeLimit bounds one write to the server. nats.go holds the connection's lock meanwhile, which blocks every sender.
 const writeLimit = 2 * time.Second
 
 // connect opens a connection that is kept for as long as the queue is open.
@@ -126,7 +126,8 @@ func (e *engine) watchConnection() error {
 	return nil
 }
 
-// warnOfPayload logs when the servers, or the account, take no event of the largest size. They say so with each connection.
+// warnOfPayload logs when the servers, or the account, do not take events of the largest size. They send their limit
+// with each connection.
 func (e *engine) warnOfPayload() {
 	limit := e.conn.MaxPayload()
 	if last := e.payload.Swap(limit); limit < maxMessage && limit != last {
@@ -166,8 +167,8 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 	return e.prepareNotifications(ctx, name)
 }
 
-// warnOfStranded tells of accepted events that nobody will run: the function, its version or the region was another one when
-// they came, and the folder is the same.
+// warnOfStranded logs accepted events that no agent will run: they came under another function, version or region, in
+// the same folder.
 func (e *engine) warnOfStranded(ctx context.Context) {
 	own := streamName(e.prefix) + "_events"
 	all := e.js.ListStreams(ctx)

@@ -1,6 +1,6 @@
-// Package async is durable asynchronous invocation: a request is answered once its event is stored, and runs later, with
-// retries, until it has an outcome. Records, configurations and events lie in NATS JetStream: in a child process of the
-// agent, or in a cluster that several agents share. Only this package, and the child's, know NATS.
+// Package async is durable asynchronous invocation: a request is answered once its event is stored, and runs later,
+// with retries, until it has an outcome. Records, configurations and events lie in NATS JetStream: in a child process
+// of the agent, or in a cluster that several agents share. Only this package, and the child's, know NATS.
 package async
 
 import (
@@ -120,12 +120,12 @@ type engine struct {
 	sends     context.Context
 	stopSends context.CancelFunc
 
-	away      atomic.Bool  // no connection: whoever asks the client for anything may wait for its lock
+	away      atomic.Bool  // no connection: a call of the client may block on its lock
 	epoch     atomic.Int64 // of the store
 	payload   atomic.Int64 // max_payload as it was seen last
 	underWay  *sync.Map    // the queue's
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
-	sending   sync.Map     // ids of notifications on their way to a function, each with a channel that is closed at its end
+	sending   sync.Map     // ids of notifications being sent to a function, each with a channel closed at its end
 
 	mu      sync.Mutex
 	inForce map[string]inForce
@@ -152,13 +152,14 @@ func New(cfg *Config) *Queue {
 // openTimeout bounds one attempt to open the queue: the start of the child, the streams, what is set.
 const openTimeout = 30 * time.Second
 
-// Start opens the queue without a request: for what was left in it. An error means that it is tried again at the next need.
+// Start opens the queue without a request: for what was left in it. An error means that it is tried again at the next
+// need.
 func (q *Queue) Start(ctx context.Context) error {
 	_, err := q.engine(ctx)
 	return err
 }
 
-// engine returns the open engine, opening it at the first need. Everybody shares one attempt.
+// engine returns the open engine, opening it at the first need. All callers share one attempt.
 func (q *Queue) engine(ctx context.Context) (*engine, error) {
 	q.mu.Lock()
 	for q.open == nil {
@@ -213,8 +214,8 @@ const (
 	maxReopenPause = time.Minute
 )
 
-// closedByServers lets go of an engine whose connection the client has given up: it connects again after a loss, but not after
-// an error that the servers name and the client does not know. What is under way there comes again.
+// closedByServers drops an engine whose connection the client has given up: it reconnects after a loss, but not after
+// an error from the servers that it does not know. Requests in flight there are redelivered.
 func (q *Queue) closedByServers(e *engine, why error) {
 	if e.ctx.Err() != nil { // the connection was closed here
 		return
@@ -361,8 +362,8 @@ func tooLarge(limit int64, size int, detail string, err error) *fault.Error {
 	}
 }
 
-// notStored says why an event of size bytes was refused by the servers: for its size, for lack of room, or for a reason that
-// may pass.
+// notStored returns the fault for an event of size bytes that the servers refused: for its size, for lack of room, or
+// for a reason that may pass.
 func (e *engine) notStored(err error, size int) *fault.Error {
 	q := e.q
 	var api *jetstream.APIError
@@ -384,8 +385,8 @@ const sendGrace = time.Second
 // Pause stops fetching: nothing new starts. The requests under way go on.
 func (q *Queue) Pause() { q.stop() }
 
-// Close waits until the requests under way have been recorded, or ctx ends, and closes the connection. Pause, and the end
-// of the calls, come first.
+// Close waits until the requests under way have been recorded, or ctx ends, and closes the connection. Pause, and the
+// end of the calls, come first.
 func (q *Queue) Close(ctx context.Context) {
 	q.Pause()
 	q.mu.Lock()
@@ -442,7 +443,7 @@ const depthAge = time.Second
 // queue is not open, and what was seen last while it is disconnected. For metrics.
 func (q *Queue) Depth() (events int64, oldest time.Duration) {
 	q.mu.Lock()
-	e := q.open // the look may take its time: nobody else waits for it
+	e := q.open // Info may take long: do not hold the lock meanwhile
 	q.mu.Unlock()
 	d, now := &q.depths, q.cfg.Now()
 	d.Lock()

@@ -239,7 +239,8 @@ func TestAge(t *testing.T) {
 	require.Contains(t, r.ErrorMessage, "older than 1s, after 1 attempts; the last error: no")
 }
 
-// gated is a function whose calls say that they wait for a slot, and get it when the test says so; late sets the clock forward.
+// gated is a function whose calls report that they wait for a slot, and get it when the test says so; late sets the
+// clock forward.
 func gated(t *testing.T, f *testFunction) (q *Queue, waits chan string, slot chan bool, late *atomic.Int64) {
 	t.Helper()
 	waits, slot, late = make(chan string, 1), make(chan bool), &atomic.Int64{}
@@ -505,8 +506,8 @@ func TestRestart(t *testing.T) {
 	require.Len(t, append(first.events, second.events...), len(left)+1, "each once")
 }
 
-// TestStrandedRequests: a store that holds requests of another version says so. Those without any are no matter, and on a
-// cluster others run theirs.
+// TestStrandedRequests: an agent logs that its store holds requests of another version. Stores without such requests,
+// and clusters, where other agents run theirs, cause no log line.
 func TestStrandedRequests(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	of := func(version string, more ...func(*Config)) *Queue {
@@ -559,7 +560,8 @@ func requireCounts(t *testing.T, q *Queue, want map[string]int64) {
 	}, patience, time.Millisecond, "%v, want %v", &got, want)
 }
 
-// TestCounts: an outcome is counted by whoever has recorded it, once. Another agent recorded these while they ran here.
+// TestCounts: an outcome is counted once, by the agent that recorded it. Another agent recorded these while they ran
+// here.
 func TestCounts(t *testing.T) {
 	for name, answer := range map[string]*fault.Error{
 		"canceled":      {Kind: fault.Canceled, Code: fault.CodeCanceled, Message: "function invocation canceled"},
@@ -620,7 +622,8 @@ func TestNoServer(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestCancelOnTheWay: a request that was fetched and waits for a slot still waits, and does not run once it is cancelled.
+// TestCancelOnTheWay: a request that was fetched and waits for a slot still waits, and does not run once it is
+// cancelled.
 func TestCancelOnTheWay(t *testing.T) {
 	f := &testFunction{}
 	waits, slot := make(chan string, 1), make(chan *fault.Error)

@@ -12,11 +12,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// errCut says that the connection was lost while an answer was awaited: the server has forgotten who asked.
+// errCut says that the connection was lost before an answer came: the server has forgotten the request.
 var errCut = errors.New("the connection to the queue was lost before the answer came")
 
-// whileConnected returns a context that also ends, with errCut, when the connection is lost. Of one that is lost already the
-// next one counts: what is sent meanwhile waits for it.
+// whileConnected returns a context that also ends, with errCut, when the connection is lost. If it is lost already, the
+// next connection counts: messages sent meanwhile wait for it.
 func (e *engine) whileConnected(ctx context.Context) (context.Context, context.CancelFunc) {
 	e.mu.Lock()
 	link := e.link
@@ -44,8 +44,8 @@ func (e *engine) followConnection(lost <-chan nats.Status) {
 	}
 }
 
-// restore makes again what the store has lost: somebody removed its folder, or a part of it was damaged. What the streams held
-// is lost, but for the configurations in force. It is called with every new connection.
+// restore creates again what the store has lost: its folder was removed, or a part of it was damaged. The contents of
+// the streams are lost, except the configurations in force. It is called with every new connection.
 func (e *engine) restore() {
 	ctx, cancel := context.WithTimeout(e.ctx, openTimeout)
 	defer cancel()
@@ -116,8 +116,8 @@ func (e *engine) keepConfigurations(ctx context.Context) error {
 	return nil
 }
 
-// message is one with the store that it came from. In another store its number is another message's, which no word
-// about this one may reach.
+// message is a message with the store that it came from. In another store its number belongs to another message, which
+// must not be acknowledged in its place.
 type message struct {
 	jetstream.Msg
 	engine *engine
@@ -138,7 +138,7 @@ func (m *message) tries() uint64 {
 	return meta.NumDelivered
 }
 
-// say sends word to the store, unless it is gone.
+// say sends an acknowledgement to the store, unless the store is gone.
 func (m *message) say(word func() error) error {
 	if m.lost() {
 		return errLost

@@ -39,8 +39,8 @@ func on(x *exchanged) func(*Config) {
 	}
 }
 
-// TestRestore: the store is gone, with what was in it. The queue goes on with a new one, in which no word about what the old
-// one had handed out counts.
+// TestRestore: the store is gone, with its contents. The queue goes on with a new one, in which acknowledgements of the
+// old one's messages do not count.
 func TestRestore(t *testing.T) {
 	gates := map[string]chan struct{}{"old": make(chan struct{}), "new": make(chan struct{})}
 	f := &testFunction{answer: func(_ int, _ *fncontext.Invocation, event string) *fault.Error {
@@ -117,7 +117,7 @@ func TestRestoreOfAConsumer(t *testing.T) {
 	require.Equal(t, 11, f.calls())
 }
 
-// TestWhileConnected: nobody waits for an answer of a server that is gone.
+// TestWhileConnected: a call does not wait for an answer of a server that is gone.
 func TestWhileConnected(t *testing.T) {
 	x := &exchanged{}
 	x.Store(startServer(t, t.TempDir()))
@@ -178,8 +178,8 @@ func TestRequestIsLookedAfterOnce(t *testing.T) {
 	require.True(t, still)
 }
 
-// TestWaitedTooLong: a request that waited long for its slot runs only if its start can be recorded. Who has it meanwhile
-// may have recorded an outcome.
+// TestWaitedTooLong: a request that waited long for its slot runs only if its start can be recorded. Another agent may
+// have recorded an outcome meanwhile.
 func TestWaitedTooLong(t *testing.T) {
 	for name, c := range map[string]struct {
 		overtaken bool

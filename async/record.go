@@ -33,8 +33,8 @@ func Statuses() []Status { return []Status{Wait, Running, Success, Fail, Discard
 // final statuses never change again, and their requests never run again.
 func (s Status) final() bool { return s == Success || s == Fail || s == Discard }
 
-// Record is what is known of one request. A request that has not been started yet has none stored: it is Wait because its
-// event is in the queue.
+// Record is what is known of one request. A request that has not been started yet has none stored: it is Wait because
+// its event is in the queue.
 type Record struct {
 	RequestID    string    `json:"-"`
 	Status       Status    `json:"status"`
@@ -71,7 +71,7 @@ func acceptedAt(id string) (time.Time, bool) {
 	return time.Unix(sec, nsec).UTC(), true
 }
 
-// Filter chooses records. The zero value of a member does not choose.
+// Filter chooses records. A zero field matches everything.
 type Filter struct {
 	IDs    []string
 	Status Status
@@ -209,9 +209,9 @@ func readRecord(id string, text []byte) (*Record, error) {
 	return r, nil
 }
 
-// record returns the stored record of a request and its revision; nil and 0 if it has none. On a cluster only the leader is
-// asked. Any other copy may lag, and a request with an outcome would run again; or nobody reaches it, and the read takes all
-// of its time.
+// record returns the stored record of a request and its revision; nil and 0 if it has none. On a cluster only the
+// leader is asked: any other copy may lag, and a request with an outcome would run again, or it cannot be reached, and
+// the read takes until its timeout.
 func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error) {
 	if _, ok := acceptedAt(id); !ok {
 		return nil, 0, nil
@@ -228,11 +228,12 @@ func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error)
 	return r, msg.Sequence, err
 }
 
-// errOvertaken says that somebody else has changed the record meanwhile.
+// errOvertaken says that another writer has changed the record meanwhile.
 var errOvertaken = errors.New("the record was changed by another agent")
 
-// write stores a record over the revision that was read; 0 for none. It returns the new revision. A notification that makes
-// the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is always recorded.
+// write stores a record over the revision that was read; 0 for none. It returns the new revision. A notification that
+// makes the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is
+// always recorded.
 func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64, error) {
 	written, err := e.put(ctx, r, revision)
 	for noRoom(err) && e.lighten(r, err) {

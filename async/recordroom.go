@@ -14,15 +14,15 @@ import (
 const (
 	// recordRoom is what is kept free for the record of a request that has none yet, in bytes. Most need a third of it.
 	recordRoom = 2 << 10
-	// configurationBytes is the limit of the bucket of configurations where the servers require one: a configuration has at most
-	// 64 KiB, and there is one for each alias and two versions.
+	// configurationBytes is the limit of the bucket of configurations where the servers require one: a configuration
+	// has at most 64 KiB, and there is one for each alias and two versions.
 	configurationBytes = 16 << 20
 	// maxBytesRequired is JetStream's code for a stream without a limit in an account that requires one.
 	maxBytesRequired jetstream.ErrorCode = 10113
 )
 
-// bucket makes a bucket, or finds it. Where the servers require a limit and cfg has none, it gets fallback bytes. It returns the
-// limit, -1 for none.
+// bucket makes a bucket, or finds it. Where the servers require a limit and cfg has none, it gets fallback bytes. It
+// returns the limit, -1 for none.
 func (e *engine) bucket(ctx context.Context, cfg jetstream.KeyValueConfig, fallback int64) (made jetstream.KeyValue, limit int64, err error) {
 	cfg.Storage, cfg.Replicas = jetstream.FileStorage, e.q.cfg.Replicas
 	if cfg.MaxBytes == 0 {
@@ -40,7 +40,7 @@ func (e *engine) bucket(ctx context.Context, cfg jetstream.KeyValueConfig, fallb
 	return made, cfg.MaxBytes, err
 }
 
-// roomy returns limit, or what a bucket needs that has more than that already: below it no record of a request that is under way
+// roomy returns limit, or a higher one if the bucket already holds more: otherwise no record of a request in flight
 // could grow, and its outcome would be lost.
 func (e *engine) roomy(ctx context.Context, bucket string, limit int64) (int64, error) {
 	kv, err := insist(ctx, e.js.KeyValue, bucket)
@@ -72,8 +72,8 @@ type recordSpace struct {
 	waiting  int64 // requests in the queue; each will have a record
 }
 
-// hasRecordRoom reports whether the record of one more request will fit. A request whose outcome cannot be recorded would run
-// again, so requests are refused before the bucket is full: an eighth of it is kept for records that grow.
+// hasRecordRoom reports whether the record of one more request will fit. A request whose outcome cannot be recorded
+// would run again, so requests are refused before the bucket is full: an eighth of it is kept for records that grow.
 func (e *engine) hasRecordRoom(ctx context.Context) bool {
 	if e.recordLimit <= 0 {
 		return true
@@ -82,7 +82,7 @@ func (e *engine) hasRecordRoom(ctx context.Context) bool {
 	s.Lock()
 	defer s.Unlock()
 	if now.Sub(s.looked) >= depthAge {
-		s.looked = now // also if it fails: the write of the event tells then
+		s.looked = now // also if it fails: the write of the event reports it then
 		if err := s.look(ctx, e); err != nil {
 			e.q.causes.Warn("it is not known whether the records have room; requests are accepted", err)
 		} else {

@@ -50,8 +50,8 @@ func TestRecordsAreBounded(t *testing.T) {
 	require.Positive(t, q.Counts()["refused"])
 }
 
-// TestRecordsAreFull: an outcome that has no room with its notification is recorded without the payloads, and the function does
-// not run again. A limit that is lowered below what is there leaves room for what is under way.
+// TestRecordsAreFull: an outcome that has no room with its notification is recorded without the payloads, and the
+// function does not run again. A limit that is lowered below the current size leaves room for requests in flight.
 func TestRecordsAreFull(t *testing.T) {
 	for name, lowered := range map[string]bool{"filled": false, "limit lowered": true} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ type attempts struct {
 	Started        int `json:"started"`
 	UserFailures   int `json:"userFailures"`
 	SystemFailures int `json:"systemFailures"`
-	// Lost is the number of those of whose end nobody has said anything.
+	// Lost counts attempts that started but never reported an outcome, because the agent died.
 	Lost int `json:"lost,omitempty"`
 }
 

@@ -86,8 +86,8 @@ const (
 	fetchPause = 200 * time.Millisecond
 )
 
-// fetch takes as many messages as there is room for, until Pause. A message is fetched only when it can be looked after:
-// from then on the server waits for word about it.
+// fetch takes as many messages as there is room for, until Pause. A message is fetched only when it can be processed:
+// from then on the server expects heartbeats or an acknowledgement.
 func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(*message)) {
 	room := make(chan struct{}, parallel)
 	ctx := e.q.fetching
@@ -135,12 +135,12 @@ func (e *engine) noteFetch(from jetstream.Consumer, err error, since time.Time) 
 	return since
 }
 
-// take fetches up to n messages and starts them; it returns how many. Each gives its place in the room back. That there is none
+// take fetches up to n messages and starts them; it returns how many. Each gives its place in the room back. No message
 // is no error.
 func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room chan struct{}, handle func(*message)) (taken int, err error) {
 	wait, cancel := context.WithTimeout(ctx, fetchWait)
 	defer cancel()
-	wait, release := e.whileConnected(wait) // a new server knows nothing of who waits
+	wait, release := e.whileConnected(wait) // a new server does not know the pending fetches
 	defer release()
 	epoch := e.epoch.Load()
 	batch, err := from.Fetch(n, jetstream.FetchContext(wait))
@@ -167,7 +167,8 @@ const underWayPause = time.Second
 func (e *engine) handle(msg *message) {
 	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
 	if _, underWay := e.underWay.LoadOrStore(id, nil); underWay {
-		// The server has missed word about it, or has forgotten whom it was handed to. That one goes on.
+		// JetStream redelivered a request that this agent is still processing (a heartbeat was lost). Keep the running
+		// attempt, and ask for redelivery later.
 		_ = msg.NakWithDelay(underWayPause)
 		return
 	}
@@ -177,7 +178,7 @@ func (e *engine) handle(msg *message) {
 	go e.beat(beating, msg)
 	r := &run{engine: e, msg: msg, id: id}
 	if err := r.do(); err != nil {
-		// Nothing was decided: it comes again, here or at another agent.
+		// Nothing was decided: JetStream redelivers it, here or to another agent.
 		e.q.cfg.Log.Warn("an asynchronous request comes again", zap.String("request_id", r.id), zap.Error(err))
 		if err := msg.NakWithDelay(fetchPause); err != nil {
 			e.q.cfg.Log.Debug("not handed back", zap.Error(err))
@@ -185,7 +186,7 @@ func (e *engine) handle(msg *message) {
 	}
 }
 
-// beat tells the server that the request is being looked after.
+// beat sends the server heartbeats while the request is processed.
 func (e *engine) beat(ctx context.Context, msg jetstream.Msg) {
 	tick := time.NewTicker(ackWait / 3)
 	defer tick.Stop()
@@ -210,7 +211,8 @@ type run struct {
 	accepted time.Time
 	// looked is when the record was read.
 	looked time.Time
-	// noted is closed once the start was recorded, or could not be, as unnoted tells then; nil before the start.
+	// noted is closed once the start was recorded, or could not be: then unnoted is the error. It is nil before the
+	// start.
 	noted   chan struct{}
 	unnoted error
 	// letGo and tooOld are set when the slot was returned unused, and say why.
@@ -232,7 +234,7 @@ func (r *run) do() error {
 	if now.Sub(r.accepted) >= r.config.age() {
 		return r.expire(now)
 	}
-	if r.record.Status == Running { // nobody has said how that attempt ended
+	if r.record.Status == Running { // that attempt never reported an outcome
 		if r.record.Attempts.Lost++; r.record.Attempts.Lost >= maxLost {
 			return r.giveUp(now)
 		}
@@ -250,17 +252,18 @@ func (r *run) do() error {
 	if !r.letGo || r.unnoted == nil {
 		return r.after(result, f)
 	}
-	// Whoever has it must not be told anything about it from here. If nobody has, it comes again after ackWait.
+	// Another agent may own the request: acknowledge nothing. If no agent owns it, JetStream redelivers it after
+	// ackWait.
 	r.q.cfg.Log.Warn("an asynchronous request is let go: it waited for a slot, and its start could not be recorded",
 		zap.String("request_id", r.id), zap.Error(r.unnoted))
 	return nil
 }
 
 const (
-	// noteLimit is how long an attempt that waits for the record of its start does so.
+	// noteLimit is how long an attempt waits for the record of its start.
 	noteLimit = time.Second
-	// sureFor is how long after its record was read a request is this agent's without a question: the server gives it to no
-	// other one before ackWait.
+	// sureFor is how long after its record was read a request certainly belongs to this agent: the server redelivers it
+	// to no other agent before ackWait.
 	sureFor = ackWait / 3
 )
 
@@ -270,9 +273,9 @@ var errLetGo = unavailable("the request waited for a slot, and its start cannot 
 // errTooOld ends a call whose time was over when it got its slot.
 var errTooOld = unavailable("the request waited for a slot until it was too old", nil)
 
-// started records that an attempt has a slot. The first attempt does not wait for the disk. Further ones do: an event that
-// kills the agent at once would never be found out. One that waited long for its slot does not run without the record: if
-// this agent was cut off meanwhile, another one has run it.
+// started records that an attempt has a slot. The first attempt does not wait for the disk. Later ones do: otherwise an
+// event that kills the agent at once would never be detected. An attempt that waited long for its slot does not run
+// without the record: if this agent was cut off meanwhile, another one has run the request.
 func (r *run) started() error {
 	r.configure()
 	now := r.q.cfg.Now()
@@ -296,7 +299,7 @@ func (r *run) started() error {
 	return nil
 }
 
-// deliveredOnce tells the first delivery of an event, as far as that is known.
+// deliveredOnce reports whether this is the first delivery of an event, as far as that is known.
 func (r *run) deliveredOnce() bool {
 	return r.msg.tries() == 1
 }
@@ -341,8 +344,8 @@ func (r *run) read() error {
 	return nil
 }
 
-// configure takes over the configuration in force: it may have changed during a wait or an attempt. Nobody may be recording
-// the start.
+// configure takes over the configuration in force: it may have changed during a wait or an attempt. It must not run
+// while the start is being recorded.
 func (r *run) configure() {
 	h := r.msg.Headers()
 	r.config = r.configuration(configurationKey(h.Get(headerVersion), h.Get(headerAlias)))
@@ -427,8 +430,8 @@ func messageOf(f *fault.Error) string {
 	return text
 }
 
-// handBack is the least delay: the server keeps a request that comes back at once only in memory, and after its restart
-// would wait for word about it as before.
+// handBack is the least delay: without one the server keeps a returned request only in memory, and after its restart
+// would wait for an acknowledgement as before.
 const handBack = time.Millisecond
 
 // again lets the request wait for its next attempt.
@@ -444,7 +447,7 @@ func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
 	return r.msg.NakWithDelay(max(v.delay, handBack))
 }
 
-// maxLost is how many attempts may end without a word, as with the death of their agent.
+// maxLost is how many attempts may end without an outcome, as with the death of their agent.
 const maxLost = 3
 
 // giveUp fails a request during which agents keep dying: it may be the reason.
@@ -514,10 +517,12 @@ func (r *run) tryEnd(o *outcome) (ended bool, err error) {
 	case other == nil, r.noted != nil && !other.Status.final():
 		return false, errOvertaken
 	case !other.Status.final():
-		// Nothing ran here, so the request is whoever's that has changed it. If nobody has it, it comes again after ackWait.
+		// This agent did not run the request, and another writer has changed the record. Leave it; if that writer is
+		// gone, JetStream redelivers the request after ackWait.
 		return true, nil
 	}
-	if other.Status == r.record.Status && other.End.Equal(r.record.End) { // it was stored, and the word of it got lost
+	// it was stored, but the answer of the store was lost
+	if other.Status == r.record.Status && other.End.Equal(r.record.End) {
 		r.q.counts.ended(other.Status, o.condition)
 		r.statusLog(other, r.config)
 	}
@@ -563,7 +568,7 @@ func (r *run) unsent(err error) error {
 	return r.msg.NakWithDelay(delay)
 }
 
-// done takes the event out of the queue and waits for the server's word on it.
+// done takes the event out of the queue and waits until the server confirms the acknowledgement.
 func (r *run) done() error {
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 	defer cancel()
@@ -576,7 +581,7 @@ func (r *run) done() error {
 		return err
 	}
 	if err := r.msg.DoubleAck(ctx); err != nil {
-		// It comes again, is found recorded, and does not run.
+		// It is redelivered, found recorded, and does not run again.
 		r.q.cfg.Log.Debug("event not taken out of the queue yet", zap.String("request_id", r.id), zap.Error(err))
 	}
 	return nil

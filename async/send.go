@@ -65,8 +65,8 @@ func (e *engine) objectName(p *param, id string) string {
 	return strings.TrimPrefix(path.Join("/"+p.Prefix, e.q.cfg.Function.Name, at.Format("2006/01/02"), id+".json"), "/")
 }
 
-// callFunction makes the notification an event: of a function on the same cluster, of one whose platform API is known, or
-// a file. It returns the request that was made of it; nil for none.
+// callFunction makes the notification an event: of a function on the same cluster, of a function whose platform API is
+// known, or a file. It returns the request that the event became; nil for none.
 func (e *engine) callFunction(ctx context.Context, urn, id string, hops int, text []byte) (*next, error) {
 	if hops >= maxHops {
 		return nil, &refusedError{text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", hops), final: true}
@@ -111,7 +111,8 @@ func (e *engine) complete(u fncontext.URN) fncontext.URN {
 	return u
 }
 
-// endpointOf finds a function's endpoint, whatever form the two URNs have. One for the version or alias goes before one for all.
+// endpointOf finds a function's endpoint, whatever form the two URNs have. An endpoint for the version or alias goes
+// before one for all.
 func (e *engine) endpointOf(urn string) (found Endpoint, ok bool) {
 	want, err := fncontext.ParseURN(urn)
 	if err != nil {
@@ -220,7 +221,8 @@ func (e *engine) post(ctx context.Context, endpoint *Endpoint, path string, body
 }
 
 var client = &fasthttp.Client{
-	Name: "gantry", NoDefaultUserAgentHeader: true, MaxResponseBodySize: 1 << 20, MaxIdleConnDuration: time.Second, // servers close idle ones too
+	// a short MaxIdleConnDuration, because servers close idle connections too
+	Name: "gantry", NoDefaultUserAgentHeader: true, MaxResponseBodySize: 1 << 20, MaxIdleConnDuration: time.Second,
 	DisablePathNormalizing: true, ReadTimeout: sendTimeout, WriteTimeout: sendTimeout,
 	MaxIdemponentCallAttempts: 1, // the queue repeats, with pauses; the client would repeat a PUT at once
 }
@@ -245,7 +247,7 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 		if err != nil && !errors.Is(err, fasthttp.ErrBodyTooLarge) { // the status has come then
 			return nil, err
 		}
-	case <-ctx.Done(): // both stay the client's; what comes of it nobody will know
+	case <-ctx.Done(): // the client keeps req and resp; the result is not known
 		return nil, context.Cause(ctx)
 	}
 	status := resp.StatusCode()
@@ -263,7 +265,7 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 	return nil, r
 }
 
-// damaged recognises S3's refusals, all of status 400, of a request that arrived otherwise than it was sent, or not whole.
+// damaged recognises S3's refusals, all of status 400, of a request that arrived altered or incomplete.
 func damaged(answer []byte) bool {
 	for _, code := range []string{"BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentSHA256Mismatch"} {
 		if bytes.Contains(answer, []byte("<Code>"+code+"</Code>")) {
@@ -286,7 +288,8 @@ func (e *engine) putObject(ctx context.Context, endpoint *Endpoint, p *param, na
 		header["X-Obs-Expires"] = strconv.Itoa(p.Expires)
 	}
 	if endpoint.Access != "" {
-		header["Authorization"] = signV4(endpoint, strings.ToLower(base.Host), path, header, now) // the client sends the host in small letters
+		// the client sends the host in small letters
+		header["Authorization"] = signV4(endpoint, strings.ToLower(base.Host), path, header, now)
 	}
 	_, err = exchange(ctx, fasthttp.MethodPut, base.Scheme+"://"+base.Host+path, header, text)
 	return err

@@ -15,7 +15,7 @@ import (
 	fncontext "gantry/context"
 )
 
-// put sends an object to a service that answers as it is told, and returns what the sender makes of it.
+// put sends an object to a service that answers with the given handler, and returns the sender's error.
 func put(t *testing.T, write func(address string) string, answer http.HandlerFunc) error {
 	t.Helper()
 	service := httptest.NewServer(answer)

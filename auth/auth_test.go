@@ -154,7 +154,7 @@ func refused(t *testing.T, err error, kind fault.Kind, says string) {
 	}
 }
 
-// TestOpenToAll: a gate without a file lets everybody in, and its tokens are tokens all the same.
+// TestOpenToAll: a gate without a file accepts every request, and its tokens are valid tokens all the same.
 func TestOpenToAll(t *testing.T) {
 	c := &clock{now: time.Unix(1e9, 0)}
 	g, err := Open(&Config{ProjectID: "p1", Project: "local-1", Now: c.Now, Log: zap.NewNop()})

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// algorithm is the only one taken; the platform's SDKs use it unless told otherwise.
+	// algorithm is the only one accepted; it is the default of the platform's SDKs.
 	algorithm = "SDK-HMAC-SHA256"
 	// dateForm is that of X-Sdk-Date, in UTC.
 	dateForm = "20060102T150405Z"
@@ -128,7 +128,8 @@ func (g *Gate) checkDate(r *Request) (string, error) {
 	return date, nil
 }
 
-// payload returns the hash of the body as the caller stated it; stated is false if the hash is to be taken from the body.
+// payload returns the hash of the body as the caller stated it; stated is false if the hash is to be taken from the
+// body.
 func (g *Gate) payload(r *Request, a *authorization) (payload string, stated bool, err error) {
 	values := r.Values(headerContentHash)
 	switch {
@@ -205,8 +206,8 @@ func hostForms(r *Request) []string {
 
 var errEscapes = errors.New("path or query has a % that begins no percent-encoding")
 
-// Sign signs a request as the platform's SDKs do, with X-Sdk-Date as the only signed header. Path and query are as they go
-// over the wire; Values is not asked. It returns the values of X-Sdk-Date and Authorization.
+// Sign signs a request as the platform's SDKs do, with X-Sdk-Date as the only signed header. Path and query are as they
+// go over the wire; Values is not called. It returns the values of X-Sdk-Date and Authorization.
 func Sign(r *Request, access, secret string, now time.Time) (date, authorizationValue string, err error) {
 	date = now.UTC().Format(dateForm)
 	a := &authorization{headers: []string{headerDate}, list: headerDate}

@@ -20,10 +20,10 @@ type Entry struct {
 	stated  bool
 }
 
-// Caller returns the caller if the headers alone tell who it is; else nil, and Finish tells.
+// Caller returns the caller if the headers alone authenticate it; otherwise nil, and Finish returns the caller.
 func (e *Entry) Caller() *Caller { return e.caller }
 
-// Finish returns the caller of a request with a body that has this SHA-256. It is not needed where Caller knows already.
+// Finish returns the caller of a request with a body that has this SHA-256. It is not needed if Caller returned one.
 func (e *Entry) Finish(sum [sha256.Size]byte) (*Caller, error) {
 	if e.caller != nil {
 		return e.caller, nil

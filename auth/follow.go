@@ -14,9 +14,9 @@ import (
 // fileInterval is how long a change of the users file may go unnoticed.
 const fileInterval = time.Second
 
-// Follow takes over each change of the users file within a second, until ctx ends. What it cannot take over, and a file
-// whose storage does not answer, it says in the log: the users from before are in force then, also those that were to be
-// revoked. The owner of the gate runs it once; without it nothing is taken over.
+// Follow takes over each change of the users file within a second, until ctx ends. It logs a change that it cannot take
+// over, and a file whose storage does not answer: the previous users are in force then, including those that were to be
+// revoked. The owner of the gate runs it once; without it no change is taken over.
 func (g *Gate) Follow(ctx context.Context) {
 	if g.cfg.UsersFile == "" {
 		return
@@ -32,8 +32,8 @@ func (g *Gate) hangs(since time.Duration) {
 		zap.String("file", g.cfg.UsersFile), zap.Duration("since", since.Round(time.Second)))
 }
 
-// look reads the users file again if it has changed. One that cannot be used leaves the old users in force, and says so in
-// the log once. A file that could not be read at all is tried again at the next look: what kept it, such as a lack of
+// look reads the users file again if it has changed. A file that cannot be used leaves the old users in force, and is
+// logged once. A file that could not be read at all is tried again at the next look: the cause, such as a lack of
 // descriptors, may pass without a change of the file.
 func (g *Gate) look() {
 	id := g.identify(g.cfg.UsersFile)
@@ -69,7 +69,7 @@ func (g *Gate) adopt(d *directory) {
 	}
 }
 
-// keepRemovals notes who is gone, for as long as a token lives: a user who comes back gets no token of before.
+// keepRemovals records removed users for as long as a token lives: the tokens of a user who comes back stay invalid.
 func (g *Gate) keepRemovals(d *directory) {
 	now := g.cfg.Now()
 	if old := g.directory.Load(); old != nil {

@@ -30,18 +30,19 @@ func Actions() []Action { return []Action{Invoke, InvokeAsync} }
 
 // Config is what a Gate needs.
 type Config struct {
-	// UsersFile is the file of users. Empty means that everybody may do everything; the listener must be on loopback then.
+	// UsersFile is the file of users. Empty means that every request is allowed; the listener must be on loopback then.
 	UsersFile string
 	// ProjectID and Project are id and name of the one project here; the name is the region's, as on the platform.
 	ProjectID, Project string
-	// Secure is set when nobody between caller and agent can change a body: TLS, or a loopback listener.
+	// Secure is set when the body cannot be changed between caller and agent: TLS, or a loopback listener.
 	Secure bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	Log *zap.Logger
 }
 
-// Gate decides who may call. Its methods are safe for concurrent use. Errors are *fault.Error with the platform's codes.
+// Gate decides who may call. Its methods are safe for concurrent use. Errors are *fault.Error with the platform's
+// codes.
 type Gate struct {
 	cfg       *Config
 	directory atomic.Pointer[directory]
@@ -59,7 +60,7 @@ type Gate struct {
 	hung     atomic.Bool
 }
 
-// Caller is somebody who was let in.
+// Caller is an authenticated user.
 type Caller struct {
 	user *user
 	// token is nil for a signed request.
@@ -69,8 +70,8 @@ type Caller struct {
 // Name returns the user's name, for the log.
 func (c *Caller) Name() string { return c.user.name }
 
-// Open reads the users file. An error says what is wrong with it, never what a secret in it is. Changes of the file count
-// only while Follow runs.
+// Open reads the users file. An error says what is wrong with it, and never contains a secret. Changes of the file
+// count only while Follow runs.
 func Open(cfg *Config) (*Gate, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -96,7 +97,8 @@ func newGate(cfg *Config) *Gate {
 	}
 }
 
-// openToAll is the directory of a gate that asks nobody. Its tokens are signed all the same, with a secret of this process.
+// openToAll is the directory of a gate without a users file. Its tokens are signed all the same, with a secret of this
+// process.
 func openToAll() *directory {
 	d := newDirectory(defaultDomain, rand.Text()+rand.Text())
 	d.open = true
@@ -111,7 +113,8 @@ type Request struct {
 	Method string
 	// Path and Query are as they came, not decoded.
 	Path, Query, Body []byte
-	// Values returns the values of a header, trimmed; the name is in lower case. The result is valid until the next call.
+	// Values returns the values of a header, trimmed; the name is in lower case. The result is valid until the next
+	// call.
 	Values func(name string) [][]byte
 	// Peer is where the request comes from.
 	Peer netip.Addr

@@ -15,8 +15,8 @@ const (
 	lockTime    = 5 * time.Minute
 	// maxPeerFailures is how many wrong logins one peer may make in lockTime, whatever names it tries.
 	maxPeerFailures = 100
-	// maxRecords bounds one table; the record touched longest ago goes first. A record has recordBytes at most, whatever
-	// was sent, so a table stays below 2 MiB.
+	// maxRecords bounds one table; the record touched longest ago goes first. A record has recordBytes at most,
+	// whatever was sent, so a table stays below 2 MiB.
 	maxRecords  = 8192
 	recordBytes = 256
 )
@@ -103,7 +103,7 @@ func (l *lockout) find(w who) *record {
 	return nil
 }
 
-// over tells a record that counts no longer.
+// over reports whether a record no longer counts.
 func (l *lockout) over(r *record, now time.Time) bool {
 	if l.windowed && r.failures <= l.limit {
 		return now.Sub(r.first) >= lockTime

@@ -66,7 +66,8 @@ func (t *Token) OfDomain() bool { return t.scope == scopeDomain }
 type Login struct {
 	User, Domain Named
 	Password     string
-	// Project and ForDomain are the scope; the project wins if both are given, and without any the token is for no project.
+	// Project and ForDomain are the scope; the project wins if both are given, and without either the token is for
+	// neither.
 	Project, ForDomain Named
 	Peer               netip.Addr
 }

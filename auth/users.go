@@ -54,12 +54,12 @@ type keyRow struct {
 	ExpiresAt *string `json:"expires_at"`
 }
 
-// directory is the users file in use: checked and indexed. Its secrets are behind closures, so that nothing that prints a
-// directory, a user or a key can show them.
+// directory is the users file in use: checked and indexed. Its secrets are behind closures, so that printing a
+// directory, a user or a key cannot show them.
 type directory struct {
 	domain   string
 	domainID string
-	open     bool                     // no file: everybody may do everything
+	open     bool                     // no file: every request is allowed
 	sign     func(text string) []byte // of tokens
 
 	byName   map[string]*user
@@ -92,7 +92,7 @@ type key struct {
 	hasToken func(token []byte) bool
 }
 
-// anonymous is the caller where nobody is asked.
+// anonymous is the caller where there is no users file.
 var anonymous = newUser(defaultDomain, "anonymous", Actions())
 
 func newUser(domain, name string, actions []Action) *user {
@@ -110,7 +110,7 @@ func equals[T string | []byte](secret string) func(T) bool {
 	}
 }
 
-// fileID tells whether a file is the same and unchanged.
+// fileID identifies a version of a file: it shows whether the file is the same and unchanged.
 type fileID struct {
 	dev, ino      uint64
 	size          int64
@@ -133,8 +133,8 @@ func identity(info os.FileInfo) fileID {
 	return id
 }
 
-// readDirectory reads and checks the users file. A file that others may write is refused: whoever writes it decides who
-// may call. One that others may read is used, with a remark.
+// readDirectory reads and checks the users file. A file that others may write is refused: its writer decides who may
+// call. One that others may read is used, with a remark.
 func readDirectory(name string) (*directory, error) {
 	text, info, err := files.ReadRegular(name, maxFile, func(info os.FileInfo) error {
 		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
@@ -159,8 +159,8 @@ func readDirectory(name string) (*directory, error) {
 	return d, nil
 }
 
-// parseDirectory checks the text of a users file. Errors name the row and what would be right, never a value that may be
-// a secret.
+// parseDirectory checks the text of a users file. Errors name the row and what would be right, never a value that may
+// be a secret.
 func parseDirectory(text []byte) (*directory, error) {
 	file, err := parseFile(text)
 	if err != nil {
@@ -335,8 +335,8 @@ func idOf(parts ...string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// AnyKey returns a permanent pair of keys, of the first user in the file's order who may do action: for commands that call
-// the agent whose file this is.
+// AnyKey returns a permanent pair of keys, of the first user in the file's order who may do action: for commands that
+// call the agent with this users file.
 func AnyKey(file string, action Action) (access, secret string, err error) {
 	d, err := files.Within(file, func() (*directory, error) {
 		text, _, err := files.ReadRegular(file, maxFile, nil)

@@ -64,7 +64,7 @@ func (c *control) config() (*config, error) {
 	return &cfg, nil
 }
 
-// answer says that calls may come, or why they may not. The agent may be gone; then nobody wants to know.
+// answer reports to the agent that the store is ready, or why it is not. An error is ignored: the agent may be gone.
 func (c *control) answer(err error) {
 	a := answer{Ready: err == nil}
 	if err != nil {

@@ -31,12 +31,12 @@ func newJournal(out io.Writer) *journal {
 	return &journal{out: out, broken: make(chan struct{}, 1), limit: limiter{every: journalEvery, burst: journalBurst}}
 }
 
-// plaintext is the server's advice for passwords in files. Ours is random, in memory only, and behind a socket that takes
-// nobody but the agent.
+// plaintext is the server's advice for passwords in files. Ours is random, in memory only, and behind a socket that
+// accepts only the agent.
 const plaintext = "Plaintext passwords detected"
 
-// writeErrors are what the server says when a write has failed (server/filestore.go and server/stream.go of v2.15.2). From
-// then on it answers no publisher of that stream until it is started anew, room on the disk or not.
+// writeErrors are the server's messages when a write has failed (server/filestore.go and server/stream.go of v2.15.2).
+// From then on it answers no publisher of that stream until it is restarted, whether the disk has room or not.
 var writeErrors = []string{"Critical write error", "failed to store a msg", "disabling JetStream", "will be DISABLED"}
 
 // Noticef implements server.Logger.

@@ -1,5 +1,6 @@
-// Command gantry-jetstream keeps the calls that nobody waits for: a NATS JetStream server on a Unix socket. The agent starts
-// it when it first needs it, as a child, so that functions without such calls neither load nor start the server.
+// Command gantry-jetstream keeps the queue of asynchronous requests: a NATS JetStream server on a Unix socket. The
+// agent starts it as a child at the first need, so that functions without such requests neither load nor start the
+// server.
 package main
 
 import (

@@ -61,7 +61,7 @@ type running struct {
 	config  config
 }
 
-// start starts the program without telling it anything.
+// start starts the program and sends it nothing.
 func start(t *testing.T, change ...func(*exec.Cmd)) *running {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -169,7 +169,7 @@ func TestByHand(t *testing.T) {
 	require.Zero(t, code)
 }
 
-// Descriptor 3 must come from the parent itself, not from somebody further up.
+// Descriptor 3 must come from the parent itself, not from a further ancestor.
 func TestOnlyTheParentIsTheAgent(t *testing.T) {
 	r := start(t, func(cmd *exec.Cmd) {
 		exe, err := os.Executable()
@@ -306,7 +306,8 @@ func TestIsProtected(t *testing.T) {
 	require.Zero(t, info.Sys().(*syscall.Stat_t).Uid)
 }
 
-// After a failed write the server answers nobody any more, room or not. The program ends, to be started anew.
+// After a failed write the server answers no publisher, whether there is room or not. The program ends, to be
+// restarted.
 func TestWriteError(t *testing.T) {
 	r := start(t)
 	require.True(t, r.open().Ready)

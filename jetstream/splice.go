@@ -20,8 +20,8 @@ const acceptPause = 10 * time.Millisecond
 // linger is how long an ended connection waits for the agent to hang up.
 const linger = 500 * time.Millisecond
 
-// door lets the agent's connections in and nobody else's: a worker may run as the agent's user, and then neither the folder
-// nor the socket's mode keeps it away.
+// door accepts only the agent's connections: a worker may run as the agent's user, and then neither the folder nor the
+// socket's mode keeps it away.
 type door struct {
 	listener *net.UnixListener
 	agent    int // process id
@@ -108,8 +108,8 @@ func (d *door) wait(limit time.Duration) {
 	}
 }
 
-// splice hands bytes on both ways until one side ends. When the server does, it may have said why, so the agent is given the
-// time to read it: closing at once would break what the agent is just writing.
+// splice copies bytes both ways until one side ends. The server may have sent its reason before its end, so the agent
+// gets time to read it: closing at once would break what the agent is just writing.
 func splice(outside *net.UnixConn, inside net.Conn) {
 	var ways sync.WaitGroup
 	ways.Go(func() {

@@ -16,10 +16,11 @@ const (
 	user = "gantry"
 	// maxPayload bounds a message, in bytes.
 	maxPayload = 1 << 20
-	// memoryLimit makes the garbage collector work harder before the process gets larger, in bytes. Queues of many small
-	// messages need less than a fifth of it.
+	// memoryLimit makes the garbage collector work harder before the process gets larger, in bytes. Queues of many
+	// small messages need less than a fifth of it.
 	memoryLimit = 256 << 20
-	// maxMemory bounds streams that are kept in memory, in bytes. Without it the server offers three quarters of the machine.
+	// maxMemory bounds streams that are kept in memory, in bytes. Without it the server offers three quarters of the
+	// machine.
 	maxMemory = 64 << 20
 )
 
@@ -49,8 +50,8 @@ func openStore(c *config, log *journal) (*server.Server, error) {
 	return nil, errors.New(log.lastError() + probe(c.Store))
 }
 
-// setAside moves what is left of consumers that the server could not read out of its way: it would refuse to make them anew.
-// A consumer knows only what was handed out; without it all that is stored is handed out once more.
+// setAside moves away the remains of consumers that the server could not read: it would refuse to create them again. A
+// consumer records only what was delivered; without it all stored messages are delivered once more.
 func setAside(s *server.Server, store string, log *journal) {
 	for _, stream := range newWatch(s, store).streams() {
 		read := map[string]bool{}
@@ -84,7 +85,8 @@ func moveAside(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// probe repeats the server's own test of the folder, whose error it does not tell. Empty if that works now.
+// probe repeats the server's own test of the folder, because the server does not report its error. Empty if the test
+// succeeds now.
 func probe(store string) string {
 	folder := filepath.Join(store, server.JetStreamStoreDir)
 	err := os.MkdirAll(folder, 0o700)

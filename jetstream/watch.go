@@ -19,8 +19,8 @@ func streamFolder(store string) string {
 	return filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")
 }
 
-// watch sees that the folders of a store are still those that the server has opened. It does not look itself: it goes on
-// writing files that nobody will ever find, and acknowledges that.
+// watch checks that the folders of a store are still those that the server has opened. The server does not check: it
+// goes on writing files that no path leads to, and acknowledges the writes.
 type watch struct {
 	server *server.Server
 	store  string
