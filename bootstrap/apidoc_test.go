@@ -167,7 +167,7 @@ func TestAPIDoc(t *testing.T) {
 	requireOutputs(t, blocks, shell(t, blocks, env...))
 }
 
-// TestAPIDocOpen runs the quick start of docs/API.md, where nobody is asked who they are.
+// TestAPIDocOpen runs the quick start of docs/API.md, which has no authentication.
 func TestAPIDocOpen(t *testing.T) {
 	const printed = "127.0.0.1:8079"
 	addr := documented(t, "GANTRY_API_AUTH=none")

@@ -135,7 +135,7 @@ exports.handler = async (event, context) => {
 	require.Equal(t, 1, strings.Count(string(text), waiting))
 }
 
-// TestAsyncOfAnotherVersion: what the folder still holds of it is told at the start.
+// TestAsyncOfAnotherVersion: the agent logs at the start that the folder still holds requests of another version.
 func TestAsyncOfAnotherVersion(t *testing.T) {
 	env, _ := queueSettings(t)
 	env = append(env, "RUNTIME_TIMEOUT=60", "GANTRY_SHUTDOWN_TIMEOUT=4")
@@ -197,7 +197,7 @@ func TestAsyncCommands(t *testing.T) {
 		cmd.Env = append(r.cmd.Env, "GANTRY_API_ADDR="+strings.TrimPrefix(r.api, "http://"))
 		var out, errors strings.Builder
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errors
-		_ = cmd.Run() // the exit code tells
+		_ = cmd.Run() // the exit code is checked instead
 		return out.String(), errors.String(), cmd.ProcessState.ExitCode()
 	}
 	out, problem, code := command(`{}`, "invoke", "--async", "--event", "-")

@@ -106,8 +106,8 @@ func TestShortIdentifierIsExplained(t *testing.T) {
 	require.Contains(t, r.request("POST", r.url+"/invoke", `{}`, "Host: evil.example").body, "set GANTRY_ADDR")
 }
 
-// TestProxyThatWritesPorts: callers behind a proxy are told apart with a port behind their address, too; where they cannot
-// be, the log says so.
+// TestProxyThatWritesPorts: callers behind a proxy are distinguished by address even if a port follows it; where they
+// cannot be, the log says so.
 func TestProxyThatWritesPorts(t *testing.T) {
 	r, _ := guarded(t, outcomes, "GANTRY_API_BEHIND_PROXY=true", "GANTRY_API_ADDR=0.0.0.0:0")
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(r.api, "http://"))

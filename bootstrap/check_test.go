@@ -357,7 +357,7 @@ func niceness(t *testing.T) int {
 	return n
 }
 
-// TestCheckChildren: children in the group that are still at work at the extension's end are killed, and told of.
+// TestCheckChildren: children in the group that still run at the extension's end are killed and reported.
 func TestCheckChildren(t *testing.T) {
 	ready := "while ! test -e $READY; do sleep 0.01; done; sleep 600"
 	path := checkScript(t, "extensionParent.sh", "#!/bin/sh\n(trap '' TERM; touch $READY; exec sleep 600) &\n"+ready+"\n", 0o755)

@@ -126,7 +126,7 @@ func addSettings(flags *pflag.FlagSet) {
 
 func (s *setting) usage() string { return fmt.Sprintf("%s [$%s]", s.help, s.env) }
 
-// isSwitch tells settings that are written without a value.
+// isSwitch reports whether a setting is boolean and needs no value.
 func isSwitch(s setting) bool {
 	return s.apply(&config{}, "true") == nil && s.apply(&config{}, "maybe") != nil || s.env == "NO_COLOR"
 }

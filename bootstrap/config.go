@@ -52,11 +52,11 @@ type config struct {
 	timeline                     bool // what each extension costs is kept
 	once                         bool // the instance runs one call
 	addr, extensionAddr, opsAddr string
-	// addrSet, extensionAddrSet and opsAddrSet tell addresses that are not the default.
+	// addrSet, extensionAddrSet and opsAddrSet are true for addresses that are not the default.
 	addrSet, extensionAddrSet, opsAddrSet bool
 	api                                   apiConfig
 	async                                 asyncConfig
-	// dataDirNamed tells a data folder that somebody chose.
+	// dataDirNamed is true if a setting names the data folder.
 	dataDirNamed        bool
 	shutdownTimeout     time.Duration
 	exitOnFailure       bool
@@ -70,7 +70,7 @@ type config struct {
 	environment         []string
 }
 
-// defaultSource is where a value came from that nobody set.
+// defaultSource is the source of a value that was not set.
 const defaultSource = "its default"
 
 // maxSecret bounds a file with the value of one setting, in bytes.

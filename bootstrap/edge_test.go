@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestClosedStdout: whoever reads the log may leave; the function stays.
+// TestClosedStdout: the function goes on when the reader of the log goes away.
 func TestClosedStdout(t *testing.T) {
 	t.Parallel()
 	dir, err := filepath.Abs(chaos)

@@ -54,7 +54,7 @@ func (r *running) stopWell() {
 	require.NotContains(r.t, r.stderr.String(), "was not told of the shutdown")
 }
 
-// freeAddress is where nobody listens now.
+// freeAddress returns an address where no process listens now.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -239,7 +239,7 @@ func TestDatadogExample(t *testing.T) {
 			case 1: // not taken
 				http.Error(w, "busy", http.StatusServiceUnavailable)
 				return false, true
-			case 2: // taken, and nobody knows
+			case 2: // taken, but without an answer
 				panic(http.ErrAbortHandler)
 			}
 			return true, false
@@ -474,8 +474,8 @@ func TestOtlpExample(t *testing.T) {
 	r.stopWell()
 }
 
-// TestExamplesEnd: every example ends on TERM with exit code 0, with work left and nobody to take it; without its variables it
-// ends with one line that says so.
+// TestExamplesEnd: every example ends on TERM with exit code 0, even with work left and a receiver that refuses
+// connections; without its variables it ends with one line that says so.
 func TestExamplesEnd(t *testing.T) {
 	harness.FixedPorts(t)
 	nobody := "http://" + freeAddress(t)

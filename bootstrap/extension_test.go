@@ -93,7 +93,8 @@ func TestStrictRegistration(t *testing.T) {
 	require.Contains(t, a.body, "Extension.UnknownName")
 }
 
-// TestForeignExtensionIsForgotten: nobody watches a process that was not started here, so refused connections free its slot.
+// TestForeignExtensionIsForgotten: the agent does not see the end of a process that it did not start, so refused
+// connections free its slot.
 func TestForeignExtensionIsForgotten(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, okFunction)

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endsWithin waits for the end of an agent that was told to stop, and holds that it came within the stop's time and a second.
+// endsWithin waits for the end of an agent that was sent TERM, and checks that it came within the stop's time and a
+// second.
 func (r *running) endsWithin(told time.Time, limit time.Duration) int {
 	r.t.Helper()
 	code := r.wait()

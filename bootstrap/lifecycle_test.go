@@ -97,7 +97,7 @@ func (r *running) registered(n int) {
 	r.waitMetric("gantry_extensions_registered", itoa(n))
 }
 
-// TestTenExtensions: nine misbehave, each in its own way. All calls succeed, and the healthy one is told of all.
+// TestTenExtensions: nine misbehave, each in its own way. All calls succeed, and the healthy one is notified of all.
 func TestTenExtensions(t *testing.T) {
 	harness.FixedPorts(t)
 	file := filepath.Join(t.TempDir(), "notes")
@@ -557,7 +557,7 @@ func TestFreezeBeforeDelivery(t *testing.T) {
 	require.Eventually(t, func() bool { return state(pid) == "T" }, patience, time.Millisecond)
 	before := where(notes(t, file), reported(id)) >= 0
 	t.Logf("frozen after %s; its report was delivered by then: %t", time.Since(began).Round(time.Millisecond), before)
-	time.Sleep(2200 * time.Millisecond) // longer than an attempt: nobody is there to answer it
+	time.Sleep(2200 * time.Millisecond) // longer than an attempt: a frozen subscriber cannot answer it
 	require.Equal(t, "T", state(pid))
 	require.Equal(t, 200, r.invoke("{}").status)
 	require.Eventually(t, func() bool { return where(notes(t, file), reported(id)) >= 0 }, patience, 10*time.Millisecond)
@@ -589,8 +589,8 @@ func TestFreezeQueue(t *testing.T) {
 	require.Equal(t, 1, are(notes(t, file), "TERM"))
 }
 
-// TestLateRegistration: calls do not wait for an extension that is late; it is told of those that follow, and gets what was
-// kept of its telemetry.
+// TestLateRegistration: calls do not wait for an extension that is late; it is notified of later ones, and gets what
+// was kept of its telemetry.
 func TestLateRegistration(t *testing.T) {
 	harness.FixedPorts(t)
 	file := filepath.Join(t.TempDir(), "notes")

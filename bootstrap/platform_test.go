@@ -204,7 +204,7 @@ func TestPlatformRefusals(t *testing.T) {
 	require.Contains(t, string(text), "X-Request-Id: ")
 }
 
-// TestPlatformIgnoresPlatformHeaders: on this listener nobody is believed to be the platform.
+// TestPlatformIgnoresPlatformHeaders: this listener trusts no caller to be the platform.
 func TestPlatformIgnoresPlatformHeaders(t *testing.T) {
 	r := ungated(t, outcomes, "GANTRY_TRUST_PLATFORM_HEADERS=true", "RUNTIME_ALIAS=prod", "GANTRY_AUTH_TOKEN=of-the-settings")
 	const id = "11111111-2222-4333-8444-555555555555"

@@ -23,7 +23,7 @@ func (p *program) poll(c *config) error {
 	return p.run(c, (*serving).openPollers)
 }
 
-// openPollers takes the place of the listeners. Ops has one only where somebody asked for it: the platform may run more than
+// openPollers takes the place of the listeners. Ops has one only if its address is set: the platform may run more than
 // one agent on a machine.
 func (s *serving) openPollers() error {
 	s.pollers = newPollers(s.instance)
@@ -51,7 +51,8 @@ func newPollers(in *instance) *pollers {
 	return p
 }
 
-// start asks for events as soon as the function is ready; when it has failed too, so that its callers are told why.
+// start asks for events as soon as the function is ready, and also when it has failed, so that its callers get the
+// reason.
 func (p *pollers) start() {
 	if p == nil {
 		return

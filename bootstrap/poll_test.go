@@ -31,8 +31,8 @@ def handler(event, context):
     return {'n': event.get('n'), 'agent': os.getppid(), 'keys': context.getSecurityAccessKey() + context.getToken(), 'id': context.getRequestID(), 'alias': context.getAlias()}
 `
 
-// runtimeFolder is a code folder with the agent itself as bootstrap. A script tells the test binary what it is; it notes its
-// process id.
+// runtimeFolder is a code folder with the agent itself as bootstrap: a script notes its process id and runs the test
+// binary as the agent.
 func runtimeFolder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	exe, err := os.Executable()
@@ -56,8 +56,8 @@ func pids(t *testing.T, dir string) (all []int) {
 	return all
 }
 
-// TestPollUnderLoad: one agent is the platform, another its custom runtime, which is stopped in order and killed under load. A
-// stop loses nothing; a kill costs the calls under way, which are told so.
+// TestPollUnderLoad: one agent is the platform, another its custom runtime, which is stopped in order and killed under
+// load. A stop loses nothing; a kill makes the calls in flight fail with an error.
 func TestPollUnderLoad(t *testing.T) {
 	t.Parallel()
 	const callers = 8
@@ -233,7 +233,7 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-// TestPollFailedFunction: the platform's callers are told why.
+// TestPollFailedFunction: the platform's callers get the reason.
 func TestPollFailedFunction(t *testing.T) {
 	t.Parallel()
 	api := newFakeAPI(t)

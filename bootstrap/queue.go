@@ -122,7 +122,8 @@ const (
 	maxStartPause = time.Minute
 )
 
-// startQueue opens the queue for what was left in it, until that works or the instance stops: nobody may ever need it again.
+// startQueue opens the queue for what was left in it, and retries until that works or the instance stops: there may be
+// no later request that opens it.
 func (in *instance) startQueue(q *async.Queue) {
 	base := in.agent.Base()
 	for pause := startPause; ; pause = min(2*pause, maxStartPause) {

@@ -125,7 +125,7 @@ func word(field func(*config) *string) func(*config, string) error {
 	}
 }
 
-// notInName tells the characters that no part of a URN has.
+// notInName reports whether no part of a URN can have the character.
 func notInName(r rune) bool {
 	return r <= ' ' || r == ':' || r == '/' || r == '!' || r == 0x7f || r == utf8.RuneError
 }

@@ -19,14 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kept is a caller that keeps its connection, and makes a new one when it is told that the old one ends.
+// kept is a caller that keeps its connection, and makes a new one after an answer with Connection: close.
 type kept struct {
 	addr string
 	conn net.Conn
 	read *bufio.Reader
 }
 
-// errRefused says that no connection can be made any more.
+// errRefused means that no connection can be made any more.
 var errRefused = errors.New("refused")
 
 // ask sends one request and reads its answer. Only a connection that cannot be made is errRefused.
@@ -59,7 +59,7 @@ func (k *kept) ask() (status int, closes bool, err error) {
 	return resp.StatusCode, resp.Close, nil
 }
 
-// run asks until no connection can be made; stopping tells that 503 may come.
+// run asks until no connection can be made. It accepts 503 only with Connection: close.
 func (k *kept) run() (answered int, err error) {
 	for {
 		status, closes, err := k.ask()

@@ -326,7 +326,7 @@ func TestStoreReadOnly(t *testing.T) {
 	t.Logf("accepted again %s after it could be written", p.untilAccepted())
 	p.calm()
 
-	// What waits at the start runs once the store can be written, without anybody asking for the queue.
+	// What waits at the start runs once the store can be written, even if no request opens the queue.
 	var left []string
 	for range 20 {
 		left = append(left, p.enqueue(`{"gate":`+strconv.Quote(gate)+`}`))
@@ -389,7 +389,7 @@ func (p *pressed) acceptedSince(at time.Time) map[string]bool {
 	return later
 }
 
-// TestStoreVanished: somebody removes the folder while it is in use. What was in it is lost, and that is said; the queue
+// TestStoreVanished: the folder is removed while it is in use. What was in it is lost, and the log says so; the queue
 // goes on with a new one.
 func TestStoreVanished(t *testing.T) {
 	for name, part := range map[string]string{"store": "store", "data folder": ""} {
@@ -519,7 +519,7 @@ func TestStoreDamagedInUse(t *testing.T) {
 // poisonConfiguration allows two retries, and has failures noted in a file.
 const poisonConfiguration = `{"max_async_retry_attempts":2,"destination_config":{"on_failure":{"destination":"OBS","param":"{\"bucket\":\"failures\"}"}}}`
 
-// requirePoisoned checks that a request has failed with 4204, and its destination was told once.
+// requirePoisoned checks that a request has failed with 4204, and its destination was notified once.
 func (r *running) requirePoisoned(id, data string) {
 	r.t.Helper()
 	r.waitStatus(id, "FAIL")
@@ -535,8 +535,8 @@ func (r *running) requirePoisoned(id, data string) {
 	require.Contains(r.t, string(text), `"condition":"RetriesExhausted"`)
 }
 
-// TestPoisonEvent: an event that kills the worker each time is tried as often as the configuration says, and no other call
-// fails of it.
+// TestPoisonEvent: an event that kills the worker each time is tried as often as the configuration says, and makes no
+// other call fail.
 func TestPoisonEvent(t *testing.T) {
 	for _, kill := range []string{"exit", "abort", "self"} {
 		t.Run(kill, func(t *testing.T) {
@@ -560,7 +560,7 @@ func TestPoisonEvent(t *testing.T) {
 	}
 }
 
-// TestPoisonEventKillsTheAgent: the same with an event that kills the agent, which somebody starts again each time.
+// TestPoisonEventKillsTheAgent: the same with an event that kills the agent, which is started again each time.
 func TestPoisonEventKillsTheAgent(t *testing.T) {
 	env, data := queueSettings(t)
 	runs, gate := filepath.Join(t.TempDir(), "runs"), filepath.Join(t.TempDir(), "gate")

@@ -231,7 +231,7 @@ func TestTelemetryFaults(t *testing.T) {
 	lots := `{"lines":` + itoa(lines) + `}`
 	const limit = 2 * time.Second
 	code := writeFiles(t, map[string]string{"index.js": loud})
-	quiet := func(t *testing.T, env ...string) *running { // nobody keeps what it prints
+	quiet := func(t *testing.T, env ...string) *running { // its output is discarded
 		r := prepare(t, code, append([]string{"RUNTIME_TIMEOUT=60", "GANTRY_EXTENSION_WAIT=60", "GANTRY_SHUTDOWN_TIMEOUT=2"}, env...)...)
 		r.cmd.Stdout = nil
 		r.launch()
@@ -355,7 +355,7 @@ func TestTelemetryManyLines(t *testing.T) {
 	}
 }
 
-// TestSomebodyElsesPort: nobody gets another one's calls or telemetry by asking for its port.
+// TestSomebodyElsesPort: no extension gets the notifications or telemetry of another one by asking for its port.
 func TestSomebodyElsesPort(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, loud)
@@ -373,7 +373,7 @@ func TestSomebodyElsesPort(t *testing.T) {
 	subscribes("extensionNobody", "http://127.0.0.1:8084", 400, "Telemetry.NotRegistered")
 	subscribes("extensionThief", "http://127.0.0.1:8083", 200, "OK")
 	r.refused("extensionLate", "127.0.0.1:8083", "Extension.AddressInUse") // telemetry goes there
-	subscribes("extensionOwner", "http://127.0.0.1:8081", 200, "OK")       // nobody listens at 8083
+	subscribes("extensionOwner", "http://127.0.0.1:8081", 200, "OK")       // port 8083 is closed
 	subscribes("extensionThief", "http://127.0.0.1:8082", 400, "Telemetry.AlreadySubscribed")
 	var ids []string
 	for range 10 {

@@ -192,7 +192,7 @@ func TestLateListener(t *testing.T) {
 	}
 }
 
-// TestOverload: an extension that does not answer makes its own queue overflow, and delays nobody.
+// TestOverload: an extension that does not answer makes its own queue overflow, and delays no call.
 func TestOverload(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)

@@ -57,7 +57,7 @@ func listen(t testing.TB, port int) net.Listener {
 	return ln
 }
 
-// record is a handler that tells what comes.
+// record is a handler that sends what it gets to a channel.
 func record(got chan<- string) http.HandlerFunc {
 	return func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

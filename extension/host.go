@@ -41,7 +41,7 @@ type Config struct {
 	Stream *telemetry.Stream
 	// Costs keeps what each extension cost each call, for Costs.
 	Costs bool
-	// Observer is told what happens, ListLeft asks for process.Process.Left. Both are for tools.
+	// Observer gets what happens, ListLeft fills process.Process.Left. Both are for tools.
 	Observer Observer
 	ListLeft bool
 }
@@ -231,7 +231,7 @@ func (h *Host) watch(s Script, e *extension, a *attempts) {
 	}
 }
 
-// state tells the telemetry subscriber what became of an extension.
+// state publishes a change in an extension's life to the telemetry subscriber.
 func (h *Host) state(name, state, detail string) {
 	h.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.ExtensionState, Begin: time.Now(), Extension: name, State: state, Detail: detail})
 }
@@ -314,7 +314,7 @@ func (h *Host) vacate(e *extension) {
 	e.slot = nil
 }
 
-// lost frees the slot of an extension that nobody watches and that does not listen any more.
+// lost frees the slot of an extension that was not started here and does not listen any more.
 func (h *Host) lost(s *slot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -384,8 +384,9 @@ func (h *Host) giveUp() {
 	h.checkSettled()
 }
 
-// Stop ends the extensions: those that asked for it are told, then TERM to each group, KILL at the deadline. It waits until
-// all are gone. Notifications of calls come before that, and nothing registers any more.
+// Stop ends the extensions: a shutdown notice to those that asked for it, then TERM to each group, and KILL at the
+// deadline. It waits until all are gone. Notifications of calls are delivered before that. No extension can register
+// any more.
 func (h *Host) Stop(deadline time.Time, reason string) {
 	h.mu.Lock()
 	if !h.stopping {

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// watchStates subscribes to the host's telemetry; the result flushes it, and returns what is told of extensions.
+// watchStates subscribes to the host's telemetry; the result flushes it, and returns the states of extensions in it.
 func watchStates(t *testing.T, h *Host) func() []string {
 	var mu sync.Mutex
 	var states []string
@@ -71,7 +71,7 @@ func TestStatesAreTold(t *testing.T) {
 	require.Less(t, len(states()), 100, "refusals do not crowd out what matters")
 }
 
-// TestStopTellsTheLastExit: all ends are told before Stop returns.
+// TestStopTellsTheLastExit: all ends are published before Stop returns.
 func TestStopTellsTheLastExit(t *testing.T) {
 	harness.FixedPorts(t)
 	var scripts []Script
@@ -85,7 +85,7 @@ func TestStopTellsTheLastExit(t *testing.T) {
 	require.ElementsMatch(t, []string{"extension0 Exited signal 15 (SIGTERM)", "extension1 Exited signal 15 (SIGTERM)", "extension2 Exited signal 15 (SIGTERM)"}, states())
 }
 
-// TestCannotBeStarted: it is told, and nobody waits for it.
+// TestCannotBeStarted: the failure is logged and published, and WaitReady does not wait for that extension.
 func TestCannotBeStarted(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := streaming(t, []Script{{Name: "extensionA", Path: t.TempDir() + "/nowhere", Executable: true}}, func(c *Config) { c.Log, c.Restart = zap.New(core), true })
@@ -97,8 +97,8 @@ func TestCannotBeStarted(t *testing.T) {
 	require.Contains(t, states()[0], "extensionA Exited start extensionA: ")
 }
 
-// TestForeignExtensionIsLost: nobody watches its process, so it is gone when it refuses three notifications in a row. Its
-// subscription goes with it.
+// TestForeignExtensionIsLost: the agent did not start its process, so it counts as gone when it refuses three
+// notifications in a row. Its subscription goes with it.
 func TestForeignExtensionIsLost(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)

@@ -19,9 +19,9 @@ import (
 // syncLimit is how long a call waits for extensions that asked for it.
 const syncLimit = 2 * time.Second
 
-// Notify tells the registered extensions that a call begins. What does not fit a queue is dropped and counted. The queues
-// are filled beside the caller, who has a call to hand over; inv must not change meanwhile. It waits only for extensions
-// that registered with FunctionGraph-Extension-Mode: sync, at most for two seconds.
+// Notify notifies the registered extensions that a call begins. What does not fit a queue is dropped and counted. The
+// queues are filled in the background, so as not to delay the call; inv must not change meanwhile. Notify waits only
+// for extensions that registered with FunctionGraph-Extension-Mode: sync, at most for two seconds.
 func (h *Host) Notify(inv *fncontext.Invocation) {
 	if h.taken.Load() == 0 {
 		return
@@ -53,7 +53,7 @@ func (h *Host) Notify(inv *fncontext.Invocation) {
 		zap.String("request_id", inv.RequestID), zap.Duration("waited", time.Since(began)))
 }
 
-// offer queues n for everybody; the one that Notify counted is counted out.
+// offer queues n for every extension that asked for calls, and ends Notify's count of it.
 func (h *Host) offer(n *notification) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,7 +65,7 @@ func (h *Host) offer(n *notification) {
 	h.outstanding.Add(-1)
 }
 
-// quietPoll is how often Quiet looks: nobody waits for it but a stop or a freeze.
+// quietPoll is how often Quiet looks. Only a stop or a freeze waits for it.
 const quietPoll = time.Millisecond
 
 // Quiet waits until every notification was answered or given up, or ctx ends.
@@ -114,7 +114,7 @@ func (h *Host) Signal(sig unix.Signal) {
 	}
 }
 
-// Reasons of a stop, as extensions are told.
+// Reasons of a stop, as shutdown notices have them.
 const (
 	ReasonSpindown = "spindown"
 	ReasonFailure  = "failure"

@@ -51,7 +51,7 @@ func TestNotificationHasTheDeadline(t *testing.T) {
 	require.NotContains(t, header, "Traceparent", "the caller sent none")
 }
 
-// TestEvents: what an extension did not ask for it is not told of, nor is it waited for.
+// TestEvents: an extension gets only the events that it asked for, and a call does not wait for it otherwise.
 func TestEvents(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
@@ -69,7 +69,7 @@ func TestEvents(t *testing.T) {
 	require.Empty(t, got)
 }
 
-// TestSync: the call waits for the answer of the one that asked for it, and for nobody else's.
+// TestSync: the call waits for the answer of the extension in sync mode, and for no other.
 func TestSync(t *testing.T) {
 	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)
@@ -293,7 +293,8 @@ func TestShutdownNotice(t *testing.T) {
 	require.Equal(t, "up\ntold\nTERM\n", string(b))
 }
 
-// TestShutdownNoticeIsBounded: one that hangs has half of the time, one that ignores TERM the other half; nobody has more.
+// TestShutdownNoticeIsBounded: an extension that hangs has half of the time, one that ignores TERM the other half, and
+// none has more.
 func TestShutdownNoticeIsBounded(t *testing.T) {
 	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Observer is told what passes between the agent and the extensions, for tools that judge them. Functions may be nil. They
-// are called from several goroutines and must return soon: the extension waits for its answer meanwhile.
+// Observer is called with what passes between the agent and the extensions, for tools that judge them. Functions may be
+// nil. They are called from several goroutines and must return soon: the extension waits for its answer meanwhile.
 type Observer struct {
 	// Started is called when a script was started; err says why it could not be, and p is nil then.
 	Started func(s Script, p *process.Process, err error)
@@ -16,7 +16,7 @@ type Observer struct {
 	Subscribed func(name string, err error)
 	// Batch is called after each attempt to deliver a batch of telemetry. batch is valid during the call.
 	Batch func(batch []byte, took time.Duration, err error)
-	// Told is called when the shutdown notice was answered, or not: then with err.
+	// Told is called after the shutdown notice; err says why it was not answered.
 	Told func(name string, took time.Duration, err error)
 }
 

@@ -59,7 +59,8 @@ type slot struct {
 	options
 }
 
-// notification is what all extensions are told about one call. Shared, and not changed after it was made.
+// notification is the message to all extensions that one call begins. It is shared, and does not change after it was
+// made.
 type notification struct {
 	requestID   string
 	answers     *answers // nil if no extension is in sync mode
@@ -130,7 +131,7 @@ func (s *slot) close() {
 	}
 }
 
-// ended says that n was answered, or never will be.
+// ended records that n was answered, or never will be.
 func (s *slot) ended(n *notification, answered bool) {
 	if s.sync && n.answers != nil {
 		if !answered {
@@ -192,8 +193,8 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 	return err == nil
 }
 
-// post tries again where the extension cannot have seen it: nobody listened yet, or it had closed the connection that was
-// kept, as servers do after some seconds. Of an answer that is too long only the status counts.
+// post retries where the extension cannot have seen the request: it did not listen yet, or had closed the kept
+// connection, as servers do after some seconds. Of an answer that is too long only the status counts.
 func (s *slot) post(req *fasthttp.Request, resp *fasthttp.Response) error {
 	for try := 1; ; try++ {
 		err := s.client.DoTimeout(req, resp, replyTimeout)

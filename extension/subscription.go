@@ -64,9 +64,9 @@ type subscriptionBody struct {
 	} `json:"buffering"`
 }
 
-// Subscribe makes an extension the subscriber of telemetry. name is the header FunctionGraph-Extension-Name, which may be
-// missing. The same request may come again and again; another one is refused while somebody listens at the first one's
-// address. Errors are *fault.Error with one of the types above.
+// Subscribe makes an extension the subscriber of telemetry. name is the header FunctionGraph-Extension-Name, which may
+// be missing. The same request is idempotent; another one is refused until the first one's address refuses connections.
+// Errors are *fault.Error with one of the types above.
 func (h *Host) Subscribe(name string, body []byte) (err error) {
 	defer func() { h.cfg.Observer.subscribed(strings.TrimSpace(name), err) }()
 	asked, port, err := parseSubscription(body)
@@ -147,8 +147,8 @@ func (h *Host) ownerOf(name string, port uint16) (string, error) {
 	return name, nil
 }
 
-// listening returns the listener, or nil if there is none, or if its subscription has ended because nobody listened there;
-// called with mu held.
+// listening returns the listener, or nil if there is none, or if its subscription has ended because its address refused
+// connections; called with mu held.
 func (h *Host) listening() *listener {
 	if h.listener != nil && h.cfg.Stream.Current() != h.listener.sub {
 		h.listener = nil
@@ -164,10 +164,10 @@ func (h *Host) unlisten(name string) {
 	}
 }
 
-// probeLimit bounds the question whether anybody listens; on loopback the kernel answers at once.
+// probeLimit bounds the probe of a subscriber's port; on loopback the kernel answers at once.
 const probeLimit = time.Second
 
-// silent reports whether nobody listens at a port.
+// silent reports whether no process listens at a port.
 func silent(port uint16) bool {
 	conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String(), probeLimit)
 	if err == nil {
@@ -263,7 +263,7 @@ func (s *subscription) readBuffering(b *subscriptionBody) error {
 		return nil
 	}
 	millis := int(s.timeout.Milliseconds())
-	err := errors.Join( // the first one is told
+	err := errors.Join( // only the first one is reported
 		read("maxItems", b.Buffering.MaxItems, 1000, 10000, &s.maxItems),
 		read("maxBytes", b.Buffering.MaxBytes, 256<<10, 1<<20, &s.maxBytes),
 		read("timeoutMs", b.Buffering.TimeoutMs, 25, 30000, &millis),

@@ -233,7 +233,8 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestSecondSubscription: the same one is no error, another one has to wait until nobody listens at the first one's address.
+// TestSecondSubscription: the same one is no error, another one is refused until the first one's address refuses
+// connections.
 func TestSecondSubscription(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
@@ -259,7 +260,7 @@ func TestSecondSubscription(t *testing.T) {
 	require.Equal(t, "b", h.owner())
 }
 
-// TestPortsBelongToOne: where telemetry goes nobody else registers, and the other way round.
+// TestPortsBelongToOne: no other extension can register the subscriber's port, and the other way round.
 func TestPortsBelongToOne(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
@@ -308,7 +309,7 @@ func TestOwnersEndEndsTheSubscription(t *testing.T) {
 	h.Start("127.0.0.1:1")
 	register(t, h, "extensionA", 8081)
 	register(t, h, "extensionB", 8082)
-	listening(t, 8085) // though somebody listens there
+	listening(t, 8085) // though a process listens there
 	require.NoError(t, h.Subscribe("extensionA", at(8085)))
 	require.NoError(t, h.process("extensionB").Kill())
 	eventually(t, func() bool { return h.Registered() == 1 })

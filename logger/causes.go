@@ -32,7 +32,7 @@ type cause struct {
 	repeats int // since then
 }
 
-// NewCauses returns a limiter in front of log. Called by whoever ends errors of the queue: api and async.
+// NewCauses returns a limiter in front of log. Packages api and async log the queue's errors through it.
 func NewCauses(log *zap.Logger) *Causes {
 	return &Causes{log: log, now: time.Now, seen: map[string]*cause{}}
 }

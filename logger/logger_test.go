@@ -143,7 +143,7 @@ func FuzzJSONString(f *testing.F) {
 	})
 }
 
-// stuck is a writer that nobody empties until it is told to.
+// stuck is a writer that blocks until gate is closed.
 type stuck struct {
 	mu   sync.Mutex
 	gate chan struct{}

@@ -60,7 +60,7 @@ func (p *Pump) read(fd uintptr) (done bool, err error) {
 	return true, nil
 }
 
-// drainLimit bounds one Drain: whoever writes without an end is not waited for.
+// drainLimit bounds one Drain, because a child may write without end.
 const drainLimit = 1 << 20
 
 // Drain hands on what has been written so far, an unfinished line included, before it returns.

@@ -99,8 +99,8 @@ type Cgroup struct {
 
 // groupEntry is how a child gets into a control group.
 type groupEntry struct {
-	// file takes the id of whoever writes to it. In version 1 it is that of threads: the kernel moves one without a pause, and
-	// a child has only one before exec.
+	// file moves the process that writes its id to it. In version 1 it is the file for threads: the kernel moves one
+	// without a pause, and a child has only one before exec.
 	file *os.File
 	// folder is that of a group of version 2, which a child can be born in.
 	folder *os.File
@@ -153,7 +153,7 @@ func (g *Cgroup) entered() {
 	}
 }
 
-// view tells out-of-memory kills from other ends by the counter of a group that limits others as well.
+// view recognizes out-of-memory kills by the counter of a group that limits other processes as well.
 func view(tree CgroupTree) *Cgroup { return &Cgroup{tree: tree, outer: tree, kills: tree.OOMKills()} }
 
 // outside is what g is to a child that could not enter it.

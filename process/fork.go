@@ -202,8 +202,8 @@ func (c *spawn) close() {
 	}
 }
 
-// fork creates the child and returns at once; awaitExec tells what became of it. It runs on the thread that the child is
-// bound to.
+// fork creates the child and returns at once; awaitExec returns whether exec succeeded. It runs on the thread that the
+// child is bound to.
 func (c *spawn) fork() (pid int, err error) {
 	var all unix.Sigset_t
 	for i := range all.Val {
@@ -392,8 +392,8 @@ var nofile = sync.OnceValue(func() (limits struct{ started, raised *unix.Rlimit 
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
 		return limits
 	}
-	// Package syscall knows the first limit, and tells it in one way only: it restores it before Exec. An exec of nothing
-	// fails, always.
+	// Package syscall keeps the first limit and shows it in one way only: it restores it before Exec. An exec of
+	// nothing always fails.
 	_ = syscall.Exec("", []string{""}, nil)
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &started) != nil || started == raised {
 		return limits

@@ -280,7 +280,7 @@ func leaveGroup() {
 	select {}
 }
 
-// TestKernelHoldsChild: nobody waits for a killed child longer than killLimit.
+// TestKernelHoldsChild: the supervisor does not wait for a killed child longer than killLimit.
 func TestKernelHoldsChild(t *testing.T) {
 	freezer := findCgroup("/", "freezer", "freezer.state")
 	if freezer.Version != 1 {

@@ -87,7 +87,7 @@ func (s *Supervisor) Strangers(ctx context.Context) []Leftover {
 	}
 }
 
-// EndStrangers kills the strangers and what they leave behind in turn, until there is nobody or ctx ends.
+// EndStrangers kills the strangers, and then the children that they leave behind, until none is left or ctx ends.
 func (s *Supervisor) EndStrangers(ctx context.Context) {
 	for {
 		living, ending := s.strangers(true)
@@ -109,8 +109,8 @@ func later(ctx context.Context) bool {
 	}
 }
 
-// strangers returns those that live, which it kills if it is told to, and counts those that are ending. Nobody is collected
-// meanwhile, so that each id is still its owner's.
+// strangers returns those that live, and kills them if kill is set; it counts those that are ending. No child is
+// collected meanwhile, so no process id can be reused.
 func (s *Supervisor) strangers(kill bool) (living []Leftover, ending int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +135,7 @@ func (s *Supervisor) strangers(kill bool) (living []Leftover, ending int) {
 			}
 			living = append(living, Leftover{pid, name})
 			if kill {
-				_ = unix.Kill(pid, unix.SIGKILL) // EPERM: somebody else's, whom we leave alone
+				_ = unix.Kill(pid, unix.SIGKILL) // EPERM: it has another user; leave it
 			}
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// MemoryLimit returns the memory limit that the agent's control group is under, its own or one of a group above, in bytes; 0 if
-// there is none or it cannot be told.
+// MemoryLimit returns the memory limit that the agent's control group is under, its own or one of a group above, in
+// bytes; 0 if there is none or it cannot be read.
 func (t CgroupTree) MemoryLimit() int64 {
 	switch t.Version {
 	case 1:

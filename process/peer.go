@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PeerPID returns the id of the process on the other side of a Unix socket: who connected, or who listens. The kernel
-// noted it then, so nobody can claim another one.
+// PeerPID returns the id of the process that connected to a Unix socket, or that listens there. The kernel recorded it
+// then, so that a process cannot claim the id of another one.
 func PeerPID(conn *net.UnixConn) (int, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

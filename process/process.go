@@ -73,7 +73,7 @@ func (p *Process) Exited() <-chan struct{} { return p.exited }
 func (p *Process) Exit() Exit { return p.exit }
 
 // collect is called with the supervisor's lock held, while the ended child is still a zombie: its process id and group
-// cannot belong to anybody else yet.
+// cannot be reused yet.
 func (p *Process) collect() {
 	oom, peak := p.cgroup.oomKills(), p.cgroup.peak()
 	if p.listLeft {
@@ -144,7 +144,7 @@ func (p *Process) unread() bool {
 
 func (p *Process) closeStreams() {
 	for _, f := range p.streams {
-		_ = f.Close() // a second close is an error nobody needs
+		_ = f.Close() // the error of a second close does not matter
 	}
 }
 
@@ -223,7 +223,7 @@ func (p *Process) settled() bool {
 	}
 }
 
-// Kill ends the group at once, and all of the child's control group, if it has one. Done tells when it is gone.
+// Kill ends the group at once, and all of the child's control group, if it has one. Done is closed when it is gone.
 func (p *Process) Kill() error {
 	err := p.Signal(unix.SIGKILL)
 	p.cgroup.killAll()

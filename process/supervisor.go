@@ -25,7 +25,7 @@ const drainDelay = 200 * time.Millisecond
 // drainLimit is the same for output that is there and was not read, which a daemon can go on adding to.
 const drainLimit = 2 * time.Second
 
-// killGrace bounds the wait of an exit that waits for nobody.
+// killGrace bounds how long KillAll waits.
 const killGrace = 300 * time.Millisecond
 
 // sweepEvery is the fallback for a SIGCHLD that was merged with another one.
@@ -74,7 +74,7 @@ func NewSupervisor(reapOrphans bool) *Supervisor {
 // forked, and children inherit from it that they may not read the memory of the agent, even as root.
 func (s *Supervisor) spawner() {
 	runtime.LockOSThread()
-	// Fails without CAP_SETPCAP; whoever lacks that has no CAP_SYS_PTRACE to lose in a container either.
+	// Fails without CAP_SETPCAP. A container that lacks it has no CAP_SYS_PTRACE to drop either.
 	_ = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_PTRACE, 0, 0, 0)
 	for {
 		select {
@@ -104,18 +104,20 @@ type Command struct {
 	Nice int
 	// Expendable has the kernel prefer this child to the agent when memory runs out.
 	Expendable bool
-	// Group is the control group that the child runs in from its first instruction on, and that is removed with it; nil for
-	// the agent's. Process.GroupErr tells whether it does.
+	// Group is the control group that the child runs in from its first instruction on, and that is removed with it; nil
+	// for the agent's. Process.GroupErr says whether it does.
 	Group *Cgroup
-	// ListLeft finds out who outlives the child in its group, for Process.Left. It reads all of /proc when the child ends.
+	// ListLeft finds the processes that outlive the child in its group, for Process.Left. It reads all of /proc when
+	// the child ends.
 	ListLeft bool
 	// Output reads one of the child's streams (stdout, stderr) until it ends. It runs in a goroutine of its own and must
 	// keep reading.
 	Output func(stream string, r *os.File)
 }
 
-// Start creates the process. It returns after the kernel has accepted the program, or after execLimit; Process.Done tells its
-// end. An error is transient (Transient), or the command's. Start takes over the command's Group, also on an error.
+// Start creates the process. It returns after the kernel has accepted the program, or after execLimit; Process.Done is
+// closed at its end. An error is transient (Transient), or the command's. Start takes over the command's Group, also on
+// an error.
 func (s *Supervisor) Start(cmd *Command) (*Process, error) {
 	p, err := s.attempt(cmd, cmd.Group)
 	if refused := (*stageError)(nil); errors.As(err, &refused) && refused.at == stageControlGroup {
@@ -345,7 +347,8 @@ func (s *Supervisor) Left() []string {
 	return left
 }
 
-// KillAll ends every child's group at once, for an exit that waits for nobody; killGrace lets their control groups go.
+// KillAll kills every child's group at once, for an exit that does not wait for the children; within killGrace their
+// control groups are removed.
 func (s *Supervisor) KillAll() {
 	s.mu.Lock()
 	var killed []*Process

@@ -29,8 +29,8 @@ func TestTransient(t *testing.T) {
 	}
 }
 
-// TestStartFailsTransiently: what Start returns when there are no descriptors left can be told from a program that is not
-// there, and the next Start succeeds as soon as there are some again.
+// TestStartFailsTransiently: Start's error when no descriptors are left differs from that of a missing program, and the
+// next Start succeeds as soon as there are some again.
 func TestStartFailsTransiently(t *testing.T) {
 	s := newSupervisor(t)
 	var old unix.Rlimit

@@ -37,7 +37,7 @@ type Meter struct {
 	mu    sync.Mutex
 	last  Usage
 	next  time.Time // when last is too old
-	busy  bool      // somebody reads; the others take last
+	busy  bool      // a reading is under way; other callers take last
 	ended bool
 	// cpuAt is when last.CPU was brought up to date.
 	cpuAt time.Time

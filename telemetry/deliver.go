@@ -14,7 +14,8 @@ var retryPauses = []time.Duration{100 * time.Millisecond, 400 * time.Millisecond
 // ErrFinal marks an error of Send after which another attempt would not help.
 var ErrFinal = errors.New("the batch is not wanted")
 
-// ErrGone marks an error of Send that says that nobody listens. After goneLimit batches in a row the subscription ends.
+// ErrGone marks an error of Send when the subscriber's address refuses connections. After goneLimit such batches in a
+// row the subscription ends.
 var ErrGone = errors.New("nobody listens")
 
 const (
@@ -54,7 +55,7 @@ func (s *Stream) run(sub *Subscriber) {
 // asleep is how long the loop sleeps when nothing waits; it is woken.
 const asleep = time.Hour
 
-// take appends the next batch, in order, or says how long to wait for one. It has the report of drops at its end.
+// take appends the next batch, in order, or returns how long to wait for one. The batch ends with the report of drops.
 func (s *Stream) take(sub *Subscriber, batch []Event) ([]Event, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +129,7 @@ func (d *delivery) deliver(body []byte, batch []Event) {
 		bytes := 0
 		for i := range batch {
 			bytes += len(batch[i].Text)
-			if lost := batch[i].drops; lost != nil { // it is told with the next batch
+			if lost := batch[i].drops; lost != nil { // reported with the next batch
 				s.dropped[lost.reason].records += lost.records
 				s.dropped[lost.reason].bytes += lost.bytes
 			}

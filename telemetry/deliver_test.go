@@ -118,7 +118,7 @@ func TestDropsAreNotToldWithoutTheType(t *testing.T) {
 	})
 }
 
-// TestGoneEndsAfterThree batches in a row; the next subscriber is told what was lost.
+// TestGoneEndsAfterThree batches in a row; the next subscriber gets the report of what was lost.
 func TestGoneEndsAfterThree(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		gone := fmt.Errorf("%w: connection refused", ErrGone)
@@ -148,7 +148,7 @@ func TestGoneEndsAfterThree(t *testing.T) {
 	})
 }
 
-// TestGoneHasToBeInARow: another error says that somebody is there.
+// TestGoneHasToBeInARow: any other error shows that the subscriber still listens.
 func TestGoneHasToBeInARow(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		batch := 0

@@ -10,7 +10,7 @@ const (
 	undelivered               // the subscriber did not take them
 	feedback                  // the subscriber's own lines, too many
 	abandoned                 // the subscription or the instance ended first
-	unasked                   // nobody had subscribed: no loss
+	unasked                   // there was no subscriber: no loss
 	reasons
 )
 

@@ -38,8 +38,8 @@ func (c *encoder) appendTime(dst []byte, t time.Time) []byte {
 	return append(append(dst, c.written...), byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 }
 
-// appendFlat writes the platform's shapes: all members at the top level, and the name tells what it is. The shape of lines
-// is our proposal.
+// appendFlat writes the platform's shapes: all members at the top level, with the kind of event in name. The shape of
+// lines is our proposal.
 func (c *encoder) appendFlat(dst []byte, e *Event) []byte {
 	dst = append(append(append(dst, `{"name":"`...), names[e.Kind]...), '"')
 	dst = c.appendTime(append(dst, `,"startTime":"`...), e.Begin)

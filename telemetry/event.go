@@ -17,7 +17,7 @@ const (
 // TypeNames lists the names of the types in the order of their bits.
 var TypeNames = [...]string{"platform", "function", "extension"}
 
-// Kind tells what happened.
+// Kind is the kind of an event.
 type Kind uint8
 
 // The kinds of events. A phase has three: its start, the runtime's end of it, and its report.

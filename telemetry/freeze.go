@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Freeze says that the subscriber's process is stopped, or goes on. Nothing is sent to it meanwhile, and what it left
-// unanswered is no attempt that failed.
+// Freeze records that the subscriber's process is stopped, or goes on. Nothing is sent to it meanwhile, and a request
+// that it left unanswered does not count as a failed attempt.
 func (s *Stream) Freeze(stopped bool) {
 	if s == nil {
 		return
@@ -40,7 +40,8 @@ func (s *Stream) awake(ctx context.Context) int {
 	}
 }
 
-// waitedFor is how long an attempt takes at least that was not answered: whoever is stopped cannot refuse anything either.
+// waitedFor is the least duration of an attempt that a stopped subscriber left unanswered. A shorter one was refused,
+// which a stopped process cannot do.
 const waitedFor = time.Second
 
 // excused reports whether an attempt failed because the subscriber was stopped meanwhile.

@@ -106,7 +106,7 @@ func (b *inbox) attempts(start time.Time) []time.Duration {
 
 const allTypes = TypePlatform | TypeFunction | TypeExtension
 
-// harness is a stream in a bubble, whose time passes only while everybody waits.
+// harness is a stream in a bubble, whose time passes only while all its goroutines wait.
 type harness struct {
 	*Stream
 	t    *testing.T

@@ -1,5 +1,5 @@
-// Package telemetry tells what happens: it counts it for Prometheus, and carries events to one subscriber. Labels of metrics
-// come from closed sets only; a caller can choose none.
+// Package telemetry has the metrics for Prometheus, and the stream that carries events to one subscriber. Labels of
+// metrics come from closed sets only; a caller can choose none.
 package telemetry
 
 import (

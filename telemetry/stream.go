@@ -29,7 +29,7 @@ const (
 	DefaultTimeout  = 100 * time.Millisecond
 )
 
-// Subscriber is who gets the events. Its members do not change any more.
+// Subscriber gets the events. Its members do not change any more.
 type Subscriber struct {
 	// Name is the extension's, empty if it is not known: lines of all extensions count as its own then.
 	Name  string
@@ -48,8 +48,9 @@ type Subscriber struct {
 	sending int           // events that are out of the queues and not delivered yet; the stream's mu guards it
 }
 
-// Stream carries events to at most one subscriber. Whoever has an event never waits: what does not fit is dropped, lines
-// before platform events, oldest first, and counted; the subscriber is told. Use NewStream. A nil Stream drops everything.
+// Stream carries events to at most one subscriber. Publishing never blocks: what does not fit is dropped, lines before
+// platform events, oldest first. Drops are counted and reported to the subscriber. Use NewStream. A nil Stream drops
+// everything.
 type Stream struct {
 	function, version string
 	log               *zap.Logger
@@ -78,7 +79,7 @@ type Stream struct {
 	window   *time.Timer
 }
 
-// waiter wants to know when everything before seq has left.
+// waiter waits until everything before seq has left.
 type waiter struct {
 	seq  uint64
 	left chan struct{}
@@ -92,14 +93,14 @@ func NewStream(function, version string, log *zap.Logger) *Stream {
 	return s
 }
 
-// untold forgets what a subscriber would be told of drops.
+// untold clears the drops that have not been reported to a subscriber.
 func (s *Stream) untold() {
 	for r := range s.dropped {
 		s.dropped[r] = drops{reason: reason(r)}
 	}
 }
 
-// Settled says that the start is over: whoever has not subscribed after another ten seconds does not get what came before.
+// Settled ends the start: an extension that subscribes more than ten seconds later does not get earlier events.
 func (s *Stream) Settled() {
 	if s == nil {
 		return
@@ -288,7 +289,7 @@ func (s *Stream) nudge() {
 	}
 }
 
-// Idle says that no call is in flight: what waits is sent now, because the instance may be frozen next.
+// Idle is called when no call is in flight: what waits is sent now, because the instance may be frozen next.
 func (s *Stream) Idle() {
 	if s == nil || s.kept.Load() == 0 {
 		return
@@ -353,7 +354,7 @@ func (s *Stream) omitUnwanted(types Type) {
 			continue
 		}
 		s.bytes -= len(l.text)
-		s.counts.accepted.Add(-1) // nobody ever wanted it
+		s.counts.accepted.Add(-1) // it was not subscribed to
 	}
 	for types&TypePlatform == 0 && s.platform.n > 0 {
 		s.platform.pop()
@@ -388,7 +389,7 @@ func (s *Stream) end() {
 	s.release()
 }
 
-// release tells those who wait for events that have left; called with mu held.
+// release wakes the waiters whose events have left; called with mu held.
 func (s *Stream) release() {
 	first, sending := s.first(), s.sub != nil && s.sub.sending > 0
 	waiting := s.waiters[:0]
@@ -437,7 +438,7 @@ func (s *Stream) Close(ctx context.Context) {
 	if subscribed {
 		s.end()
 	}
-	s.discard(abandoned) // nobody came for it
+	s.discard(abandoned) // no subscriber took it
 	if s.window != nil {
 		s.window.Stop()
 	}

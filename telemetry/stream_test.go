@@ -103,7 +103,7 @@ func TestBatchByBytes(t *testing.T) {
 func TestIdleSendsAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
-		h.Idle() // nobody is there yet
+		h.Idle() // no subscriber yet
 		h.subscribe(b, nil)
 		h.Idle()
 		h.line("a")
@@ -119,7 +119,7 @@ func TestIdleSendsAtOnce(t *testing.T) {
 func TestFlushWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{answer: func(context.Context, int) error { time.Sleep(time.Second); return nil }}
-		h.Flush(t.Context()) // nobody is there
+		h.Flush(t.Context()) // no subscriber
 		h.subscribe(b, func(s *Subscriber) { s.MaxItems = 2 })
 		began := time.Now()
 		h.Flush(t.Context())
@@ -158,7 +158,7 @@ func TestFlushEndsWithTheSubscription(t *testing.T) {
 	})
 }
 
-// TestOverflow: lines go first, then platform events, the oldest ones; the subscriber is told.
+// TestOverflow: lines are dropped first, then platform events, oldest first; the subscriber gets the report.
 func TestOverflow(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		open := make(chan struct{})
@@ -226,7 +226,7 @@ func TestOverflowOfText(t *testing.T) {
 	})
 }
 
-// TestFeedback: a subscriber that prints for each event is not told of everything it prints.
+// TestFeedback: a subscriber that prints for each event does not get everything it prints.
 func TestFeedback(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
@@ -556,7 +556,7 @@ func TestCloseDelivers(t *testing.T) {
 	})
 }
 
-// TestCloseWithoutSubscriber: nobody lost anything, and the counters agree all the same.
+// TestCloseWithoutSubscriber: nothing counts as lost, and the counters agree all the same.
 func TestCloseWithoutSubscriber(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.line("a")
@@ -616,7 +616,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 	sizes := map[string]func(*Stream){
 		"nobody":     (*Stream).forget,
-		"window":     func(*Stream) {}, // keeps the last ones for somebody who may come
+		"window":     func(*Stream) {}, // keeps the last ones for a later subscriber
 		"subscriber": func(s *Stream) { s.Subscribe(benchmarkSubscriber()) },
 	}
 	for kind, publish := range kinds {

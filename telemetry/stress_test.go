@@ -36,8 +36,8 @@ const stormEvents = 2000
 // slowest is how long a subscriber may take that does not care for its context.
 const slowest = 2 * time.Second
 
-// TestStorm: whatever happens, every event is delivered or counted as dropped, every drop is told or still to be told, and
-// each publisher's events stay in order.
+// TestStorm: whatever happens, every event is delivered or counted as dropped, every drop is reported or still to be
+// reported, and each publisher's events stay in order.
 func TestStorm(t *testing.T) {
 	rounds := 8
 	if testing.Short() {
@@ -128,7 +128,7 @@ func (s *storm) receive(ctx context.Context, body []byte, fate *rand.Rand) error
 		<-ctx.Done()
 		return ctx.Err()
 	case 4, 5, 6, 7:
-		time.Sleep(time.Duration(fate.Int64N(int64(slowest)))) // it may take the batch when nobody cares any more
+		time.Sleep(time.Duration(fate.Int64N(int64(slowest)))) // it may take the batch after the attempt was given up
 	}
 	var events []received
 	if err := json.Unmarshal(body, &events); err != nil {

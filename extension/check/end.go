@@ -131,7 +131,7 @@ func (k *Kit) checkEnd(began, deadline, ended time.Time, gone bool) finding {
 // leftTime is how long after the extension's end processes outside of its group may still be there.
 const leftTime = 500 * time.Millisecond
 
-// checkLeftovers looks for processes that outlived the extension, and ends those that nobody else does.
+// checkLeftovers looks for processes that outlived the extension, and ends those outside of its group.
 func (k *Kit) checkLeftovers(end time.Time) finding {
 	ctx, cancel := context.WithDeadline(context.Background(), end.Add(-time.Until(end)/2))
 	defer cancel()

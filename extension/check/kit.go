@@ -42,7 +42,7 @@ type Kit struct {
 	// blocked is why the checks that need a running, registered extension make no sense any more.
 	blocked string
 	mute    bool // it answered no call
-	calls   int  // that it was told of
+	calls   int  // that it was notified of
 
 	mu            sync.Mutex
 	proc          *process.Process
@@ -138,7 +138,7 @@ func (k *Kit) seeRegistration(r extension.Registration, err error) {
 	}
 }
 
-// dialLimit bounds the question whether somebody listens; on loopback the kernel answers at once.
+// dialLimit bounds the probe of an address; on loopback the kernel answers at once.
 const dialLimit = 200 * time.Millisecond
 
 func listens(address string) bool {
@@ -278,8 +278,8 @@ func (k *Kit) ask(ctx context.Context, n int, limit time.Duration) *answers {
 	return a
 }
 
-// call tells the extension of one call and publishes what a function that prints one line would. With an extension in sync mode it
-// takes until the answer.
+// call notifies the extension of one call and publishes the events of a function that prints one line. With an
+// extension in sync mode it waits for the answer.
 func (k *Kit) call() string {
 	id := uuid.NewString()
 	inv := &fncontext.Invocation{RequestID: id, Function: k.cfg.Function, Deadline: time.Now().Add(k.cfg.Function.Timeout)}

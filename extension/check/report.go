@@ -84,7 +84,7 @@ func (r *report) add(f finding) {
 	r.mu.Lock()
 	r.findings = append(r.findings, f)
 	r.mu.Unlock()
-	fmt.Fprintln(r.w, f.String()) // not under the lock: nobody may read it
+	fmt.Fprintln(r.w, f.String()) // not under the lock: the reader of w may be stuck
 }
 
 // all returns what was found so far.
@@ -184,7 +184,7 @@ func (r *report) writeJUnit(w io.Writer) error {
 
 func junitTime(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
 
-// shortTime writes a duration with no more digits than anybody reads.
+// shortTime writes a duration with few digits.
 func shortTime(d time.Duration) string {
 	switch {
 	case d < 10*time.Millisecond:
