@@ -313,8 +313,8 @@ func (k *killed) count() int {
 	return len(k.accepted)
 }
 
-// TestAsyncKills kills the agent, the child, or both, at random moments under load: of what was accepted nothing is lost,
-// and nothing runs again after its outcome was recorded.
+// TestAsyncKills kills the agent, the child, or both, at random moments under load: of what was accepted nothing is
+// lost, and nothing runs again after its outcome was recorded.
 func TestAsyncKills(t *testing.T) {
 	rounds := killRounds(t)
 	env, data := queueSettings(t)

@@ -29,8 +29,8 @@ func (r *running) logged(message string) (lines []map[string]string) {
 	return lines
 }
 
-// TestAudit: the agent's log says who was let in to do what, and why others were refused; every accepted request has its
-// line, however many there are.
+// TestAudit: the agent's log says who was let in to do what, and why others were refused; every accepted request has
+// its line, however many there are.
 func TestAudit(t *testing.T) {
 	r, _ := guarded(t, outcomes, "GANTRY_LOG_FORMAT=json")
 	a, token := r.login("correct horse")

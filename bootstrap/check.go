@@ -86,7 +86,8 @@ func (p *program) check(o *checkOptions, flags map[string]string) error {
 	}
 	ended := runChecks(k, limit, signals)
 	if junit != nil {
-		if err := errors.Join(k.WriteJUnit(junit), junit.Sync()); err != nil && !errors.Is(err, unix.EINVAL) { // a pipe cannot be synced
+		// A pipe cannot be synced.
+		if err := errors.Join(k.WriteJUnit(junit), junit.Sync()); err != nil && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("--junit: %w", err)
 		}
 	}

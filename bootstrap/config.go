@@ -16,7 +16,8 @@ import (
 
 const (
 	platformCode = "/opt/function/code"
-	// loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
+	// loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises
+	// it.
 	loadTimeout = 10 * time.Second
 )
 
@@ -236,7 +237,8 @@ func (c *config) nameByFolder() {
 	}
 }
 
-// takeDefaults turns the handlers that the platform writes as "-", for functions that are images, into those that were not set.
+// takeDefaults turns the handlers that the platform writes as "-", for functions that are images, into those that were
+// not set.
 func (c *config) takeDefaults() {
 	for _, value := range []*string{&c.handler, &c.fn.Initializer, &c.fn.PreStop} {
 		if *value == "-" {
@@ -296,7 +298,8 @@ func (c *config) pickLanguage(path string, poll bool) (err error) {
 	return err
 }
 
-// checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none, and says so.
+// checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none,
+// and says so.
 func (c *config) checkHooks() {
 	c.checkHook("RUNTIME_INITIALIZER_HANDLER", "initializer: what stands before its loop is one", &c.fn.Initializer)
 	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM tells it to end", &c.fn.PreStop)
@@ -360,9 +363,9 @@ func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Second
 // isCustom reports whether the function is a program that asks for its events.
 func (c *config) isCustom() bool { return c.language.Carrier == runtime.OverRuntimeAPI }
 
-// workerEnvironment is the worker's whole environment, but for what its transport adds. Encrypted user variables reach the
-// function through its context only; a custom runtime has none, so they are variables there, as on the platform (page
-// functiongraph_01_0154), and so are settings of an agent in its place.
+// workerEnvironment is the worker's whole environment, but for what its transport adds. Encrypted user variables reach
+// the function through its context only; a custom runtime has none, so they are variables there, as on the platform
+// (page functiongraph_01_0154), and so are settings of an agent in its place.
 func (c *config) workerEnvironment() []string {
 	inherited := c.withHome(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)))
 	env := layered(inherited, userVariables(c.fn.UserData, c.presetForWorker), c.runtimeEnv())

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// conformance is the folder of the suite: cases and languages are data, and each language has one function that does what the
-// events ask for.
+// conformance is the folder of the suite: cases and languages are data, and each language has one function that does
+// what the events ask for.
 const conformance = "../testdata/conformance"
 
 // conformanceUpdate makes the test write the table into docs/COMPATIBILITY.md; "make conformance" sets it.
@@ -44,8 +44,8 @@ type conformanceCase struct {
 	But map[string]expectation
 }
 
-// expectation is what has to come; ID stands for the request id. Members that are absent are not looked at, in But they stay
-// as they are.
+// expectation is what has to come; ID stands for the request id. Members that are absent are not looked at, in But they
+// stay as they are.
 type expectation struct {
 	Status, Code int
 	// OrStatus and OrCode may come instead, where two deadlines pass at the same time.
@@ -64,7 +64,8 @@ type expectation struct {
 
 type conformanceLanguage struct {
 	Name, Title, Handler string
-	// Build is the Go package of the function, Copy the language whose folder is taken, for an agent that is the custom runtime.
+	// Build is the Go package of the function, Copy the language whose folder is taken, for an agent that is the custom
+	// runtime.
 	Build, Copy string
 	Runtime     string
 	Features    []string
@@ -119,7 +120,8 @@ func (c *conformanceCase) event() string {
 	return string(c.Event)
 }
 
-// TestConformance runs every case against every language, and holds the table in docs/COMPATIBILITY.md against what was seen.
+// TestConformance runs every case against every language, and holds the table in docs/COMPATIBILITY.md against what was
+// seen.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	var cases []conformanceCase

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// containerInits are programs that are PID 1 of containers and of nothing else, by the names the kernel keeps (15 bytes): those of
-// docker run --init, podman run --init, the pause container of Kubernetes, and what images use as their own. A shell is one when it
-// has started the agent itself.
+// containerInits are programs that are PID 1 of containers and of nothing else, by the names the kernel keeps (15
+// bytes): those of docker run --init, podman run --init, the pause container of Kubernetes, and what images use as
+// their own. A shell is one when it has started the agent itself.
 var (
 	containerInits = []string{"tini", "tini-static", "docker-init", "podman-init", "catatonit", "dumb-init", "pause", "s6-svscan", "runsvdir"}
 	shells         = []string{"sh", "bash", "dash", "ash", "busybox"}
@@ -24,8 +24,8 @@ func initName() string {
 	return strings.TrimSpace(string(name))
 }
 
-// remarkOnReach says that nothing outside can reach an agent that is in a container without being its PID 1: it takes itself for
-// a program on a laptop then, and listens on loopback.
+// remarkOnReach says that nothing outside can reach an agent that is in a container without being its PID 1: it takes
+// itself for a program on a laptop then, and listens on loopback.
 func (c *config) remarkOnReach(f facts) {
 	inContainer := slices.Contains(containerInits, f.init) || f.direct && slices.Contains(shells, f.init)
 	if !inContainer || c.addrSet {

@@ -289,7 +289,8 @@ func TestEnvironmentOfTheWorker(t *testing.T) {
 	require.NotContains(t, closed.invoke("{}").body, `"greeting"`)
 }
 
-// TestNeighboursOfALoop: one call blocks the event loop for ever; the others keep their deadlines, and the next call works.
+// TestNeighboursOfALoop: one call blocks the event loop for ever; the others keep their deadlines, and the next call
+// works.
 func TestNeighboursOfALoop(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "GANTRY_CONCURRENCY=64", "RUNTIME_TIMEOUT=10")

@@ -523,8 +523,8 @@ func wait(t *testing.T, condition func() bool) {
 	}
 }
 
-// TestIdleConnectionsAreClosed: a server that closes an idle connection while a notification is on its way would lose it, and
-// most servers close after a few seconds, Node.js after five. So the agent closes first.
+// TestIdleConnectionsAreClosed: a server that closes an idle connection while a notification is on its way would lose
+// it, and most servers close after a few seconds, Node.js after five. So the agent closes first.
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	harness.FixedPorts(t)
 	told, closed := make(chan string, 10), make(chan struct{}, 10)

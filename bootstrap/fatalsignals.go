@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fatalSignals end a Go program at once, with the stacks of all goroutines on stderr. A function that runs as the agent's user
-// may send them, to PID 1 too. What the kernel sends for a fault in the program itself ends it as before.
+// fatalSignals end a Go program at once, with the stacks of all goroutines on stderr. A function that runs as the
+// agent's user may send them, to PID 1 too. What the kernel sends for a fault in the program itself ends it as before.
 var fatalSignals = []os.Signal{
 	unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSTKFLT, unix.SIGSYS,
 }
 
-// withstand has the agent go on when it is sent such a signal, and log it, until the returned function is called. Children start
-// with the default: signal.Ignore would be inherited.
+// withstand has the agent go on when it is sent such a signal, and log it, until the returned function is called.
+// Children start with the default: signal.Ignore would be inherited.
 func withstand(log *zap.Logger) (stop func()) {
 	sent := make(chan os.Signal, len(fatalSignals))
 	signal.Notify(sent, fatalSignals...)

@@ -36,7 +36,8 @@ func pipeWithoutReader(t *testing.T) *os.File {
 	return write
 }
 
-// unread starts an agent whose stderr, and stdout too if asked for, has no reader. Its addresses are in the environment, not in its log.
+// unread starts an agent whose stderr, and stdout too if asked for, has no reader. Its addresses are in the
+// environment, not in its log.
 func unread(t *testing.T, stdout bool, dir string, env ...string) *running {
 	t.Helper()
 	function, ops := freeAddress(t), freeAddress(t)
@@ -83,7 +84,8 @@ func (r *running) fillLog() {
 // maxTries is how often a start is tried.
 const maxTries = 3
 
-// longFailure is a function whose start fails with so much text that a few lines are all that fits the buffer of the log.
+// longFailure is a function whose start fails with so much text that a few lines are all that fits the buffer of the
+// log.
 const longFailure = `exports.init = (c, cb) => cb(new Error('x'.repeat(300000))); exports.handler = async (e, c) => 1`
 
 // TestStderrWithoutAReader: calls and probes are answered, and the stop ends in time, also while stdout has no reader.
@@ -195,7 +197,8 @@ func (f *freezer) freeze(pid string) {
 	}, patience, time.Millisecond)
 }
 
-// TestWorkerThatCannotBeKilled: its call has its answer in time, the next call a worker of its own, and the stop its deadline.
+// TestWorkerThatCannotBeKilled: its call has its answer in time, the next call a worker of its own, and the stop its
+// deadline.
 func TestWorkerThatCannotBeKilled(t *testing.T) {
 	t.Parallel()
 	f := newFreezer(t)

@@ -203,8 +203,8 @@ func rawPost(path, body string) string {
 	return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body
 }
 
-// raw sends bytes to the function listener and reads one answer: for what a client library does not send, and for bodies
-// that the agent refuses before it has read them, of which a client library may report a failed write instead.
+// raw sends bytes to the function listener and reads one answer: for what a client library does not send, and for
+// bodies that the agent refuses before it has read them, of which a client library may report a failed write instead.
 func (r *running) raw(request string) answer { r.t.Helper(); return r.rawTo(r.url, request) }
 
 // rawTo is raw for the listener at url.
@@ -214,7 +214,8 @@ func (r *running) rawTo(url, request string) answer {
 	require.NoError(r.t, err)
 	require.NoError(r.t, conn.SetDeadline(time.Now().Add(patience)))
 	var writing sync.WaitGroup
-	writing.Go(func() { _, _ = io.WriteString(conn, request) }) // an answer that comes early cuts it off, which is no failure
+	// An early answer cuts it off, which is no failure.
+	writing.Go(func() { _, _ = io.WriteString(conn, request) })
 	defer writing.Wait()
 	defer conn.Close()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -259,7 +260,8 @@ func (r *running) wait() int {
 	return r.state.ExitCode()
 }
 
-// force signals TERM until the agent has ended, and returns the exit code: one that follows the first too fast is the same.
+// force signals TERM until the agent has ended, and returns the exit code: one that follows the first too fast is the
+// same.
 func (r *running) force() int {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool {

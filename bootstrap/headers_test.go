@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHeadersCostNoBody: the platform API answers a request that its headers rule out before any of its body has come, also to
-// clients that ask whether to send it.
+// TestHeadersCostNoBody: the platform API answers a request that its headers rule out before any of its body has come,
+// also to clients that ask whether to send it.
 func TestHeadersCostNoBody(t *testing.T) {
 	t.Parallel()
 	r, _ := guarded(t, `exports.handler = async (event, context) => 'fine';`)

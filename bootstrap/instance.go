@@ -96,7 +96,8 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	}
 	in.groups.Wait()
 	in.host.Begin(in.extensions.Addr().String())
-	in.threads.Go(func() { process.KeepThreads(process.MaxProcesses()) }) // while the worker starts, and before it runs user code
+	// While the worker starts, and before it runs user code.
+	in.threads.Go(func() { process.KeepThreads(process.MaxProcesses()) })
 	return in, nil
 }
 

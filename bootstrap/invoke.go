@@ -136,9 +136,9 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	}
 }
 
-// awaitSubscription gives extensions that have registered the time to subscribe to telemetry, which may come after the one call: what
-// happened is kept for the subscriber. The stop that follows delivers it. Those that are never idle are waited for as long as for their
-// registration.
+// awaitSubscription gives extensions that have registered the time to subscribe to telemetry, which may come after the
+// one call: what happened is kept for the subscriber. The stop that follows delivers it. Those that are never idle are
+// waited for as long as for their registration.
 func (in *instance) awaitSubscription() {
 	ctx, cancel := context.WithTimeout(context.Background(), in.cfg.extensionWait)
 	defer cancel()

@@ -106,8 +106,8 @@ if os.environ["BUSY"] != "0":
 signal.sigwait([signal.SIGTERM])
 `
 
-// TestInvokeWaitsForASubscription: an extension has to register before it subscribes, and the call does not wait for that; it gets
-// everything all the same. One that does not subscribe is waited for until it is idle.
+// TestInvokeWaitsForASubscription: an extension has to register before it subscribes, and the call does not wait for
+// that; it gets everything all the same. One that does not subscribe is waited for until it is idle.
 func TestInvokeWaitsForASubscription(t *testing.T) {
 	harness.FixedPorts(t)
 	out := filepath.Join(t.TempDir(), "out")

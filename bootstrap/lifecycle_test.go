@@ -74,8 +74,8 @@ func are(all []note, what string) int {
 	return n
 }
 
-// misbehaving writes one script for each row, the misbehaving extension with variables of its own, and returns their folder.
-// The first variable of a row is its name.
+// misbehaving writes one script for each row, the misbehaving extension with variables of its own, and returns their
+// folder. The first variable of a row is its name.
 func misbehaving(t *testing.T, rows ...[]string) string {
 	t.Helper()
 	chaos, err := filepath.Abs("../examples/chaos/extension/chaos.py")
@@ -544,7 +544,8 @@ func (r *running) children() []int {
 	return all
 }
 
-// TestFreezeBeforeDelivery: a subscriber that is too slow to get everything before the freeze gets the rest after the thaw.
+// TestFreezeBeforeDelivery: a subscriber that is too slow to get everything before the freeze gets the rest after the
+// thaw.
 func TestFreezeBeforeDelivery(t *testing.T) {
 	harness.FixedPorts(t)
 	file := filepath.Join(t.TempDir(), "notes")

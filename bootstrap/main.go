@@ -1,5 +1,5 @@
-// Command bootstrap runs a FunctionGraph function and the extensions beside it, in any container. It is the only package
-// that reads the environment, parses flags and ends the process.
+// Command bootstrap runs a FunctionGraph function and the extensions beside it, in any container. It is the only
+// package that reads the environment, parses flags and ends the process.
 package main
 
 import (

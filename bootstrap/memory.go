@@ -18,8 +18,9 @@ const (
 	ownMemory = 16 << 20
 )
 
-// boundMemory returns what the listeners may take, and makes the garbage collector work harder before the agent takes more
-// than bodies and answers need, unless GOMEMLIMIT is set. Without a limit of the control group it collects as always.
+// boundMemory returns what the listeners may take, and makes the garbage collector work harder before the agent takes
+// more than bodies and answers need, unless GOMEMLIMIT is set. Without a limit of the control group it collects as
+// always.
 func boundMemory(c *config) api.LimitsConfig {
 	limit := process.FindCgroup("/").MemoryLimit()
 	body := int64(c.bodyMemory) << 20

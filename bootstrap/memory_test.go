@@ -99,8 +99,8 @@ func announce(t *testing.T, addr, path string, n, part int) (all []net.Conn) {
 	return all
 }
 
-// TestAnnouncedBodies: two thousand connections that announce 6 MiB each cost an agent in a group of 256 MB neither its life nor
-// other callers their time.
+// TestAnnouncedBodies: two thousand connections that announce 6 MiB each cost an agent in a group of 256 MB neither its
+// life nor other callers their time.
 func TestAnnouncedBodies(t *testing.T) {
 	users := filepath.Join(t.TempDir(), "users.json")
 	writeUsers(t, users, apiUsers)

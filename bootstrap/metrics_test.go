@@ -32,8 +32,8 @@ var (
 	labelPair    = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\n"])*)"(?:, ?|$)`)
 )
 
-// parseExposition reads the text format of Prometheus, version 0.0.4, and takes less than scrapers do: each family begins with its
-// HELP and TYPE and is in one piece, and no sample comes twice.
+// parseExposition reads the text format of Prometheus, version 0.0.4, and takes less than scrapers do: each family
+// begins with its HELP and TYPE and is in one piece, and no sample comes twice.
 func parseExposition(text string) ([]*exposed, error) {
 	if !strings.HasSuffix(text, "\n") {
 		return nil, fmt.Errorf("the last line does not end")
@@ -159,8 +159,8 @@ func (f *exposed) checkHistogram() error {
 	return nil
 }
 
-// TestMetricsFormat: what a scrape gets is the text format of Prometheus, with type and help of every family, and each is in the
-// documentation.
+// TestMetricsFormat: what a scrape gets is the text format of Prometheus, with type and help of every family, and each
+// is in the documentation.
 func TestMetricsFormat(t *testing.T) {
 	env, _ := queueSettings(t)
 	r := ungated(t, outcomes, env...)

@@ -287,7 +287,8 @@ func TestPlatformCredentials(t *testing.T) {
 	r.waitMetric(`gantry_api_requests_total{outcome="unauthorized"}`, "7")
 }
 
-// TestPlatformKeysAreNowhere: what callers sent and what the users file holds is in no log, metric, environment or event.
+// TestPlatformKeysAreNowhere: what callers sent and what the users file holds is in no log, metric, environment or
+// event.
 func TestPlatformKeysAreNowhere(t *testing.T) {
 	r, _ := guarded(t, `
 const fs = require('fs');

@@ -140,8 +140,8 @@ func (p *pollers) post(post func(ctx context.Context, requestID string, body []b
 	}
 }
 
-// invocation builds the call from the headers beside the event, which come from the platform. The platform does not say when
-// the call's time is over: RUNTIME_TIMEOUT does.
+// invocation builds the call from the headers beside the event, which come from the platform. The platform does not say
+// when the call's time is over: RUNTIME_TIMEOUT does.
 func (p *pollers) invocation(event *poll.Event) *fncontext.Invocation {
 	h := event.Header
 	inv := &fncontext.Invocation{

@@ -10,9 +10,9 @@ var (
 	loopback   = []string{"127.0.0.1", "localhost"}
 )
 
-// loopbackDirect keeps a child that asks the agent on loopback from asking a proxy instead: where the environment names a proxy,
-// its lists of exceptions have the loopback names as well. Programs read no_proxy, NO_PROXY or either, so both are there then;
-// one that was not set takes over what the other one has. The agent itself uses no proxy.
+// loopbackDirect keeps a child that asks the agent on loopback from asking a proxy instead: where the environment names
+// a proxy, its lists of exceptions have the loopback names as well. Programs read no_proxy, NO_PROXY or either, so both
+// are there then; one that was not set takes over what the other one has. The agent itself uses no proxy.
 func loopbackDirect(env []string) []string {
 	values := variables(env)
 	if !slices.ContainsFunc(proxyNames, func(name string) bool { return values[name] != "" }) {

@@ -28,8 +28,8 @@ func TestLoopbackDirect(t *testing.T) {
 	}
 }
 
-// TestProxyInTheEnvironment: a custom runtime and an extension reach the agent although their environment names a proxy, at which
-// nothing listens here.
+// TestProxyInTheEnvironment: a custom runtime and an extension reach the agent although their environment names a
+// proxy, at which nothing listens here.
 func TestProxyInTheEnvironment(t *testing.T) {
 	t.Parallel()
 	const poller = `#!/usr/bin/env python3

@@ -32,8 +32,8 @@ type asyncConfig struct {
 	program, endpointsFile        string
 }
 
-// storeLimit is none: the queues have limits of their own, and a store that takes no records any more would have requests
-// run again.
+// storeLimit is none: the queues have limits of their own, and a store that takes no records any more would have
+// requests run again.
 const storeLimit = 1 << 50
 
 // queueProgram is the child's file, which lies beside the agent's.
@@ -82,7 +82,8 @@ type queue struct {
 	log   *zap.Logger
 }
 
-// openQueue prepares asynchronous invocation; nothing is started before the first need, but for what was left in the queue.
+// openQueue prepares asynchronous invocation; nothing is started before the first need, but for what was left in the
+// queue.
 func (in *instance) openQueue() *queue {
 	c, q := &in.cfg.async, &queue{log: in.log}
 	c.program = cmp.Or(c.program, programBeside(queueProgram))

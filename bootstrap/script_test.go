@@ -10,7 +10,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestScripts runs the real binary as the text files in testdata/script say, with the function written in the same file.
+// TestScripts runs the real binary as the text files in testdata/script say, with the function written in the same
+// file.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "../testdata/script",

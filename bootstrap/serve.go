@@ -24,7 +24,8 @@ func (p *program) serve(c *config) error {
 
 // run runs an instance until a signal ends it; open lets the calls in.
 func (p *program) run(c *config, open func(*serving) error) error {
-	// A closed stdout or stderr must not end the agent, its last line included. Notify, not Ignore: children would inherit that.
+	// A closed stdout or stderr must not end the agent, its last line included. Notify, not Ignore: children would
+	// inherit that.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	s := &serving{cfg: c, terminal: findTerminal()}
 	signals := make(chan os.Signal, 8)
@@ -56,8 +57,9 @@ func (s *serving) open(p *program, open func(*serving) error) (err error) {
 	return nil
 }
 
-// await waits until opening has ended. Signals that arrive meanwhile are carried out afterwards; but opening may read storage
-// that does not answer, so the second signal to stop ends the program at once, and so does the end of the time for a stop.
+// await waits until opening has ended. Signals that arrive meanwhile are carried out afterwards; but opening may read
+// storage that does not answer, so the second signal to stop ends the program at once, and so does the end of the time
+// for a stop.
 func (s *serving) await(opened <-chan error) error {
 	var late <-chan time.Time
 	for {

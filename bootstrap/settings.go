@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// setting is one row of the table of settings: one environment variable, one flag, one meaning. docs/CONFIGURATION.md and
-// --help are held against this table by a test.
+// setting is one row of the table of settings: one environment variable, one flag, one meaning. docs/CONFIGURATION.md
+// and --help are held against this table by a test.
 type setting struct {
 	env, flag, fallback, help string
 	// secret values have no flag (a command line is public) and may be given as a file instead, with NAME_FILE.

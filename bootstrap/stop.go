@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// sameSignal is how long after the first signal to stop further ones count as that one: coreutils' timeout, for example,
-	// signals the process and then its group.
+	// sameSignal is how long after the first signal to stop further ones count as that one: coreutils' timeout, for
+	// example, signals the process and then its group.
 	sameSignal = 250 * time.Millisecond
 	// watchdogGrace is how long after GANTRY_SHUTDOWN_TIMEOUT the program ends, whatever the stop still waits for.
 	watchdogGrace = time.Second
-	// killLimit bounds the kill of all children by an exit that waits for nothing else. Those that it does not reach die with
-	// the agent (PDEATHSIG).
+	// killLimit bounds the kill of all children by an exit that waits for nothing else. Those that it does not reach
+	// die with the agent (PDEATHSIG).
 	killLimit = 500 * time.Millisecond
 	// lastWrite bounds the write of what is left of the agent's log, and that of the last line.
 	lastWrite = 250 * time.Millisecond
@@ -32,8 +32,8 @@ type wish struct{ since time.Time }
 // made reports whether a signal has asked for a stop.
 func (w *wish) made() bool { return !w.since.IsZero() }
 
-// forced takes note of a signal that came now, and reports whether it is the second one to stop, which ends the program at
-// once. One that follows the first within sameSignal is the same one.
+// forced takes note of a signal that came now, and reports whether it is the second one to stop, which ends the program
+// at once. One that follows the first within sameSignal is the same one.
 func (w *wish) forced(sig os.Signal, now time.Time) bool {
 	switch {
 	case sig != unix.SIGTERM && sig != unix.SIGINT:
@@ -50,8 +50,9 @@ type errForced struct{ sig syscall.Signal }
 
 func (e errForced) Error() string { return "forced by a second signal: " + e.sig.String() }
 
-// stop is the staged stop against one absolute deadline: not ready, calls in flight, workers, extensions, log, listeners.
-// A second signal forces it. This goroutine waits for nothing but that, the stop's end, and the watchdog's time.
+// stop is the staged stop against one absolute deadline: not ready, calls in flight, workers, extensions, log,
+// listeners. A second signal forces it. This goroutine waits for nothing but that, the stop's end, and the watchdog's
+// time.
 func (s *serving) stop(reason string) error {
 	began := time.Now()
 	if s.wish.made() {
@@ -139,8 +140,8 @@ func (s *serving) lastAnswers() {
 	}
 }
 
-// stage runs one stage of the stop, until it has ended or latest has come: the next one begins at its time, whatever this one
-// waits for.
+// stage runs one stage of the stop, until it has ended or latest has come: the next one begins at its time, whatever
+// this one waits for.
 func (in *instance) stage(name string, latest time.Time, run func()) {
 	done := make(chan struct{})
 	go func() {
@@ -164,8 +165,8 @@ func (in *instance) close(deadline time.Time, reason string) {
 	in.own.Close(time.Now().Add(lastWrite))
 }
 
-// closeAfterAgent is the end of the stop, once the workers had their time: what the extensions have not got yet, extensions,
-// then the function's log, the supervisor last.
+// closeAfterAgent is the end of the stop, once the workers had their time: what the extensions have not got yet,
+// extensions, then the function's log, the supervisor last.
 func (in *instance) closeAfterAgent(deadline time.Time, reason string) {
 	left := max(time.Until(deadline), 0)
 	in.stage("notifications and telemetry", deadline.Add(-left*7/16), func() {

@@ -45,7 +45,8 @@ func mountDisk(t *testing.T, path, size string) *disk {
 	return &disk{t, path}
 }
 
-// remount waits for the files that a killed process still holds: it is a zombie before the last of its threads lets go of them.
+// remount waits for the files that a killed process still holds: it is a zombie before the last of its threads lets go
+// of them.
 func (d *disk) remount(flags uintptr, size string) {
 	d.t.Helper()
 	var err error
@@ -63,8 +64,9 @@ func (d *disk) free() uint64 {
 	return info.Bavail * uint64(info.Bsize)
 }
 
-// noting is a function that notes every run of an event in a file, in the form of checkRuns. {"wait":ms} makes a run take
-// that long, {"gate":file} lets it begin when the file is there; {"kill":…} ends the worker, or with "agent" the agent.
+// noting is a function that notes every run of an event in a file, in the form of checkRuns. {"wait":ms} makes a run
+// take that long, {"gate":file} lets it begin when the file is there; {"kill":…} ends the worker, or with "agent" the
+// agent.
 func noting(file string) string {
 	return `const fs = require('fs'), fd = fs.openSync(` + strconv.Quote(file) + `, 'a');
 const sleep = ms => new Promise(r => setTimeout(r, ms));
@@ -428,7 +430,8 @@ func TestStoreVanished(t *testing.T) {
 	}
 }
 
-// TestStoreDamaged: files are damaged while the agent is down. It starts, says what is damaged, and what can be read runs.
+// TestStoreDamaged: files are damaged while the agent is down. It starts, says what is damaged, and what can be read
+// runs.
 func TestStoreDamaged(t *testing.T) {
 	const waiting = 20
 	env, data := queueSettings(t)
@@ -616,8 +619,8 @@ func (r *running) tryStatus(id string) string {
 	return page.Invocations[0].Status
 }
 
-// hurry makes what a dead agent had taken come again at once, not when the server's patience ends. It does so as another
-// agent would that takes it and hands it back.
+// hurry makes what a dead agent had taken come again at once, not when the server's patience ends. It does so as
+// another agent would that takes it and hands it back.
 func hurry(t *testing.T, program, data string) {
 	t.Helper()
 	sup := process.NewSupervisor(false)

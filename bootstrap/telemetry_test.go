@@ -220,8 +220,8 @@ func (r *running) took(calls int, event string) time.Duration {
 	return all[len(all)/2]
 }
 
-// TestTelemetryFaults: whatever a subscriber does, the function answers as without one, the agent stays small, every event is
-// accounted for, and the stop keeps its limit.
+// TestTelemetryFaults: whatever a subscriber does, the function answers as without one, the agent stays small, every
+// event is accounted for, and the stop keeps its limit.
 func TestTelemetryFaults(t *testing.T) {
 	harness.FixedPorts(t)
 	lines, calls := 100_000, 2
@@ -284,7 +284,8 @@ func TestTelemetryFaults(t *testing.T) {
 // plain is an answer without its headers.
 func (a answer) plain() answer { return answer{a.status, nil, a.body} }
 
-// TestTelemetryFeedback: a subscriber that prints for all it gets, gets what it prints. The loop goes on, but costs little.
+// TestTelemetryFeedback: a subscriber that prints for all it gets, gets what it prints. The loop goes on, but costs
+// little.
 func TestTelemetryFeedback(t *testing.T) {
 	harness.FixedPorts(t)
 	for _, c := range []struct {

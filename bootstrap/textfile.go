@@ -25,8 +25,8 @@ func withoutMark(text []byte) ([]byte, error) {
 	return bytes.TrimPrefix(text, markUTF8), nil
 }
 
-// plainJSON turns JSON behind a byte order mark into UTF-8 without one, which every worker reads. Anything else stays as it is: an
-// event need not be JSON.
+// plainJSON turns JSON behind a byte order mark into UTF-8 without one, which every worker reads. Anything else stays
+// as it is: an event need not be JSON.
 func plainJSON(event []byte) []byte {
 	if rest, ok := bytes.CutPrefix(event, markUTF8); ok && json.Valid(rest) {
 		return rest

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// platformVariables are variables of the platform that are no settings here: an image may be given them by the platform, or by
-// another agent whose custom runtime this one is.
+// platformVariables are variables of the platform that are no settings here: an image may be given them by the
+// platform, or by another agent whose custom runtime this one is.
 var platformVariables = []string{
 	"RUNTIME_ROOT", "RUNTIME_LOG_DIR", "RUNTIME_LOG_PATH", "RUNTIME_LOG_LEVEL", "RUNTIME_MAX_REQUEST_BODY_SIZE", "RUNTIME_MAX_STATE_SIZE",
 	"GANTRY_FRAMES",
@@ -21,8 +21,8 @@ func isServiceVariable(name, value string) bool {
 	return serviceVariable.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 }
 
-// unknownVariables says which variables look like settings and are none. It shows no values. A misspelled setting would have no
-// effect otherwise, and nothing would say so.
+// unknownVariables says which variables look like settings and are none. It shows no values. A misspelled setting would
+// have no effect otherwise, and nothing would say so.
 func unknownVariables(env map[string]string) []string {
 	var known, remarks []string
 	for _, s := range settings() {

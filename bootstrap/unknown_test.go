@@ -6,7 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestUnknownVariables: what looks like a setting and is none is named, with what was probably meant and without its value.
+// TestUnknownVariables: what looks like a setting and is none is named, with what was probably meant and without its
+// value.
 func TestUnknownVariables(t *testing.T) {
 	for variable, want := range map[string]string{
 		"GANTRY_CONCURENCY=10":            "GANTRY_CONCURENCY is no setting, and has no effect; did you mean GANTRY_CONCURRENCY?",

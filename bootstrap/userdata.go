@@ -10,8 +10,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// maxVariable is the most bytes that the kernel takes for one variable NAME=value of a new process, with the NUL at its end
-// (MAX_ARG_STRLEN).
+// maxVariable is the most bytes that the kernel takes for one variable NAME=value of a new process, with the NUL at its
+// end (MAX_ARG_STRLEN).
 const maxVariable = 128 << 10
 
 // userData reads RUNTIME_USERDATA.
@@ -40,7 +40,8 @@ func encryptedUserData(c *config, v string) error {
 	return nil
 }
 
-// parseUserData reads a JSON object of user variables. Values that are no strings are taken as their JSON, and named in others.
+// parseUserData reads a JSON object of user variables. Values that are no strings are taken as their JSON, and named in
+// others.
 func parseUserData(setting, text string) (values map[string]string, others []string, err error) {
 	const want = `want a JSON object of strings, like {"name": "value"}`
 	if len(setting)+len(text)+2 > maxVariable {
@@ -83,7 +84,8 @@ func kindOfJSON(text string) string {
 	return "a number"
 }
 
-// checkUserData refuses a user variable that is set twice, and says which ones are not exported as variables of their own.
+// checkUserData refuses a user variable that is set twice, and says which ones are not exported as variables of their
+// own.
 func (c *config) checkUserData() error {
 	var kept []string
 	for name := range c.encrypted.Reveal() {
@@ -103,8 +105,8 @@ func (c *config) checkUserData() error {
 	return nil
 }
 
-// presetNames are the variables that the platform or the agent sets, beside RUNTIME_* and GANTRY_*; a user variable of such a
-// name is not exported. docs/CONFIGURATION.md lists them.
+// presetNames are the variables that the platform or the agent sets, beside RUNTIME_* and GANTRY_*; a user variable of
+// such a name is not exported. docs/CONFIGURATION.md lists them.
 var presetNames = []string{"EXTENSION_API_ADDR", "EXTENSION_ROOT", "PATH", "HOME", "HOSTNAME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "PAAS_POD_ID"}
 
 // preset reports whether a user variable may not have this name.
@@ -112,7 +114,8 @@ func preset(name string) bool {
 	return reserved(name) || slices.Contains(presetNames, name)
 }
 
-// presetForWorker is preset for the function. A custom runtime may be an agent itself, whose settings are the user variables.
+// presetForWorker is preset for the function. A custom runtime may be an agent itself, whose settings are the user
+// variables.
 func (c *config) presetForWorker(name string) bool {
 	return preset(name) && (!c.isCustom() || !strings.HasPrefix(name, "GANTRY_"))
 }
@@ -134,8 +137,8 @@ func userVariables(values map[string]string, preset func(name string) bool) []st
 	return env
 }
 
-// layered joins environments into one in which each name occurs once: the last one wins. Which of two a program would take
-// differs from language to language.
+// layered joins environments into one in which each name occurs once: the last one wins. Which of two a program would
+// take differs from language to language.
 func layered(layers ...[]string) []string {
 	var env []string
 	at := map[string]int{}

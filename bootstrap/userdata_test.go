@@ -32,8 +32,8 @@ def handler(e, c):
         "leaks": b"s3cr3t" in open("/proc/self/environ", "rb").read(), "early": early}, separators=(",", ":"))
 `
 
-// TestUserVariables: those of RUNTIME_USERDATA are variables of the function's environment, unless the name is a preset one;
-// encrypted ones are in the context alone, from the initializer on, and nothing prints them.
+// TestUserVariables: those of RUNTIME_USERDATA are variables of the function's environment, unless the name is a preset
+// one; encrypted ones are in the context alone, from the initializer on, and nothing prints them.
 func TestUserVariables(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -62,7 +62,8 @@ func TestUserVariables(t *testing.T) {
 	}
 }
 
-// TestEncryptedForCustom: a custom runtime has no context, so its encrypted variables are in the environment, as on the platform.
+// TestEncryptedForCustom: a custom runtime has no context, so its encrypted variables are in the environment, as on the
+// platform.
 func TestEncryptedForCustom(t *testing.T) {
 	c, err := load([]string{
 		"PATH=" + os.Getenv("PATH"), `GANTRY_ENCRYPTED_USERDATA={"SECRET":"s","PATH":"/x"}`, `RUNTIME_USERDATA={"GANTRY_CONCURRENCY":"4"}`,
@@ -74,8 +75,8 @@ func TestEncryptedForCustom(t *testing.T) {
 	require.NotContains(t, strings.Join(c.extensionEnvironment(), "\n"), "SECRET", "extensions are often of other authors")
 }
 
-// TestUserVariableNames: the presets win, what the agent only hands on gives way, and no name occurs twice: which of two counts
-// differs from language to language.
+// TestUserVariableNames: the presets win, what the agent only hands on gives way, and no name occurs twice: which of
+// two counts differs from language to language.
 func TestUserVariableNames(t *testing.T) {
 	names := []string{"RUNTIME_HANDLER", "GANTRY_ADDR", "PATH", "HOME", "HOSTNAME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "PAAS_POD_ID", "EXTENSION_API_ADDR", "EXTENSION_ROOT", "A=B", ""}
 	data := `{"TZ":"Asia/Shanghai","DB":"user","LC_ALL":"C"`

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// Slots is how many extensions an instance can have, FirstPort the port of the first slot (page functiongraph_06_2707).
+	// Slots is how many extensions an instance can have, FirstPort the port of the first slot (page
+	// functiongraph_06_2707).
 	Slots     = 10
 	FirstPort = 8081
 	LastPort  = FirstPort + Slots - 1
@@ -39,9 +40,9 @@ type PassedOver struct {
 func (p *PassedOver) Error() string { return p.Why + ", so the agent passes it over" }
 
 // Discover looks for extensions in the folders, in order: regular files extension*.sh, and any extension* with the
-// execute bit; not recursive, sorted by name within a folder. A folder that does not exist is skipped. More than ten, or
-// two of the same name, are an error that names them. passed says which files were probably meant to be extensions and are
-// none: those whose name or content says so, and all of a folder that has no extension.
+// execute bit; not recursive, sorted by name within a folder. A folder that does not exist is skipped. More than ten,
+// or two of the same name, are an error that names them. passed says which files were probably meant to be extensions
+// and are none: those whose name or content says so, and all of a folder that has no extension.
 func Discover(dirs []string) (found []Script, passed []*PassedOver, err error) {
 	seen := map[string]string{}
 	for _, dir := range dirs {
@@ -110,8 +111,8 @@ func runs(path string) bool {
 	return (err == nil || n >= 2) && (strings.HasPrefix(string(head), "#!") || string(head) == "\x7fELF")
 }
 
-// Inspect says how the agent starts the file at path. The error, a *PassedOver for a file that is there, says why Discover passes it
-// over, and what would be right; name and path are filled in nevertheless.
+// Inspect says how the agent starts the file at path. The error, a *PassedOver for a file that is there, says why
+// Discover passes it over, and what would be right; name and path are filled in nevertheless.
 func Inspect(path string) (Script, error) {
 	s := Script{Name: filepath.Base(path), Path: path}
 	info, err := os.Stat(path) // follows links, as exec does

@@ -113,13 +113,13 @@ func NewHost(cfg *Config, scripts []Script) *Host {
 	return h
 }
 
-// Start starts the scripts side by side, and returns once each runs or is known not to; apiAddr is where they register. One
-// that cannot be started is logged, and the function runs without it; one that cannot be started for a reason that can pass
-// (process.Transient) is tried again until it can.
+// Start starts the scripts side by side, and returns once each runs or is known not to; apiAddr is where they register.
+// One that cannot be started is logged, and the function runs without it; one that cannot be started for a reason that
+// can pass (process.Transient) is tried again until it can.
 func (h *Host) Start(apiAddr string) { h.Begin(apiAddr).Wait() }
 
-// Begin is Start without the wait: a program on storage that does not answer holds up nothing else. The result ends with the
-// starts.
+// Begin is Start without the wait: a program on storage that does not answer holds up nothing else. The result ends
+// with the starts.
 func (h *Host) Begin(apiAddr string) *sync.WaitGroup {
 	h.apiAddr = apiAddr
 	starting := &sync.WaitGroup{}
@@ -199,8 +199,8 @@ func (h *Host) output(e *extension, stream string, r *os.File) {
 	}).Run()
 }
 
-// watch frees the slot of an extension that ends, whatever its exit code. The function is not touched: a monitor's death
-// is no reason to stop.
+// watch frees the slot of an extension that ends, whatever its exit code. The function is not touched: a monitor's
+// death is no reason to stop.
 func (h *Host) watch(s Script, e *extension, a *attempts) {
 	<-e.proc.Exited()
 	h.mu.Lock()

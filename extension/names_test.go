@@ -10,7 +10,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestOtherName: an extension that registers under a name that is not its file's is late for ever; the log has the name it used.
+// TestOtherName: an extension that registers under a name that is not its file's is late for ever; the log has the name
+// it used.
 func TestOtherName(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	h := newHost(t, []Script{{Name: "extensionX", Path: "/bin/sleep", Executable: true}}, func(c *Config) {

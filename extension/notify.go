@@ -120,8 +120,8 @@ const (
 	ReasonFailure  = "failure"
 )
 
-// tellShutdown posts /extension/shutdown to those that asked for it, and waits for their answers until half of the time is
-// over: the other half is for their ends.
+// tellShutdown posts /extension/shutdown to those that asked for it, and waits for their answers until half of the time
+// is over: the other half is for their ends.
 func (h *Host) tellShutdown(deadline time.Time, reason string) {
 	body, err := json.Marshal(map[string]any{"reason": reason, "deadlineMs": deadline.UnixMilli()})
 	if err != nil { // strings and numbers: cannot happen

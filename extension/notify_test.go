@@ -114,7 +114,8 @@ func TestSyncIsBounded(t *testing.T) {
 	require.Equal(t, 1, logs.FilterMessageSnippet("goes on without").Len(), "whichever of the two limits of two seconds came first")
 }
 
-// TestSyncClosedConnection: an extension in sync mode that closes the connection ends the wait, and the log names the call.
+// TestSyncClosedConnection: an extension in sync mode that closes the connection ends the wait, and the log names the
+// call.
 func TestSyncClosedConnection(t *testing.T) {
 	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)

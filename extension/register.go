@@ -21,8 +21,8 @@ const (
 	TypeInvalidHeader     = "Extension.InvalidHeader"
 )
 
-// Registration is the headers of a registration, as they came. Events and Mode are our own, and may be missing: the body of
-// a registration is not read by contract, so whatever is new has to be asked for in headers.
+// Registration is the headers of a registration, as they came. Events and Mode are our own, and may be missing: the
+// body of a registration is not read by contract, so whatever is new has to be asked for in headers.
 type Registration struct{ Name, Address, Events, Mode string }
 
 // options is what an extension asked for.
@@ -54,8 +54,8 @@ func (r *Registration) options() (*options, error) {
 	return o, nil
 }
 
-// Wants says which messages the registration asks for, and whether calls wait for the answers. Of a registration that is
-// refused for its headers it says no three times.
+// Wants says which messages the registration asks for, and whether calls wait for the answers. Of a registration that
+// is refused for its headers it says no three times.
 func (r *Registration) Wants() (invoke, shutdown, sync bool) {
 	o, err := r.options()
 	if err != nil {

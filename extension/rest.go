@@ -7,16 +7,17 @@ import (
 )
 
 const (
-	// restTime is how long extensions have to be idle until they count as having done what they do after their registration.
+	// restTime is how long extensions have to be idle until they count as having done what they do after their
+	// registration.
 	restTime = 200 * time.Millisecond
 	restPoll = 10 * time.Millisecond
 	// restUse is how much processor time they may use meanwhile: some look at the clock again and again.
 	restUse = 5 * time.Millisecond
 )
 
-// AwaitSubscription waits until an extension has subscribed to telemetry, until all that are registered have been idle for a
-// moment, or until ctx ends. An extension has to register before it subscribes, and may be slow in between: as long as its
-// processes run, or wait for a processor, it is not idle. It is for tools that stop right after one call.
+// AwaitSubscription waits until an extension has subscribed to telemetry, until all that are registered have been idle
+// for a moment, or until ctx ends. An extension has to register before it subscribes, and may be slow in between: as
+// long as its processes run, or wait for a processor, it is not idle. It is for tools that stop right after one call.
 func (h *Host) AwaitSubscription(ctx context.Context) {
 	tick := time.NewTicker(restPoll)
 	defer tick.Stop()

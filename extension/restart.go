@@ -53,8 +53,8 @@ func (h *Host) restart(s Script, a *attempts, pause time.Duration) {
 // TypeRequired is the error type of a call, or a start, without an extension that is required.
 const TypeRequired = "Extension.RequiredMissing"
 
-// Complete waits until every required extension is registered, as long as WaitReady waits, or until ctx ends. The error is a
-// *fault.Error. The agent asks before every call.
+// Complete waits until every required extension is registered, as long as WaitReady waits, or until ctx ends. The error
+// is a *fault.Error. The agent asks before every call.
 func (h *Host) Complete(ctx context.Context) error {
 	if h.missing.Load() == 0 {
 		return nil

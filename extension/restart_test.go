@@ -56,8 +56,8 @@ func TestShortages(t *testing.T) {
 	require.True(t, again, "they are no ends")
 }
 
-// TestStartsWhenItCan: without descriptors an extension does not start, and later it does. The limit is that of this process,
-// so the test runs alone.
+// TestStartsWhenItCan: without descriptors an extension does not start, and later it does. The limit is that of this
+// process, so the test runs alone.
 func TestStartsWhenItCan(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Log = zap.New(core) })

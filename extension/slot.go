@@ -28,8 +28,8 @@ const (
 	// A refused connection is tried again: an extension may register just before it listens.
 	refusedTries = 3
 	refusedPause = 150 * time.Millisecond
-	// idleLimit is how long a connection to an extension is kept without use. Servers close idle ones after a while, Node.js
-	// after 5 s, and whatever meets the close has to be sent again. So we close first.
+	// idleLimit is how long a connection to an extension is kept without use. Servers close idle ones after a while,
+	// Node.js after 5 s, and whatever meets the close has to be sent again. So we close first.
 	idleLimit = time.Second
 	// refusedLimit is after how many refusals in a row an extension that was not started here counts as gone.
 	refusedLimit = 3

@@ -176,7 +176,8 @@ func silent(port uint16) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// parseSubscription reads the body. One comma before a closing bracket is forgiven, as the platform's own sample has it.
+// parseSubscription reads the body. One comma before a closing bracket is forgiven, as the platform's own sample has
+// it.
 func parseSubscription(body []byte) (*subscription, uint16, error) {
 	var b subscriptionBody
 	if err := json.Unmarshal(withoutTrailingCommas(body), &b); err != nil {

@@ -42,8 +42,8 @@ func (a *Assembler) Write(p []byte, emit func(Part)) {
 	}
 }
 
-// boundary moves a cut back to the start of a UTF-8 character, so that every part is readable by itself. Bytes that are no
-// UTF-8 are cut where they are.
+// boundary moves a cut back to the start of a UTF-8 character, so that every part is readable by itself. Bytes that are
+// no UTF-8 are cut where they are.
 func boundary(p []byte, cut int) int {
 	for i := cut; i > 0 && i > cut-utf8.UTFMax; i-- {
 		if utf8.RuneStart(p[i]) {

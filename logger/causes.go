@@ -14,9 +14,9 @@ const (
 	maxCauses = 64
 )
 
-// Causes logs errors that may repeat for every request: each text at once, then at most once a minute with the number of
-// repetitions in between. At most 64 different texts are logged per minute; further ones are counted. Use NewCauses; it may
-// be used by several goroutines.
+// Causes logs errors that may repeat for every request: each text at once, then at most once a minute with the number
+// of repetitions in between. At most 64 different texts are logged per minute; further ones are counted. Use NewCauses;
+// it may be used by several goroutines.
 type Causes struct {
 	log *zap.Logger
 	now func() time.Time
@@ -37,8 +37,8 @@ func NewCauses(log *zap.Logger) *Causes {
 	return &Causes{log: log, now: time.Now, seen: map[string]*cause{}}
 }
 
-// Warn logs message with err and fields at level warn, unless the same message and error were logged less than a minute ago.
-// The line has "repeated" if it stands for several, and "omitted" if other texts had no room before it.
+// Warn logs message with err and fields at level warn, unless the same message and error were logged less than a minute
+// ago. The line has "repeated" if it stands for several, and "omitted" if other texts had no room before it.
 func (c *Causes) Warn(message string, err error, fields ...zap.Field) {
 	repeats, omitted, ok := c.admit(message + ": " + err.Error())
 	if !ok {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Limit keeps remarks that strangers can cause from filling the log: some a minute are written, the others counted. The zero
-// value is ready for use, by several goroutines.
+// Limit keeps remarks that strangers can cause from filling the log: some a minute are written, the others counted. The
+// zero value is ready for use, by several goroutines.
 type Limit struct {
 	mu    sync.Mutex
 	since time.Time

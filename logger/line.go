@@ -34,7 +34,8 @@ type Line struct {
 	Prefix bool
 }
 
-// appendText writes the line as people read it (interface: log lines), ending in a line feed. layout is the time layout.
+// appendText writes the line as people read it (interface: log lines), ending in a line feed. layout is the time
+// layout.
 func (l *Line) appendText(dst []byte, layout string) []byte {
 	switch {
 	case l.Source == SourcePlatform:
@@ -97,8 +98,8 @@ func (l *Line) jsonLevel() string {
 
 const hexDigits = "0123456789abcdef"
 
-// AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD. It is hand-written because a log line
-// must cost no allocation; encoding/json has no append form.
+// AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD. It is hand-written because a log
+// line must cost no allocation; encoding/json has no append form.
 func AppendJSONString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	start := 0

@@ -22,8 +22,8 @@ const (
 // ownLimit bounds what the agent's own log keeps for a slow stderr, in bytes; what does not fit is dropped and counted.
 const ownLimit = 256 << 10
 
-// Own is the agent's own log. Writing to it never blocks on the reader of stderr: no call, no start and no stop waits for a
-// terminal, a pipe or a log driver that takes nothing. Use NewOwn; Close must be called.
+// Own is the agent's own log. Writing to it never blocks on the reader of stderr: no call, no start and no stop waits
+// for a terminal, a pipe or a log driver that takes nothing. Use NewOwn; Close must be called.
 type Own struct {
 	*zap.Logger
 	out *outlet
@@ -73,7 +73,8 @@ func (o outletSyncer) Write(p []byte) (int, error) {
 func (o outletSyncer) Sync() error { return nil }
 
 // New returns a logger that writes to w at once. level is debug, info, warn or error; with json each entry is one JSON
-// object, else one line for people, coloured if color is set. For tools that only write to a terminal; the agent has NewOwn.
+// object, else one line for people, coloured if color is set. For tools that only write to a terminal; the agent has
+// NewOwn.
 func New(w io.Writer, level string, json, color bool) (*zap.Logger, error) {
 	lvl, err := parseLevel(level)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// outlet writes to a reader that may be slow, gone, or never have read at all, without making an author wait: one goroutine
-// writes, bytes wait in a bounded buffer, and lines that do not fit are dropped, counted, and reported in a line of their own
-// once there is room again. Use newOutlet.
+// outlet writes to a reader that may be slow, gone, or never have read at all, without making an author wait: one
+// goroutine writes, bytes wait in a bounded buffer, and lines that do not fit are dropped, counted, and reported in a
+// line of their own once there is room again. Use newOutlet.
 type outlet struct {
 	w io.Writer
 	// limit bounds what waits, in bytes; gather is how long the first line waits for company.
@@ -43,8 +43,8 @@ func newOutlet(w io.Writer, limit int, gather time.Duration, report func(dst []b
 	return o
 }
 
-// put queues one line of about size bytes, which add appends; add runs with mu held. A line above the limit is taken while
-// nothing else waits.
+// put queues one line of about size bytes, which add appends; add runs with mu held. A line above the limit is taken
+// while nothing else waits.
 func (o *outlet) put(size int, add func(dst []byte) []byte) {
 	o.mu.Lock()
 	if o.closed || len(o.pending) > 0 && len(o.pending)+size > o.limit {

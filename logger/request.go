@@ -27,7 +27,8 @@ type Request struct {
 	out, err Assembler
 }
 
-// NewRequest returns the log of the call id. prefix asks for time and id before plain output; tail keeps the last lines.
+// NewRequest returns the log of the call id. prefix asks for time and id before plain output; tail keeps the last
+// lines.
 func NewRequest(sink *Sink, id string, prefix, tail bool) *Request {
 	r := &Request{sink: sink, id: id, prefix: prefix}
 	if tail {

@@ -13,8 +13,8 @@ const sinkLimit = 2 << 20
 // gather is how long the first line waits for company: one write for many lines, also when each call has its own.
 const gather = time.Millisecond
 
-// Sink writes lines to stdout. Write never blocks on the reader of stdout: one goroutine writes, lines wait in a bounded
-// buffer, and what does not fit is dropped, counted, and reported in a line of its own once there is room.
+// Sink writes lines to stdout. Write never blocks on the reader of stdout: one goroutine writes, lines wait in a
+// bounded buffer, and what does not fit is dropped, counted, and reported in a line of its own once there is room.
 type Sink struct {
 	json bool
 	tap  func(*Line)
@@ -23,8 +23,8 @@ type Sink struct {
 	lines, splits atomic.Int64
 }
 
-// NewSink starts a sink on w. With json each line is wrapped into an object. tap, unless it is nil, sees each line first,
-// also those that are dropped here; it must not block, and not keep the line. Close must be called.
+// NewSink starts a sink on w. With json each line is wrapped into an object. tap, unless it is nil, sees each line
+// first, also those that are dropped here; it must not block, and not keep the line. Close must be called.
 func NewSink(w io.Writer, json bool, tap func(*Line)) *Sink {
 	s := &Sink{json: json, tap: tap}
 	s.out = newOutlet(w, sinkLimit, gather, s.appendDrops)

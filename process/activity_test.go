@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestActivity: a loop, also one of a descendant, is busy and uses time; what sleeps does neither, and what has ended is nothing.
+// TestActivity: a loop, also one of a descendant, is busy and uses time; what sleeps does neither, and what has ended
+// is nothing.
 func TestActivity(t *testing.T) {
 	s := NewSupervisor(false)
 	defer s.Close()

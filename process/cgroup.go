@@ -99,7 +99,7 @@ type Cgroup struct {
 
 // groupEntry is how a child gets into a control group.
 type groupEntry struct {
-	// file moves the process that writes its id to it. In version 1 it is the file for threads: the kernel moves one
+	// file moves the process that writes 0 to it. In version 1 it is the file for threads: the kernel moves one
 	// without a pause, and a child has only one before exec.
 	file *os.File
 	// folder is that of a group of version 2, which a child can be born in.
@@ -250,8 +250,8 @@ func (g *Cgroup) settle() {
 	g.seen = now
 }
 
-// remove deletes the group, and ends what is still in it: a daemon that left its worker's process group does not outlive
-// the worker. Its last processes may need a moment to leave.
+// remove deletes the group, and ends what is still in it: a daemon that left its worker's process group does not
+// outlive the worker. Its last processes may need a moment to leave.
 func (g *Cgroup) remove() {
 	if !g.Enforced() {
 		return

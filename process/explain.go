@@ -15,7 +15,8 @@ import (
 
 var elfMachines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// explain turns the kernel's terse refusal to start a program into what a person has to do. Empty if there is nothing to add.
+// explain turns the kernel's terse refusal to start a program into what a person has to do. Empty if there is nothing
+// to add.
 func explain(cmd *Command, err error) string {
 	info, statErr := os.Stat(cmd.Path)
 	switch {

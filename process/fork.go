@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syscall.ForkExec suspends its thread until exec, and the garbage collector waits for that thread: one exec that hangs, because
-// storage does not answer, would stop the whole agent (ADR 3). Here the parent goes on at once. As with ForkExec, the child
-// shares the agent's memory until exec; it has a stack of its own, and touches nothing but its spawn. What it does before exec
-// is what ForkExec's does, and it enters control groups.
+// syscall.ForkExec suspends its thread until exec, and the garbage collector waits for that thread: one exec that
+// hangs, because storage does not answer, would stop the whole agent (ADR 3). Here the parent goes on at once. As with
+// ForkExec, the child shares the agent's memory until exec; it has a stack of its own, and touches nothing but its
+// spawn. What it does before exec is what ForkExec's does, and it enters control groups.
 
-// cloneChild is the system call trap, clone or clone3, with two arguments that give the child a stack of its own. The child
-// calls the function at code with c.
+// cloneChild is the system call trap, clone or clone3, with two arguments that give the child a stack of its own. The
+// child calls the function at code with c.
 //
 //go:noescape
 func cloneChild(trap, a1, a2, code uintptr, c *spawn) (pid, errno uintptr)
@@ -70,8 +70,8 @@ type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// spawn is everything that a fork and its child need, made before it: the child may neither allocate nor take a lock. What the
-// child reads stays as it is until the child has ended or runs its program.
+// spawn is everything that a fork and its child need, made before it: the child may neither allocate nor take a lock.
+// What the child reads stays as it is until the child has ended or runs its program.
 type spawn struct {
 	path, dir  *byte // dir may be nil
 	argv, envv []*byte
@@ -242,7 +242,8 @@ func (c *spawn) clone() (int, syscall.Errno) {
 	}
 	top := bottom + uintptr(len(c.stack))
 	pid, errno := cloneChild(unix.SYS_CLONE, unix.CLONE_VM|uintptr(unix.SIGCHLD), top, code, c)
-	if syscall.Errno(errno) == unix.EINVAL { // an emulator of another processor knows threads and copies, and nothing in between
+	// An emulator of another processor supports threads and copies, and nothing in between.
+	if syscall.Errno(errno) == unix.EINVAL {
 		pid, errno = cloneChild(unix.SYS_CLONE, uintptr(unix.SIGCHLD), top, code, c)
 	}
 	return int(pid), syscall.Errno(errno)
@@ -386,7 +387,8 @@ func (c *spawn) awaitExec(limit time.Duration) error {
 	}
 }
 
-// nofile is the limit of descriptors that this process was started with, if Go has raised it since, and what it was raised to.
+// nofile is the limit of descriptors that this process was started with, if Go has raised it since, and what it was
+// raised to.
 var nofile = sync.OnceValue(func() (limits struct{ started, raised *unix.Rlimit }) {
 	var raised, started unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
@@ -405,8 +407,8 @@ var nofile = sync.OnceValue(func() (limits struct{ started, raised *unix.Rlimit 
 	return limits
 })
 
-// childNofile returns the limit of descriptors for a child: the one this process was started with, unless it was changed from
-// outside. Programs that use select rely on a low one.
+// childNofile returns the limit of descriptors for a child: the one this process was started with, unless it was
+// changed from outside. Programs that use select rely on a low one.
 func childNofile() *unix.Rlimit {
 	var now unix.Rlimit
 	limits := nofile()

@@ -64,8 +64,8 @@ func (h *heldExec) command(o *output) *Command {
 	return &Command{Name: "held", Path: h.path, Args: []string{h.path}, UID: -1, GID: -1, Output: o.read}
 }
 
-// TestExecThatHangs: an exec that hangs holds up its own start, and nothing else: neither the garbage collector, nor other
-// starts, nor signals.
+// TestExecThatHangs: an exec that hangs holds up its own start, and nothing else: neither the garbage collector, nor
+// other starts, nor signals.
 func TestExecThatHangs(t *testing.T) {
 	h := holdExec(t)
 	s := newSupervisor(t)

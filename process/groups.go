@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Groups makes the control groups of an agent's workers: one with a limit of memory for each, and a limit of processes for
-// all together, so that a function that starts as many as it can leaves the agent its own. Use OpenGroups. A nil Groups makes
-// none. Safe for concurrent use.
+// Groups makes the control groups of an agent's workers: one with a limit of memory for each, and a limit of processes
+// for all together, so that a function that starts as many as it can leaves the agent its own. Use OpenGroups. A nil
+// Groups makes none. Safe for concurrent use.
 type Groups struct {
 	limit int64
 	ready chan struct{} // closed when what follows is there
@@ -36,22 +36,24 @@ type Groups struct {
 	closed  sync.Once
 }
 
-// heldFolder is a control group with a lock on it, which the kernel releases when this process ends, however that happens.
+// heldFolder is a control group with a lock on it, which the kernel releases when this process ends, however that
+// happens.
 type heldFolder struct {
 	path string
 	lock *os.File
 }
 
-// groupNames are the folders that agents make, and lock; groupNamesOnce those that they made when they did not lock them.
+// groupNames are the folders that agents make, and lock; groupNamesOnce those that they made when they did not lock
+// them.
 var (
 	groupNames     = regexp.MustCompile(`^gantry-\d+-workers\d*$`)
 	groupNamesOnce = regexp.MustCompile(`^gantry-\d+-\d+$`)
 )
 
-// OpenGroups finds the agent's control groups below root ("/" outside tests), prepares those of the workers, with a memory limit
-// in bytes each, and removes those that agents left behind which were killed, with the processes in them. It returns at once; the
-// methods wait for what they need. In version 2 the agent moves into a leaf, so Wait must be called before the first child that
-// has no group. Close must be called.
+// OpenGroups finds the agent's control groups below root ("/" outside tests), prepares those of the workers, with a
+// memory limit in bytes each, and removes those that agents left behind which were killed, with the processes in them.
+// It returns at once; the methods wait for what they need. In version 2 the agent moves into a leaf, so Wait must be
+// called before the first child that has no group. Close must be called.
 func OpenGroups(root string, limit int64) *Groups {
 	g := &Groups{limit: limit, ready: make(chan struct{})}
 	g.work.Go(func() {
@@ -101,8 +103,8 @@ func (g *Groups) open(root string) (pids CgroupTree) {
 // Wait returns when the agent is where it stays.
 func (g *Groups) Wait() { <-g.ready }
 
-// New makes a group for Command.Group. The error says why the memory limit is not enforced; the returned group then still
-// distinguishes out-of-memory kills from other ends, by the agent's own counter.
+// New makes a group for Command.Group. The error says why the memory limit is not enforced; the returned group then
+// still distinguishes out-of-memory kills from other ends, by the agent's own counter.
 func (g *Groups) New() (*Cgroup, error) {
 	if g == nil {
 		return view(CgroupTree{}), errors.New("no control groups are made here")
@@ -230,15 +232,15 @@ func limitProcesses(dir string, limit int64) error {
 	return nil
 }
 
-// agentProcesses is how many processes and threads are kept for the agent, the extensions and the queue, if there are twice as
-// many.
+// agentProcesses is how many processes and threads are kept for the agent, the extensions and the queue, if there are
+// twice as many.
 const agentProcesses = 256
 
 // pidsForWorkers is what the workers may have of limit.
 func pidsForWorkers(limit int64) int64 { return limit - min(agentProcesses, limit/2) }
 
-// MaxProcesses returns how many processes and threads there may be beside and including the agent's, by the limits of its
-// control groups, its user and the kernel.
+// MaxProcesses returns how many processes and threads there may be beside and including the agent's, by the limits of
+// its control groups, its user and the kernel.
 func MaxProcesses() int64 { return maxProcesses("/", findCgroup("/", "pids", "cgroup.procs")) }
 
 func maxProcesses(root string, pids CgroupTree) int64 {
@@ -264,8 +266,9 @@ func maxProcesses(root string, pids CgroupTree) int64 {
 	return limit
 }
 
-// delegate lets the groups below own have limits of memory, and of processes where it can. A group of version 2 with processes
-// in it may not do that, so the agent moves itself into a leaf, as a container's init has to: it must be alone in its group.
+// delegate lets the groups below own have limits of memory, and of processes where it can. A group of version 2 with
+// processes in it may not do that, so the agent moves itself into a leaf, as a container's init has to: it must be
+// alone in its group.
 func delegate(own string) error {
 	have, err := os.ReadFile(filepath.Join(own, "cgroup.subtree_control"))
 	if err != nil {
@@ -283,7 +286,8 @@ func delegate(own string) error {
 			return err
 		}
 	}
-	_ = write(filepath.Join(own, "cgroup.subtree_control"), "+pids") // else pids.max is missing, which limitProcesses reports
+	// If this fails, pids.max is missing, which limitProcesses reports.
+	_ = write(filepath.Join(own, "cgroup.subtree_control"), "+pids")
 	return nil
 }
 
@@ -294,8 +298,8 @@ func delegateMemory(dir string) error {
 	return nil
 }
 
-// sweepGroups removes what agents left behind below own that were killed, and kills the processes in it: they have lost their
-// worker. The group of an agent that runs is locked.
+// sweepGroups removes what agents left behind below own that were killed, and kills the processes in it: they have lost
+// their worker. The group of an agent that runs is locked.
 func sweepGroups(own string) {
 	entries, err := os.ReadDir(own)
 	if err != nil {

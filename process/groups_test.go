@@ -29,7 +29,8 @@ func openGroups(t *testing.T) *Groups {
 	return g
 }
 
-// TestLimitIsThereFirst: the first thing that a child does sees its limit. Twenty times, because it used to be a matter of luck.
+// TestLimitIsThereFirst: the first thing that a child does sees its limit. Twenty times, because it used to be a matter
+// of luck.
 func TestLimitIsThereFirst(t *testing.T) {
 	g := openGroups(t)
 	s := newSupervisor(t)
@@ -141,8 +142,8 @@ func TestPidsForWorkers(t *testing.T) {
 	require.EqualValues(t, 9000, maxProcesses(root, CgroupTree{}))
 }
 
-// TestKilledAgentLeavesNothing: the groups of an agent that was killed go when the next one starts, with what lives in them;
-// those of an agent that runs stay.
+// TestKilledAgentLeavesNothing: the groups of an agent that was killed go when the next one starts, with what lives in
+// them; those of an agent that runs stay.
 func TestKilledAgentLeavesNothing(t *testing.T) {
 	if openGroups(t).memory.Version == 2 {
 		t.Skip("LOUD SKIP: in version 2 each agent is alone in its group, which whoever started it removes")

@@ -17,16 +17,16 @@ type Leftover struct {
 	Name string
 }
 
-// Adopt makes this process the parent of whatever its descendants leave behind, as PID 1 is anyway: a Supervisor that reaps
-// orphans then knows them as strangers. It lasts as long as the process.
+// Adopt makes this process the parent of whatever its descendants leave behind, as PID 1 is anyway: a Supervisor that
+// reaps orphans then knows them as strangers. It lasts as long as the process.
 func Adopt() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
 // Left returns who was still alive in the child's group when it ended, and was killed then. Only with Command.ListLeft;
 // valid after Exited is closed.
 func (p *Process) Left() []Leftover { return p.left }
 
-// members returns the living processes of a group but its leader. One that a signal has ended already, and that only has not
-// noticed yet, does not count.
+// members returns the living processes of a group but its leader. One that a signal has ended already, and that only
+// has not noticed yet, does not count.
 func members(group int) []Leftover {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -45,7 +45,8 @@ func members(group int) []Leftover {
 	return found
 }
 
-// look reads what the kernel says about a process; alive is false for a zombie, and for one that is about to become one.
+// look reads what the kernel says about a process; alive is false for a zombie, and for one that is about to become
+// one.
 func look(pid int) (name string, group int, alive bool) {
 	const exiting = 4 // PF_EXITING
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -76,8 +77,8 @@ func doomed(pid int) bool {
 // strangersPoll is how often waiting for strangers looks again.
 const strangersPoll = 10 * time.Millisecond
 
-// Strangers returns the living children that were not started here: orphans of the children that were. It first waits until
-// those that are about to end are gone, or until ctx ends: what they leave behind in turn belongs to the answer.
+// Strangers returns the living children that were not started here: orphans of the children that were. It first waits
+// until those that are about to end are gone, or until ctx ends: what they leave behind in turn belongs to the answer.
 func (s *Supervisor) Strangers(ctx context.Context) []Leftover {
 	for {
 		living, ending := s.strangers(false)

@@ -97,8 +97,8 @@ func (p *Process) collect() {
 	go p.drain()
 }
 
-// drain waits for the end of the output. A reader that has had no turn yet, on a busy machine, gets more time for what the child
-// has left in the pipes.
+// drain waits for the end of the output. A reader that has had no turn yet, on a busy machine, gets more time for what
+// the child has left in the pipes.
 func (p *Process) drain() {
 	<-p.pumping // what is in the pipes is not lost to a child that is faster than Start
 	ended := make(chan struct{})
@@ -151,8 +151,8 @@ func (p *Process) closeStreams() {
 // GroupErr says why the child does not run in the control group of its Command; nil if it does, or was given none.
 func (p *Process) GroupErr() error { return p.groupErr }
 
-// Signal sends sig to the child's whole group, and to the child itself if it has left its group. It is an error only if the
-// child could not be signalled; a child that is gone already is none.
+// Signal sends sig to the child's whole group, and to the child itself if it has left its group. It is an error only if
+// the child could not be signalled; a child that is gone already is none.
 func (p *Process) Signal(sig unix.Signal) error {
 	p.sup.mu.Lock()
 	defer p.sup.mu.Unlock()
@@ -179,8 +179,9 @@ func (p *Process) deliver(sig unix.Signal) error {
 // errAlive says that a child has not ended although it was killed: the kernel holds it.
 var errAlive = fmt.Errorf("it is still there %s after KILL: it waits in the kernel, as for storage that does not answer", killLimit)
 
-// Stop sends TERM to the group, KILL when ctx ends, and waits until the child is gone and drained, at most killLimit after KILL
-// or its end. The error is ctx's if KILL was needed; if the child outlived that, it says so, and Done is closed later.
+// Stop sends TERM to the group, KILL when ctx ends, and waits until the child is gone and drained, at most killLimit
+// after KILL or its end. The error is ctx's if KILL was needed; if the child outlived that, it says so, and Done is
+// closed later.
 func (p *Process) Stop(ctx context.Context) error {
 	err := p.Signal(unix.SIGTERM)
 	select {

@@ -215,8 +215,8 @@ func TestStartErrorsExplain(t *testing.T) {
 	require.ErrorContains(t, err, "working directory /no/such/dir does not exist")
 }
 
-// TestPID1 runs the supervisor as PID 1 of a namespace: 300 children each leave orphans, no exit code is lost, no zombie
-// stays.
+// TestPID1 runs the supervisor as PID 1 of a namespace: 300 children each leave orphans, no exit code is lost, no
+// zombie stays.
 func TestPID1(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("LOUD SKIP: a PID namespace needs root")

@@ -45,9 +45,9 @@ func HideEnvironment(names []string) error {
 	return nil
 }
 
-// protected reports whether the kernel has made the process non-dumpable before its first instruction, which it does when
-// the user may run the program's file but not read it (mode 0711, as in the image). Nothing was ever visible then, and
-// /proc/self/mem is closed to the process itself.
+// protected reports whether the kernel has made the process non-dumpable before its first instruction, which it does
+// when the user may run the program's file but not read it (mode 0711, as in the image). Nothing was ever visible then,
+// and /proc/self/mem is closed to the process itself.
 func protected() bool {
 	const dumpable = 1
 	state, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainDelay is how long the output of an ended child is still read. A daemon that inherited stdout would otherwise keep
-// the child "running" for its whole life.
+// drainDelay is how long the output of an ended child is still read. A daemon that inherited stdout would otherwise
+// keep the child "running" for its whole life.
 const drainDelay = 200 * time.Millisecond
 
 // drainLimit is the same for output that is there and was not read, which a daemon can go on adding to.
@@ -31,7 +31,8 @@ const killGrace = 300 * time.Millisecond
 // sweepEvery is the fallback for a SIGCHLD that was merged with another one.
 const sweepEvery = time.Second
 
-// killLimit bounds the wait for the end of a killed child: one that waits in the kernel for storage ends when that answers.
+// killLimit bounds the wait for the end of a killed child: one that waits in the kernel for storage ends when that
+// answers.
 const killLimit = 500 * time.Millisecond
 
 // expendable is added to the oom_score_adj of a child that the kernel is to prefer when memory runs out, of 1000.
@@ -47,8 +48,9 @@ type Supervisor struct {
 	mu       sync.Mutex // never held across fork, exec, or a wait
 	children map[int]*Process
 	slow     time.Duration // execLimit; tests have less time
-	forking  int           // forks whose child is not in children yet: meanwhile, a child that is not known may not be a stranger
-	reap     bool
+	// forking counts the forks whose child is not in children yet: meanwhile, an unknown child may not be a stranger.
+	forking int
+	reap    bool
 
 	spawn chan func()
 	chld  chan os.Signal
@@ -56,8 +58,8 @@ type Supervisor struct {
 	wg    sync.WaitGroup
 }
 
-// NewSupervisor starts the supervisor. With reapOrphans set (the agent is PID 1) it also reaps children that are not its
-// own; it only ever peeks at those it started, so no exit code is lost. Close must be called.
+// NewSupervisor starts the supervisor. With reapOrphans set (the agent is PID 1) it also reaps children that are not
+// its own; it only ever peeks at those it started, so no exit code is lost. Close must be called.
 func NewSupervisor(reapOrphans bool) *Supervisor {
 	closeInherited()
 	s := &Supervisor{
@@ -334,8 +336,8 @@ func (s *Supervisor) Close() {
 	s.wg.Wait()
 }
 
-// Left names the children that have not ended, each with its process id. After Close these are the ones that the kernel holds
-// although they were killed.
+// Left names the children that have not ended, each with its process id. After Close these are the ones that the kernel
+// holds although they were killed.
 func (s *Supervisor) Left() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usageAge is how old a reading may be: under load one reading serves many calls. The peak of the process itself is kept by
-// the kernel and not lost meanwhile.
+// usageAge is how old a reading may be: under load one reading serves many calls. The peak of the process itself is
+// kept by the kernel and not lost meanwhile.
 const usageAge = 100 * time.Millisecond
 
-// usageFiles bounds how many files a reading opens: one for each thread, two for each process. What a larger tree has beyond
-// that is left out. usageShare bounds the part of the time that readings take: one in so many.
+// usageFiles bounds how many files a reading opens: one for each thread, two for each process. What a larger tree has
+// beyond that is left out. usageShare bounds the part of the time that readings take: one in so many.
 const (
 	usageFiles = 256
 	usageShare = 20
@@ -48,7 +48,8 @@ type Meter struct {
 // NewMeter returns a meter for the tree below pid.
 func NewMeter(pid int) *Meter { return &Meter{pid: pid} }
 
-// CPU returns the processor time of the tree: of the process itself at most 50 µs old, of its descendants as of the last Read.
+// CPU returns the processor time of the tree: of the process itself at most 50 µs old, of its descendants as of the
+// last Read.
 func (m *Meter) CPU(now time.Time) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,8 +73,8 @@ func cpuClock(pid int) (time.Duration, bool) {
 	return time.Duration(ts.Nano()), true
 }
 
-// Read returns the usage, at most 100 ms old, or twenty times as old as reading it takes. After the process has ended it
-// returns the last reading.
+// Read returns the usage, at most 100 ms old, or twenty times as old as reading it takes. After the process has ended
+// it returns the last reading.
 func (m *Meter) Read(now time.Time) Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,9 +99,9 @@ func (m *Meter) Read(now time.Time) Usage {
 	return m.last
 }
 
-// Ended takes over what the kernel has noted of the process: from now on Read returns its peak. Of a process that ran out of
-// memory that is what its control group held, which its limit counts: the process's own peak has in it what others pay for,
-// such as the interpreter's file.
+// Ended takes over what the kernel has noted of the process: from now on Read returns its peak. Of a process that ran
+// out of memory that is what its control group held, which its limit counts: the process's own peak has in it what
+// others pay for, such as the interpreter's file.
 func (m *Meter) Ended(exit Exit) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -126,8 +127,8 @@ func (r *reading) open() bool {
 	return r.files >= 0
 }
 
-// add adds pid and its descendants; false if pid itself cannot be read. The processor time of the top process itself is left
-// out: its own clock is finer.
+// add adds pid and its descendants; false if pid itself cannot be read. The processor time of the top process itself is
+// left out: its own clock is finer.
 func (r *reading) add(pid, depth int) bool {
 	if !r.open() {
 		return false

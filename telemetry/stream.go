@@ -16,8 +16,8 @@ const (
 	replayWindow              = 10 * time.Second
 	// What waits for a subscriber is bounded by these.
 	maxWaiting, maxWaitingBytes = 16 << 10, 2 << 20
-	// maxOwnLines is how many lines of the subscriber itself one batch may have: it may print for each batch it gets. A batch of
-	// nothing else waits for ownTimeout, or this would keep an idle instance busy.
+	// maxOwnLines is how many lines of the subscriber itself one batch may have: it may print for each batch it gets. A
+	// batch of nothing else waits for ownTimeout, or this would keep an idle instance busy.
 	maxOwnLines = 100
 	ownTimeout  = time.Second
 )
@@ -127,8 +127,8 @@ func (s *Stream) forget() {
 // Keeps reports whether events of these types are of any use now.
 func (s *Stream) Keeps(types Type) bool { return s != nil && s.kept.Load()&uint32(types) != 0 }
 
-// Line takes a line of output, and copies its text. Sink calls it for each. Lines of the platform's frame have events of
-// their own. It never blocks.
+// Line takes a line of output, and copies its text. Sink calls it for each. Lines of the platform's frame have events
+// of their own. It never blocks.
 func (s *Stream) Line(l *logger.Line) {
 	typ, extension := TypeFunction, ""
 	if l.Source != logger.SourceFunction {
@@ -315,8 +315,8 @@ func (s *Stream) Current() *Subscriber {
 	return s.sub
 }
 
-// Subscribe makes sub the subscriber: it gets what was kept for it, in order, and everything from now on. False if there is
-// another one, or the stream is closed.
+// Subscribe makes sub the subscriber: it gets what was kept for it, in order, and everything from now on. False if
+// there is another one, or the stream is closed.
 func (s *Stream) Subscribe(sub *Subscriber) bool {
 	if s == nil {
 		return false
@@ -362,8 +362,8 @@ func (s *Stream) omitUnwanted(types Type) {
 	}
 }
 
-// Unsubscribe ends the subscription, if it is still sub's; what waits is dropped. A new subscriber gets what comes within
-// the next seconds.
+// Unsubscribe ends the subscription, if it is still sub's; what waits is dropped. A new subscriber gets what comes
+// within the next seconds.
 func (s *Stream) Unsubscribe(sub *Subscriber) bool {
 	if s == nil {
 		return false
@@ -424,8 +424,8 @@ func (s *Stream) Flush(ctx context.Context) {
 	}
 }
 
-// Close flushes until ctx ends, drops what is left, and takes nothing more. It waits for batches that are under way, which
-// end with the context that Send has. If there was a subscriber, it logs what became of all events.
+// Close flushes until ctx ends, drops what is left, and takes nothing more. It waits for batches that are under way,
+// which end with the context that Send has. If there was a subscriber, it logs what became of all events.
 func (s *Stream) Close(ctx context.Context) {
 	if s == nil {
 		return

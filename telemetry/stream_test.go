@@ -422,8 +422,8 @@ func TestOneSubscriber(t *testing.T) {
 	})
 }
 
-// TestUnsubscribeDuringADelivery: the request ends at once, what was under way and what waits is abandoned, and the next
-// subscriber gets what comes from then on.
+// TestUnsubscribeDuringADelivery: the request ends at once, what was under way and what waits is abandoned, and the
+// next subscriber gets what comes from then on.
 func TestUnsubscribeDuringADelivery(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		ended := make(chan struct{})

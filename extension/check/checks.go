@@ -239,7 +239,8 @@ const (
 	callsBudget = 10 * time.Second
 	// hopeless is how many rounds without a good answer, one after another, are enough.
 	hopeless = 3
-	// slowAnswer and slowSyncAnswer are from when on the median is slow: in sync mode each call of the function takes longer.
+	// slowAnswer and slowSyncAnswer are from when on the median is slow: in sync mode each call of the function takes
+	// longer.
 	slowAnswer, slowSyncAnswer = 100 * time.Millisecond, 20 * time.Millisecond
 	// almostLate is from when on a single answer is close to the agent's limit.
 	almostLate = time.Second
@@ -249,8 +250,8 @@ const (
 
 const rightAnswers = "answer every POST /extension/invoke with 2xx within 2 s: read the body, answer, and work afterwards"
 
-// rightBacklog is what helps when few answers take a second: the kernel sends the first packet of a connection again after
-// that time, when there was no room for it in the listener's queue.
+// rightBacklog is what helps when few answers take a second: the kernel sends the first packet of a connection again
+// after that time, when there was no room for it in the listener's queue.
 const rightBacklog = "answer always at once; a second is what a new connection waits when the listener has no room for it: listen with a backlog of 128 (Python's http.server has 5: request_queue_size)"
 
 // rounds asks until n calls were made, it is hopeless, or the budget is used up.
@@ -526,7 +527,8 @@ func (k *Kit) printsFor(ctx context.Context, sub *telemetry.Subscriber, n int) i
 	return k.printed() - before
 }
 
-// checkSecondRegistration lets a second extension want its address, and itself a second one; then it must still get its calls.
+// checkSecondRegistration lets a second extension want its address, and itself a second one; then it must still get its
+// calls.
 func (k *Kit) checkSecondRegistration(ctx context.Context) finding {
 	r := k.seen()
 	k.mu.Lock()

@@ -14,7 +14,8 @@ import (
 // stopTime is what an extension has for its stop: the last quarter of an agent's.
 func (k *Kit) stopTime() time.Duration { return k.cfg.Shutdown / 4 }
 
-// end stops the extension as an agent does, and makes the checks of that. during names the check in which it ended, if it has.
+// end stops the extension as an agent does, and makes the checks of that. during names the check in which it ended, if
+// it has.
 func (k *Kit) end(end time.Time, during string) {
 	left := time.Until(end)
 	quiet, cancel := context.WithTimeout(context.Background(), min(left/8, time.Second))

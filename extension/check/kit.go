@@ -24,8 +24,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// Kit is what an agent has around its extensions, with one extension, and what was seen of it. There is no function and no
-// worker: the calls are made up. Use Open, then Run once.
+// Kit is what an agent has around its extensions, with one extension, and what was seen of it. There is no function and
+// no worker: the calls are made up. Use Open, then Run once.
 type Kit struct {
 	cfg        *Config
 	file       *scriptFile
@@ -219,7 +219,8 @@ func (k *Kit) batchesSince(n int) []batchSeen {
 	return slices.Clone(k.batches[n:])
 }
 
-// replyLimit is how long one round of calls may take: the agent waits 2 s for an answer, and tries refused connections again.
+// replyLimit is how long one round of calls may take: the agent waits 2 s for an answer, and tries refused connections
+// again.
 const replyLimit = 3 * time.Second
 
 // answers is what became of the notifications of some calls.
