@@ -179,7 +179,7 @@ func TestSyncDoesNotStarveAsync(t *testing.T) {
 				}
 				for i, async := range order.all()[before:] {
 					if async {
-						require.LessOrEqual(t, i, syncPerAsync+1, "one may have had its slot already and not told so")
+						require.LessOrEqual(t, i, syncPerAsync+1, "one may have its slot without having sent that")
 					}
 				}
 			}
@@ -281,7 +281,7 @@ func TestAsyncIsRefusedLikeOthers(t *testing.T) {
 // TestStartedMayRefuse: the call never began, and its slot is free again.
 func TestStartedMayRefuse(t *testing.T) {
 	notified := 0
-	var events func() []told
+	var events func() []published
 	h := newAgent(t, patient, func(c *Config) {
 		c.Notify = func(*fncontext.Invocation) { notified++ }
 		events = follow(t, c)

@@ -237,17 +237,17 @@ func TestSeveralWorkersShareTheCalls(t *testing.T) {
 
 func TestNotifyComesBeforeTheHandlerAndOnce(t *testing.T) {
 	var mu sync.Mutex
-	var told []string
+	var notified []string
 	h := newAgent(t, echo, func(c *Config) {
 		c.Notify = func(inv *fncontext.Invocation) {
 			mu.Lock()
 			defer mu.Unlock()
-			told = append(told, inv.RequestID)
+			notified = append(notified, inv.RequestID)
 		}
 	})
 	inv := &fncontext.Invocation{RequestID: "the-id", Function: h.fn}
 	require.Nil(t, h.Invoke(h.Base(), inv, []byte("{}")).Fault)
-	require.Equal(t, []string{"the-id"}, told)
+	require.Equal(t, []string{"the-id"}, notified)
 }
 
 func TestClaim(t *testing.T) {

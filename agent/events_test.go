@@ -35,10 +35,10 @@ func TestStatusOf(t *testing.T) {
 		require.Equal(t, c.status, status, c.fault)
 		require.Equal(t, c.kind, kind, c.fault)
 	}
-	told := map[fault.Kind]string{fault.Function: "error", fault.Event: "error", fault.Timeout: "timeout"}
+	statuses := map[fault.Kind]string{fault.Function: "error", fault.Event: "error", fault.Timeout: "timeout"}
 	for _, kind := range fault.Kinds() {
 		status, errorType := statusOf(&fault.Error{Kind: kind, Type: "Own.Type"})
-		want := told[kind]
+		want := statuses[kind]
 		if want == "" {
 			want = "failure"
 		}
@@ -47,22 +47,22 @@ func TestStatusOf(t *testing.T) {
 	}
 }
 
-// told is an event as a subscriber reads it.
-type told struct {
+// published is an event as a subscriber reads it.
+type published struct {
 	Name, TraceID, Status, ErrorType, Record string
 	StartTime, EndTime                       time.Time
 	Metrics                                  map[string]float64
 }
 
 // follow subscribes to all telemetry of the agent; the result flushes and returns it.
-func follow(t *testing.T, c *Config) func() []told {
+func follow(t *testing.T, c *Config) func() []published {
 	var mu sync.Mutex
-	var all []told
+	var all []published
 	c.Stream = telemetry.NewStream("f", "latest", zap.NewNop())
 	require.True(t, c.Stream.Subscribe(&telemetry.Subscriber{
 		Types: telemetry.TypePlatform, MaxItems: 1000, MaxBytes: telemetry.DefaultMaxBytes, Timeout: telemetry.DefaultTimeout,
 		Send: func(_ context.Context, batch []byte) error {
-			var events []told
+			var events []published
 			if err := json.Unmarshal(batch, &events); err != nil {
 				t.Error(err)
 			}
@@ -73,17 +73,17 @@ func follow(t *testing.T, c *Config) func() []told {
 		},
 	}))
 	t.Cleanup(func() { c.Stream.Close(t.Context()) })
-	return func() []told {
+	return func() []published {
 		c.Stream.Flush(t.Context())
 		mu.Lock()
 		defer mu.Unlock()
-		return append([]told(nil), all...)
+		return append([]published(nil), all...)
 	}
 }
 
 // named returns the events with these names.
-func named(all []told, names ...string) []told {
-	return slices.DeleteFunc(slices.Clone(all), func(e told) bool { return !slices.Contains(names, e.Name) })
+func named(all []published, names ...string) []published {
+	return slices.DeleteFunc(slices.Clone(all), func(e published) bool { return !slices.Contains(names, e.Name) })
 }
 
 func TestCallEvents(t *testing.T) {
@@ -93,7 +93,7 @@ func TestCallEvents(t *testing.T) {
 	  if (e.exit) process.exit(3);
 	  return 'x'.repeat(e.length || 1);
 	}`
-	var events func() []told
+	var events func() []published
 	h := newAgent(t, source, func(c *Config) {
 		events = follow(t, c)
 		c.Runtime.Function.Timeout, c.Runtime.Function.MaxResponse = 3*time.Second, 6<<20
@@ -109,7 +109,7 @@ func TestCallEvents(t *testing.T) {
 		{"large", `{"length":6291457}`, "error", "ResponseTooLarge"},
 	} {
 		r := h.call(c.id, c.id == "slow", c.event)
-		var own []told
+		var own []published
 		for _, e := range events() {
 			if e.TraceID == c.id {
 				own = append(own, e)
@@ -138,12 +138,12 @@ func TestCallEvents(t *testing.T) {
 		_, first := report.Metrics["initDurationMs"]
 		require.Equal(t, c.id == "good", first, "%s: in the first report only", c.id)
 	}
-	require.Len(t, named(events(), "platform.initStart"), 3, "each start of a worker is told")
+	require.Len(t, named(events(), "platform.initStart"), 3, "each start of a worker is an event")
 }
 
 // TestRefusedCallsHaveNoEvents: nothing began.
 func TestRefusedCallsHaveNoEvents(t *testing.T) {
-	var events func() []told
+	var events func() []published
 	h := newAgent(t, echo, func(c *Config) { events = follow(t, c) })
 	require.NoError(t, h.WaitReady(h.Base()))
 	require.NoError(t, h.Drain(t.Context()))
@@ -177,7 +177,7 @@ func TestInitEvents(t *testing.T) {
 		}, "failure", "Extension.RequiredMissing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var events func() []told
+			var events func() []published
 			h := newAgent(t, c.source, func(cfg *Config) {
 				events = follow(t, cfg)
 				if c.change != nil {
@@ -214,7 +214,7 @@ func TestInitEvents(t *testing.T) {
 // TestInitDuration: the report has what the start's own report had, which is without the wait for extensions.
 func TestInitDuration(t *testing.T) {
 	const wait = time.Second
-	var events func() []told
+	var events func() []published
 	h := newAgent(t, echo, func(c *Config) {
 		events = follow(t, c)
 		c.ExtensionsReady = func(context.Context) error { time.Sleep(wait); return nil }
@@ -229,7 +229,7 @@ func TestInitDuration(t *testing.T) {
 	require.Len(t, reports, 3)
 	require.InDelta(t, init[0].Metrics["durationMs"], reports[0].Metrics["initDurationMs"], 0.002)
 	whole := init[0].EndTime.Sub(init[0].StartTime)
-	require.LessOrEqual(t, init[0].Metrics["durationMs"], millis(whole-wait)+2, "times are told in whole milliseconds")
+	require.LessOrEqual(t, init[0].Metrics["durationMs"], millis(whole-wait)+2, "times are whole milliseconds")
 	require.NotContains(t, reports[1].Metrics, "initDurationMs")
 	require.NotContains(t, reports[2].Metrics, "initDurationMs")
 }

@@ -53,8 +53,8 @@ func newFrozen(t *testing.T, source string, change func(*Config)) *frozen {
 	return f
 }
 
-// told are the signals to extensions so far.
-func (f *frozen) told() []unix.Signal {
+// sent are the signals to extensions so far.
+func (f *frozen) sent() []unix.Signal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]unix.Signal(nil), f.signals...)
@@ -91,7 +91,7 @@ func TestFreezeBetweenCalls(t *testing.T) {
 	pid := f.pid()
 	for range 3 {
 		f.waitFrozen(pid)
-		require.Equal(t, append(want, unix.SIGSTOP), f.told())
+		require.Equal(t, append(want, unix.SIGSTOP), f.sent())
 		require.Equal(t, Ready, f.State())
 		require.Equal(t, pid, f.pid(), "the next call finds it as it was")
 		want = append(want, unix.SIGSTOP, unix.SIGCONT)
@@ -111,8 +111,8 @@ func TestNoFreezeDuringACall(t *testing.T) {
 	for range 20 {
 		require.Equal(t, "2", string(f.invoke(`{"n":2}`).Body))
 	}
-	if told := f.told(); f.InFlight() == 1 { // it was there all the time
-		require.Empty(t, told)
+	if sent := f.sent(); f.InFlight() == 1 { // it was there all the time
+		require.Empty(t, sent)
 	}
 	require.Equal(t, "1", string((<-long).Body))
 	f.eventually(f.Frozen)
@@ -192,7 +192,7 @@ func TestStopWhileFrozen(t *testing.T) {
 	f.Stop(deadline)
 	require.True(t, time.Now().Before(deadline))
 	require.Empty(t, processState(pid))
-	require.Equal(t, []unix.Signal{unix.SIGSTOP, unix.SIGCONT}, f.told())
+	require.Equal(t, []unix.Signal{unix.SIGSTOP, unix.SIGCONT}, f.sent())
 	require.FileExists(t, filepath.Join(f.fn.CodeRoot, "term"))
 }
 
@@ -205,8 +205,8 @@ func TestStopAtAnyMoment(t *testing.T) {
 		f.Stop(time.Now().Add(20 * time.Second))
 		require.False(t, f.Frozen(), i)
 		require.Empty(t, processState(pid))
-		told := f.told()
-		require.Zero(t, len(told)%2, "whoever is stopped goes on: %v", told)
+		sent := f.sent()
+		require.Zero(t, len(sent)%2, "what is stopped goes on: %v", sent)
 	}
 }
 
@@ -231,12 +231,12 @@ func TestCallsAtAnyMoment(t *testing.T) {
 		}
 		callers.Wait()
 		f.eventually(f.Frozen)
-		told := f.told()
-		require.NotZero(t, len(told))
-		for i, sig := range told {
+		sent := f.sent()
+		require.NotZero(t, len(sent))
+		for i, sig := range sent {
 			require.Equal(t, []unix.Signal{unix.SIGSTOP, unix.SIGCONT}[i%2], sig, "in turns")
 		}
-		t.Logf("%d workers of %d: stopped %d times in %d calls", size.workers, size.concurrency, len(told)/2+1, 2*rounds)
+		t.Logf("%d workers of %d: stopped %d times in %d calls", size.workers, size.concurrency, len(sent)/2+1, 2*rounds)
 	}
 }
 

@@ -440,10 +440,10 @@ func queryNames(t *testing.T) []string {
 func (a *asyncAnswers) refusals() {
 	t := a.t
 	idle := a.login("idle", "battery staple")
-	everybody, without := *a.PlatformConfig, *a.PlatformConfig
+	ungated, without := *a.PlatformConfig, *a.PlatformConfig
 	gate, err := auth.Open(&auth.Config{ProjectID: a.Function.Project, Project: a.Function.Region, Log: zap.NewNop()})
 	require.NoError(t, err)
-	everybody.Gate, without.Queue, without.NoQueue = gate, nil, "there is none"
+	ungated.Gate, without.Queue, without.NoQueue = gate, nil, "there is none"
 	for _, r := range routes() {
 		if r.action != auth.InvokeAsync {
 			continue
@@ -472,7 +472,7 @@ func (a *asyncAnswers) refusals() {
 		ask(400, strings.Replace(uri, a.Function.Project, "%zz", 1), "", "X-Auth-Token", a.token)
 		ask(200, uri, "", "X-Auth-Token", a.token)
 		other := strings.Replace(uri, a.Function.Project, "other", 1)
-		a.see(r.method, r.pattern, openAPIRequest(newPlatformAPI(&everybody, false), r.method, other, ""), 404)
+		a.see(r.method, r.pattern, openAPIRequest(newPlatformAPI(&ungated, false), r.method, other, ""), 404)
 	}
 	a.send(400, "POST", asyncAccept, "", "{}", headerMemory, "1")
 }

@@ -100,7 +100,7 @@ func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *
 	e.statusLog(r, config)
 	if !e.q.cfg.Cancel(r.RequestID) { // it may wait for a slot, here or elsewhere
 		if err := e.conn.Publish(e.prefix+".cancel", []byte(r.RequestID)); err != nil {
-			e.q.cfg.Log.Debug("the other agents are not told of a cancel", zap.String("request_id", r.RequestID), zap.Error(err))
+			e.q.cfg.Log.Debug("a cancel was not sent to the other agents", zap.String("request_id", r.RequestID), zap.Error(err))
 		}
 	}
 	if err := e.handOver(ctx, r, revision); err != nil {

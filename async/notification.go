@@ -263,7 +263,7 @@ func (e *engine) deliver(msg *message) {
 		err = msg.NakWithDelay(delay)
 	}
 	if err != nil {
-		e.q.cfg.Log.Debug("no word to the queue about a notification", zap.Error(err))
+		e.q.cfg.Log.Debug("a notification was not acknowledged: the server redelivers it", zap.Error(err))
 	}
 }
 

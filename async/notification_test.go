@@ -187,7 +187,7 @@ func TestFullNotifications(t *testing.T) {
 		}
 		return false
 	}, patience, 10*time.Millisecond)
-	require.Zero(t, logs.FilterMessageSnippet("comes again").Len())
+	require.Zero(t, logs.FilterMessageSnippet("will be redelivered").Len())
 	close(answer)
 	require.Eventually(t, func() bool { return q.Counts()["notified"] == requests }, patience, 10*time.Millisecond)
 	require.Equal(t, requests, f.calls())

@@ -179,7 +179,7 @@ func (e *engine) handle(msg *message) {
 	r := &run{engine: e, msg: msg, id: id}
 	if err := r.do(); err != nil {
 		// Nothing was decided: JetStream redelivers it, here or to another agent.
-		e.q.cfg.Log.Warn("an asynchronous request comes again", zap.String("request_id", r.id), zap.Error(err))
+		e.q.cfg.Log.Warn("an asynchronous request will be redelivered", zap.String("request_id", r.id), zap.Error(err))
 		if err := msg.NakWithDelay(fetchPause); err != nil {
 			e.q.cfg.Log.Debug("not handed back", zap.Error(err))
 		}

@@ -135,9 +135,9 @@ func (b *bench) closedLoops(ctx context.Context, pair [2]*server) error {
 		if err != nil {
 			return err
 		}
-		told := slots * (after.calls - before.calls)
-		dropped = append(dropped, 100*(after.drops-before.drops)/told)
-		accounted = append(accounted, (after.notifications-before.notifications+after.drops-before.drops)/told)
+		notified := slots * (after.calls - before.calls)
+		dropped = append(dropped, 100*(after.drops-before.drops)/notified)
+		accounted = append(accounted, (after.notifications-before.notifications+after.drops-before.drops)/notified)
 	}
 	b.table.add(
 		compare("extensions", "calls/s, closed loop, 16 connections", rate[0], rate[1], target{}),

@@ -53,7 +53,7 @@ func (b *bench) subscribed(ctx context.Context, folder string) error {
 	var lost []float64
 	for n := range b.rounds + 1 { // the first is a warm-up
 		progress("telemetry, round %d of %d", n, b.rounds)
-		before, err := pair[1].told(ctx)
+		before, err := pair[1].settled(ctx)
 		if err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (b *bench) subscribed(ctx context.Context, folder string) error {
 				rate[i], cpu[i] = append(rate[i], r.perSecond), append(cpu[i], r.own)
 			}
 		}
-		after, err := pair[1].told(ctx)
+		after, err := pair[1].settled(ctx)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (b *bench) flooded(ctx context.Context, folder string) error {
 	var perSecond, lost, resident []float64
 	for n := range b.rounds {
 		progress("telemetry, lines, round %d of %d", n+1, b.rounds)
-		before, err := s.told(ctx)
+		before, err := s.settled(ctx)
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (b *bench) flooded(ctx context.Context, folder string) error {
 		if err := s.prints(ctx, b.lines); err != nil {
 			return err
 		}
-		after, err := s.told(ctx)
+		after, err := s.settled(ctx)
 		if err != nil {
 			return err
 		}
@@ -155,8 +155,8 @@ func (s *server) prints(ctx context.Context, lines int) error {
 // tally is what became of an agent's events.
 type tally struct{ events, delivered, drops float64 }
 
-// told waits until every event was delivered or dropped.
-func (s *server) told(ctx context.Context) (tally, error) {
+// settled waits until every event was delivered or dropped.
+func (s *server) settled(ctx context.Context) (tally, error) {
 	for began := time.Now(); ; {
 		m, err := s.metrics()
 		if err != nil {

@@ -230,7 +230,7 @@ func TestAsyncCommands(t *testing.T) {
 		"--limit is 0, want 1 or more": {"async", "ls", "--limit", "0"},
 		"--limit is -1":                {"async", "ls", "--limit", "-1"},
 		"--since is -1h0m0s, want":     {"async", "ls", "--since", "-1h"},
-		"--tail and --timeline tell":   {"invoke", "--async", "--tail"},
+		"--tail and --timeline show":   {"invoke", "--async", "--tail"},
 		"one with --async has not":     {"invoke", "--async", "--timeline"},
 	} {
 		out, problem, code := command("", args...)

@@ -229,8 +229,8 @@ func TestCheckChaos(t *testing.T) {
 	})
 	t.Run("listens nowhere", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=deaf")
-		c.want("registration address", "fail", "nobody listens there")
-		c.want("calls", "fail", "nobody listens there")
+		c.want("registration address", "fail", "no process listens there")
+		c.want("calls", "fail", "no process listens there")
 		c.want("burst", "skip", "it answers no calls")
 	})
 	t.Run("ends at once", func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestCheckChaos(t *testing.T) {
 	t.Run("leaves a daemon", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=daemon")
 		c.want("keeps running", "fail", "exit code 0")
-		c.want("leftovers", "fail", "outside of its group, so that nobody ends them: sleep (")
+		c.want("leftovers", "fail", "outside of its group, where no stop reaches them: sleep (")
 		c.requireGone(c.lines["leftovers"])
 	})
 	t.Run("does not end", func(t *testing.T) {

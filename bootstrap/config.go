@@ -302,9 +302,9 @@ func (c *config) pickLanguage(path string, poll bool) (err error) {
 // and says so.
 func (c *config) checkHooks() {
 	c.checkHook("RUNTIME_INITIALIZER_HANDLER", "initializer: what stands before its loop is one", &c.fn.Initializer)
-	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM tells it to end", &c.fn.PreStop)
+	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM asks it to end", &c.fn.PreStop)
 	if c.fn.PreStop != "" && c.language.Program == "" {
-		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM tells a Go function to end", c.fn.PreStop))
+		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end", c.fn.PreStop))
 	}
 	if c.fn.PreStop != "" && c.fn.PreStopTimeout > c.shutdownTimeout/2 {
 		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_TIMEOUT=%s may be cut short: raise GANTRY_SHUTDOWN_TIMEOUT (%s) to more than twice of it", formatSeconds(c.fn.PreStopTimeout), formatSeconds(c.shutdownTimeout)))

@@ -243,14 +243,14 @@ func TestHooksWithoutEffect(t *testing.T) {
 	require.Subset(t, c.workerEnvironment(), []string{"RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"})
 	require.Equal(t, []string{
 		"RUNTIME_INITIALIZER_HANDLER=a.b is handed on as a variable and has no other effect: a custom runtime has no initializer: what stands before its loop is one",
-		"RUNTIME_PRESTOP_HANDLER=c.d is handed on as a variable and has no other effect: a custom runtime has no pre-stop hook: TERM tells it to end",
+		"RUNTIME_PRESTOP_HANDLER=c.d is handed on as a variable and has no other effect: a custom runtime has no pre-stop hook: TERM asks it to end",
 	}, c.remarks)
 	goFolder := t.TempDir()
 	require.NoError(t, os.Symlink("/bin/true", filepath.Join(goFolder, "handler")))
 	c, err = load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"}, nil, facts{pid: 100, cwd: goFolder})
 	require.NoError(t, err)
 	require.Equal(t, "a.b", c.fn.Initializer)
-	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js and Python functions have a pre-stop hook; TERM tells a Go function to end"}, c.remarks)
+	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end"}, c.remarks)
 }
 
 // TestReachOfAContainer: an agent that is not PID 1 of its container says that nothing outside reaches it.

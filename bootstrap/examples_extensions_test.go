@@ -51,7 +51,7 @@ func (r *running) stopWell() {
 	r.signal(syscall.SIGTERM)
 	require.Equal(r.t, 0, r.wait())
 	require.NotContains(r.t, r.stderr.String(), "extension killed")
-	require.NotContains(r.t, r.stderr.String(), "was not told of the shutdown")
+	require.NotContains(r.t, r.stderr.String(), "shutdown notice not answered")
 }
 
 // freeAddress returns an address where no process listens now.

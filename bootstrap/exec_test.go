@@ -49,9 +49,9 @@ func TestExecThatHangs(t *testing.T) {
 				require.Equal(t, 143, r.force())
 				return
 			}
-			told := time.Now()
+			signalled := time.Now()
 			r.signal(syscall.SIGTERM)
-			require.Equal(t, 0, r.endsWithin(told, limit))
+			require.Equal(t, 0, r.endsWithin(signalled, limit))
 		})
 	}
 }
@@ -63,7 +63,7 @@ func TestExecThatHangsAtTheStart(t *testing.T) {
 	hangingExec(t, filepath.Join(dir, "bootstrap"))
 	r := start(t, dir, "GANTRY_RUNTIME=custom", "GANTRY_SHUTDOWN_TIMEOUT=2")
 	require.Equal(t, "init\n", r.ready().body)
-	told := time.Now()
+	signalled := time.Now()
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, 0, r.endsWithin(told, 2*time.Second))
+	require.Equal(t, 0, r.endsWithin(signalled, 2*time.Second))
 }

@@ -16,10 +16,10 @@ import (
 
 // endsWithin waits for the end of an agent that was sent TERM, and checks that it came within the stop's time and a
 // second.
-func (r *running) endsWithin(told time.Time, limit time.Duration) int {
+func (r *running) endsWithin(signalled time.Time, limit time.Duration) int {
 	r.t.Helper()
 	code := r.wait()
-	took := time.Since(told)
+	took := time.Since(signalled)
 	r.t.Logf("ended after %s with code %d", took.Round(time.Millisecond), code)
 	require.Less(r.t, took, limit+watchdogGrace+500*time.Millisecond, "the process ends within the limit plus a second; half a second is this machine's")
 	return code
@@ -105,9 +105,9 @@ func TestStderrWithoutAReader(t *testing.T) {
 				require.Equal(t, 502, r.invoke(`{"crash":true}`).status)
 				require.Equal(t, 200, r.invoke("{}").status)
 			}
-			told := time.Now()
+			signalled := time.Now()
 			r.signal(syscall.SIGTERM)
-			require.Equal(t, 0, r.endsWithin(told, 2*time.Second))
+			require.Equal(t, 0, r.endsWithin(signalled, 2*time.Second))
 		})
 	}
 }
@@ -214,9 +214,9 @@ func TestWorkerThatCannotBeKilled(t *testing.T) {
 	require.NotEqual(t, pid, next.body)
 	require.Equal(t, 200, r.ready().status)
 	require.NotEmpty(t, r.metric("gantry_worker_restarts_total"))
-	told := time.Now()
+	signalled := time.Now()
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, exitStuck, r.endsWithin(told, 3*time.Second))
+	require.Equal(t, exitStuck, r.endsWithin(signalled, 3*time.Second))
 	r.stderr.WaitFor(t, "not all that was started has ended in time: worker (process "+pid+")")
 }
 
@@ -238,8 +238,8 @@ def handler(event, context):
 	require.NotEqual(t, first, second)
 	go r.try(`{"leave":true}`)
 	r.waitMetric("gantry_invocations_in_flight", "1")
-	told := time.Now()
+	signalled := time.Now()
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, 0, r.endsWithin(told, 2*time.Second))
+	require.Equal(t, 0, r.endsWithin(signalled, 2*time.Second))
 	require.NoDirExists(t, "/proc/"+second)
 }

@@ -40,7 +40,7 @@ func (p *program) invokeCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.timeline, "timeline", false, "print where the time went")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.async && (o.tail || o.timeline) {
-			return &failure{exitUsage, errors.New("--tail and --timeline tell of a call that has ended; one with --async has not: see bootstrap async show, and the agent's log")}
+			return &failure{exitUsage, errors.New("--tail and --timeline show a call that has ended, and --async does not wait for the end: see bootstrap async show, and the agent's log")}
 		}
 		event, err := p.readEvent(o.event)
 		if err != nil {

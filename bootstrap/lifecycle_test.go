@@ -338,7 +338,7 @@ exports.handler = async (e, c) => { await new Promise((r) => setTimeout(r, e.ms 
 		stopped := r.stop()
 		all := notes(t, file)
 		require.Equal(t, 1, are(all, "shutdown"))
-		r.stderr.WaitFor(t, "extension was not told of the shutdown")
+		r.stderr.WaitFor(t, "shutdown notice not answered by the extension")
 		r.stderr.WaitFor(t, "extension killed")
 		t.Logf("the stop took %s of 3s", stopped.Round(time.Millisecond))
 		require.Less(t, stopped, 3*time.Second+5*time.Second)

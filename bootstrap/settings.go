@@ -68,7 +68,7 @@ func settings() []setting {
 		{env: "EXTENSION_API_ADDR", flag: "extension-addr", fallback: "127.0.0.1:8091", help: "extension API, loopback only", apply: address(func(c *config) *string { return &c.extensionAddr })},
 		{env: "GANTRY_OPS_ADDR", flag: "ops-addr", fallback: "127.0.0.1:8092", help: "ops listener: /healthz, /readyz, /metrics", apply: address(func(c *config) *string { return &c.opsAddr })},
 		{env: "GANTRY_API_ADDR", flag: "api-addr", help: "platform API: host:port, on for 127.0.0.1:8079, or off; default: off, but on when GANTRY_API_USERS_FILE or GANTRY_API_AUTH=none asks for it", apply: apiAddress},
-		{env: "GANTRY_API_AUTH", flag: "api-auth", fallback: "required", help: "required, or none: anybody may call, which is for loopback only", apply: oneOf(func(c *config) *string { return &c.api.auth }, "required", "none")},
+		{env: "GANTRY_API_AUTH", flag: "api-auth", fallback: "required", help: "required, or none: calls need no credentials, which is for loopback only", apply: oneOf(func(c *config) *string { return &c.api.auth }, "required", "none")},
 		{env: "GANTRY_API_USERS_FILE", flag: "api-users-file", help: "JSON file of the users of the platform API", apply: text(func(c *config) *string { return &c.api.usersFile })},
 		{env: "GANTRY_API_TLS_CERT", flag: "api-tls-cert", help: "file with the certificate chain of the platform API, PEM", apply: text(func(c *config) *string { return &c.api.cert })},
 		{env: "GANTRY_API_TLS_KEY", flag: "api-tls-key", help: "file with its private key, PEM", apply: text(func(c *config) *string { return &c.api.key })},

@@ -344,14 +344,14 @@ func TestTelemetryManyLines(t *testing.T) {
 			return true
 		})
 		s.mu.Lock()
-		told := 0
+		reported := 0
 		for _, e := range s.events {
-			told += e.DroppedRecords
+			reported += e.DroppedRecords
 		}
 		s.events = nil
 		s.mu.Unlock()
-		t.Logf("%d lines in %s: %d arrived, %d were told to be dropped, within %s; %s", lines, took, arrived, told, all, r.totals())
-		require.Equal(t, lines, arrived+told)
+		t.Logf("%d lines in %s: %d arrived, %d were reported to be dropped, within %s; %s", lines, took, arrived, reported, all, r.totals())
+		require.Equal(t, lines, arrived+reported)
 		require.Equal(t, 200, r.invoke(`{"lines":1}`).status, "the next call works")
 	}
 }

@@ -394,7 +394,7 @@ func (h *Host) Stop(deadline time.Time, reason string) {
 		close(h.stop)
 	}
 	h.mu.Unlock()
-	h.tellShutdown(deadline, reason)
+	h.sendShutdown(deadline, reason)
 	h.mu.Lock()
 	var procs []*process.Process
 	for _, e := range h.byName {

@@ -120,26 +120,26 @@ const (
 	ReasonFailure  = "failure"
 )
 
-// tellShutdown posts /extension/shutdown to those that asked for it, and waits for their answers until half of the time
+// sendShutdown posts /extension/shutdown to those that asked for it, and waits for their answers until half of the time
 // is over: the other half is for their ends.
-func (h *Host) tellShutdown(deadline time.Time, reason string) {
+func (h *Host) sendShutdown(deadline time.Time, reason string) {
 	body, err := json.Marshal(map[string]any{"reason": reason, "deadlineMs": deadline.UnixMilli()})
 	if err != nil { // strings and numbers: cannot happen
 		return
 	}
 	limit := time.Now().Add(time.Until(deadline) / 2)
-	var telling sync.WaitGroup
+	var sending sync.WaitGroup
 	h.mu.Lock()
 	for _, s := range h.slots {
 		if s != nil && s.shutdown {
-			telling.Go(func() { s.tellShutdown(body, limit) })
+			sending.Go(func() { s.sendShutdown(body, limit) })
 		}
 	}
 	h.mu.Unlock()
-	telling.Wait()
+	sending.Wait()
 }
 
-func (s *slot) tellShutdown(body []byte, limit time.Time) {
+func (s *slot) sendShutdown(body []byte, limit time.Time) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -159,8 +159,8 @@ func (s *slot) tellShutdown(body []byte, limit time.Time) {
 	if err == nil && resp.StatusCode()/100 != 2 {
 		err = fmt.Errorf("status %d", resp.StatusCode())
 	}
-	s.host.cfg.Observer.told(s.name, began, err)
+	s.host.cfg.Observer.noticed(s.name, began, err)
 	if err != nil {
-		s.host.cfg.Log.Warn("extension was not told of the shutdown", zap.String("extension", s.name), zap.Error(err))
+		s.host.cfg.Log.Warn("shutdown notice not answered by the extension", zap.String("extension", s.name), zap.Error(err))
 	}
 }

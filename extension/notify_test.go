@@ -274,7 +274,7 @@ func TestShutdownNotice(t *testing.T) {
 		}
 		f, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
 		if err == nil {
-			_, err = f.WriteString("told\n")
+			_, err = f.WriteString("notice\n")
 			_ = f.Close()
 		}
 		if err != nil {
@@ -291,7 +291,7 @@ func TestShutdownNotice(t *testing.T) {
 	require.JSONEq(t, fmt.Sprintf(`{"reason":"spindown","deadlineMs":%d}`, deadline.UnixMilli()), string(notice))
 	b, err := os.ReadFile(log)
 	require.NoError(t, err)
-	require.Equal(t, "up\ntold\nTERM\n", string(b))
+	require.Equal(t, "up\nnotice\nTERM\n", string(b))
 }
 
 // TestShutdownNoticeIsBounded: an extension that hangs has half of the time, one that ignores TERM the other half, and
@@ -304,8 +304,8 @@ func TestShutdownNoticeIsBounded(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	receiver(t, 8085, func(http.ResponseWriter, *http.Request) { <-release })
-	told := make(chan string, 1)
-	receiver(t, 8086, record(told))
+	others := make(chan string, 1)
+	receiver(t, 8086, record(others))
 	h.Start("127.0.0.1:1")
 	require.NoError(t, h.Register(Registration{Name: "extensionA", Address: "127.0.0.1:8085", Events: "shutdown"}))
 	require.NoError(t, h.Register(Registration{Name: "b", Address: "127.0.0.1:8086", Events: " Invoke , Shutdown "}))
@@ -316,12 +316,12 @@ func TestShutdownNoticeIsBounded(t *testing.T) {
 	h.Stop(began.Add(limit), ReasonSpindown)
 	require.InDelta(t, limit.Seconds(), time.Since(began).Seconds(), 10)
 	require.GreaterOrEqual(t, time.Since(began), limit-100*time.Millisecond)
-	require.NotEmpty(t, <-told, "the others are told beside it")
+	require.NotEmpty(t, <-others, "the others get it at the same time")
 	select {
 	case <-process.Exited():
 	default:
 		t.Error("it still runs")
 	}
-	require.Equal(t, 1, logs.FilterMessageSnippet("was not told").Len())
+	require.Equal(t, 1, logs.FilterMessageSnippet("shutdown notice not answered").Len())
 	require.Equal(t, 1, logs.FilterMessageSnippet("extension killed").Len())
 }

@@ -16,8 +16,8 @@ type Observer struct {
 	Subscribed func(name string, err error)
 	// Batch is called after each attempt to deliver a batch of telemetry. batch is valid during the call.
 	Batch func(batch []byte, took time.Duration, err error)
-	// Told is called after the shutdown notice; err says why it was not answered.
-	Told func(name string, took time.Duration, err error)
+	// Noticed is called after the shutdown notice; err says why it was not answered.
+	Noticed func(name string, took time.Duration, err error)
 }
 
 func (o *Observer) started(s Script, p *process.Process, err error) {
@@ -44,8 +44,8 @@ func (o *Observer) batch(batch []byte, began time.Time, err error) {
 	}
 }
 
-func (o *Observer) told(name string, began time.Time, err error) {
-	if o.Told != nil {
-		o.Told(name, time.Since(began), err)
+func (o *Observer) noticed(name string, began time.Time, err error) {
+	if o.Noticed != nil {
+		o.Noticed(name, time.Since(began), err)
 	}
 }

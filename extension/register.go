@@ -71,14 +71,14 @@ const maxName = 255
 func (h *Host) Register(r Registration) error {
 	err := h.register(&r)
 	h.cfg.Observer.registered(r, err)
-	if f := (*fault.Error)(nil); errors.As(err, &f) && h.tellsRefusal() {
+	if f := (*fault.Error)(nil); errors.As(err, &f) && h.reportsRefusal() {
 		h.state(strings.ToValidUTF8(r.Name[:min(len(r.Name), maxName)], ""), telemetry.StateRefused, f.Type)
 	}
 	return err
 }
 
-// tellsRefusal bounds what refusals become events: they must not crowd out others.
-func (h *Host) tellsRefusal() bool {
+// reportsRefusal bounds what refusals become events: they must not crowd out others.
+func (h *Host) reportsRefusal() bool {
 	_, ok := h.refusals.Take(time.Now())
 	return ok
 }

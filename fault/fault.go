@@ -30,7 +30,7 @@ const (
 	Crash                    // the worker process ended
 	OutOfMemory              // the worker process was killed for its memory
 	Init                     // load or initializer failed
-	Canceled                 // somebody ended the call by force
+	Canceled                 // the call was ended by force
 )
 
 var kindNames = [...]string{
@@ -88,7 +88,7 @@ const (
 	APIURN            = "FSS.1309"   // the function URN cannot be read
 	APINoRoute        = "APIGW.0101" // no such API
 	APIGatewayTimeout = "APIGW.0201" // the answer did not come in the gateway's time
-	APIAuthentication = "APIGW.0301" // who is calling cannot be told
+	APIAuthentication = "APIGW.0301" // the caller is not known
 )
 
 // Error types that the agent itself produces. Types of user errors are the names of the user's own exceptions.

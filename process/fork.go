@@ -88,7 +88,7 @@ type spawn struct {
 
 	// What follows is the agent's alone.
 	copies   []int    // closed by close
-	told     *os.File // the other end of report
+	reports  *os.File // the other end of report
 	unsealed bool     // report is open
 }
 
@@ -137,7 +137,7 @@ func (c *spawn) descriptors(files []*os.File, groups []*groupEntry) error {
 	}
 	c.report, c.unsealed = ends[1], true
 	err := unix.SetNonblock(ends[0], true) // for the read's deadline
-	c.told = os.NewFile(uintptr(ends[0]), "exec report")
+	c.reports = os.NewFile(uintptr(ends[0]), "exec report")
 	if err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
@@ -197,8 +197,8 @@ func (c *spawn) close() {
 		_ = unix.Close(fd)
 	}
 	c.copies = nil
-	if c.told != nil {
-		_ = c.told.Close()
+	if c.reports != nil {
+		_ = c.reports.Close()
 	}
 }
 
@@ -371,11 +371,11 @@ var errSlowExec = fmt.Errorf("its storage has not answered within %s", execLimit
 
 // awaitExec waits until the child runs its program, for limit at most.
 func (c *spawn) awaitExec(limit time.Duration) error {
-	if err := c.told.SetReadDeadline(time.Now().Add(limit)); err != nil {
+	if err := c.reports.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}
 	var report [8]byte
-	n, err := c.told.Read(report[:])
+	n, err := c.reports.Read(report[:])
 	switch {
 	case n == len(report):
 		at := stage(binary.NativeEndian.Uint32(report[:]))

@@ -102,7 +102,7 @@ func DetectLanguage(codeRoot, handler string) (Detection, error) {
 	if err := f.other(); err != nil {
 		return Detection{}, err
 	}
-	return Detection{Languages[0], "nothing in the code folder tells it, so it is the default", f.remark(Languages[0])}, nil
+	return Detection{Languages[0], "no file in the code folder names a runtime, so it is the default", f.remark(Languages[0])}, nil
 }
 
 // folder is a code folder without a file of the handler.

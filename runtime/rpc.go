@@ -123,7 +123,7 @@ func (l *rpcLink) connect() (*rpc.Client, error) {
 		return nil, err
 	}
 	if conn.LocalAddr().String() == conn.RemoteAddr().String() { // connected to itself
-		return nil, errors.Join(errors.New("nobody listens on "+l.addr), conn.Close())
+		return nil, errors.Join(errors.New("no process listens on "+l.addr), conn.Close())
 	}
 	stop := context.AfterFunc(l.ended, func() { _ = conn.Close() })
 	defer stop()

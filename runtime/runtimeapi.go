@@ -79,10 +79,10 @@ func (a *RuntimeAPI) Next(alive func() bool) (*Event, error) {
 				return h.event, nil
 			}
 			go a.offer(h) // to the next one who asks
-			return nil, noEvents("whoever asked for an event has left")
+			return nil, noEvents("the runtime that asked for an event has closed its connection")
 		case <-look.C:
 			if !alive() {
-				return nil, noEvents("whoever asked for an event has left")
+				return nil, noEvents("the runtime that asked for an event has closed its connection")
 			}
 		case <-a.ended.Done():
 			return nil, noEvents("this worker is being stopped: there are no more events for it")

@@ -165,7 +165,7 @@ func (w *Worker) hail(h *helloMeta) {
 	w.hailed, w.oneAtATime, w.preStop, w.answersBye = true, !h.Concurrency, h.PreStop, h.Bye
 	w.mu.Unlock()
 	if !h.Concurrency && w.cfg.Concurrency > 1 {
-		w.cfg.Log.Warn("calls run one at a time: this version cannot tell the log lines of several calls apart",
+		w.cfg.Log.Warn("calls run one at a time: this version cannot distinguish the log lines of several calls",
 			zap.String("program", w.cfg.Program), zap.String("version", h.RuntimeVersion))
 	}
 }

@@ -16,7 +16,7 @@ var ErrFinal = errors.New("the batch is not wanted")
 
 // ErrGone marks an error of Send when the subscriber's address refuses connections. After goneLimit such batches in a
 // row the subscription ends.
-var ErrGone = errors.New("nobody listens")
+var ErrGone = errors.New("no process listens")
 
 const (
 	goneLimit = 3
@@ -190,6 +190,6 @@ func (d *delivery) failed(err error, events int) {
 		return
 	}
 	if d.gone++; d.gone == goneLimit && d.stream.Unsubscribe(d.sub) {
-		log.Warn("the telemetry subscription ends: nobody listens there any more", zap.String("extension", d.sub.Name))
+		log.Warn("the telemetry subscription ends: no process listens at its address any more", zap.String("extension", d.sub.Name))
 	}
 }

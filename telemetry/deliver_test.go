@@ -90,16 +90,16 @@ func TestDropsAreToldOnce(t *testing.T) {
 			h.Flush(t.Context())
 		}
 		require.Equal(t, []string{"good", "platform.logsDropped", "platform.logsDropped", "good"}, b.what())
-		told := map[string][2]int64{}
+		reported := map[string][2]int64{}
 		for _, e := range b.events() {
 			if e.Name == "platform.logsDropped" {
-				told[e.Reason] = [2]int64{e.DroppedRecords, e.DroppedBytes}
+				reported[e.Reason] = [2]int64{e.DroppedRecords, e.DroppedBytes}
 			}
 		}
 		require.Equal(t, map[string][2]int64{
 			feedback.text():    {1 + 2 + 3, 6 * int64(len("mine"))},
 			undelivered.text(): {3*maxOwnLines + 3, 3*maxOwnLines*int64(len("mine")) + 3*int64(len("another's"))},
-		}, told)
+		}, reported)
 		require.EqualValues(t, 2, h.Counts().Delivered, "what the stream adds is not counted")
 	})
 }

@@ -187,16 +187,16 @@ func TestOverflow(t *testing.T) {
 		require.Equal(t, "p2", h.platform.front().RequestID, "the oldest one is gone")
 		close(open)
 		h.Flush(t.Context())
-		told := 0
+		reported := 0
 		for _, e := range b.events() {
 			require.Empty(t, e.Record)
 			if e.Name == "platform.logsDropped" {
-				told++
+				reported++
 				require.EqualValues(t, 2+maxWaiting/2, e.DroppedRecords)
 				require.Equal(t, overflow.text(), e.Reason)
 			}
 		}
-		require.Equal(t, 1, told)
+		require.Equal(t, 1, reported)
 		require.Equal(t, "platform.logsDropped", b.batches[1][len(b.batches[1])-1].Name, "with the next batch")
 	})
 }

@@ -26,7 +26,7 @@ type storm struct {
 
 	mu        sync.Mutex
 	delivered int64
-	told      int64
+	reported  int64
 	last      map[string]int // of each publisher, the number it was seen with
 }
 
@@ -138,7 +138,7 @@ func (s *storm) receive(ctx context.Context, body []byte, fate *rand.Rand) error
 	defer s.mu.Unlock()
 	for _, e := range events {
 		if e.Name == "platform.logsDropped" {
-			s.told += e.DroppedRecords
+			s.reported += e.DroppedRecords
 			continue
 		}
 		s.delivered++
@@ -163,11 +163,11 @@ func (s *storm) agrees(t *testing.T) {
 	c := s.Counts()
 	require.EqualValues(t, 4*stormEvents, c.Accepted)
 	require.Equal(t, s.delivered, c.Delivered)
-	var drops, untold int64
+	var drops, unreported int64
 	for r := range reasons {
 		drops += s.dropped(r)
-		untold += s.Stream.dropped[r].records
+		unreported += s.Stream.dropped[r].records
 	}
-	require.Equal(t, drops, s.told+untold, "%+v", c)
-	t.Logf("%+v, told %d", c, s.told)
+	require.Equal(t, drops, s.reported+unreported, "%+v", c)
+	t.Logf("%+v, reported %d", c, s.reported)
 }

@@ -230,7 +230,7 @@ func (k *Kit) checkAddress(ctx context.Context) finding {
 			break
 		}
 	}
-	return failed("listen, then register", "it registered %s, and nobody listens there", address)
+	return failed("listen, then register", "it registered %s, and no process listens there", address)
 }
 
 // Limits of the checks of calls.
@@ -592,7 +592,7 @@ func (k *Kit) checkBurst(ctx context.Context) finding {
 	case a.failed > 0:
 		return failed(rightAnswers, "of %d calls at once %d got no good answer: %s", burstCalls, a.failed, inWords(a.err))
 	case dropped > 0:
-		return failed(rightAnswers, "of %d calls at once it was not told of %d: its queue was full", burstCalls, dropped)
+		return failed(rightAnswers, "of %d calls at once %d were dropped for it: its queue was full", burstCalls, dropped)
 	case a.missing > 0:
 		return warned("answer faster: 1,000 calls wait for one extension, further ones are dropped", "of %d calls at once %d were answered within %s", burstCalls, len(a.took), shortTime(took))
 	}

@@ -90,19 +90,19 @@ func (k *Kit) checkNotice(gone bool) finding {
 		return skipped("it did not ask for SHUTDOWN")
 	case gone:
 		return skipped("it has ended")
-	case k.told == nil: // it ended just before
+	case k.notice == nil: // it ended just before
 		return failed("stay until TERM", "it was not there any more")
-	case k.told.err != nil:
-		return failed("answer POST /extension/shutdown with 2xx, soon", "not answered: %s", strings.Replace(inWords(k.told.err), " within 2 s", " after "+shortTime(k.told.took), 1))
+	case k.notice.err != nil:
+		return failed("answer POST /extension/shutdown with 2xx, soon", "not answered: %s", strings.Replace(inWords(k.notice.err), " within 2 s", " after "+shortTime(k.notice.took), 1))
 	}
-	return passed("answered in %s", shortTime(k.told.took))
+	return passed("answered in %s", shortTime(k.notice.took))
 }
 
 func (k *Kit) checkEnd(began, deadline, ended time.Time, gone bool) finding {
 	k.mu.Lock()
 	p := k.proc
-	if k.told != nil {
-		began = k.told.at
+	if k.notice != nil {
+		began = k.notice.at
 	}
 	k.mu.Unlock()
 	switch {
@@ -148,7 +148,7 @@ func (k *Kit) checkLeftovers(end time.Time) finding {
 	}
 	if len(strangers) > 0 {
 		k.supervisor.EndStrangers(ctx)
-		return failed("keep children in the extension's process group, and wait for them at its end", "outside of its group, so that nobody ends them: %s", listLeft(strangers))
+		return failed("keep children in the extension's process group, and wait for them at its end", "outside of its group, where no stop reaches them: %s", listLeft(strangers))
 	}
 	if left := p.Left(); len(left) > 0 {
 		return warned("end the children first, or exec the program as the last line of the script", "still at work when it ended, and killed at once: %s", listLeft(left))

@@ -52,7 +52,7 @@ type Kit struct {
 	intruding     bool // the kit itself registers
 	subscriptions []string
 	batches       []batchSeen
-	told          *toldSeen
+	notice        *noticeSeen
 	lines, bytes  int // of its output
 	parts         int // of lines that were too long
 	last          []string
@@ -74,8 +74,8 @@ type batchSeen struct {
 	err           error
 }
 
-// toldSeen is the answer to the shutdown notice.
-type toldSeen struct {
+// noticeSeen is the answer to the shutdown notice.
+type noticeSeen struct {
 	at   time.Time
 	took time.Duration
 	err  error
@@ -105,10 +105,10 @@ func (k *Kit) observer() extension.Observer {
 			defer k.mu.Unlock()
 			k.batches = append(k.batches, batchSeen{len(events), len(batch), took, err})
 		},
-		Told: func(_ string, took time.Duration, err error) {
+		Noticed: func(_ string, took time.Duration, err error) {
 			k.mu.Lock()
 			defer k.mu.Unlock()
-			k.told = &toldSeen{time.Now(), took, err}
+			k.notice = &noticeSeen{time.Now(), took, err}
 		},
 	}
 }
@@ -312,7 +312,7 @@ func inWords(err error) string {
 	case errors.Is(err, fasthttp.ErrTimeout):
 		return "no answer within 2 s"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nobody listens there"
+		return "no process listens there"
 	case errors.Is(err, fasthttp.ErrConnectionClosed):
 		return "it closed the connection without an answer"
 	}

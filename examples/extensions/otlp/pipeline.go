@@ -84,7 +84,7 @@ func (p *pipeline) take(events []event) (idle bool) {
 			p.spans.add(&pendingSpan{report(e), c})
 			idle = true
 		default:
-			if r, told := trouble(e); told {
+			if r, found := trouble(e); found {
 				p.logs.add(&pendingLog{r, c})
 			}
 		}
@@ -110,7 +110,7 @@ func record(e *event, body string) logRecord {
 }
 
 // trouble returns the record for a problem of the instance itself.
-func trouble(e *event) (r logRecord, told bool) {
+func trouble(e *event) (r logRecord, found bool) {
 	switch {
 	case e.Name == "platform.logsDropped":
 		r = record(e, fmt.Sprintf("%d events, %d bytes of text, were lost: %s", e.DroppedRecords, e.DroppedBytes, e.Reason))
