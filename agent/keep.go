@@ -162,11 +162,11 @@ func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) 
 	f := fault.From(err)
 	fatal := a.isFatal(err)
 	next := a.broke(slot, f)
-	said := "the function cannot be loaded or initialised; " + next
+	text := "the function cannot be loaded or initialised; " + next
 	if fatal {
-		said = "the function cannot be started"
+		text = "the function cannot be started"
 	}
-	a.cfg.Log.Error(said, zap.String("type", f.Type), zap.Error(f), zap.ByteString("answer", f.Body))
+	a.cfg.Log.Error(text, zap.String("type", f.Type), zap.Error(f), zap.ByteString("answer", f.Body))
 	if fatal {
 		a.deadly.Do(func() { close(a.fatal) })
 	}

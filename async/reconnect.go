@@ -138,25 +138,25 @@ func (m *message) tries() uint64 {
 	return meta.NumDelivered
 }
 
-// say sends an acknowledgement to the store, unless the store is gone.
-func (m *message) say(word func() error) error {
+// acknowledge sends an acknowledgement to the store, unless the store is gone.
+func (m *message) acknowledge(send func() error) error {
 	if m.lost() {
 		return errLost
 	}
-	return word()
+	return send()
 }
 
 // DoubleAck implements jetstream.Msg, and so do the next ones.
 func (m *message) DoubleAck(ctx context.Context) error {
-	return m.say(func() error { return m.Msg.DoubleAck(ctx) })
+	return m.acknowledge(func() error { return m.Msg.DoubleAck(ctx) })
 }
 
 func (m *message) NakWithDelay(delay time.Duration) error {
-	return m.say(func() error { return m.Msg.NakWithDelay(delay) })
+	return m.acknowledge(func() error { return m.Msg.NakWithDelay(delay) })
 }
 
-func (m *message) InProgress() error { return m.say(m.Msg.InProgress) }
+func (m *message) InProgress() error { return m.acknowledge(m.Msg.InProgress) }
 
 func (m *message) TermWithReason(reason string) error {
-	return m.say(func() error { return m.Msg.TermWithReason(reason) })
+	return m.acknowledge(func() error { return m.Msg.TermWithReason(reason) })
 }

@@ -132,7 +132,7 @@ func (in *instance) startQueue(q *async.Queue) {
 		if err == nil || base.Err() != nil {
 			return
 		}
-		in.log.Warn("what is left in the queue waits until it can be opened", zap.Duration("next_try", pause), zap.Error(err))
+		in.log.Warn("the queue cannot be opened and is tried again; its events wait", zap.Duration("next_try", pause), zap.Error(err))
 		select {
 		case <-time.After(pause):
 		case <-base.Done():

@@ -240,10 +240,10 @@ func (h *Host) state(name, state, detail string) {
 func (h *Host) settle(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.settled1(name)
+	h.settledLocked(name)
 }
 
-func (h *Host) settled1(name string) {
+func (h *Host) settledLocked(name string) {
 	delete(h.pending, name)
 	h.checkSettled()
 }
@@ -295,7 +295,7 @@ func (h *Host) occupy(e *extension, addr netip.AddrPort, o *options) {
 	}
 	h.cfg.Log.Info("extension registered", zap.String("extension", e.name), zap.String("address", addr.String()))
 	h.state(e.name, telemetry.StateRegistered, addr.String())
-	h.settled1(e.name)
+	h.settledLocked(e.name)
 }
 
 // vacate frees the slot of e; called with mu held.
@@ -370,15 +370,15 @@ func (h *Host) giveUp() {
 		}
 	}
 	for name := range h.pending {
-		said := "extension has not registered in time; the function starts without it"
+		text := "extension has not registered in time; the function starts without it"
 		if _, required := h.required[name]; required {
-			said = "extension has not registered in time, and the function does not start without it"
+			text = "extension has not registered in time, and the function does not start without it"
 		}
 		fields := []zap.Field{zap.String("extension", name), zap.Duration("waited", h.cfg.Wait), zap.String("setting", "GANTRY_EXTENSION_WAIT")}
 		if len(others) > 0 {
 			fields = append(fields, zap.Strings("registered_instead", others), zap.String("want", "the file's name in FunctionGraph-Extension-Name"))
 		}
-		h.cfg.Log.Warn(said, fields...)
+		h.cfg.Log.Warn(text, fields...)
 	}
 	clear(h.pending)
 	h.checkSettled()

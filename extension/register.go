@@ -71,14 +71,14 @@ const maxName = 255
 func (h *Host) Register(r Registration) error {
 	err := h.register(&r)
 	h.cfg.Observer.registered(r, err)
-	if f := (*fault.Error)(nil); errors.As(err, &f) && h.reportsRefusal() {
+	if f := (*fault.Error)(nil); errors.As(err, &f) && h.allowRefusalEvent() {
 		h.state(strings.ToValidUTF8(r.Name[:min(len(r.Name), maxName)], ""), telemetry.StateRefused, f.Type)
 	}
 	return err
 }
 
-// reportsRefusal bounds what refusals become events: they must not crowd out others.
-func (h *Host) reportsRefusal() bool {
+// allowRefusalEvent bounds what refusals become events: they must not crowd out others.
+func (h *Host) allowRefusalEvent() bool {
 	_, ok := h.refusals.Take(time.Now())
 	return ok
 }

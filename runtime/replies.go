@@ -137,7 +137,7 @@ func (f *frames) hello(meta []byte) error {
 	if !f.takenUp() {
 		return errors.New("hello: the program serves net/rpc already")
 	}
-	f.worker.hail(&h)
+	f.worker.recordHello(&h)
 	return f.sendUserData(&h)
 }
 
@@ -182,7 +182,7 @@ func (f *frames) reply(fr frame.Frame) error {
 		r.err = failureFault(meta, body)
 	}
 	if fr.ID == 0 {
-		if !f.worker.said() {
+		if !f.worker.helloReceived() {
 			return errors.New("an answer before Hello")
 		}
 		if r.err != nil {

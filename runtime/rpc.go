@@ -100,7 +100,7 @@ func (l *rpcLink) dial() (*rpc.Client, error) {
 			return client, nil
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
-			l.worker.stumbled(err)
+			l.worker.setLoadError(err)
 		}
 		select {
 		case <-time.After(pause):
@@ -172,7 +172,7 @@ func (l *rpcLink) serve() {
 	if !l.worker.cfg.Encrypted.Empty() {
 		l.worker.cfg.Log.Warn("the function does not get its encrypted user variables: a program of the platform's Go SDK reads them from its environment only; use package gantry/function, or RUNTIME_USERDATA", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
 	}
-	l.worker.hail(&helloMeta{Concurrency: true})
+	l.worker.recordHello(&helloMeta{Concurrency: true})
 	l.worker.loadEnded(nil)
 }
 

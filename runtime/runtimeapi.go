@@ -67,7 +67,7 @@ const aliveEvery = 5 * time.Second
 // for this worker, or for this poller.
 func (a *RuntimeAPI) Next(alive func() bool) (*Event, error) {
 	a.asked.Do(func() {
-		a.worker.hail(&helloMeta{Concurrency: true})
+		a.worker.recordHello(&helloMeta{Concurrency: true})
 		a.worker.loadEnded(nil)
 	})
 	look := time.NewTicker(aliveEvery)

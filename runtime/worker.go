@@ -52,8 +52,8 @@ type Worker struct {
 	prepared chan struct{}
 	// obstacle is what stood in the way of the load when it was tried last.
 	obstacle error
-	// hailed is set once the worker has said Hello, or done what stands for it; oneAtATime and preStop are what it said.
-	hailed, oneAtATime, preStop bool
+	// hello is set once the worker has said Hello, or done what stands for it; oneAtATime and preStop are what it said.
+	hello, oneAtATime, preStop bool
 	// answersBye is set for a worker that ends by itself after Bye, or answers it; wantsTerm is closed by that answer.
 	answersBye bool
 	wantsTerm  chan struct{}
@@ -145,7 +145,7 @@ func (w *Worker) supervise() {
 	w.LoadLog.Flush(time.Now())
 	exit := w.proc.Exit()
 	w.meter.Ended(exit)
-	if !w.said() {
+	if !w.helloReceived() {
 		if err := w.tooOld(); err != nil {
 			w.loadEnded(err)
 		}
@@ -159,10 +159,10 @@ func (w *Worker) supervise() {
 	close(w.gone)
 }
 
-// hail records what the worker reported in its Hello.
-func (w *Worker) hail(h *helloMeta) {
+// recordHello records what the worker reported in its Hello.
+func (w *Worker) recordHello(h *helloMeta) {
 	w.mu.Lock()
-	w.hailed, w.oneAtATime, w.preStop, w.answersBye = true, !h.Concurrency, h.PreStop, h.Bye
+	w.hello, w.oneAtATime, w.preStop, w.answersBye = true, !h.Concurrency, h.PreStop, h.Bye
 	w.mu.Unlock()
 	if !h.Concurrency && w.cfg.Concurrency > 1 {
 		w.cfg.Log.Warn("calls run one at a time: this version cannot distinguish the log lines of several calls",
@@ -170,8 +170,8 @@ func (w *Worker) hail(h *helloMeta) {
 	}
 }
 
-// stumbled records why the load cannot succeed.
-func (w *Worker) stumbled(err error) {
+// setLoadError records why the load cannot succeed.
+func (w *Worker) setLoadError(err error) {
 	w.mu.Lock()
 	w.obstacle = err
 	w.mu.Unlock()
@@ -187,11 +187,11 @@ func (w *Worker) Silent() string {
 	return w.cfg.Language.Silent
 }
 
-// said reports whether hail was called.
-func (w *Worker) said() bool {
+// helloReceived reports whether recordHello was called.
+func (w *Worker) helloReceived() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.hailed
+	return w.hello
 }
 
 // tooOld explains a worker that ended before it said Hello: an interpreter that is too old cannot even read the source.
@@ -284,7 +284,7 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 		if w.cfg.Language.Program == "" && exit.Code != 0 {
 			hint += shellRemark(w.cfg.Program, platformShell())
 		}
-		if !w.hailed {
+		if !w.hello {
 			hint = w.cfg.Language.early(stderr, w.cfg.Function.CodeRoot, hint)
 		}
 	case exit.Signal == unix.SIGKILL:

@@ -24,10 +24,10 @@ type writer struct {
 	unsent func(ids []uint32, except uint32)
 
 	// lock is the right to write. A channel, because a waiting caller must still notice its deadline.
-	lock   chan struct{}
-	buf    []byte
-	broken bool // a write was cut off: the stream is of no use any more. Guarded by lock.
-	said   bool // Bye was written. Guarded by lock.
+	lock       chan struct{}
+	buf        []byte
+	broken     bool // a write was cut off: the stream is of no use any more. Guarded by lock.
+	byeWritten bool // Bye was written. Guarded by lock.
 
 	// The first caller to find the batch without a leader writes it for all. Guarded by mu.
 	mu    sync.Mutex
@@ -84,12 +84,12 @@ func (w *writer) bye() error {
 		return errWriting // as with cancel: it will not read this either
 	}
 	defer func() { <-w.lock }()
-	if w.said {
+	if w.byeWritten {
 		return nil
 	}
 	w.buf = frame.AppendHeader(w.buf[:0], frame.Bye, 0, 0, 0)
 	err := w.writeNow(w.buf)
-	w.said, w.broken = err == nil, true
+	w.byeWritten, w.broken = err == nil, true
 	return err
 }
 

@@ -88,13 +88,13 @@ type waiter struct {
 // NewStream returns a stream that keeps a little for the first subscriber.
 func NewStream(function, version string, log *zap.Logger) *Stream {
 	s := &Stream{function: function, version: version, log: log}
-	s.clearDrops()
+	s.resetDropCounts()
 	s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
 	return s
 }
 
-// clearDrops clears the drops that have not been reported to a subscriber.
-func (s *Stream) clearDrops() {
+// resetDropCounts clears the drops that have not been reported to a subscriber.
+func (s *Stream) resetDropCounts() {
 	for r := range s.dropped {
 		s.dropped[r] = drops{reason: reason(r)}
 	}
@@ -120,7 +120,7 @@ func (s *Stream) forget() {
 	if s.sub == nil {
 		s.kept.Store(0)
 		s.discard(abandoned)
-		s.clearDrops()
+		s.resetDropCounts()
 	}
 }
 
