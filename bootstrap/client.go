@@ -129,3 +129,13 @@ func (a *client) call(method, route, query string, body []byte) ([]byte, error) 
 	}
 	return append([]byte(nil), resp.Body()...), nil
 }
+
+// dialable turns a listening address into one to call.
+func dialable(addr string) string {
+	if strings.HasPrefix(addr, ":") {
+		return "127.0.0.1" + addr
+	}
+	return strings.Replace(addr, "0.0.0.0:", "127.0.0.1:", 1)
+}
+
+var errNotReady = errors.New("not ready")

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"gantry/process"
 	"strings"
 	"time"
 
@@ -20,17 +18,6 @@ func (p *program) healthCommand() *cobra.Command {
 		Long: "Probe /readyz of a running agent, for images without curl. The address is that of GANTRY_OPS_ADDR.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(changedSettings(cmd.Flags())) },
 	}
-}
-
-// conceal closes this process to other processes of its user, whatever its environment holds.
-func (p *program) conceal() error {
-	var names []string
-	for _, s := range settings() {
-		if s.secret {
-			names = append(names, s.env)
-		}
-	}
-	return errors.Join(process.HideEnvironment(names), process.Protect())
 }
 
 // health needs one setting only, so that it works where the function itself is not.

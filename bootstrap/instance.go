@@ -6,20 +6,14 @@ import (
 	"gantry/agent"
 	"gantry/api"
 	"gantry/extension"
-	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
-	"gantry/runtime"
 	"gantry/telemetry"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
-
-	fncontext "gantry/context"
 )
 
 // instance is the wiring of one function instance: what serve and invoke have in common.
@@ -42,115 +36,11 @@ type instance struct {
 	threads    sync.WaitGroup // makes threads in advance; ends by itself
 }
 
-// openInstance starts the worker as the very first thing, then everything around it. output receives the function's
-// lines. On an error nothing is left behind.
-func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
-	in := &instance{cfg: c, pid1: os.Getpid() == 1}
-	if err := process.HideEnvironment(c.secretNames); err != nil {
-		return nil, fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
-	}
-	if err := process.Protect(); err != nil {
-		return nil, fmt.Errorf("the agent cannot protect its memory: %w", err)
-	}
-	in.limits = api.NewLimits(boundMemory(c))
-	in.groups = process.OpenGroups("/", int64(c.fn.MemoryMB)<<20) // works beside what follows
-	defer func() {
-		if err != nil {
-			in.groups.Close()
-		}
-	}()
-	scripts, passed, err := extension.Discover(strings.Split(c.extensionDirs, ":"))
-	if err != nil {
-		return nil, fault.Mark(fault.Invalid, err)
-	}
-	json := c.logFormat == "json" || c.logFormat == "auto" && !isTerminal(stderr)
-	if in.own, err = logger.NewOwn(stderr, c.logLevel, json, !json && !c.noColor && isTerminal(stderr)); err != nil {
-		return nil, fault.Mark(fault.Invalid, err)
-	}
-	in.log = in.own.Logger
-	for _, file := range passed {
-		in.log.Warn("a file in the extension folder is not started: "+file.Why, zap.String("want", file.Right))
-	}
-	if in.platform, err = openPlatform(c, in.log); err != nil {
-		return nil, fault.Mark(fault.Invalid, err)
-	}
-	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
-	in.sink = logger.NewSink(output, json, in.stream.Line)
-	in.metrics = telemetry.NewMetrics(agent.Outcomes())
-	in.supervisor = process.NewSupervisor(in.pid1)
-	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
-	in.supervisor.Unmet = func(child, wish string, err error) {
-		in.log.Debug("a process runs without "+wish, zap.String("process", child), zap.Error(err))
-	}
-	in.host = extension.NewHost(&extension.Config{
-		Function: &c.fn, Wait: c.extensionWait, Required: c.extensionRequired, Strict: c.extensionStrict, Restart: c.extensionRestart, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
-		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics, Stream: in.stream, Costs: c.timeline,
-	}, scripts)
-	in.agent = agent.New(in.agentConfig())
-	in.agent.Start()
-	in.gauges()
-	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Limits: in.limits, Log: in.log})
-	if err != nil {
-		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
-		return nil, fault.Mark(fault.Unavailable, err)
-	}
-	in.groups.Wait()
-	in.host.Begin(in.extensions.Addr().String())
-	// While the worker starts, and before it runs user code.
-	in.threads.Go(func() { process.KeepThreads(process.MaxProcesses()) })
-	return in, nil
-}
-
 // remark logs what a person should know about the settings.
 func (in *instance) remark() {
 	for _, remark := range append(in.cfg.unknown, in.cfg.remarks...) {
 		in.log.Warn(remark)
 	}
-}
-
-func (in *instance) agentConfig() *agent.Config {
-	c := in.cfg
-	var freeze *agent.Freeze
-	if c.freeze {
-		freeze = &agent.Freeze{Quiet: in.quiet, Signal: in.freeze}
-	}
-	return &agent.Config{
-		Runtime: &runtime.Config{
-			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
-			Concurrency: c.concurrency, Several: c.concurrency*c.workers > 1, UID: c.uid, GID: c.gid,
-			Supervisor: in.supervisor, Groups: in.groups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets), Encrypted: c.encrypted,
-			Stray: in.metrics.Stray.Inc, ListenRuntime: in.listenRuntime,
-		},
-		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
-		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Complete: in.host.Complete, Notify: in.host.Notify,
-		Stream: in.stream, Freeze: freeze, Once: c.once,
-		Metrics: in.metrics, Log: in.log, Sink: in.sink,
-	}
-}
-
-// runtimeEnd bounds the end of a runtime API whose worker is gone, with its connections.
-const runtimeEnd = time.Second
-
-// listenRuntime serves the runtime API of one worker until that is gone.
-func (in *instance) listenRuntime(a *runtime.RuntimeAPI) (addr string, end func(), err error) {
-	server, err := api.ListenRuntime(&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Limits: in.limits, Log: in.log})
-	if err != nil {
-		return "", nil, err
-	}
-	go func() {
-		if err := server.Serve(); err != nil {
-			in.log.Error("a worker cannot ask for events any more", zap.Error(err))
-		}
-	}()
-	return server.Addr().String(), func() {
-		go func() { // the next worker does not wait for it
-			ctx, cancel := context.WithTimeout(context.Background(), runtimeEnd)
-			defer cancel()
-			if err := server.Shutdown(ctx); err != nil {
-				in.log.Debug("connections left", zap.String("listener", server.Name()), zap.Error(err))
-			}
-		}()
-	}, nil
 }
 
 // gauges registers what others count.
@@ -185,4 +75,71 @@ func (in *instance) freeze(sig unix.Signal) {
 func (in *instance) quiet(ctx context.Context) {
 	in.host.Quiet(ctx)
 	in.stream.Flush(ctx)
+}
+
+// killLimit bounds the kill of all children by an exit that waits for nothing else. Those that it does not reach die with
+// the agent (PDEATHSIG).
+const killLimit = 500 * time.Millisecond
+
+// stage runs one stage of the stop, until it has ended or latest has come: the next one begins at its time, whatever
+// this one waits for.
+func (in *instance) stage(name string, latest time.Time, run func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run()
+	}()
+	timer := time.NewTimer(time.Until(latest))
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		in.log.Warn("the stop goes on: a stage has not ended in its time", zap.String("stage", name))
+	}
+}
+
+// close ends the instance without listeners of callers: workers first, then the rest.
+func (in *instance) close(deadline time.Time, reason string) {
+	left := time.Until(deadline)
+	in.stage("workers", deadline.Add(-left*7/32), func() { in.agent.Stop(deadline.Add(-left / 4)) })
+	in.closeAfterAgent(deadline, reason)
+	in.own.Close(time.Now().Add(lastWrite))
+}
+
+// closeAfterAgent is the end of the stop, once the workers had their time: what the extensions have not got yet,
+// extensions, then the function's log, the supervisor last.
+func (in *instance) closeAfterAgent(deadline time.Time, reason string) {
+	left := max(time.Until(deadline), 0)
+	in.stage("notifications and telemetry", deadline.Add(-left*7/16), func() {
+		quiet, cancel := context.WithDeadline(context.Background(), deadline.Add(-left/2))
+		defer cancel()
+		in.quiet(quiet)
+		if quiet.Err() != nil {
+			in.log.Warn("the extensions are stopped before they have taken everything: notifications of calls or telemetry are left")
+		}
+	})
+	in.stage("extensions", deadline.Add(-left*3/32), func() { in.host.Stop(deadline.Add(-left/8), reason) })
+	in.stage("last telemetry", deadline.Add(-left/32), func() {
+		last, cancel := context.WithDeadline(context.Background(), deadline.Add(-left/16))
+		defer cancel()
+		in.stream.Close(last)
+	})
+	if in.extensions != nil {
+		in.extensions.Close()
+	}
+	in.platform.close()
+	in.sink.Close(deadline)
+	in.stage("collecting children", laterOf(deadline, time.Now().Add(killLimit)), func() {
+		in.threads.Wait()
+		in.supervisor.KillAll() // those whose exec has not ended, and no stage knows
+		in.supervisor.Close()
+		in.groups.Close()
+	})
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

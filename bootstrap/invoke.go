@@ -196,13 +196,3 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 	_, err := p.stdout.Write(resp.Body())
 	return err
 }
-
-var errNotReady = errors.New("not ready")
-
-// dialable turns a listening address into one to call.
-func dialable(addr string) string {
-	if strings.HasPrefix(addr, ":") {
-		return "127.0.0.1" + addr
-	}
-	return strings.Replace(addr, "0.0.0.0:", "127.0.0.1:", 1)
-}

@@ -15,24 +15,6 @@ import (
 	fncontext "gantry/context"
 )
 
-// poll makes this agent the custom runtime of a platform: events come from the runtime API instead of a listener.
-func (p *program) poll(c *config) error {
-	if c.runtimeAPI == "" {
-		return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is not set: the platform sets it for its custom runtime; elsewhere use bootstrap serve")}
-	}
-	return p.run(c, (*serving).openPollers)
-}
-
-// openPollers takes the place of the listeners. Ops has one only if its address is set: the platform may run more than
-// one agent on a machine.
-func (s *serving) openPollers() error {
-	s.pollers = newPollers(s.instance)
-	if s.cfg.opsAddrSet {
-		return s.listenOps()
-	}
-	return nil
-}
-
 // pollers take events, run them and post the answers: hops 1 and 8 of a call. As many ask at once as calls can run.
 type pollers struct {
 	*instance

@@ -113,20 +113,6 @@ func (s *serving) listenOps() error {
 	return nil
 }
 
-// serving is a running instance with its listeners.
-type serving struct {
-	*instance
-	cfg      *config
-	callers  []*api.Server // those whose callers wait for the function
-	others   []*api.Server
-	pollers  *pollers   // nil unless this is a custom runtime
-	ended    chan error // of listeners
-	terminal terminal
-	signals  <-chan os.Signal
-	early    []os.Signal // those that came while the instance was opened
-	wish     wish
-}
-
 func (s *serving) run() error {
 	s.listening()
 	s.pollers.start()
@@ -198,4 +184,33 @@ func (s *serving) signalled(sig os.Signal) (stop bool, err error) {
 	s.wish.forced(sig, time.Now())
 	s.log.Info("stopping", zap.Stringer("signal", sig), zap.Duration("limit", s.cfg.shutdownTimeout), why)
 	return true, s.stop(extension.ReasonSpindown)
+}
+
+// listenPlatform binds the platform API.
+func (in *instance) listenPlatform() (*api.Server, error) {
+	c := &in.cfg.api
+	in.queue = in.openQueue()
+	return api.ListenPlatform(&api.PlatformConfig{
+		Addr: c.addr, Agent: in.agent, Function: &in.cfg.fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: in.platform.gate,
+		Local: c.local(), Certificate: in.platform.certificate, BehindProxy: c.behindProxy, GatewayTimeout: c.gatewayTimeout,
+		Queue: in.queue.Queue, NoQueue: in.queue.why, Metrics: in.metrics, Limits: in.limits, Log: in.log,
+	})
+}
+
+// poll makes this agent the custom runtime of a platform: events come from the runtime API instead of a listener.
+func (p *program) poll(c *config) error {
+	if c.runtimeAPI == "" {
+		return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is not set: the platform sets it for its custom runtime; elsewhere use bootstrap serve")}
+	}
+	return p.run(c, (*serving).openPollers)
+}
+
+// openPollers takes the place of the listeners. Ops has one only if its address is set: the platform may run more than
+// one agent on a machine.
+func (s *serving) openPollers() error {
+	s.pollers = newPollers(s.instance)
+	if s.cfg.opsAddrSet {
+		return s.listenOps()
+	}
+	return nil
 }

@@ -100,10 +100,6 @@ func settings() []setting {
 	}
 }
 
-type problem string
-
-func (p problem) Error() string { return string(p) }
-
 func text(field func(*config) *string) func(*config, string) error {
 	return func(c *config, v string) error {
 		if strings.IndexByte(v, 0) >= 0 {

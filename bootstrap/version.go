@@ -9,12 +9,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Set by the linker (Makefile).
-var (
-	version = "0.1.0-dev"
-	commit  = "unknown"
-)
-
 // build is what "version --json" prints.
 type build struct {
 	Version  string            `json:"version"`

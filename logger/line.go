@@ -136,3 +136,9 @@ func AppendJSONString[T string | []byte](dst []byte, s T) []byte {
 	}
 	return append(append(dst, s[start:]...), '"')
 }
+
+// Field keys of the agent's log and of wrapped lines: one spelling each.
+const (
+	KeyRequestID = "request_id"
+	KeySource    = "source"
+)

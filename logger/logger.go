@@ -13,12 +13,6 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Field keys of the agent's log and of wrapped lines: one spelling each.
-const (
-	KeyRequestID = "request_id"
-	KeySource    = "source"
-)
-
 // ownLimit bounds what the agent's own log keeps for a slow stderr, in bytes; what does not fit is dropped and counted.
 const ownLimit = 256 << 10
 

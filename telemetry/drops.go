@@ -43,15 +43,3 @@ type counters struct {
 	accepted, delivered atomic.Int64
 	dropped             [reasons]atomic.Int64
 }
-
-// Counts returns what became of all events so far. For metrics.
-func (s *Stream) Counts() Counts {
-	if s == nil {
-		return Counts{}
-	}
-	c := Counts{Accepted: s.counts.accepted.Load(), Delivered: s.counts.delivered.Load(), Dropped: map[string]int64{}}
-	for r := range reasons {
-		c.Dropped[reasonNames[r]] = s.counts.dropped[r].Load()
-	}
-	return c
-}

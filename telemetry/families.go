@@ -1,10 +1,8 @@
 package telemetry
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // metricType is a type of the exposition format.
@@ -32,39 +30,6 @@ func (f family) write(w io.Writer, name string) {
 
 // Family writes the two lines before the samples of a gauge that is written elsewhere. For the ops listener.
 func Family(w io.Writer, name, help string) { family{gauge, help}.write(w, name) }
-
-// annotate copies samples, whose families each lie together, with the lines that say what they are. Called with mu
-// held.
-func (m *Metrics) annotate(w io.Writer, samples []byte) {
-	last := ""
-	for line := range bytes.Lines(samples) {
-		name := string(line[:max(bytes.IndexAny(line, "{ "), 0)])
-		base, f := m.familyOf(name)
-		if base != last {
-			f.write(w, base)
-			last = base
-		}
-		_, _ = w.Write(line) // the writer is the answer's buffer
-	}
-}
-
-// familyOf finds the family of a sample. One that is not known, of a later version of the library, has no type.
-func (m *Metrics) familyOf(name string) (base string, f family) {
-	for _, suffix := range []string{"", "_bucket", "_sum", "_count"} {
-		base, found := strings.CutSuffix(name, suffix)
-		if !found {
-			continue
-		}
-		f, ok := m.families[base]
-		if !ok {
-			f, ok = libraryFamilies[base]
-		}
-		if ok && (suffix == "" || f.t == histogram || f.t == summary) {
-			return base, f
-		}
-	}
-	return name, family{untyped, "A metric of github.com/VictoriaMetrics/metrics."}
-}
 
 // libraryFamilies are those of the process and of the Go runtime, which the library writes without their types.
 var libraryFamilies = map[string]family{

@@ -164,3 +164,36 @@ func (h *Histogram) write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%s_sum %g\n%s_count %d\n", h.name, math.Float64frombits(h.sum.Load()), h.name, total)
 }
+
+// annotate copies samples, whose families each lie together, with the lines that say what they are. Called with mu
+// held.
+func (m *Metrics) annotate(w io.Writer, samples []byte) {
+	last := ""
+	for line := range bytes.Lines(samples) {
+		name := string(line[:max(bytes.IndexAny(line, "{ "), 0)])
+		base, f := m.familyOf(name)
+		if base != last {
+			f.write(w, base)
+			last = base
+		}
+		_, _ = w.Write(line) // the writer is the answer's buffer
+	}
+}
+
+// familyOf finds the family of a sample. One that is not known, of a later version of the library, has no type.
+func (m *Metrics) familyOf(name string) (base string, f family) {
+	for _, suffix := range []string{"", "_bucket", "_sum", "_count"} {
+		base, found := strings.CutSuffix(name, suffix)
+		if !found {
+			continue
+		}
+		f, ok := m.families[base]
+		if !ok {
+			f, ok = libraryFamilies[base]
+		}
+		if ok && (suffix == "" || f.t == histogram || f.t == summary) {
+			return base, f
+		}
+	}
+	return name, family{untyped, "A metric of github.com/VictoriaMetrics/metrics."}
+}

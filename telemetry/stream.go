@@ -315,72 +315,6 @@ func (s *Stream) Current() *Subscriber {
 	return s.sub
 }
 
-// Subscribe makes sub the subscriber: it gets what was kept for it, in order, and everything from now on. False if
-// there is another one, or the stream is closed.
-func (s *Stream) Subscribe(sub *Subscriber) bool {
-	if s == nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sub != nil || s.closed {
-		return false
-	}
-	if s.window != nil {
-		s.window.Stop()
-		s.window = nil
-	}
-	sub.ctx, sub.stop = context.WithCancel(context.Background())
-	sub.wake = make(chan struct{}, 1)
-	s.sub, s.own, s.served = sub, 0, true
-	s.kept.Store(uint32(sub.Types))
-	s.omitUnwanted(sub.Types)
-	if sub.Envelope && sub.Types&TypePlatform != 0 {
-		s.counts.accepted.Add(1)
-		s.push(&Event{Kind: subscribed, Begin: time.Now(), Extension: sub.Name, types: sub.Types})
-		s.published(false)
-	}
-	s.flush = s.seq
-	s.loops.Go(func() { s.run(sub) })
-	return true
-}
-
-// omitUnwanted takes what was kept and is not asked for out of the queues; called with mu held.
-func (s *Stream) omitUnwanted(types Type) {
-	for range s.lines.n {
-		l := s.lines.pop()
-		if l.extension == "" && types&TypeFunction != 0 || l.extension != "" && types&TypeExtension != 0 {
-			s.lines.push(&l)
-			continue
-		}
-		s.bytes -= len(l.text)
-		s.counts.accepted.Add(-1) // it was not subscribed to
-	}
-	for types&TypePlatform == 0 && s.platform.n > 0 {
-		s.platform.pop()
-		s.counts.accepted.Add(-1)
-	}
-}
-
-// Unsubscribe ends the subscription, if it is still sub's; what waits is dropped. A new subscriber gets what comes
-// within the next seconds.
-func (s *Stream) Unsubscribe(sub *Subscriber) bool {
-	if s == nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sub != sub || sub == nil {
-		return false
-	}
-	s.end()
-	if !s.closed {
-		s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
-		s.window = time.AfterFunc(replayWindow, s.forget)
-	}
-	return true
-}
-
 // end stops the subscriber's loop; called with mu held.
 func (s *Stream) end() {
 	s.sub.stop()
@@ -454,5 +388,53 @@ func (s *Stream) Close(ctx context.Context) {
 		s.log.Info("telemetry ended", fields...)
 	default:
 		s.log.Debug("telemetry ended", fields...)
+	}
+}
+
+// Counts returns what became of all events so far. For metrics.
+func (s *Stream) Counts() Counts {
+	if s == nil {
+		return Counts{}
+	}
+	c := Counts{Accepted: s.counts.accepted.Load(), Delivered: s.counts.delivered.Load(), Dropped: map[string]int64{}}
+	for r := range reasons {
+		c.Dropped[reasonNames[r]] = s.counts.dropped[r].Load()
+	}
+	return c
+}
+
+// Unsubscribe ends the subscription, if it is still sub's; what waits is dropped. A new subscriber gets what comes
+// within the next seconds.
+func (s *Stream) Unsubscribe(sub *Subscriber) bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sub != sub || sub == nil {
+		return false
+	}
+	s.end()
+	if !s.closed {
+		s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
+		s.window = time.AfterFunc(replayWindow, s.forget)
+	}
+	return true
+}
+
+// omitUnwanted takes what was kept and is not asked for out of the queues; called with mu held.
+func (s *Stream) omitUnwanted(types Type) {
+	for range s.lines.n {
+		l := s.lines.pop()
+		if l.extension == "" && types&TypeFunction != 0 || l.extension != "" && types&TypeExtension != 0 {
+			s.lines.push(&l)
+			continue
+		}
+		s.bytes -= len(l.text)
+		s.counts.accepted.Add(-1) // it was not subscribed to
+	}
+	for types&TypePlatform == 0 && s.platform.n > 0 {
+		s.platform.pop()
+		s.counts.accepted.Add(-1)
 	}
 }

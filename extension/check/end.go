@@ -44,11 +44,6 @@ func (k *Kit) end(end time.Time, during string) {
 	k.supervisor.Close()
 }
 
-func named(name string, f finding) finding {
-	f.name = name
-	return f
-}
-
 // watchEnd hands over when the process was gone; the zero time if there never was one.
 func (k *Kit) watchEnd() <-chan time.Time {
 	at := make(chan time.Time, 1)
@@ -183,3 +178,12 @@ func (k *Kit) checkOutput() finding {
 	}
 	return passed("%s", seen)
 }
+
+// Names of the checks of the end.
+const (
+	checkStays     = "keeps running"
+	checkNotice    = "shutdown notice"
+	checkEnd       = "end"
+	checkLeftovers = "leftovers"
+	checkOutput    = "output"
+)

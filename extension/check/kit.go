@@ -12,14 +12,17 @@ import (
 	"gantry/logger"
 	"gantry/process"
 	"gantry/telemetry"
+	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
 
 	fncontext "gantry/context"
 )
@@ -330,3 +333,38 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// Config describes one run of the kit. All fields but Log are needed.
+type Config struct {
+	// Extension is the absolute path of the extension's file.
+	Extension string
+	// Function is what the extension learns of the function when it registers.
+	Function *fncontext.Function
+	// Env is the extension's whole environment, as NAME=value.
+	Env []string
+	// UID and GID are those of the extension's process.
+	UID, GID int
+	// Wait is how long the extension may take to register; Shutdown is GANTRY_SHUTDOWN_TIMEOUT of the agent that the kit stands
+	// for. An extension has a quarter of it.
+	Wait, Shutdown time.Duration
+	// Listen opens the extension API for host. An error of it is the error of Open.
+	Listen func(host *extension.Host) (Listener, error)
+	// Findings gets a line for each finding; Output gets the first 256 KiB that the extension prints.
+	Findings, Output io.Writer
+	// Log gets what an agent would log of the extension; nil for nothing.
+	Log *zap.Logger
+
+	metrics *telemetry.Metrics
+}
+
+// Listener is the extension API, as package api serves it. Close ends Serve.
+type Listener interface {
+	Addr() net.Addr
+	Serve() error
+	Close()
+}
+
+// errTooLong is the cause of a context that --timeout ended.
+var errTooLong = errors.New("--timeout has passed")
+
+func trim(s string) string { return strings.TrimSpace(s) }

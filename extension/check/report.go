@@ -194,3 +194,8 @@ func shortTime(d time.Duration) string {
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
+
+func named(name string, f finding) finding {
+	f.name = name
+	return f
+}

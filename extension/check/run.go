@@ -11,44 +11,11 @@ import (
 	"gantry/process"
 	"gantry/telemetry"
 	"io"
-	"net"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
-
-	fncontext "gantry/context"
 )
-
-// Config describes one run of the kit. All fields but Log are needed.
-type Config struct {
-	// Extension is the absolute path of the extension's file.
-	Extension string
-	// Function is what the extension learns of the function when it registers.
-	Function *fncontext.Function
-	// Env is the extension's whole environment, as NAME=value.
-	Env []string
-	// UID and GID are those of the extension's process.
-	UID, GID int
-	// Wait is how long the extension may take to register; Shutdown is GANTRY_SHUTDOWN_TIMEOUT of the agent that the kit stands
-	// for. An extension has a quarter of it.
-	Wait, Shutdown time.Duration
-	// Listen opens the extension API for host. An error of it is the error of Open.
-	Listen func(host *extension.Host) (Listener, error)
-	// Findings gets a line for each finding; Output gets the first 256 KiB that the extension prints.
-	Findings, Output io.Writer
-	// Log gets what an agent would log of the extension; nil for nothing.
-	Log *zap.Logger
-
-	metrics *telemetry.Metrics
-}
-
-// Listener is the extension API, as package api serves it. Close ends Serve.
-type Listener interface {
-	Addr() net.Addr
-	Serve() error
-	Close()
-}
 
 // Open prepares a run; nothing is started yet. The process becomes the reaper of orphans. A file that cannot be an extension is
 // an error of kind fault.Invalid. On an error nothing is left behind.
@@ -106,9 +73,6 @@ const (
 	lateness = 2 * time.Second
 )
 
-// errTooLong is the cause of a context that --timeout ended.
-var errTooLong = errors.New("--timeout has passed")
-
 // Run makes the checks and stops the extension. It takes limit at most, and two seconds more when a check hangs: then the
 // extension is killed and a finding says so. The end of ctx ends the checks early; its cause becomes a finding.
 func (k *Kit) Run(ctx context.Context, limit time.Duration) {
@@ -163,3 +127,96 @@ func (l *outputLimit) Write(p []byte) (int, error) {
 	l.left = 0
 	return len(p), err
 }
+
+const (
+	needNothing need = iota
+	needRegistered
+	needCalls // and that it wants calls and has answered some
+)
+
+// check is one of the kit's.
+type check struct {
+	name string
+	need need
+	run  func(ctx context.Context) finding
+}
+
+// checks are all but those of the end, in order.
+func (k *Kit) checks() []check {
+	return []check{
+		{"file", needNothing, k.checkFile},
+		{"start", needNothing, k.checkStart},
+		{"registration", needNothing, k.checkRegistration},
+		{"registration name", needRegistered, k.checkName},
+		{"registration address", needRegistered, k.checkAddress},
+		{"calls", needRegistered, k.checkCalls},
+		{"calls at once", needCalls, k.checkCallsAtOnce},
+		{"calls after pauses", needCalls, k.checkPauses},
+		{"freeze and thaw", needRegistered, k.checkFreeze},
+		{"telemetry", needRegistered, k.checkTelemetry},
+		{"telemetry feedback", needRegistered, k.checkFeedback},
+		{"second registration", needRegistered, k.checkSecondRegistration},
+		{"burst", needCalls, k.checkBurst},
+	}
+}
+
+// run makes all checks until ctx ends, and then those of the end, which has to be over at the end.
+func (k *Kit) run(ctx context.Context, end time.Time) {
+	during := ""
+	for _, c := range k.checks() {
+		began := time.Now()
+		f := k.make(ctx, c)
+		f.name, f.took = c.name, time.Since(began)
+		k.report.add(f)
+		if _, gone := k.gone(); gone && during == "" {
+			during = c.name
+		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		f := failed("", "not all checks were made: %v", cause)
+		if errors.Is(cause, errTooLong) {
+			f.right = "a larger --timeout, or an extension that is faster"
+		}
+		k.report.add(named("time", f))
+	}
+	k.end(end, during)
+}
+
+// noticed is within what time the end of a process is noticed.
+const noticed = 100 * time.Millisecond
+
+// make makes one check, or says why not.
+func (k *Kit) make(ctx context.Context, c check) finding {
+	how, gone := k.gone()
+	r := k.seen()
+	switch {
+	case ctx.Err() != nil:
+		return skipped("%v", context.Cause(ctx))
+	case k.blocked != "":
+		return skipped("%s", k.blocked)
+	case c.need == needNothing:
+		return c.run(ctx)
+	case gone:
+		return skipped("it has ended: %s", how)
+	case r == nil:
+		return skipped("it is not registered")
+	case c.need == needCalls && !r.invoke:
+		return skipped("it did not ask for calls")
+	case c.need == needCalls && k.mute:
+		return skipped("it answers no calls")
+	}
+	f := c.run(ctx)
+	if f.verdict == verdictFail { // its end, if that is why, may not have been noticed yet
+		select {
+		case <-k.proc.Exited():
+		case <-time.After(noticed):
+		}
+	}
+	if how, gone := k.gone(); gone {
+		return failed("stay, whatever happens", "it ended meanwhile: %s", how)
+	}
+	return f
+}
+
+// need is what a check needs of the extension.
+type need int

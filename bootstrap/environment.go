@@ -1,0 +1,84 @@
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// baseEnv are the variables every child inherits.
+var baseEnv = []string{
+	"PATH", "HOME", "HOSTNAME", "LANG", "LC_*", "TZ", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH",
+	"SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PAAS_POD_ID",
+}
+
+// runtimeEnv are the platform's preset variables (docs/COMPATIBILITY.md).
+func (c *config) runtimeEnv() []string {
+	f := &c.fn
+	env := []string{
+		"RUNTIME_PROJECT_ID=" + f.Project, "RUNTIME_FUNC_NAME=" + f.Name, "RUNTIME_FUNC_VERSION=" + f.Version,
+		"RUNTIME_PACKAGE=" + f.Package, "RUNTIME_HANDLER=" + f.HandlerString(), "RUNTIME_USERDATA=" + f.UserDataJSON,
+		"RUNTIME_TIMEOUT=" + formatSeconds(f.Timeout), "RUNTIME_CPU=" + strconv.Itoa(f.CPUMillis), "RUNTIME_MEMORY=" + strconv.Itoa(f.MemoryMB),
+		"RUNTIME_MAX_RESP_BODY_SIZE=" + strconv.Itoa(f.MaxResponse), "RUNTIME_CODE_ROOT=" + f.CodeRoot,
+		"RUNTIME_ROOT=/home/snuser/runtime", "RUNTIME_LOG_DIR=/home/snuser/log", "RUNTIME_LOG_PATH=/home/snuser/log",
+	}
+	if len(f.Aliases) > 0 {
+		env = append(env, "RUNTIME_ALIAS="+strings.Join(f.Aliases, ","))
+	}
+	if f.Initializer != "" {
+		env = append(env, "RUNTIME_INITIALIZER_HANDLER="+f.Initializer, "RUNTIME_INITIALIZER_TIMEOUT="+formatSeconds(f.InitTimeout))
+	}
+	if f.PreStop != "" {
+		env = append(env, "RUNTIME_PRESTOP_HANDLER="+f.PreStop)
+	}
+	return env
+}
+
+// workerEnvironment is the worker's whole environment, but for what its transport adds. Encrypted user variables reach
+// the function through its context only; a custom runtime has none, so they are variables there, as on the platform
+// (page functiongraph_01_0154), and so are settings of an agent in its place.
+func (c *config) workerEnvironment() []string {
+	inherited := c.withHome(c.inherited(append(slices.Clone(baseEnv), c.workerEnv...)))
+	env := layered(inherited, userVariables(c.fn.UserData, c.presetForWorker), c.runtimeEnv())
+	if c.isCustom() {
+		env = loopbackDirect(layered(env, userVariables(c.encrypted.Reveal(), c.presetForWorker), c.passedOn))
+	}
+	return env
+}
+
+// withHome gives children of another identity a home they can use: the agent's own is not theirs.
+func (c *config) withHome(env []string) []string {
+	if c.uid < 0 {
+		return env
+	}
+	return append(slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }), "HOME=/tmp")
+}
+
+// extensionEnvironment is the extensions' whole environment, but for the address of their API. User variables are
+// real variables here: an extension has no context to ask. Encrypted ones are the function's alone.
+func (c *config) extensionEnvironment() []string {
+	inherited := c.withHome(c.inherited(append(slices.Clone(baseEnv), c.extensionEnv...)))
+	return loopbackDirect(layered(inherited, userVariables(c.fn.UserData, preset), c.runtimeEnv()))
+}
+
+// inherited picks the agent's own variables that match the patterns.
+func (c *config) inherited(patterns []string) []string {
+	var env []string
+	for _, kv := range c.environment {
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok || reserved(name) {
+			continue
+		}
+		if slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) }) {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+func matches(pattern, name string) bool {
+	if prefix, open := strings.CutSuffix(pattern, "*"); open {
+		return strings.HasPrefix(name, prefix)
+	}
+	return pattern == name
+}

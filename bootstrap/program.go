@@ -1,0 +1,114 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"gantry/process"
+	"io"
+	"os"
+	"time"
+)
+
+// Exit codes. A second signal exits with 128 plus its number.
+const (
+	exitOK       = 0
+	exitError    = 1 // something unexpected, or the call of "invoke" failed
+	exitUsage    = 2 // a setting or an argument is wrong, or a needed program is missing
+	exitListen   = 3 // an address cannot be listened on
+	exitFunction = 4 // the function cannot be loaded or initialised, with GANTRY_EXIT_ON_FAILURE
+	exitStuck    = 5 // the stop could not end everything within GANTRY_SHUTDOWN_TIMEOUT
+)
+
+// program is what the commands share.
+type program struct {
+	environ        []string
+	stdin          io.Reader
+	stdout, stderr *os.File
+}
+
+// exitCodes are those of the kinds that other packages mark errors with; see fault.Mark.
+var exitCodes = map[fault.Kind]int{
+	fault.Invalid:     exitUsage,
+	fault.Unavailable: exitListen,
+}
+
+// failure is an error that chose its exit code.
+type failure struct {
+	code int
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+func (p *program) exit(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitError
+	if kind, ok := fault.MarkOf(err); ok {
+		code = cmp.Or(exitCodes[kind], exitError)
+	}
+	if f := (*failure)(nil); errors.As(err, &f) {
+		code, err = f.code, f.err
+	}
+	if err != nil {
+		p.lastLine(fmt.Sprintf("bootstrap: %v\n", err))
+	}
+	return code
+}
+
+// lastLine writes text to stderr, for lastWrite at most: the end of the program depends on no reader.
+func (p *program) lastLine(text string) {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_, _ = p.stderr.WriteString(text) // there is nowhere left to report an error
+	}()
+	timer := time.NewTimer(lastWrite)
+	defer timer.Stop()
+	select {
+	case <-written:
+	case <-timer.C:
+	}
+}
+
+// load builds the configuration from flags and environment; poll says that the agent will be a custom runtime.
+func (p *program) load(flags map[string]string, poll bool) (*config, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	f := facts{pid: os.Getpid(), cwd: cwd, poll: poll, root: os.Geteuid() == 0}
+	if f.pid != 1 {
+		f.init, f.direct = initName(), os.Getppid() == 1
+	}
+	c, err := load(p.environ, flags, f)
+	if err != nil {
+		return nil, &failure{exitUsage, err}
+	}
+	return c, nil
+}
+
+// conceal closes this process to other processes of its user, whatever its environment holds.
+func (p *program) conceal() error {
+	var names []string
+	for _, s := range settings() {
+		if s.secret {
+			names = append(names, s.env)
+		}
+	}
+	return errors.Join(process.HideEnvironment(names), process.Protect())
+}
+
+// lastWrite bounds the write of what is left of the agent's log, and that of the last line.
+const lastWrite = 250 * time.Millisecond
+
+// Set by the linker (Makefile).
+var (
+	version = "0.1.0-dev"
+	commit  = "unknown"
+)

@@ -1,0 +1,167 @@
+package gantry
+
+import (
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// knots are the files that still use each other in a circle, for each package. A file leaves the list when it leaves the
+// circle; none may be added.
+var knots = map[string]string{
+	"agent": "admit.go agent.go events.go freeze.go invoke.go keep.go retry.go",
+	"api": "asynchronous.go audit.go body.go budget.go connection.go connections.go drain.go function.go " +
+		"identity.go invocations.go limits.go listener.go peer.go platform.go server.go",
+	"async": "cancel.go cascade.go child.go childfolder.go childprocess.go configuration.go destination.go " +
+		"notification.go notificationfile.go open.go queue.go reconnect.go record.go recordroom.go run.go " +
+		"send.go",
+	"auth":      "authorization.go canonical.go entry.go follow.go gate.go token.go users.go",
+	"extension": "host.go notify.go observer.go register.go restart.go slot.go subscription.go",
+	"function": "call.go context.go convert.go failure.go function.go logger.go meta.go poller.go process.go " +
+		"start.go worker.go",
+	"function/poll": "answer.go client.go connection.go",
+	"process":       "cgroup.go explain.go fork.go leftover.go process.go supervisor.go usage.go",
+	"runtime": "calls.go detect.go frames.go golink.go language.go meta.go output.go replies.go rpc.go " +
+		"runtime.go runtimeapi.go script.go source.go worker.go writer.go",
+}
+
+// TestFilesFormNoCycle: inside a package, a file may use those below it, and never one that uses it. An edge is the use of
+// an identifier, method or field that another file declares.
+func TestFilesFormNoCycle(t *testing.T) {
+	for pkg := range ranks {
+		edges := fileEdges(t, pkg)
+		groups := circles(edges)
+		circle := slices.Concat(groups...)
+		slices.Sort(circle)
+		known := strings.Fields(knots[pkg])
+		for _, file := range circle {
+			if !slices.Contains(known, file) {
+				t.Errorf("%s/%s is in a circle of files now: %s", pkg, file, strings.Join(circle, " "))
+			}
+		}
+		for _, file := range known {
+			if !slices.Contains(circle, file) {
+				t.Errorf("%s/%s is in no circle any more: remove it from the list", pkg, file)
+			}
+		}
+		in, all := inside(edges, groups)
+		t.Logf("%s: %d of %d edges between files lie in a circle", pkg, in, all)
+	}
+}
+
+// nowhere imports every package as an empty one: only what a package declares itself matters here.
+type nowhere struct{}
+
+func (nowhere) Import(path string) (*types.Package, error) {
+	p := types.NewPackage(path, filepath.Base(path))
+	p.MarkComplete()
+	return p, nil
+}
+
+// fileEdges returns, for each file of a package, the other files whose declarations it uses.
+func fileEdges(t *testing.T, pkg string) map[string]map[string]bool {
+	t.Helper()
+	fset := token.NewFileSet()
+	entries, err := os.ReadDir(pkg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []*ast.File
+	edges := map[string]map[string]bool{}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), "_test.go") || filepath.Ext(e.Name()) != ".go" {
+			continue
+		}
+		if ok, err := build.Default.MatchFile(pkg, e.Name()); err != nil || !ok {
+			continue // a file of another system
+		}
+		file, err := parser.ParseFile(fset, filepath.Join(pkg, e.Name()), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, edges[e.Name()] = append(files, file), map[string]bool{}
+	}
+	info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
+	conf := types.Config{Importer: nowhere{}, Error: func(error) {}} // what the empty imports lack is an error each
+	checked, _ := conf.Check(pkg, fset, files, info)
+	nameOf := func(pos token.Pos) string { return filepath.Base(fset.Position(pos).Filename) }
+	use := func(at token.Pos, o types.Object) {
+		if o == nil || o.Pkg() != checked || !o.Pos().IsValid() {
+			return
+		}
+		if v, ok := o.(*types.Var); (!ok || !v.IsField()) && o.Parent() != nil && o.Parent() != checked.Scope() {
+			return // local to a function
+		}
+		if from, to := nameOf(at), nameOf(o.Pos()); from != to {
+			edges[from][to] = true
+		}
+	}
+	for id, o := range info.Uses {
+		use(id.Pos(), o)
+	}
+	for sel, s := range info.Selections {
+		use(sel.Sel.Pos(), s.Obj())
+	}
+	return edges
+}
+
+// circles returns the groups of files that can reach each other.
+func circles(edges map[string]map[string]bool) (groups [][]string) {
+	reach := func(from string) map[string]bool {
+		seen, todo := map[string]bool{}, []string{from}
+		for len(todo) > 0 {
+			file := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			for to := range edges[file] {
+				if !seen[to] {
+					seen[to], todo = true, append(todo, to)
+				}
+			}
+		}
+		return seen
+	}
+	reached := map[string]map[string]bool{}
+	for file := range edges {
+		reached[file] = reach(file)
+	}
+	grouped := map[string]bool{}
+	for _, file := range slices.Sorted(maps.Keys(edges)) {
+		if grouped[file] || !reached[file][file] {
+			continue
+		}
+		var group []string
+		for other := range reached[file] {
+			if reached[other][file] {
+				group, grouped[other] = append(group, other), true
+			}
+		}
+		slices.Sort(group)
+		groups = append(groups, group)
+	}
+	return groups
+}
+
+// inside counts all edges, and those between two files of one circle.
+func inside(edges map[string]map[string]bool, groups [][]string) (in, all int) {
+	for from, to := range edges {
+		all += len(to)
+		for _, group := range groups {
+			if slices.Contains(group, from) {
+				for file := range to {
+					if slices.Contains(group, file) {
+						in++
+					}
+				}
+			}
+		}
+	}
+	return in, all
+}
