@@ -373,7 +373,8 @@ func TestCheckChildren(t *testing.T) {
 // TestCheckTimeLimit: everything is over in time, whatever the extension does.
 func TestCheckTimeLimit(t *testing.T) {
 	harness.FixedPorts(t)
-	c := chaosCheck(t, "CHAOS=slow,stubborn", "--timeout=8")
+	stubborn := checkScript(t, "extensionStubborn.sh", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o755)
+	c := runCheck(t, "--extension", stubborn, "--wait", "60", "--timeout", "8")
 	require.Equal(t, 1, c.code)
 	c.want("time", "fail", "not all checks were made: --timeout has passed")
 	c.want("burst", "skip", "--timeout has passed")

@@ -425,10 +425,15 @@ func TestRequiredExtension(t *testing.T) {
 		require.Equal(t, 0, r.wait())
 	})
 	t.Run("does not come back in time", func(t *testing.T) {
-		dir := misbehaving(t, []string{"extension_needed.sh", "CHAOS=fragile"})
+		gone := filepath.Join(t.TempDir(), "gone")
+		dir := writeFiles(t, map[string]string{"extension_needed.sh": "#!/bin/sh\n" + // no Python: it has three seconds to start
+			"curl -s -d '' -H 'FunctionGraph-Extension-Name: extension_needed.sh' -H 'FunctionGraph-Extension-Address: 127.0.0.1:8083' " +
+			"-H 'FunctionGraph-Extension-Events: SHUTDOWN' http://$EXTENSION_API_ADDR/extension/register\n" +
+			"while ! test -e " + gone + "; do sleep 0.05; done\n"})
 		r := function(t, okFunction, "GANTRY_EXTENSION_DIRS="+dir, "GANTRY_EXTENSION_REQUIRED=extension_needed.sh", "GANTRY_EXTENSION_WAIT=3")
 		require.Equal(t, 200, r.invoke("{}").status)
 		require.NoError(t, os.Remove(filepath.Join(dir, "extension_needed.sh")))
+		require.NoError(t, os.WriteFile(gone, nil, 0o644))
 		r.registered(0)
 		began := time.Now()
 		a := r.invoke("{}")

@@ -229,6 +229,7 @@ func (h *Host) watch(s Script, e *extension, a *attempts) {
 	if !again {
 		h.settle(e.name)
 	}
+	<-e.proc.Done() // Stop waits for this goroutine: the last lines are with the sink before that is closed
 }
 
 // state publishes a change in an extension's life to the telemetry subscriber.

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/fault"
+	"gantry/logger"
 	"gantry/telemetry"
 	"gantry/test/harness"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -137,4 +139,37 @@ func TestStrictNames(t *testing.T) {
 	h := newHost(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Strict = true })
 	requireRefused(t, h.Register(Registration{Name: "foreign", Address: "127.0.0.1:8081"}), fault.Forbidden, TypeUnknownName)
 	register(t, h, "extensionA", 8081)
+}
+
+// TestStopWaitsForTheLastLines: an extension ended by itself just before the stop, and its output is still being read.
+func TestStopWaitsForTheLastLines(t *testing.T) {
+	reading, read := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	sink := logger.NewSink(io.Discard, false, func(*logger.Line) {
+		once.Do(func() {
+			close(reading)
+			<-read
+		})
+	})
+	h := newHost(t, []Script{script(t, "extensionA", "echo last")}, func(c *Config) { c.Sink = sink })
+	defer sink.Close(time.Now().Add(patience))
+	h.Start("127.0.0.1:1")
+	<-reading
+	eventually(t, func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.byName["extensionA"] == nil // it has ended
+	})
+	stopped := make(chan struct{})
+	go func() {
+		h.Stop(time.Now().Add(patience), ReasonSpindown)
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		t.Error("the stop did not wait for the line")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(read)
+	<-stopped
 }
