@@ -231,7 +231,7 @@ func TestAsyncCommands(t *testing.T) {
 		"--limit is -1":                {"async", "ls", "--limit", "-1"},
 		"--since is -1h0m0s, want":     {"async", "ls", "--since", "-1h"},
 		"--tail and --timeline show":   {"invoke", "--async", "--tail"},
-		"one with --async has not":     {"invoke", "--async", "--timeline"},
+		"--async does not wait for":    {"invoke", "--async", "--timeline"},
 	} {
 		out, problem, code := command("", args...)
 		require.Equal(t, exitUsage, code, args)
