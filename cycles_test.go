@@ -20,9 +20,8 @@ var knots = map[string]string{
 	"agent": "admit.go agent.go events.go freeze.go invoke.go keep.go retry.go",
 	"api": "asynchronous.go audit.go body.go budget.go connection.go connections.go drain.go function.go " +
 		"identity.go invocations.go limits.go listener.go peer.go platform.go server.go",
-	"async": "cancel.go cascade.go child.go childfolder.go childprocess.go configuration.go destination.go " +
-		"notification.go notificationfile.go open.go queue.go reconnect.go record.go recordroom.go run.go " +
-		"send.go",
+	"async": "cancel.go cascade.go child.go childfolder.go childprocess.go configuration.go functioncall.go " +
+		"notification.go open.go queue.go reconnect.go record.go recordroom.go run.go",
 	"auth":      "authorization.go canonical.go entry.go follow.go gate.go token.go users.go",
 	"extension": "host.go notify.go observer.go register.go restart.go slot.go subscription.go",
 	"function": "call.go context.go convert.go failure.go function.go logger.go meta.go poller.go process.go " +

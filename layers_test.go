@@ -19,7 +19,7 @@ var ranks = map[string]int{
 	"api":   4,
 	"agent": 3, "extension/check": 3,
 	"runtime": 2, "extension": 2, "auth": 2, "async": 2, "runtime/golang": 2,
-	"telemetry": 1, "function": 1,
+	"telemetry": 1, "function": 1, "async/destination": 1,
 	"context": 0, "fault": 0, "files": 0, "logger": 0, "process": 0, "function/frame": 0, "function/poll": 0, "function/internal/require": 0,
 }
 
@@ -31,7 +31,7 @@ var homes = []struct {
 }{
 	{imported: "net/http", packages: []string{"function/poll", "function"}, why: "fasthttp serves and calls, but in what Go functions import"},
 	{imported: "net/rpc", packages: []string{"runtime"}, why: "only the transport to the platform's Go SDK speaks it"},
-	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "extension/check", "async", "bootstrap"}, why: "only api serves; extension, async and the commands are clients"},
+	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "extension/check", "async", "async/destination", "bootstrap"}, why: "only api serves; extension, async, destinations and the commands are clients"},
 	{imported: "github.com/nats-io/nats-server/v2/server", packages: []string{"jetstream"}, why: "the server is a process of its own"},
 	{imported: "github.com/nats-io/nats.go", packages: []string{"async", "jetstream"}, why: "only async and the queue's child know NATS"},
 	{imported: "github.com/nats-io/nats.go/jetstream", packages: []string{"async"}, why: "only async and the queue's child know NATS"},

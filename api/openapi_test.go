@@ -598,8 +598,8 @@ func TestOpenAPIConfigurations(t *testing.T) {
 		})
 	}
 	require.Equal(t, 1, numbers)
-	require.ElementsMatch(t, constants(t, "../async/destination.go", "kind"), kinds)
-	require.ElementsMatch(t, tags(t, "../async/destination.go", "param"), all)
+	require.ElementsMatch(t, constants(t, "../async/destination/destination.go", ""), kinds)
+	require.ElementsMatch(t, tags(t, "../async/destination/destination.go", "param"), all)
 	hold(false, map[string]any{"destination_config": map[string]any{"on_success": map[string]string{"destination": "other", "param": "{}"}}})
 
 	// Everything that an answer may have.

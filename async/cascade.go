@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"time"
 
@@ -29,16 +30,16 @@ const headerRecursive = "Gantry-Recursive"
 const cascadeWait = 10 * time.Second
 
 // deliverFunction sends a notification to a function; a recursive cancel waits for its end.
-func (e *engine) deliverFunction(ctx context.Context, urn, id string, hops int, text []byte) error {
+func (e *engine) deliverFunction(ctx context.Context, urn string, n *destination.Notification) error {
 	sent := make(chan struct{})
-	e.sending.Store(id, sent)
+	e.sending.Store(n.RequestID, sent)
 	defer func() {
-		e.sending.Delete(id)
+		e.sending.Delete(n.RequestID)
 		close(sent)
 	}()
-	made, err := e.callFunction(ctx, urn, id, hops, text)
+	made, err := e.callFunction(ctx, urn, n)
 	if made != nil && err == nil {
-		e.ledTo(ctx, id, made)
+		e.ledTo(ctx, n.RequestID, made)
 	}
 	return err
 }
@@ -98,7 +99,7 @@ func (e *engine) dropNotification(ctx context.Context, id string) (dropped bool,
 	if err != nil {
 		return false, unavailable("the notifications cannot be read", err)
 	}
-	if msg.Header.Get(headerKind) != kindFunction {
+	if msg.Header.Get(headerKind) != destination.Function {
 		return false, nil
 	}
 	switch err := e.outbox.DeleteMsg(ctx, msg.Sequence); {
@@ -156,7 +157,7 @@ func (e *engine) listenForCascades() error {
 
 // cascadeRemote asks the platform API of another agent.
 func (e *engine) cascadeRemote(ctx context.Context, n *next) error {
-	endpoint, ok := e.endpointOf(n.URN)
+	endpoint, ok := e.sender.EndpointOf(n.URN)
 	if !ok {
 		return unavailable("there is no endpoint of "+n.URN+" any more", nil)
 	}
@@ -164,9 +165,9 @@ func (e *engine) cascadeRemote(ctx context.Context, n *next) error {
 	if err != nil {
 		return err
 	}
-	_, err = e.post(ctx, &endpoint, e.functionPath(n.URN)+"/cancel", body)
-	var refused *refusedError
-	if errors.As(err, &refused) && refused.status == fasthttp.StatusBadRequest {
+	_, err = e.sender.Post(ctx, &endpoint, e.functionPath(n.URN)+"/cancel", body)
+	var refused *destination.Refused
+	if errors.As(err, &refused) && refused.Status == fasthttp.StatusBadRequest {
 		return invalidID()
 	}
 	if err != nil {

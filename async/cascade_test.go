@@ -3,6 +3,7 @@ package async
 import (
 	"encoding/json"
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"io"
 	"net/http"
@@ -108,7 +109,7 @@ func TestRecursiveCancelOfNotification(t *testing.T) {
 	}
 	const other = "urn:fss:r:q:function:default:other"
 	q := open(t, startServer(t, t.TempDir()), &testFunction{}, func(c *Config) {
-		c.Endpoints = &Endpoints{Functions: map[string]Endpoint{other: {URL: service.URL}}}
+		c.Endpoints = &destination.Endpoints{Functions: map[string]destination.Endpoint{other: {URL: service.URL}}}
 		c.Log = zap.NewNop()
 	})
 	configure(t, q, &Destination{"FunctionGraph", `{"func_urn":"` + other + `"}`}, nil)

@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"io"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -95,7 +95,7 @@ func ParseConfiguration(body []byte) (*Configuration, error) {
 	if err := decoder.Decode(&r); err != nil {
 		var typ *json.UnmarshalTypeError
 		if errors.As(err, &typ) && typ.Field != "" {
-			return nil, badConfiguration(fmt.Sprintf("%s has the wrong type, want %s", typ.Field, inJSON(typ.Type)))
+			return nil, badConfiguration(fmt.Sprintf("%s has the wrong type, want %s", typ.Field, destination.InJSON(typ.Type)))
 		}
 		return nil, badConfiguration("the body is not a JSON object")
 	}
@@ -122,27 +122,27 @@ func ParseConfiguration(body []byte) (*Configuration, error) {
 		return nil, badConfiguration(fmt.Sprintf("max_async_retry_attempts is %d, want 0 to %d", c.Retries, MaxRetries))
 	}
 	for member, d := range map[string]*Destination{"on_success": c.Destinations.OnSuccess, "on_failure": c.Destinations.OnFailure} {
-		if err := d.check(member); err != nil {
-			return nil, err
+		if d == nil {
+			continue
+		}
+		if err := destination.Check(member, d.Kind, d.Param); err != nil {
+			return nil, badConfiguration(err.Error())
 		}
 	}
 	return c, nil
 }
 
-// inJSON says what a member has to be.
-func inJSON(t reflect.Type) string {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
+// checkFiles reports destinations whose notifications would become files that cannot be written.
+func checkFiles(endpoints *destination.Endpoints, c *Configuration) error {
+	for member, d := range map[string]*Destination{"on_success": c.Destinations.OnSuccess, "on_failure": c.Destinations.OnFailure} {
+		if d == nil {
+			continue
+		}
+		if err := endpoints.CheckFile(member, d.Kind, d.Param); err != nil {
+			return badConfiguration(err.Error())
+		}
 	}
-	switch t.Kind() {
-	case reflect.Int:
-		return "a whole number"
-	case reflect.Bool:
-		return "true or false"
-	case reflect.String:
-		return "a string"
-	}
-	return "an object"
+	return nil
 }
 
 func badConfiguration(message string) *fault.Error {
@@ -184,7 +184,7 @@ func noConfiguration() *fault.Error {
 // SetConfiguration replaces what is set; an Invalid fault if a notification would have no name as a file. It is in
 // force, here and at every agent of the same function, from then on.
 func (q *Queue) SetConfiguration(ctx context.Context, version, alias, urn string, c *Configuration) (*Configuration, error) {
-	if err := q.cfg.Endpoints.checkFiles(c); err != nil {
+	if err := checkFiles(q.cfg.Endpoints, c); err != nil {
 		return nil, err
 	}
 	e, err := q.engine(ctx)

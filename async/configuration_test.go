@@ -3,6 +3,7 @@ package async
 import (
 	"encoding/json"
 	"errors"
+	"gantry/async/destination"
 	"gantry/fault"
 	"strings"
 	"sync"
@@ -90,14 +91,14 @@ func TestDestinationNames(t *testing.T) {
 		return c
 	}
 	for _, prefix := range []string{"", "/", "a//b/", "a..b/.c", "Ergebnisse/für mich", strings.Repeat("p", 255)} {
-		require.NoError(t, (&Endpoints{}).checkFiles(parse("OBS", `{"bucket":"my.bucket-1","prefix":"`+prefix+`"}`)))
+		require.NoError(t, checkFiles(&destination.Endpoints{}, parse("OBS", `{"bucket":"my.bucket-1","prefix":"`+prefix+`"}`)))
 	}
 	long := strings.Repeat("p", 300)
 	for kind, c := range map[string]*Configuration{
 		"OBS": parse("OBS", `{"bucket":"b","prefix":"`+long+`"}`), "SMN": parse("SMN", `{"topic_urn":"urn:smn:r:p:`+long+`"}`),
 	} {
-		requireFault(t, (&Endpoints{}).checkFiles(c), fault.Invalid, "more than the 255 of a file's name")
-		require.NoError(t, (&Endpoints{OBS: Endpoint{URL: "http://s3"}, SMN: Endpoint{URL: "http://smn"}}).checkFiles(c), "%s takes it", kind)
+		requireFault(t, checkFiles(&destination.Endpoints{}, c), fault.Invalid, "more than the 255 of a file's name")
+		require.NoError(t, checkFiles(&destination.Endpoints{OBS: destination.Endpoint{URL: "http://s3"}, SMN: destination.Endpoint{URL: "http://smn"}}, c), "%s takes it", kind)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"strconv"
 	"strings"
@@ -230,9 +231,10 @@ func (e *engine) deliver(msg *message) {
 	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
 	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}
 	hops, _ := strconv.Atoi(h.Get(HeaderHops)) // absent: none
-	ctx, cancel := context.WithTimeout(e.sends, sendTimeout)
+	ctx, cancel := context.WithTimeout(e.sends, destination.Timeout)
 	defer cancel()
-	err := e.send(ctx, d, id, hops, msg.Data())
+	accepted, _ := acceptedAt(id)
+	err := e.sender.Send(ctx, d.Kind, d.Param, &destination.Notification{RequestID: id, Accepted: accepted, Hops: hops, Text: msg.Data()})
 	if err != nil && e.sends.Err() != nil { // no fault of the destination's
 		if err := msg.NakWithDelay(handBack); err != nil {
 			e.q.cfg.Log.Debug("a notification is not handed back", zap.String("request_id", id), zap.Error(err))
@@ -249,15 +251,15 @@ func (e *engine) deliver(msg *message) {
 		return
 	}
 	tries := msg.tries()
-	var refused *refusedError
-	if tries >= notifyAttempts || errors.As(err, &refused) && refused.final {
+	var refused *destination.Refused
+	if tries >= notifyAttempts || errors.As(err, &refused) && refused.Final {
 		e.q.counts.unnotified.Add(1)
 		e.q.cfg.Log.Error("a notification is dropped: its destination does not take it", append(fields, zap.Uint64("tries", tries))...)
 		err = msg.TermWithReason("not taken")
 	} else {
 		delay := notifyPause(tries)
-		if refused != nil && refused.after > 0 {
-			delay = min(refused.after, maxNotifyServer)
+		if refused != nil && refused.After > 0 {
+			delay = min(refused.After, maxNotifyServer)
 		}
 		e.q.cfg.Log.Warn("a notification is tried again", append(fields, zap.Duration("delay", delay))...)
 		err = msg.NakWithDelay(delay)
@@ -266,13 +268,3 @@ func (e *engine) deliver(msg *message) {
 		e.q.cfg.Log.Debug("a notification was not acknowledged: the server redelivers it", zap.Error(err))
 	}
 }
-
-// refusedError is an answer of a destination.
-type refusedError struct {
-	text   string
-	status int           // 0 if no request was sent
-	after  time.Duration // Retry-After
-	final  bool          // another attempt would not help
-}
-
-func (r *refusedError) Error() string { return r.text }

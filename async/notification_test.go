@@ -2,9 +2,11 @@ package async
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"io"
 	"net/http"
@@ -165,7 +167,7 @@ func TestFullNotifications(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	f := &testFunction{result: `"` + strings.Repeat("x", 250_000) + `"`}
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) {
-		c.Endpoints, c.MaxBytes, c.Log = &Endpoints{OBS: Endpoint{URL: service.URL}}, 1<<20, zap.New(core)
+		c.Endpoints, c.MaxBytes, c.Log = &destination.Endpoints{OBS: destination.Endpoint{URL: service.URL}}, 1<<20, zap.New(core)
 	})
 	d := &Destination{"OBS", `{"bucket":"b"}`}
 	configure(t, q, d, d)
@@ -273,10 +275,10 @@ func TestEndpoints(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	defer service.Close()
-	endpoint := Endpoint{URL: service.URL + "/base", Access: "AK", Secret: "SK"}
+	endpoint := destination.Endpoint{URL: service.URL + "/base", Access: "AK", Secret: "SK"}
 	const other = "urn:fss:r:p:function:default:other"
 	q := open(t, startServer(t, t.TempDir()), &testFunction{result: `{"a":1}`}, func(c *Config) {
-		c.Endpoints = &Endpoints{OBS: endpoint, SMN: endpoint, DIS: endpoint, Functions: map[string]Endpoint{other: endpoint}}
+		c.Endpoints = &destination.Endpoints{OBS: endpoint, SMN: endpoint, DIS: endpoint, Functions: map[string]destination.Endpoint{other: endpoint}}
 		c.Sign = func(method, path string, body []byte, access, secret string) (string, string, error) {
 			return "20261123T000000Z", fmt.Sprintf("%s %s %d %s %s", method, path, len(body), access, secret), nil
 		}
@@ -297,7 +299,7 @@ func TestEndpoints(t *testing.T) {
 	r := next(&Destination{"OBS", `{"bucket":"b","prefix":"a b/ü","expires":7}`})
 	require.Contains(t, r.path, "/base/b/a%20b/%C3%BC/hello/")
 	require.Equal(t, "7", r.expires)
-	require.Equal(t, hash([]byte(r.body)), r.hash)
+	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256([]byte(r.body))), r.hash)
 	require.Contains(t, r.authorization, "AWS4-HMAC-SHA256 Credential=AK/")
 	require.True(t, json.Valid([]byte(r.body)))
 
@@ -384,7 +386,7 @@ func TestReadEndpoints(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "endpoints.json")
 	read := func(text string) error {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
-		_, err := ReadEndpoints(name)
+		_, err := destination.ReadEndpoints(name)
 		return err
 	}
 	require.NoError(t, read(`{"obs": {"url": "https://obs.example.com", "access": "a", "secret": "s"}, "functions": {"urn:fss:r:p:function:default:f": {"url": "http://f:8079"}}}`))
@@ -419,7 +421,7 @@ func TestCloseWhileDestinationHangs(t *testing.T) {
 	defer service.Close()
 	s, f := startServer(t, t.TempDir()), &testFunction{}
 	change := func(c *Config) {
-		c.Endpoints = &Endpoints{SMN: Endpoint{URL: service.URL}}
+		c.Endpoints = &destination.Endpoints{SMN: destination.Endpoint{URL: service.URL}}
 		c.Log = zap.NewNop()
 	}
 	q := open(t, s, f, change)
@@ -427,10 +429,10 @@ func TestCloseWhileDestinationHangs(t *testing.T) {
 	accept(t, q, "{}")
 	<-asked
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), sendTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), destination.Timeout)
 	defer cancel()
 	q.Close(ctx)
-	require.Less(t, time.Since(began), sendTimeout*2/3)
+	require.Less(t, time.Since(began), destination.Timeout*2/3)
 	close(answer)
 	q2 := open(t, s, f, change)
 	require.NoError(t, q2.Start(t.Context()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/async/destination"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -38,6 +39,9 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 		return nil, err
 	}
 	e := &engine{q: q, conn: conn, prefix: "gantry." + key(q.cfg.Function), inForce: map[string]inForce{}, underWay: &q.underWay}
+	e.sender = &destination.Sender{
+		Function: q.cfg.Function, Endpoints: q.cfg.Endpoints, Folder: q.cfg.Folder, Sign: q.cfg.Sign, Now: q.cfg.Now, Call: e.deliverFunction,
+	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.sends, e.stopSends = context.WithCancel(e.ctx)
 	e.link, e.cut = context.WithCancel(e.ctx)

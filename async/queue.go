@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"gantry/logger"
 	"strconv"
@@ -55,7 +56,7 @@ type Config struct {
 	Cancel func(requestID string) bool
 	// Folder holds the notifications of destinations without an endpoint.
 	Folder    string
-	Endpoints *Endpoints
+	Endpoints *destination.Endpoints
 	// Sign returns the values of X-Sdk-Date and Authorization for a request without a query.
 	Sign func(method, path string, body []byte, access, secret string) (date, authorization string, err error)
 	// Credentials are handed to the function; those of callers are never stored.
@@ -119,6 +120,7 @@ type engine struct {
 	// sends ends before ctx: a destination that hangs does not hold the stop.
 	sends     context.Context
 	stopSends context.CancelFunc
+	sender    *destination.Sender
 
 	away      atomic.Bool  // no connection: a call of the client may block on its lock
 	epoch     atomic.Int64 // of the store
@@ -142,7 +144,7 @@ func New(cfg *Config) *Queue {
 		cfg.UserDelay = userDelay
 	}
 	if cfg.Endpoints == nil {
-		cfg.Endpoints = &Endpoints{}
+		cfg.Endpoints = &destination.Endpoints{}
 	}
 	q := &Queue{cfg: cfg, causes: logger.NewCauses(cfg.Log)}
 	q.fetching, q.stop = context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package async
 
 import (
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"os"
 	"path/filepath"
@@ -65,7 +66,7 @@ func TestRecordsAreFull(t *testing.T) {
 			folder, limit := t.TempDir(), int64(256<<10)
 			s := startServer(t, t.TempDir())
 			q := open(t, s, f, log, func(c *Config) { c.MaxRecordBytes, c.Folder = limit, folder })
-			configure(t, q, &Destination{kindDIS, `{"stream_name":"s"}`}, nil)
+			configure(t, q, &Destination{destination.DIS, `{"stream_name":"s"}`}, nil)
 			id := accept(t, q, `"`+strings.Repeat("x", 30<<10)+`"`)
 			<-runs
 			waitStatus(t, q, id, Running)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/async/destination"
 	"gantry/fault"
 	"strconv"
 	"strings"
@@ -533,7 +534,7 @@ func (r *run) tryEnd(o *outcome) (ended bool, err error) {
 // attach stores the notification with the outcome, if there is a destination for it.
 func (e *engine) attach(r *Record, c *Configuration, h nats.Header, event []byte, o *outcome) error {
 	d := c.destination(r.Status)
-	if d == nil || o.recursive && d.Kind == kindFunction {
+	if d == nil || o.recursive && d.Kind == destination.Function {
 		return nil
 	}
 	text, err := e.notification(r, event, o, e.roomFor(d))

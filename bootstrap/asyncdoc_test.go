@@ -2,6 +2,7 @@ package main
 
 import (
 	"gantry/async"
+	"gantry/async/destination"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,9 +39,9 @@ func TestAsyncDocEndpoints(t *testing.T) {
 	require.Len(t, blocks, 1)
 	file := filepath.Join(t.TempDir(), "endpoints.json")
 	require.NoError(t, os.WriteFile(file, []byte(blocks[0].text), 0o600))
-	endpoints, err := async.ReadEndpoints(file)
+	endpoints, err := destination.ReadEndpoints(file)
 	require.NoError(t, err)
-	for _, e := range []async.Endpoint{endpoints.OBS, endpoints.SMN, endpoints.DIS} {
+	for _, e := range []destination.Endpoint{endpoints.OBS, endpoints.SMN, endpoints.DIS} {
 		require.NotEmpty(t, e.URL)
 	}
 	require.NotEmpty(t, endpoints.Functions)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"gantry/api"
-	"gantry/async"
+	"gantry/async/destination"
 	"gantry/auth"
 	"sync"
 
@@ -15,7 +15,7 @@ import (
 type platform struct {
 	gate        *auth.Gate
 	certificate *api.Certificate
-	endpoints   *async.Endpoints // of destinations; nil for none
+	endpoints   *destination.Endpoints // of destinations; nil for none
 
 	stop      context.CancelFunc
 	following sync.WaitGroup
@@ -60,7 +60,7 @@ func openPlatform(c *config, log *zap.Logger) (*platform, error) {
 		}
 	}
 	if c.async.endpointsFile != "" {
-		if p.endpoints, err = async.ReadEndpoints(c.async.endpointsFile); err != nil {
+		if p.endpoints, err = destination.ReadEndpoints(c.async.endpointsFile); err != nil {
 			return nil, fmt.Errorf("GANTRY_ASYNC_ENDPOINTS_FILE: %w", err)
 		}
 	}

@@ -1,4 +1,4 @@
-package async
+package destination
 
 import (
 	"context"
@@ -15,15 +15,18 @@ import (
 	fncontext "gantry/context"
 )
 
+// patience bounds every wait.
+const patience = 60 * time.Second
+
 // put sends an object to a service that answers with the given handler, and returns the sender's error.
 func put(t *testing.T, write func(address string) string, answer http.HandlerFunc) error {
 	t.Helper()
 	service := httptest.NewServer(answer)
 	defer service.Close()
-	e := &engine{q: &Queue{cfg: &Config{Now: time.Now}}}
+	s := &Sender{Now: time.Now}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	return e.putObject(ctx, &Endpoint{URL: write(service.URL), Access: "AK", Secret: "SK"}, &param{Bucket: "b"}, "a b.json", []byte(`{}`))
+	return s.putObject(ctx, &Endpoint{URL: write(service.URL), Access: "AK", Secret: "SK"}, &param{Bucket: "b"}, "a b.json", []byte(`{}`))
 }
 
 // TestSignedHost: what is signed is what the service gets, however the endpoint is written.
@@ -52,7 +55,7 @@ func TestSignedHost(t *testing.T) {
 
 // TestEndpointOf: URNs mean the same in all their forms.
 func TestEndpointOf(t *testing.T) {
-	e := &engine{q: &Queue{cfg: &Config{Function: &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "hello", Version: "v1"}, Endpoints: &Endpoints{}}}}
+	s := &Sender{Function: &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "hello", Version: "v1"}, Endpoints: &Endpoints{}}
 	const full = "urn:fss:r:p:function:default:fix"
 	for _, c := range []struct {
 		urn  string
@@ -72,11 +75,11 @@ func TestEndpointOf(t *testing.T) {
 		{full, []string{full + ":v2", "other:fix", "urn:fss:r:p2:function:default:fix", "urn:fss:r2:p:function:default:fix"}, ""},
 		{"no such form", []string{full}, ""},
 	} {
-		e.q.cfg.Endpoints.Functions = map[string]Endpoint{}
+		s.Endpoints.Functions = map[string]Endpoint{}
 		for _, key := range c.keys {
-			e.q.cfg.Endpoints.Functions[key] = Endpoint{URL: key}
+			s.Endpoints.Functions[key] = Endpoint{URL: key}
 		}
-		found, ok := e.endpointOf(c.urn)
+		found, ok := s.EndpointOf(c.urn)
 		require.Equal(t, c.want != "", ok, c)
 		require.Equal(t, c.want, found.URL, c)
 	}
@@ -103,10 +106,10 @@ func TestLongAnswer(t *testing.T) {
 			require.NoError(t, err)
 			continue
 		}
-		var refused *refusedError
+		var refused *Refused
 		require.True(t, errors.As(err, &refused), "%v", err)
-		require.Equal(t, status, refused.status)
-		require.False(t, refused.final)
+		require.Equal(t, status, refused.Status)
+		require.False(t, refused.Final)
 	}
 }
 
@@ -118,18 +121,18 @@ func TestStreamTakesNothing(t *testing.T) {
 	} {
 		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
 		defer service.Close()
-		e := &engine{q: &Queue{cfg: &Config{Function: &fncontext.Function{Project: "p"}}}}
+		s := &Sender{Function: &fncontext.Function{Project: "p"}}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		err := e.putRecord(ctx, &Endpoint{URL: service.URL}, "s", "id", []byte(`{}`))
+		err := s.putRecord(ctx, &Endpoint{URL: service.URL}, "s", "id", []byte(`{}`))
 		if taken {
 			require.NoError(t, err)
 			continue
 		}
-		var refused *refusedError
+		var refused *Refused
 		require.True(t, errors.As(err, &refused), "%v", err)
-		require.Contains(t, refused.text, "DIS.4303")
-		require.False(t, refused.final)
+		require.Contains(t, refused.Text, "DIS.4303")
+		require.False(t, refused.Final)
 	}
 }
 
@@ -142,9 +145,9 @@ func TestRefusedObject(t *testing.T) {
 		err := put(t, func(a string) string { return a }, func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, `<?xml version="1.0"?><Error><Code>`+code+`</Code><Message>RequestTimeout</Message></Error>`, http.StatusBadRequest)
 		})
-		var refused *refusedError
+		var refused *Refused
 		require.True(t, errors.As(err, &refused), code)
-		require.Equal(t, final, refused.final, code)
-		require.Contains(t, refused.text, code)
+		require.Equal(t, final, refused.Final, code)
+		require.Contains(t, refused.Text, code)
 	}
 }

@@ -1,4 +1,4 @@
-package async
+package destination
 
 import (
 	"errors"
@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeFile is for destinations without an endpoint: a local user finds the notification under the data folder. A name
+// WriteFile is for destinations without an endpoint: a local user finds the notification under the data folder. A name
 // that no file can have is final.
-func (e *engine) writeFile(name string, text []byte) error {
-	err := e.replaceFile(name, text)
+func (s *Sender) WriteFile(name string, text []byte) error {
+	err := s.replaceFile(name, text)
 	if errors.Is(err, unix.ENAMETOOLONG) {
-		return &refusedError{text: err.Error(), final: true}
+		return &Refused{Text: err.Error(), Final: true}
 	}
 	return err
 }
 
-func (e *engine) replaceFile(name string, text []byte) error {
+func (s *Sender) replaceFile(name string, text []byte) error {
 	parts := strings.Split(path.Clean("/" + name)[1:], "/")
 	for i := range parts {
 		parts[i] = strings.ReplaceAll(parts[i], "\x00", "")
 	}
-	file := filepath.Join(append([]string{e.q.cfg.Folder, "notifications"}, parts...)...)
-	if err := e.makeFolder(filepath.Dir(file)); err != nil {
+	file := filepath.Join(append([]string{s.Folder, "notifications"}, parts...)...)
+	if err := s.makeFolder(filepath.Dir(file)); err != nil {
 		return err
 	}
 	if err := writeSynced(file+".new", text); err != nil {
@@ -39,14 +39,14 @@ func (e *engine) replaceFile(name string, text []byte) error {
 }
 
 // makeFolder makes a folder of notifications so that it survives a power cut.
-func (e *engine) makeFolder(folder string) error {
+func (s *Sender) makeFolder(folder string) error {
 	if _, err := os.Stat(folder); err == nil {
 		return nil
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
-	for folder != e.q.cfg.Folder && folder != filepath.Dir(folder) {
+	for folder != s.Folder && folder != filepath.Dir(folder) {
 		folder = filepath.Dir(folder)
 		if err := syncFolder(folder); err != nil {
 			return err

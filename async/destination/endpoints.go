@@ -1,4 +1,4 @@
-package async
+package destination
 
 import (
 	"encoding/json"

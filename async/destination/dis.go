@@ -1,0 +1,53 @@
+package destination
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"path"
+
+	"github.com/valyala/fasthttp"
+)
+
+// stream is DIS.
+type stream struct{}
+
+func (stream) check(p *param) error {
+	return cmp.Or(needs(DIS, "stream_name", p.StreamName), checkName("stream_name", p.StreamName, maxStream))
+}
+
+func (stream) path(e *Endpoints, p *param) string {
+	if e.DIS.URL != "" {
+		return ""
+	}
+	return p.StreamName
+}
+
+func (stream) deliver(ctx context.Context, s *Sender, p *param, n *Notification) error {
+	if s.Endpoints.DIS.URL != "" {
+		return s.putRecord(ctx, &s.Endpoints.DIS, p.StreamName, n.RequestID, n.Text)
+	}
+	return s.WriteFile(path.Join(DIS, p.StreamName, n.RequestID+".json"), n.Text)
+}
+
+// putRecord is DIS's upload of records.
+func (s *Sender) putRecord(ctx context.Context, endpoint *Endpoint, stream, id string, text []byte) error {
+	body, err := json.Marshal(map[string]any{"stream_name": stream, "records": []map[string]string{{"data": base64.StdEncoding.EncodeToString(text), "partition_key": id}}})
+	if err != nil {
+		return err
+	}
+	answer, err := s.Post(ctx, endpoint, "/v2/"+url.PathEscape(s.projectOf(endpoint))+"/records", body)
+	if err != nil {
+		return err
+	}
+	var taken struct {
+		Failed int `json:"failed_record_count"`
+	}
+	if json.Unmarshal(answer, &taken) == nil && taken.Failed > 0 {
+		return &Refused{Status: fasthttp.StatusOK, Text: fmt.Sprintf("the stream did not take it: %.300q", answer)}
+	}
+	return nil
+}

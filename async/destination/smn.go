@@ -1,0 +1,40 @@
+package destination
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/url"
+	"path"
+)
+
+// topic is SMN.
+type topic struct{}
+
+func (topic) check(p *param) error {
+	return cmp.Or(needs(SMN, "topic_urn", p.TopicURN), checkName("topic_urn", p.TopicURN, maxTopic))
+}
+
+func (topic) path(e *Endpoints, p *param) string {
+	if e.SMN.URL != "" {
+		return ""
+	}
+	return p.TopicURN
+}
+
+func (topic) deliver(ctx context.Context, s *Sender, p *param, n *Notification) error {
+	if s.Endpoints.SMN.URL != "" {
+		return s.publishTopic(ctx, &s.Endpoints.SMN, p.TopicURN, n.Text)
+	}
+	return s.WriteFile(path.Join(SMN, p.TopicURN, n.RequestID+".json"), n.Text)
+}
+
+// publishTopic is SMN's message publication.
+func (s *Sender) publishTopic(ctx context.Context, endpoint *Endpoint, topic string, text []byte) error {
+	body, err := json.Marshal(map[string]string{"subject": "FunctionGraph " + s.Function.Name, "message": string(text)})
+	if err != nil {
+		return err
+	}
+	_, err = s.Post(ctx, endpoint, "/v2/"+url.PathEscape(s.projectOf(endpoint))+"/notifications/topics/"+url.PathEscape(topic)+"/publish", body)
+	return err
+}

@@ -1,0 +1,81 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/async/destination"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+)
+
+// callFunction makes the notification an event: of a function on the same cluster, of a function whose platform API is
+// known, or a file. It returns the request that the event became; nil for none.
+func (e *engine) callFunction(ctx context.Context, urn string, n *destination.Notification) (*next, error) {
+	if n.Hops >= maxHops {
+		return nil, &destination.Refused{Text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", n.Hops), Final: true}
+	}
+	if len(n.Text) > MaxEvent {
+		return nil, &destination.Refused{Text: fmt.Sprintf("the notification has %d bytes, more than an event may have", len(n.Text)), Final: true}
+	}
+	u, err := fncontext.ParseURN(urn)
+	if err != nil {
+		return nil, &destination.Refused{Text: err.Error(), Final: true}
+	}
+	if endpoint, ok := e.sender.EndpointOf(urn); ok {
+		return e.callRemote(ctx, &endpoint, urn, n.Hops+1, n.Text)
+	}
+	u = e.sender.Complete(u)
+	target := *e.q.cfg.Function
+	target.Region, target.Project, target.Package, target.Name = u.Region, u.Project, u.Package, u.Name
+	versions := []string{u.Version, e.q.cfg.Function.Version}
+	for _, version := range versions {
+		target.Version = version
+		prefix := "gantry." + key(&target)
+		if _, err := e.js.Stream(ctx, streamName(prefix)+"_events"); errors.Is(err, jetstream.ErrStreamNotFound) || version == "" {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		made := &next{Prefix: prefix, URN: urn, RequestID: newID()}
+		msg := &nats.Msg{Subject: prefix + ".event." + made.RequestID, Data: n.Text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(n.Hops + 1)}}}
+		if u.Alias != "" {
+			msg.Header[headerAlias] = []string{u.Alias}
+		}
+		_, err := e.js.PublishMsg(ctx, msg)
+		return made, err
+	}
+	return nil, e.sender.WriteFile(path.Join(destination.Function, strings.ReplaceAll(urn, "/", "_"), n.RequestID+".json"), n.Text)
+}
+
+// callRemote makes the notification an event at another agent's platform API, which makes the request's id.
+func (e *engine) callRemote(ctx context.Context, endpoint *destination.Endpoint, urn string, hops int, text []byte) (*next, error) {
+	answer, err := e.sender.Post(ctx, endpoint, e.functionPath(urn)+"/invocations-async", text, HeaderHops, strconv.Itoa(hops))
+	if err != nil {
+		return nil, err
+	}
+	made := &next{URN: urn}
+	if json.Unmarshal(answer, made) != nil || made.RequestID == "" {
+		e.q.cfg.Log.Debug("a function was called and did not say its request id", zap.String("urn", urn))
+		return nil, nil //nolint:nilerr // it was called; only a recursive cancel would want the id
+	}
+	return made, nil
+}
+
+// functionPath is where the platform API has a function.
+func (e *engine) functionPath(urn string) string {
+	project := e.q.cfg.Function.Project
+	if u, err := fncontext.ParseURN(urn); err == nil && u.Project != "" {
+		project = u.Project
+	}
+	return "/v2/" + url.PathEscape(project) + "/fgs/functions/" + url.PathEscape(urn)
+}
