@@ -77,31 +77,11 @@ func (in *instance) quiet(ctx context.Context) {
 	in.stream.Flush(ctx)
 }
 
-// killLimit bounds the kill of all children by an exit that waits for nothing else. Those that it does not reach die with
-// the agent (PDEATHSIG).
-const killLimit = 500 * time.Millisecond
-
-// stage runs one stage of the stop, until it has ended or latest has come: the next one begins at its time, whatever
-// this one waits for.
-func (in *instance) stage(name string, latest time.Time, run func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		run()
-	}()
-	timer := time.NewTimer(time.Until(latest))
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
-		in.log.Warn("the stop goes on: a stage has not ended in its time", zap.String("stage", name))
-	}
-}
-
 // close ends the instance without listeners of callers: workers first, then the rest.
 func (in *instance) close(deadline time.Time, reason string) {
-	left := time.Until(deadline)
-	in.stage("workers", deadline.Add(-left*7/32), func() { in.agent.Stop(deadline.Add(-left / 4)) })
+	began := time.Now()
+	plan := schedule{began, deadline.Sub(began), in.log}
+	plan.run("workers", in.agent.Stop)
 	in.closeAfterAgent(deadline, reason)
 	in.own.Close(time.Now().Add(lastWrite))
 }
@@ -109,18 +89,20 @@ func (in *instance) close(deadline time.Time, reason string) {
 // closeAfterAgent is the end of the stop, once the workers had their time: what the extensions have not got yet,
 // extensions, then the function's log, the supervisor last.
 func (in *instance) closeAfterAgent(deadline time.Time, reason string) {
-	left := max(time.Until(deadline), 0)
-	in.stage("notifications and telemetry", deadline.Add(-left*7/16), func() {
-		quiet, cancel := context.WithDeadline(context.Background(), deadline.Add(-left/2))
+	began := time.Now()
+	left := max(deadline.Sub(began), 0)
+	plan := schedule{deadline.Add(-left), left, in.log}
+	plan.run("notifications and telemetry", func(until time.Time) {
+		quiet, cancel := context.WithDeadline(context.Background(), until)
 		defer cancel()
 		in.quiet(quiet)
 		if quiet.Err() != nil {
 			in.log.Warn("the extensions are stopped before they have taken everything: notifications of calls or telemetry are left")
 		}
 	})
-	in.stage("extensions", deadline.Add(-left*3/32), func() { in.host.Stop(deadline.Add(-left/8), reason) })
-	in.stage("last telemetry", deadline.Add(-left/32), func() {
-		last, cancel := context.WithDeadline(context.Background(), deadline.Add(-left/16))
+	plan.run("extensions", func(until time.Time) { in.host.Stop(until, reason) })
+	plan.run("last telemetry", func(until time.Time) {
+		last, cancel := context.WithDeadline(context.Background(), until)
 		defer cancel()
 		in.stream.Close(last)
 	})
@@ -129,17 +111,10 @@ func (in *instance) closeAfterAgent(deadline time.Time, reason string) {
 	}
 	in.platform.close()
 	in.sink.Close(deadline)
-	in.stage("collecting children", laterOf(deadline, time.Now().Add(killLimit)), func() {
+	plan.run(collecting, func(time.Time) {
 		in.threads.Wait()
 		in.supervisor.KillAll() // those whose exec has not ended, and no stage knows
 		in.supervisor.Close()
 		in.groups.Close()
 	})
-}
-
-func laterOf(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

@@ -67,17 +67,12 @@ func (s *serving) abandon() {
 
 // staged is the stop itself. Its error names what could not be ended.
 func (s *serving) staged(began time.Time, reason string) error {
-	// The last quarter belongs to the extensions, the quarter of a quarter before it to the worker's own end.
-	limit := s.cfg.shutdownTimeout
-	deadline := began.Add(limit)
-	at := func(sixteenths float64) time.Time {
-		return began.Add(time.Duration(float64(limit) / 16 * sixteenths))
-	}
+	plan := schedule{began, s.cfg.shutdownTimeout, s.log}
 	for _, server := range s.callers {
 		server.Drain()
 	}
-	s.stage("calls in flight", at(11.5), func() {
-		ctx, cancel := context.WithDeadline(context.Background(), at(11))
+	plan.run("calls in flight", func(until time.Time) {
+		ctx, cancel := context.WithDeadline(context.Background(), until)
 		defer cancel()
 		s.queue.pause()
 		s.pollers.stop(ctx)
@@ -85,10 +80,10 @@ func (s *serving) staged(began time.Time, reason string) error {
 			s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.agent.InFlight()))
 		}
 	})
-	s.stage("workers", at(12.5), func() { s.agent.Stop(at(12)) })
-	s.stage("queue", at(13.5), func() { s.queue.stop(at(13)) })
-	s.stage("last answers", at(14.5), s.lastAnswers) // while extensions still run
-	s.closeAfterAgent(deadline, reason)
+	plan.run("workers", s.agent.Stop)
+	plan.run("queue", s.queue.stop)
+	plan.run("last answers", s.lastAnswers)
+	s.closeAfterAgent(began.Add(s.cfg.shutdownTimeout), reason)
 	left := s.supervisor.Left()
 	if len(left) == 0 {
 		s.log.Info("stopped", zap.Duration("took", time.Since(began)))
@@ -101,8 +96,8 @@ func (s *serving) staged(began time.Time, reason string) error {
 }
 
 // lastAnswers ends the listeners of callers.
-func (s *serving) lastAnswers() {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.shutdownTimeout/16)
+func (s *serving) lastAnswers(until time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	for _, server := range s.callers {
 		if err := server.Shutdown(ctx); err != nil {
