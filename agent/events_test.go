@@ -234,8 +234,8 @@ func TestInitDuration(t *testing.T) {
 	require.NotContains(t, reports[2].Metrics, "initDurationMs")
 }
 
-// TestNobodyIsTold: without a stream, and with a stream that has no subscriber.
-func TestNobodyIsTold(t *testing.T) {
+// TestCallsWithoutASubscriber: without a stream, and with a stream that has no subscriber.
+func TestCallsWithoutASubscriber(t *testing.T) {
 	h := newAgent(t, echo, nil)
 	require.Equal(t, "1", string(h.invoke(`{"n":1}`).Body))
 	s := telemetry.NewStream("f", "latest", zap.NewNop())

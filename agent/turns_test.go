@@ -39,8 +39,8 @@ func TestTurns(t *testing.T) {
 	require.Equal(t, strings.Repeat("ssssa", 100), play(strings.Repeat("b", 500)), "four to one, exactly")
 }
 
-// TestTurnsStarveNobody: whatever the others do, who waits throughout gets one of the next few slots.
-func TestTurnsStarveNobody(t *testing.T) {
+// TestTurnsGiveEveryCallerASlot: whatever the others do, who waits throughout gets one of the next few slots.
+func TestTurnsGiveEveryCallerASlot(t *testing.T) {
 	const starts = 12
 	for pattern := range 1 << starts {
 		var withSync, withAsync [starts]byte

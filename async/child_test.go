@@ -399,7 +399,7 @@ func TestChildRefusesOtherProcesses(t *testing.T) {
 }
 
 // Attack: a process of the same user replaces the child's socket with its own, to receive the password.
-func TestChildTellsAnImpostorNothing(t *testing.T) {
+func TestImpostorOfTheChildGetsNoPassword(t *testing.T) {
 	c := newTestChild(t)
 	c.dial().Close()
 	first := c.processID()

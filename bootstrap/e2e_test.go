@@ -398,8 +398,8 @@ func residentMB(t *testing.T, pid int) float64 {
 	return float64(pages) * float64(os.Getpagesize()) / (1 << 20)
 }
 
-// TestStdoutNobodyReads: a sink that never reads must not stop calls.
-func TestStdoutNobodyReads(t *testing.T) {
+// TestCallsGoOnWhenStdoutIsNotRead: a sink that never reads must not stop calls.
+func TestCallsGoOnWhenStdoutIsNotRead(t *testing.T) {
 	t.Parallel()
 	dir, err := filepath.Abs(chaos)
 	require.NoError(t, err)

@@ -527,9 +527,9 @@ func wait(t *testing.T, condition func() bool) {
 // it, and most servers close after a few seconds, Node.js after five. So the agent closes first.
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	harness.FixedPorts(t)
-	told, closed := make(chan string, 10), make(chan struct{}, 10)
+	paths, closed := make(chan string, 10), make(chan struct{}, 10)
 	server := &http.Server{
-		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.URL.Path }),
+		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.URL.Path }),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateClosed {
 				closed <- struct{}{}
@@ -545,10 +545,10 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	for range 2 {
 		require.Equal(t, 200, r.invoke("{}").status)
 		select {
-		case path := <-told:
+		case path := <-paths:
 			require.Equal(t, "/extension/invoke", path)
 		case <-time.After(patience):
-			t.Fatal("the extension was not told")
+			t.Fatal("the extension got no notice")
 		}
 		select {
 		case <-closed:

@@ -137,7 +137,7 @@ func TestTenExtensions(t *testing.T) {
 		require.Eventually(t, func() bool { return where(notes(t, file), func(n *note) bool { return n.ID == id }) >= 0 }, patience, 20*time.Millisecond)
 	}
 	stopped := r.stop()
-	t.Logf("%d calls beside nine that misbehave, the slowest took %s; the healthy one was told of all; the stop took %s", calls, slowest, stopped)
+	t.Logf("%d calls beside nine that misbehave, the slowest took %s; the healthy one got all notifications; the stop took %s", calls, slowest, stopped)
 	require.Less(t, slowest, 20*time.Second)
 	require.Less(t, stopped, 2*time.Second+5*time.Second)
 }
@@ -272,12 +272,12 @@ func TestKillStorm(t *testing.T) {
 	t.Logf("%d kills in %s beside %d calls, of which %d failed", kills, time.Since(began).Round(time.Millisecond), calls.Load(), failed.Load())
 	require.Zero(t, failed.Load())
 	for _, name := range names {
-		told := are(notes(t, files[name]), "invoke")
+		got := are(notes(t, files[name]), "invoke")
 		id := r.invoke("{}").header.Get("X-Cff-Request-Id")
 		require.Eventually(t, func() bool {
 			return where(notes(t, files[name]), func(n *note) bool { return n.ID == id }) >= 0
-		}, patience, 10*time.Millisecond, "%s is told of calls as before", name)
-		t.Logf("%s was told of %d calls", name, told)
+		}, patience, 10*time.Millisecond, "%s gets notifications as before", name)
+		t.Logf("%s got notifications of %d calls", name, got)
 	}
 	require.Equal(t, "0", r.metric(`gantry_notification_drops_total{slot="8083"}`))
 }
@@ -614,7 +614,7 @@ func TestLateRegistration(t *testing.T) {
 	require.GreaterOrEqual(t, where(all, func(n *note) bool {
 		return slices.ContainsFunc(n.Events, func(e event) bool { return e.Name == "platform.initStart" })
 	}), 0)
-	require.Negative(t, where(all, func(n *note) bool { return n.ID == early }), "calls are not told of later")
+	require.Negative(t, where(all, func(n *note) bool { return n.ID == early }), "there is no later notification of a call")
 	require.Eventually(t, func() bool { return where(notes(t, file), func(n *note) bool { return n.ID == late }) >= 0 }, patience, 5*time.Millisecond)
 }
 

@@ -315,8 +315,8 @@ exports.handler = async (event, context) => {
 	}
 }
 
-// TestBadSignaturesDisturbNobody: a flood of bad signatures locks its own peer only, and every good call is answered.
-func TestBadSignaturesDisturbNobody(t *testing.T) {
+// TestBadSignaturesLockTheirPeerOnly: a flood of bad signatures locks its own peer only, and every good call is answered.
+func TestBadSignaturesLockTheirPeerOnly(t *testing.T) {
 	r, _ := guarded(t, `exports.handler = async () => 'ok';`, "GANTRY_CONCURRENCY=4")
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

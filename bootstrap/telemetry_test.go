@@ -356,8 +356,8 @@ func TestTelemetryManyLines(t *testing.T) {
 	}
 }
 
-// TestSomebodyElsesPort: no extension gets the notifications or telemetry of another one by asking for its port.
-func TestSomebodyElsesPort(t *testing.T) {
+// TestPortOfAnotherExtensionIsRefused: no extension gets the notifications or telemetry of another one by asking for its port.
+func TestPortOfAnotherExtensionIsRefused(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, loud)
 	owner := r.beside("extensionOwner", 8081)

@@ -48,8 +48,8 @@ func watchStates(t *testing.T, h *Host) func() []string {
 	}
 }
 
-// TestStatesAreTold: the whole life of an extension, and what was refused.
-func TestStatesAreTold(t *testing.T) {
+// TestStatesAreEvents: the whole life of an extension, and what was refused.
+func TestStatesAreEvents(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, nil)
 	states := watchStates(t, h)
@@ -73,8 +73,8 @@ func TestStatesAreTold(t *testing.T) {
 	require.Less(t, len(states()), 100, "refusals do not crowd out what matters")
 }
 
-// TestStopTellsTheLastExit: all ends are published before Stop returns.
-func TestStopTellsTheLastExit(t *testing.T) {
+// TestStopReportsTheLastExit: all ends are published before Stop returns.
+func TestStopReportsTheLastExit(t *testing.T) {
 	harness.FixedPorts(t)
 	var scripts []Script
 	for i := range 3 {
@@ -116,7 +116,7 @@ func TestForeignExtensionIsLost(t *testing.T) {
 	eventually(t, func() bool { return !h.cfg.Stream.Subscribed() })
 	require.Equal(t, "nobody", h.owner())
 	states := watchStates(t, h)
-	require.Equal(t, []string{"foreign Exited it refuses connections"}, states(), "whoever subscribes next is told")
+	require.Equal(t, []string{"foreign Exited it refuses connections"}, states(), "the next subscriber gets the event")
 	register(t, h, "other", 8081)
 }
 

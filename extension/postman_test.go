@@ -90,7 +90,7 @@ func hijack(text string) http.HandlerFunc {
 	}
 }
 
-func TestPostmanFindsNobody(t *testing.T) {
+func TestPostmanWithoutAListener(t *testing.T) {
 	harness.FixedPorts(t)
 	send := poster(8085)
 	require.ErrorIs(t, send(t.Context(), []byte("[]")), telemetry.ErrGone)

@@ -103,7 +103,7 @@ func TestParseSubscriptionRefuses(t *testing.T) {
 		}
 	}
 	_, _, err := parseSubscription([]byte(asked(uri, all, `,"buffering":{"maxBytes":1,"timeoutMs":1}`)))
-	require.EqualError(t, err, "buffering.maxBytes is 1, want 262144 to 1048576", "the first one is told")
+	require.EqualError(t, err, "buffering.maxBytes is 1, want 262144 to 1048576", "the error names the first one")
 }
 
 func requireRefused(t *testing.T, err error, kind fault.Kind, errorType string, about ...any) {

@@ -269,5 +269,5 @@ func TestLimit(t *testing.T) {
 	require.EqualValues(t, 1000, left)
 	left, ok = l.Take(now.Add(limitPeriod))
 	require.True(t, ok)
-	require.Zero(t, left, "told once")
+	require.Zero(t, left, "reported once")
 }

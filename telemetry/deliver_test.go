@@ -72,8 +72,8 @@ func TestFinalIsNotTriedAgain(t *testing.T) {
 	})
 }
 
-// TestDropsAreToldOnce: with the next batch that is taken, those of batches that failed included.
-func TestDropsAreToldOnce(t *testing.T) {
+// TestDropsAreReportedOnce: with the next batch that is taken, those of batches that failed included.
+func TestDropsAreReportedOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{answer: failing(3, ErrFinal)}
 		h.subscribe(b, nil)
@@ -104,8 +104,8 @@ func TestDropsAreToldOnce(t *testing.T) {
 	})
 }
 
-// TestDropsAreNotToldWithoutTheType: a subscriber to lines alone gets lines alone.
-func TestDropsAreNotToldWithoutTheType(t *testing.T) {
+// TestDropsAreNotReportedWithoutTheType: a subscriber to lines alone gets lines alone.
+func TestDropsAreNotReportedWithoutTheType(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{answer: failing(1, ErrFinal)}
 		h.subscribe(b, func(s *Subscriber) { s.Types = TypeFunction | TypeExtension })

@@ -289,8 +289,8 @@ func TestOwnLinesWait(t *testing.T) {
 	})
 }
 
-// TestFeedbackOfSomebody: a subscriber whose name is not known may be any of the extensions.
-func TestFeedbackOfSomebody(t *testing.T) {
+// TestFeedbackOfUnnamedSubscriber: a subscriber whose name is not known may be any of the extensions.
+func TestFeedbackOfUnnamedSubscriber(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.subscribe(&inbox{}, func(s *Subscriber) { s.Name = "" })
 		for range maxOwnLines {
@@ -386,7 +386,7 @@ func TestWindowEnds(t *testing.T) {
 		h.subscribe(b, nil)
 		h.line("now")
 		h.Flush(t.Context())
-		require.Equal(t, []string{"now"}, b.what(), "and it is not told of what nobody waited for")
+		require.Equal(t, []string{"now"}, b.what(), "and no event of the time without a subscriber")
 		h.Settled() // means nothing any more
 		time.Sleep(time.Hour)
 		h.line("later")
@@ -459,8 +459,8 @@ func TestUnsubscribeDuringADelivery(t *testing.T) {
 	})
 }
 
-// TestNobodyComesBack: after the end of a subscription the stream keeps a little for the next one, for a while.
-func TestNobodyComesBack(t *testing.T) {
+// TestEventsAreKeptForTheNextSubscriber: after the end of a subscription the stream keeps a little for the next one, for a while.
+func TestEventsAreKeptForTheNextSubscriber(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.Settled()
 		sub := h.subscribe(&inbox{}, nil)
