@@ -368,3 +368,11 @@ type Listener interface {
 var errTooLong = errors.New("--timeout has passed")
 
 func trim(s string) string { return strings.TrimSpace(s) }
+
+func portOf(address string) int {
+	addr, err := extension.ParseAddress(trim(address))
+	if err != nil { // it was taken before
+		return extension.FirstPort
+	}
+	return int(addr.Port())
+}
