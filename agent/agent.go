@@ -8,6 +8,7 @@ import (
 	"errors"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/runtime"
 	"gantry/telemetry"
 	"sync"
@@ -45,7 +46,7 @@ type Config struct {
 	Once bool
 	// Freeze is nil unless processes are stopped between calls.
 	Freeze  *Freeze
-	Metrics *telemetry.Metrics
+	Metrics *metrics.Metrics
 	Log     *zap.Logger
 	Sink    *logger.Sink
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/process"
 	"gantry/runtime"
-	"gantry/telemetry"
 	"io"
 	"os"
 	"path/filepath"
@@ -83,7 +83,7 @@ func newAgent(t *testing.T, source string, change func(*Config)) *harness {
 	}
 	sink := logger.NewSink(io.Discard, false, nil)
 	cfg := &Config{
-		Workers: 1, Queue: 10, LoadTimeout: 20 * time.Second, Metrics: telemetry.NewMetrics(Outcomes()), Log: zaptest.NewLogger(t), Sink: sink,
+		Workers: 1, Queue: 10, LoadTimeout: 20 * time.Second, Metrics: metrics.NewMetrics(Outcomes()), Log: zaptest.NewLogger(t), Sink: sink,
 		Runtime: &runtime.Config{
 			Language: lang, Program: program, Function: fn, Concurrency: 1, UID: -1, GID: -1, Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
 			Env: []string{"PATH=" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + root},

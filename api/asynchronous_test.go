@@ -6,8 +6,8 @@ import (
 	"gantry/agent"
 	"gantry/async"
 	"gantry/auth"
+	"gantry/metrics"
 	"gantry/runtime"
-	"gantry/telemetry"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -41,7 +41,7 @@ func TestCauseOfRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			logs.TakeAll()
 			p := newPlatformAPI(&PlatformConfig{
-				Function: fn, Gate: gate, Metrics: telemetry.NewMetrics(agent.Outcomes()), Log: log, Queue: c.queue, NoQueue: "the program is missing",
+				Function: fn, Gate: gate, Metrics: metrics.NewMetrics(agent.Outcomes()), Log: log, Queue: c.queue, NoQueue: "the program is missing",
 				Agent: agent.New(&agent.Config{Runtime: &runtime.Config{Language: language}}), // never started
 			}, true)
 			id := ""

@@ -7,7 +7,7 @@ import (
 	"gantry/async"
 	"gantry/auth"
 	"gantry/fault"
-	"gantry/telemetry"
+	"gantry/metrics"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -317,7 +317,7 @@ func openAPIPlatform(t *testing.T) *platformAPI {
 	require.NoError(t, os.WriteFile(file, []byte(openAPIUsers), 0o600))
 	gate, err := auth.Open(&auth.Config{UsersFile: file, ProjectID: fn.Project, Project: fn.Region, Secure: true, Log: zap.NewNop()})
 	require.NoError(t, err)
-	return newPlatformAPI(&PlatformConfig{Function: fn, Gate: gate, Metrics: telemetry.NewMetrics(agent.Outcomes()), Log: zap.NewNop()}, true)
+	return newPlatformAPI(&PlatformConfig{Function: fn, Gate: gate, Metrics: metrics.NewMetrics(agent.Outcomes()), Log: zap.NewNop()}, true)
 }
 
 // openAPIRequest hands the platform API a request. headers are names and values in turn.

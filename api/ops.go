@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"gantry/agent"
 	"gantry/fault"
-	"gantry/telemetry"
+	"gantry/metrics"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -20,7 +20,7 @@ type OpsConfig struct {
 	Agent *agent.Agent
 	// Incomplete says why no call would be taken although the function could, or nil.
 	Incomplete func() error
-	Metrics    *telemetry.Metrics
+	Metrics    *metrics.Metrics
 	// Limits is shared by all listeners of an agent; nil for limits of its own.
 	Limits *Limits
 	Log    *zap.Logger
@@ -98,7 +98,7 @@ func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
 func (o *opsAPI) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 	state := o.Agent.State()
-	telemetry.Family(ctx, "gantry_instance_state", "1 for the state the instance is in.")
+	metrics.Family(ctx, "gantry_instance_state", "1 for the state the instance is in.")
 	for _, s := range agent.States() {
 		is := 0
 		if s == state {

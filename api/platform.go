@@ -11,7 +11,7 @@ import (
 	"gantry/auth"
 	"gantry/fault"
 	"gantry/logger"
-	"gantry/telemetry"
+	"gantry/metrics"
 	"hash"
 	"net/netip"
 	"net/url"
@@ -46,7 +46,7 @@ type PlatformConfig struct {
 	BehindProxy bool
 	// GatewayTimeout ends the wait of a caller as the platform's gateway does, not the call; zero means never.
 	GatewayTimeout time.Duration
-	Metrics        *telemetry.Metrics
+	Metrics        *metrics.Metrics
 	// Limits is shared by all listeners of an agent; nil for limits of its own.
 	Limits *Limits
 	Log    *zap.Logger

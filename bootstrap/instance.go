@@ -7,6 +7,7 @@ import (
 	"gantry/api"
 	"gantry/extension"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/process"
 	"gantry/telemetry"
 	"sync"
@@ -22,7 +23,7 @@ type instance struct {
 	log        *zap.Logger
 	own        *logger.Own // what log writes to
 	sink       *logger.Sink
-	metrics    *telemetry.Metrics
+	metrics    *metrics.Metrics
 	supervisor *process.Supervisor
 	groups     *process.Groups
 	agent      *agent.Agent

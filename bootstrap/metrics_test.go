@@ -184,7 +184,7 @@ func TestMetricsFormat(t *testing.T) {
 	}
 	for name, kind := range kinds {
 		if kind == "untyped" {
-			require.Contains(t, []string{"go_cgo_calls_count", "go_cpu_count", "go_gc_forced_count"}, name, "its type is not known: telemetry/families.go lacks it")
+			require.Contains(t, []string{"go_cgo_calls_count", "go_cpu_count", "go_gc_forced_count"}, name, "its type is not known: metrics/families.go lacks it")
 		}
 	}
 }

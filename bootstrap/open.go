@@ -9,6 +9,7 @@ import (
 	"gantry/extension"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/process"
 	"gantry/runtime"
 	"gantry/telemetry"
@@ -53,7 +54,7 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	}
 	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
-	in.metrics = telemetry.NewMetrics(agent.Outcomes())
+	in.metrics = metrics.NewMetrics(agent.Outcomes())
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
 	in.supervisor.Unmet = func(child, wish string, err error) {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/process"
-	"gantry/telemetry"
 	"gantry/test/harness"
 	"io"
 	"net"
@@ -124,7 +124,7 @@ func newHost(t testing.TB, scripts []Script, change func(*Config)) *Host {
 	sink := logger.NewSink(io.Discard, false, nil)
 	cfg := &Config{
 		Function: &fncontext.Function{Name: "f", Version: "latest", Region: "r", Project: "p", Package: "default"}, Wait: 5 * time.Second, UID: -1, GID: -1,
-		Supervisor: supervisor, Sink: sink, Log: zap.NewNop(), Metrics: telemetry.NewMetrics(nil), Env: []string{"PATH=" + os.Getenv("PATH")},
+		Supervisor: supervisor, Sink: sink, Log: zap.NewNop(), Metrics: metrics.NewMetrics(nil), Env: []string{"PATH=" + os.Getenv("PATH")},
 	}
 	if change != nil {
 		change(cfg)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/process"
 	"gantry/telemetry"
 	"net/netip"
@@ -36,7 +37,7 @@ type Config struct {
 	Supervisor *process.Supervisor
 	Sink       *logger.Sink
 	Log        *zap.Logger
-	Metrics    *telemetry.Metrics
+	Metrics    *metrics.Metrics
 	// Stream gets what happens to extensions; it may be nil.
 	Stream *telemetry.Stream
 	// Costs keeps what each extension cost each call, for Costs.

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/logger"
-	"gantry/telemetry"
+	"gantry/metrics"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -54,7 +54,7 @@ type slot struct {
 	reached      atomic.Bool
 	refused      atomic.Int32 // in a row
 
-	metrics *telemetry.Metrics
+	metrics *metrics.Metrics
 	index   int
 	options
 }

@@ -1,3 +1,4 @@
+// Package telemetry has the stream that carries the events of the instance to one subscriber.
 package telemetry
 
 import (

@@ -10,6 +10,7 @@ import (
 	"gantry/extension"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/process"
 	"gantry/telemetry"
 	"io"
@@ -354,7 +355,7 @@ type Config struct {
 	// Log gets what an agent would log of the extension; nil for nothing.
 	Log *zap.Logger
 
-	metrics *telemetry.Metrics
+	metrics *metrics.Metrics
 }
 
 // Listener is the extension API, as package api serves it. Close ends Serve.

@@ -8,6 +8,7 @@ import (
 	"gantry/extension"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/metrics"
 	"gantry/process"
 	"gantry/telemetry"
 	"io"
@@ -33,7 +34,7 @@ func Open(cfg Config) (*Kit, error) {
 		return nil, fault.Mark(fault.Invalid, err)
 	}
 	cfg.Log = cmp.Or(cfg.Log, zap.NewNop())
-	cfg.metrics = telemetry.NewMetrics(nil) // there are no calls whose outcomes could be counted
+	cfg.metrics = metrics.NewMetrics(nil) // there are no calls whose outcomes could be counted
 	k := &Kit{
 		cfg: &cfg, file: file, passedOver: passedOver, report: newReport(script.Name, cfg.Findings),
 		registered: make(chan struct{}), rejected: make(chan struct{}),

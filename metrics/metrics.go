@@ -1,6 +1,6 @@
-// Package telemetry has the metrics for Prometheus, and the stream that carries events to one subscriber. Labels of
-// metrics come from closed sets only; a caller can choose none.
-package telemetry
+// Package metrics has the agent's counters, gauges and histograms, and writes them as Prometheus reads them. Labels come from
+// closed sets only: a caller can choose none.
+package metrics
 
 import (
 	"bytes"
