@@ -4,8 +4,8 @@ package api
 
 import (
 	"encoding/base64"
-	"gantry/agent"
 	"gantry/fault"
+	"gantry/instance"
 	"gantry/logger"
 	"strconv"
 
@@ -82,7 +82,7 @@ const (
 )
 
 // write answers a call on the function listener: status, the platform's headers, body.
-func write(ctx *fasthttp.RequestCtx, id string, r *agent.Result, local bool) {
+func write(ctx *fasthttp.RequestCtx, id string, r *instance.Result, local bool) {
 	h := &ctx.Response.Header
 	h.Set(headerRequestID, id)
 	code, userSide := fault.CodeOK, false
@@ -101,7 +101,7 @@ func write(ctx *fasthttp.RequestCtx, id string, r *agent.Result, local bool) {
 }
 
 // writeOutcome sets the headers with the outcome of a call, on either listener.
-func writeOutcome(h *fasthttp.ResponseHeader, code int, userSide bool, r *agent.Result) {
+func writeOutcome(h *fasthttp.ResponseHeader, code int, userSide bool, r *instance.Result) {
 	h.Set(headerErrCode, strconv.Itoa(code))
 	h.Set(headerIsErr, strconv.FormatBool(userSide))
 	h.SetBytesV(headerSummary, appendSummary(make([]byte, 0, 128), &r.Summary))
@@ -125,7 +125,7 @@ func writeFault(ctx *fasthttp.RequestCtx, f *fault.Error, local bool) {
 }
 
 // appendSummary writes the summary header (docs/COMPATIBILITY.md): duration in ms, memory in MB.
-func appendSummary(b []byte, s *agent.Summary) []byte {
+func appendSummary(b []byte, s *instance.Summary) []byte {
 	b = strconv.AppendFloat(append(b, `{"duration":`...), float64(s.Duration.Microseconds())/1000, 'f', 3, 64)
 	b = strconv.AppendInt(append(b, `,"billingDuration":`...), s.Billed.Milliseconds(), 10)
 	b = strconv.AppendInt(append(b, `,"memorySize":`...), int64(s.MemoryMB), 10)

@@ -3,9 +3,9 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"gantry/agent"
 	"gantry/async"
 	"gantry/fault"
+	"gantry/instance"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,11 +52,11 @@ func (p *platformAPI) accept(x *exchange, q *async.Queue) error {
 		return err
 	}
 	call := &fncontext.Invocation{RequestID: x.id, Deadline: time.Now(), Credentials: p.Credentials, Alias: x.urn.Alias, Trace: traceOf(h)}
-	if err := p.Agent.CheckMeta(call); err != nil { // no attempt could run
+	if err := p.Instance.CheckMeta(call); err != nil { // no attempt could run
 		return err
 	}
 	hops, _ := strconv.Atoi(string(h.Peek(async.HeaderHops))) // absent: a caller's own event
-	id, err := q.Accept(p.Agent.Base(), &async.Event{
+	id, err := q.Accept(p.Instance.Base(), &async.Event{
 		Body: x.ctx.Request.Body(), Alias: x.urn.Alias, Version: x.urn.Version, MemoryMB: memory, Trace: call.Trace, Hops: hops,
 	})
 	if err != nil {
@@ -64,7 +64,7 @@ func (p *platformAPI) accept(x *exchange, q *async.Queue) error {
 	}
 	x.id = id
 	p.accepted(x)
-	p.Metrics.API(agent.OutcomeSuccess)
+	p.Metrics.API(instance.OutcomeSuccess)
 	p.respond(x, fasthttp.StatusAccepted, append(append([]byte(`{"request_id":"`), id...), `"}`...))
 	x.ctx.Response.Header.Set(headerRequestID, id)
 	return nil
@@ -75,7 +75,7 @@ func (p *platformAPI) putConfiguration(x *exchange, q *async.Queue) error {
 	if err != nil {
 		return err
 	}
-	stored, err := q.SetConfiguration(p.Agent.Base(), x.urn.Version, x.urn.Alias, p.urnOf(x.urn), c)
+	stored, err := q.SetConfiguration(p.Instance.Base(), x.urn.Version, x.urn.Alias, p.urnOf(x.urn), c)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (p *platformAPI) urnOf(u fncontext.URN) string {
 }
 
 func (p *platformAPI) getConfiguration(x *exchange, q *async.Queue) error {
-	c, err := q.Configuration(p.Agent.Base(), x.urn.Version, x.urn.Alias)
+	c, err := q.Configuration(p.Instance.Base(), x.urn.Version, x.urn.Alias)
 	if err != nil {
 		return err
 	}
@@ -103,10 +103,10 @@ func (p *platformAPI) getConfiguration(x *exchange, q *async.Queue) error {
 }
 
 func (p *platformAPI) deleteConfiguration(x *exchange, q *async.Queue) error {
-	if err := q.DeleteConfiguration(p.Agent.Base(), x.urn.Version, x.urn.Alias); err != nil {
+	if err := q.DeleteConfiguration(p.Instance.Base(), x.urn.Version, x.urn.Alias); err != nil {
 		return err
 	}
-	p.Metrics.API(agent.OutcomeSuccess)
+	p.Metrics.API(instance.OutcomeSuccess)
 	p.respond(x, fasthttp.StatusNoContent, nil)
 	x.ctx.Response.Header.Del(fasthttp.HeaderContentType)
 	return nil
@@ -134,7 +134,7 @@ func (p *platformAPI) listConfigurations(x *exchange, q *async.Queue) error {
 		limit = defaultLimit
 	}
 	limit = min(limit, maxLimit)
-	all, err := q.Configurations(p.Agent.Base())
+	all, err := q.Configurations(p.Instance.Base())
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (p *platformAPI) writeRecords(x *exchange, q *async.Queue, f *async.Filter)
 	if len(f.IDs) == 0 && f.Begin.IsZero() && !f.Active {
 		f.Begin = time.Now().Add(-recordWindow)
 	}
-	page, err := q.Records(p.Agent.Base(), f)
+	page, err := q.Records(p.Instance.Base(), f)
 	if err != nil {
 		return err
 	}
@@ -289,17 +289,17 @@ func (p *platformAPI) cancel(x *exchange, q *async.Queue) error {
 	if body.Type != "" && body.Type != "force" && body.Type != "recursive" {
 		return invalid(fmt.Sprintf("type is %.40q, want force or recursive", body.Type))
 	}
-	if err := q.Cancel(p.Agent.Base(), body.RequestID, body.Type == "recursive"); err != nil {
+	if err := q.Cancel(p.Instance.Base(), body.RequestID, body.Type == "recursive"); err != nil {
 		return err
 	}
-	p.Metrics.API(agent.OutcomeSuccess)
+	p.Metrics.API(instance.OutcomeSuccess)
 	p.respond(x, fasthttp.StatusOK, []byte("{}"))
 	return nil
 }
 
 // enableStatusLog is POST …/enable-async-status-logs: the platform makes the log stream then. Here the log is there.
 func (p *platformAPI) enableStatusLog(x *exchange) {
-	p.Metrics.API(agent.OutcomeSuccess)
+	p.Metrics.API(instance.OutcomeSuccess)
 	p.respond(x, fasthttp.StatusOK, nil)
 	x.ctx.Response.Header.Del(fasthttp.HeaderContentType)
 	x.ctx.Response.Header.SetNoDefaultContentType(true)

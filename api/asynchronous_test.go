@@ -3,9 +3,9 @@ package api
 import (
 	"context"
 	"errors"
-	"gantry/agent"
 	"gantry/async"
 	"gantry/auth"
+	"gantry/instance"
 	"gantry/metrics"
 	"gantry/runtime"
 	"testing"
@@ -41,8 +41,8 @@ func TestCauseOfRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			logs.TakeAll()
 			p := newPlatformAPI(&PlatformConfig{
-				Function: fn, Gate: gate, Metrics: metrics.NewMetrics(agent.Outcomes()), Log: log, Queue: c.queue, NoQueue: "the program is missing",
-				Agent: agent.New(&agent.Config{Runtime: &runtime.Config{Language: language}}), // never started
+				Function: fn, Gate: gate, Metrics: metrics.NewMetrics(instance.Outcomes()), Log: log, Queue: c.queue, NoQueue: "the program is missing",
+				Instance: instance.New(&instance.Config{Runtime: &runtime.Config{Language: language}}), // never started
 			}, true)
 			id := ""
 			for _, path := range []string{"/invocations-async", "/cancel"} {

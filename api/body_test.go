@@ -5,8 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"gantry/agent"
 	"gantry/fault"
+	"gantry/instance"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -21,7 +21,7 @@ import (
 )
 
 func refuseTest(ctx *fasthttp.RequestCtx, f *fault.Error) {
-	write(ctx, "00000000-0000-0000-0000-000000000000", &agent.Result{Fault: f}, true)
+	write(ctx, "00000000-0000-0000-0000-000000000000", &instance.Result{Fault: f}, true)
 }
 
 // hashes answers POST / with the hash of the body, up to limit bytes; /keep with the hash of a kept body; any other

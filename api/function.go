@@ -3,8 +3,8 @@ package api
 import (
 	"bytes"
 	"fmt"
-	"gantry/agent"
 	"gantry/fault"
+	"gantry/instance"
 	"strings"
 
 	"github.com/google/uuid"
@@ -20,7 +20,7 @@ const MaxEvent = 6 << 20
 // FunctionConfig is what the function listener needs.
 type FunctionConfig struct {
 	Addr     string
-	Agent    *agent.Agent
+	Instance *instance.Instance
 	Function *fncontext.Function
 	// Credentials are handed out when the platform is not in front.
 	Credentials fncontext.Credentials
@@ -76,7 +76,7 @@ func (f *functionAPI) post(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandle
 
 // refuse answers a request that never became a call.
 func (f *functionAPI) refuse(ctx *fasthttp.RequestCtx, err *fault.Error) {
-	write(ctx, uuid.NewString(), &agent.Result{Fault: err}, !f.TrustHeaders)
+	write(ctx, uuid.NewString(), &instance.Result{Fault: err}, !f.TrustHeaders)
 }
 
 // invoke is hops 1 and 8 of a call: copy what is needed out of ctx, run it, write the answer. The event is not copied:
@@ -87,15 +87,15 @@ func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	inv := f.invocation(&ctx.Request.Header)
-	defer f.Agent.Forget(inv.RequestID)
-	result := f.Agent.Invoke(f.Agent.Base(), inv, ctx.Request.Body())
+	defer f.Instance.Forget(inv.RequestID)
+	result := f.Instance.Invoke(f.Instance.Base(), inv, ctx.Request.Body())
 	write(ctx, inv.RequestID, &result, !f.TrustHeaders)
 }
 
 // init waits for load and initializer. It may be called any number of times.
 func (f *functionAPI) init(ctx *fasthttp.RequestCtx) {
-	result := &agent.Result{}
-	if err := f.Agent.WaitReady(f.Agent.Base()); err != nil {
+	result := &instance.Result{}
+	if err := f.Instance.WaitReady(f.Instance.Base()); err != nil {
 		result.Fault = fault.From(err)
 	}
 	write(ctx, uuid.NewString(), result, !f.TrustHeaders)
@@ -124,12 +124,12 @@ func traceOf(h *fasthttp.RequestHeader) fncontext.Trace {
 // requestID takes the caller's id if it is a UUID that is not in flight; else it makes one.
 func (f *functionAPI) requestID(h *fasthttp.RequestHeader) string {
 	if v := h.Peek(headerRequestID); len(v) == 36 {
-		if id, err := uuid.ParseBytes(v); err == nil && f.Agent.Claim(id.String()) {
+		if id, err := uuid.ParseBytes(v); err == nil && f.Instance.Claim(id.String()) {
 			return id.String()
 		}
 	}
 	for {
-		if id := uuid.NewString(); f.Agent.Claim(id) {
+		if id := uuid.NewString(); f.Instance.Claim(id) {
 			return id
 		}
 	}

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"gantry/agent"
 	"gantry/auth"
 	"gantry/fault"
+	"gantry/instance"
 
 	"github.com/valyala/fasthttp"
 )
@@ -226,6 +226,6 @@ func (p *platformAPI) respondJSON(x *exchange, status int, value any) {
 		p.refuse(x, fault.From(fmt.Errorf("answer: %w", err)))
 		return
 	}
-	p.Metrics.API(agent.OutcomeSuccess)
+	p.Metrics.API(instance.OutcomeSuccess)
 	p.respond(x, status, body)
 }

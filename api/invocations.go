@@ -3,8 +3,8 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"gantry/agent"
 	"gantry/fault"
+	"gantry/instance"
 	"gantry/logger"
 	"slices"
 	"strconv"
@@ -46,7 +46,7 @@ func (p *platformAPI) invoke(x *exchange) {
 		p.refuse(x, fault.From(err))
 		return
 	}
-	for !p.Agent.Claim(x.id) { // never taken from the caller
+	for !p.Instance.Claim(x.id) { // never taken from the caller
 		x.id = uuid.NewString()
 	}
 	inv.RequestID = x.id
@@ -101,23 +101,23 @@ func memoryOf(h *fasthttp.RequestHeader) (int, error) {
 }
 
 // run invokes the function; inTime is false if the gateway's time passed first. The call goes on then, on its own.
-func (p *platformAPI) run(x *exchange, inv *fncontext.Invocation) (result agent.Result, inTime bool) {
+func (p *platformAPI) run(x *exchange, inv *fncontext.Invocation) (result instance.Result, inTime bool) {
 	if p.GatewayTimeout == 0 {
-		defer p.Agent.Forget(inv.RequestID)
-		return p.Agent.Invoke(p.Agent.Base(), inv, x.ctx.Request.Body()), true
+		defer p.Instance.Forget(inv.RequestID)
+		return p.Instance.Invoke(p.Instance.Base(), inv, x.ctx.Request.Body()), true
 	}
 	event, release := keep(x.ctx)
-	answered := make(chan agent.Result, 1)
+	answered := make(chan instance.Result, 1)
 	go func() {
 		defer release()
-		defer p.Agent.Forget(inv.RequestID)
+		defer p.Instance.Forget(inv.RequestID)
 		defer func() {
 			if r := recover(); r != nil {
 				p.Log.Error("panic while invoking", zap.Any("panic", r), zap.Stack("stack"))
-				answered <- agent.Result{Fault: fault.From(fmt.Errorf("panic: %v", r))}
+				answered <- instance.Result{Fault: fault.From(fmt.Errorf("panic: %v", r))}
 			}
 		}()
-		answered <- p.Agent.Invoke(p.Agent.Base(), inv, event)
+		answered <- p.Instance.Invoke(p.Instance.Base(), inv, event)
 	}()
 	timer := time.NewTimer(p.GatewayTimeout)
 	defer timer.Stop()
@@ -125,13 +125,13 @@ func (p *platformAPI) run(x *exchange, inv *fncontext.Invocation) (result agent.
 	case result = <-answered:
 		return result, true
 	case <-timer.C:
-		return agent.Result{}, false
+		return instance.Result{}, false
 	}
 }
 
 // writeInvocation answers a call. A failure of the function is an answer with status 200; only what kept the function
 // from being called properly is not.
-func (p *platformAPI) writeInvocation(x *exchange, version string, r *agent.Result) {
+func (p *platformAPI) writeInvocation(x *exchange, version string, r *instance.Result) {
 	f := r.Fault
 	code, userSide := fault.CodeOK, false
 	if f != nil {
@@ -145,10 +145,10 @@ func (p *platformAPI) writeInvocation(x *exchange, version string, r *agent.Resu
 		}
 		p.refuse(x, f)
 	case version == versionJSON:
-		p.Metrics.API(agent.OutcomeSuccess)
+		p.Metrics.API(instance.OutcomeSuccess)
 		p.respond(x, fasthttp.StatusOK, appendInvocation(nil, x.id, r, p.local))
 	default:
-		p.Metrics.API(agent.OutcomeSuccess)
+		p.Metrics.API(instance.OutcomeSuccess)
 		body, text := r.Body, r.Text
 		if f != nil {
 			body = f.Text(p.local)
@@ -176,7 +176,7 @@ func notAcceptable(f *fault.Error) *fault.Error {
 }
 
 // appendInvocation writes the v1 body (page functiongraph_06_0125); error_code is there for failures only.
-func appendInvocation(b []byte, id string, r *agent.Result, local bool) []byte {
+func appendInvocation(b []byte, id string, r *instance.Result, local bool) []byte {
 	result, status := r.Body, fasthttp.StatusOK
 	if r.Fault != nil {
 		result, status = r.Fault.Text(local), functionStatus[r.Fault.Kind]

@@ -3,8 +3,8 @@ package api
 import (
 	"bufio"
 	"errors"
-	"gantry/agent"
 	"gantry/fault"
+	"gantry/instance"
 	"io"
 	"net"
 	"net/http"
@@ -31,7 +31,7 @@ func testServer(t *testing.T, limits *Limits, handler fasthttp.RequestHandler) (
 	require.NoError(t, err)
 	core, logs := observer.New(zapcore.InfoLevel)
 	refuse := func(ctx *fasthttp.RequestCtx, f *fault.Error) {
-		write(ctx, "00000000-0000-0000-0000-000000000000", &agent.Result{Fault: f}, true)
+		write(ctx, "00000000-0000-0000-0000-000000000000", &instance.Result{Fault: f}, true)
 	}
 	s := newServer(&serverConfig{name: "test", ln: ln.(*net.TCPListener), bodyLimit: MaxEvent, limits: limits, log: zap.New(core), refuse: refuse}, handler)
 	return s, logs

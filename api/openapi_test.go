@@ -3,10 +3,10 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"gantry/agent"
 	"gantry/async"
 	"gantry/auth"
 	"gantry/fault"
+	"gantry/instance"
 	"gantry/metrics"
 	"go/ast"
 	"go/parser"
@@ -317,7 +317,7 @@ func openAPIPlatform(t *testing.T) *platformAPI {
 	require.NoError(t, os.WriteFile(file, []byte(openAPIUsers), 0o600))
 	gate, err := auth.Open(&auth.Config{UsersFile: file, ProjectID: fn.Project, Project: fn.Region, Secure: true, Log: zap.NewNop()})
 	require.NoError(t, err)
-	return newPlatformAPI(&PlatformConfig{Function: fn, Gate: gate, Metrics: metrics.NewMetrics(agent.Outcomes()), Log: zap.NewNop()}, true)
+	return newPlatformAPI(&PlatformConfig{Function: fn, Gate: gate, Metrics: metrics.NewMetrics(instance.Outcomes()), Log: zap.NewNop()}, true)
 }
 
 // openAPIRequest hands the platform API a request. headers are names and values in turn.
@@ -437,8 +437,8 @@ func TestOpenAPIInvocations(t *testing.T) {
 	// A function may put more into its errors; those here have what the document names.
 	failure := maps.Clone(members(doc.component("schemas", "FunctionError")))
 	delete(failure, "additionalProperties")
-	results := []agent.Result{
-		{Body: []byte(`{"a":1}`), Tail: tail, Summary: agent.Summary{Duration: 1500 * time.Microsecond, Billed: 2 * time.Millisecond, MemoryMB: 128, MemoryUsed: 41.5}},
+	results := []instance.Result{
+		{Body: []byte(`{"a":1}`), Tail: tail, Summary: instance.Summary{Duration: 1500 * time.Microsecond, Billed: 2 * time.Millisecond, MemoryMB: 128, MemoryUsed: 41.5}},
 		{Body: []byte("text"), Text: true, Tail: tail},
 		{Tail: tail}, // undefined
 		{Fault: &fault.Error{Kind: fault.Function, Code: fault.CodeEntry, Body: []byte("bare text")}, Tail: tail},
@@ -448,11 +448,11 @@ func TestOpenAPIInvocations(t *testing.T) {
 		switch kind {
 		case fault.TooLarge, fault.Unauthorized, fault.Forbidden, fault.NotFound, fault.Conflict: // never a call's
 		case fault.Throttled: // before there is a log
-			results = append(results, agent.Result{Fault: &fault.Error{Kind: kind, Code: fault.CodeMaxInstances, Message: "m"}})
+			results = append(results, instance.Result{Fault: &fault.Error{Kind: kind, Code: fault.CodeMaxInstances, Message: "m"}})
 		case fault.Canceled:
-			results = append(results, agent.Result{Tail: tail, Fault: &fault.Error{Kind: kind, Type: fault.TypeCanceled, Code: fault.CodeCanceled, Message: "m"}})
+			results = append(results, instance.Result{Tail: tail, Fault: &fault.Error{Kind: kind, Type: fault.TypeCanceled, Code: fault.CodeCanceled, Message: "m"}})
 		default:
-			results = append(results, agent.Result{Tail: tail, Fault: &fault.Error{
+			results = append(results, instance.Result{Tail: tail, Fault: &fault.Error{
 				Kind: kind, Type: "Some.Type", Code: fault.CodeExited, Message: "m", Hint: "h", Stderr: []string{"line"}, Body: workerBody(kind),
 			}})
 		}

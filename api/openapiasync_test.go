@@ -3,10 +3,10 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"gantry/agent"
 	"gantry/async"
 	"gantry/auth"
 	"gantry/fault"
+	"gantry/instance"
 	"gantry/runtime"
 	"go/ast"
 	"maps"
@@ -103,7 +103,7 @@ func newAsyncAnswers(t *testing.T) *asyncAnswers {
 	a.Function.Aliases = []string{"prod"}
 	language, err := runtime.LanguageByName("nodejs")
 	require.NoError(t, err)
-	a.Agent = agent.New(&agent.Config{Runtime: &runtime.Config{Language: language}}) // never started
+	a.Instance = instance.New(&instance.Config{Runtime: &runtime.Config{Language: language}}) // never started
 	a.Queue, a.fn = openAPIQueue(t, a.Function, asyncEvents)
 	a.token = a.login("ci", "correct horse")
 	return a
@@ -185,7 +185,7 @@ func (a *asyncAnswers) list(path, query string) (page openAPIPage) {
 func (a *asyncAnswers) await(id string, status async.Status) {
 	a.t.Helper()
 	require.Eventually(a.t, func() bool {
-		page, err := a.Queue.Records(a.Agent.Base(), &async.Filter{IDs: []string{id}, Limit: 1})
+		page, err := a.Queue.Records(a.Instance.Base(), &async.Filter{IDs: []string{id}, Limit: 1})
 		return err == nil && len(page.Records) == 1 && page.Records[0].Status == status
 	}, openAPIPatience, 5*time.Millisecond, "%s %s", id, status)
 }
@@ -309,7 +309,7 @@ func (a *asyncAnswers) configurations() {
 	a.send(404, "GET", asyncConfig, "", "")
 
 	for i := range 110 {
-		_, err := a.Queue.SetConfiguration(a.Agent.Base(), "", strconv.Itoa(i), a.Function.URN(), &async.Configuration{AgeSeconds: 1})
+		_, err := a.Queue.SetConfiguration(a.Instance.Base(), "", strconv.Itoa(i), a.Function.URN(), &async.Configuration{AgeSeconds: 1})
 		require.NoError(t, err)
 	}
 	page := a.list(asyncConfigs, "marker=20&limit=15")

@@ -2,8 +2,8 @@ package api
 
 import (
 	"fmt"
-	"gantry/agent"
 	"gantry/fault"
+	"gantry/instance"
 	"gantry/metrics"
 	"strings"
 
@@ -16,8 +16,8 @@ const opsBodyLimit = 4 << 10
 
 // OpsConfig is what the ops listener needs.
 type OpsConfig struct {
-	Addr  string
-	Agent *agent.Agent
+	Addr     string
+	Instance *instance.Instance
 	// Incomplete says why no call would be taken although the function could, or nil.
 	Incomplete func() error
 	Metrics    *metrics.Metrics
@@ -76,17 +76,17 @@ func (o *opsAPI) healthz(ctx *fasthttp.RequestCtx) { o.text(ctx, fasthttp.Status
 
 // readyz says whether a call would be taken now, and if not, why.
 func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
-	state := o.Agent.State()
+	state := o.Instance.State()
 	switch state {
-	case agent.Ready, agent.Busy:
+	case instance.Ready, instance.Busy:
 		if err := o.Incomplete(); err != nil {
 			o.text(ctx, fasthttp.StatusServiceUnavailable, err.Error())
 			return
 		}
 		o.text(ctx, fasthttp.StatusOK, state.String())
-	case agent.Failed:
+	case instance.Failed:
 		reason := ""
-		if f := o.Agent.Failure(); f != nil {
+		if f := o.Instance.Failure(); f != nil {
 			reason = ": " + strings.TrimSpace(string(f.Text(false)))
 		}
 		o.text(ctx, fasthttp.StatusServiceUnavailable, state.String()+reason)
@@ -97,9 +97,9 @@ func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
 
 func (o *opsAPI) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
-	state := o.Agent.State()
+	state := o.Instance.State()
 	metrics.Family(ctx, "gantry_instance_state", "1 for the state the instance is in.")
-	for _, s := range agent.States() {
+	for _, s := range instance.States() {
 		is := 0
 		if s == state {
 			is = 1

@@ -6,10 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"gantry/agent"
 	"gantry/async"
 	"gantry/auth"
 	"gantry/fault"
+	"gantry/instance"
 	"gantry/logger"
 	"gantry/metrics"
 	"hash"
@@ -30,7 +30,7 @@ import (
 // PlatformConfig is what the platform API needs.
 type PlatformConfig struct {
 	Addr     string
-	Agent    *agent.Agent
+	Instance *instance.Instance
 	Function *fncontext.Function
 	// Credentials are handed to the function; those of callers never are.
 	Credentials fncontext.Credentials

@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"gantry/agent"
 	"gantry/api"
 	"gantry/extension"
+	"gantry/instance"
 	"io"
 	"os"
 	"strings"
@@ -106,15 +106,15 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	if c.logFormat == "auto" {
 		c.logFormat = "text"
 	}
-	in, err := openInstance(c, lines, p.stderr)
+	in, err := openAgent(c, lines, p.stderr)
 	if err != nil {
 		return err
 	}
 	in.remark()
 	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter to anyone
 	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: &c.fn, Credentials: fncontext.NewCredentials(c.secrets), Tail: o.tail}
-	r := in.agent.Invoke(in.agent.Base(), inv, event)
-	phases := in.agent.Phases()
+	r := in.instance.Invoke(in.instance.Base(), inv, event)
+	phases := in.instance.Phases()
 	in.awaitSubscription()
 	in.close(time.Now().Add(c.shutdownTimeout), extension.ReasonSpindown)
 	if o.tail {
@@ -129,8 +129,8 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	}
 	err = p.printFailure(r.Fault.Text(true))
 	select {
-	case <-in.agent.Fatal(): // as of serve
-		return &failure{exitUsage, in.agent.Failure()}
+	case <-in.instance.Fatal(): // as of serve
+		return &failure{exitUsage, in.instance.Failure()}
 	default:
 		return err
 	}
@@ -139,14 +139,14 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 // awaitSubscription gives extensions that have registered the time to subscribe to telemetry, which may come after the
 // one call: what happened is kept for the subscriber. The stop that follows delivers it. Those that are never idle are
 // waited for as long as for their registration.
-func (in *instance) awaitSubscription() {
+func (in *agent) awaitSubscription() {
 	ctx, cancel := context.WithTimeout(context.Background(), in.cfg.extensionWait)
 	defer cancel()
 	in.host.AwaitSubscription(ctx)
 }
 
-func (p *program) printTimeline(phases []agent.Phase, r *agent.Result, costs []extension.Cost, total time.Duration) {
-	phases = append(phases, agent.Phase{Name: "wait for a slot", Took: r.Waited})
+func (p *program) printTimeline(phases []instance.Phase, r *instance.Result, costs []extension.Cost, total time.Duration) {
+	phases = append(phases, instance.Phase{Name: "wait for a slot", Took: r.Waited})
 	for _, c := range costs {
 		name := c.Extension + ", beside the handler"
 		if c.Sync {
@@ -155,9 +155,9 @@ func (p *program) printTimeline(phases []agent.Phase, r *agent.Result, costs []e
 		if c.Err != nil {
 			name += ": " + c.Err.Error()
 		}
-		phases = append(phases, agent.Phase{Name: name, Took: c.Took})
+		phases = append(phases, instance.Phase{Name: name, Took: c.Took})
 	}
-	phases = append(phases, agent.Phase{Name: "handler", Took: r.Duration}, agent.Phase{Name: "all, with the stop", Took: total})
+	phases = append(phases, instance.Phase{Name: "handler", Took: r.Duration}, instance.Phase{Name: "all, with the stop", Took: total})
 	for _, ph := range phases {
 		fmt.Fprintf(p.stderr, "%10.3f ms  %s\n", float64(ph.Took.Microseconds())/1000, ph.Name)
 	}

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"gantry/agent"
 	"gantry/api"
 	fncontext "gantry/context"
 	"gantry/extension"
 	"gantry/fault"
+	"gantry/instance"
 	"gantry/logger"
 	"gantry/metrics"
 	"gantry/process"
@@ -20,10 +20,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// openInstance starts the worker as the very first thing, then everything around it. output receives the function's
+// openAgent starts the worker as the very first thing, then everything around it. output receives the function's
 // lines. On an error nothing is left behind.
-func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
-	in := &instance{cfg: c, pid1: os.Getpid() == 1}
+func openAgent(c *config, output, stderr *os.File) (_ *agent, err error) {
+	in := &agent{cfg: c, pid1: os.Getpid() == 1}
 	if err := process.HideEnvironment(c.secretNames); err != nil {
 		return nil, fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
 	}
@@ -54,7 +54,7 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	}
 	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
-	in.metrics = metrics.NewMetrics(agent.Outcomes())
+	in.metrics = metrics.NewMetrics(instance.Outcomes())
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
 	in.supervisor.Unmet = func(child, wish string, err error) {
@@ -64,8 +64,8 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 		Function: &c.fn, Wait: c.extensionWait, Required: c.extensionRequired, Strict: c.extensionStrict, Restart: c.extensionRestart, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
 		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics, Stream: in.stream, Costs: c.timeline,
 	}, scripts)
-	in.agent = agent.New(in.agentConfig())
-	in.agent.Start()
+	in.instance = instance.New(in.instanceConfig())
+	in.instance.Start()
 	in.gauges()
 	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Limits: in.limits, Log: in.log})
 	if err != nil {
@@ -79,13 +79,13 @@ func openInstance(c *config, output, stderr *os.File) (_ *instance, err error) {
 	return in, nil
 }
 
-func (in *instance) agentConfig() *agent.Config {
+func (in *agent) instanceConfig() *instance.Config {
 	c := in.cfg
-	var freeze *agent.Freeze
+	var freeze *instance.Freeze
 	if c.freeze {
-		freeze = &agent.Freeze{Quiet: in.quiet, Signal: in.freeze}
+		freeze = &instance.Freeze{Quiet: in.quiet, Signal: in.freeze}
 	}
-	return &agent.Config{
+	return &instance.Config{
 		Runtime: &runtime.Config{
 			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
 			Concurrency: c.concurrency, Several: c.concurrency*c.workers > 1, UID: c.uid, GID: c.gid,
@@ -103,7 +103,7 @@ func (in *instance) agentConfig() *agent.Config {
 const runtimeEnd = time.Second
 
 // listenRuntime serves the runtime API of one worker until that is gone.
-func (in *instance) listenRuntime(a *runtime.RuntimeAPI) (addr string, end func(), err error) {
+func (in *agent) listenRuntime(a *runtime.RuntimeAPI) (addr string, end func(), err error) {
 	server, err := api.ListenRuntime(&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Limits: in.limits, Log: in.log})
 	if err != nil {
 		return "", nil, err

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"gantry/agent"
 	"gantry/fault"
 	"gantry/function/poll"
+	"gantry/instance"
 	"sync"
 	"time"
 
@@ -17,7 +17,7 @@ import (
 
 // pollers take events, run them and post the answers: hops 1 and 8 of a call. As many ask at once as calls can run.
 type pollers struct {
-	*instance
+	*agent
 	count   int
 	asking  context.Context
 	quit    context.CancelFunc // of asking
@@ -26,8 +26,8 @@ type pollers struct {
 	running sync.WaitGroup
 }
 
-func newPollers(in *instance) *pollers {
-	p := &pollers{instance: in, count: in.cfg.concurrency * in.cfg.workers}
+func newPollers(in *agent) *pollers {
+	p := &pollers{agent: in, count: in.cfg.concurrency * in.cfg.workers}
 	p.asking, p.quit = context.WithCancel(context.Background())
 	p.posting, p.cut = context.WithCancel(context.Background())
 	return p
@@ -41,7 +41,7 @@ func (p *pollers) start() {
 	}
 	for range p.count {
 		p.running.Go(func() {
-			if err := p.agent.WaitReady(p.asking); err != nil && p.agent.State() != agent.Failed {
+			if err := p.instance.WaitReady(p.asking); err != nil && p.instance.State() != instance.Failed {
 				return
 			}
 			p.run()
@@ -102,12 +102,12 @@ const printLimit = 100 * time.Millisecond
 // answer runs one event and posts what came of it.
 func (p *pollers) answer(client *poll.Client, event *poll.Event) {
 	inv := p.invocation(event)
-	if !p.agent.Claim(inv.RequestID) {
+	if !p.instance.Claim(inv.RequestID) {
 		p.log.Warn("the runtime API handed out a request that is still running here", zap.String("request_id", inv.RequestID))
 		return
 	}
-	r := p.agent.Invoke(p.agent.Base(), inv, event.Body)
-	p.agent.Forget(inv.RequestID)
+	r := p.instance.Invoke(p.instance.Base(), inv, event.Body)
+	p.instance.Forget(inv.RequestID)
 	p.sink.Flush(printLimit) // the platform takes what is printed until the answer for this call's
 	post, body := client.Respond, r.Body
 	if r.Fault != nil {

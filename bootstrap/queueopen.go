@@ -16,7 +16,7 @@ import (
 
 // openQueue prepares asynchronous invocation; nothing is started before the first need, but for what was left in the
 // queue.
-func (in *instance) openQueue() *queue {
+func (in *agent) openQueue() *queue {
 	c, q := &in.cfg.async, &queue{log: in.log}
 	c.program = cmp.Or(c.program, programBeside(queueProgram))
 	var connect async.Connector
@@ -40,7 +40,7 @@ func (in *instance) openQueue() *queue {
 		MaxRecordBytes: int64(c.maxRecordBytes), Domain: c.natsDomain,
 		Parallel: in.cfg.concurrency*in.cfg.workers + 1, Retention: c.retention, UserDelay: c.retryDelay,
 		Folder: c.dataDir, Endpoints: in.platform.endpoints, Sign: sign,
-		Invoke: in.invokeQueued, Cancel: in.agent.Cancel, Credentials: fncontext.NewCredentials(in.cfg.secrets), Log: in.log,
+		Invoke: in.invokeQueued, Cancel: in.instance.Cancel, Credentials: fncontext.NewCredentials(in.cfg.secrets), Log: in.log,
 	})
 	in.queueGauges(q.Queue)
 	if left {
@@ -57,8 +57,8 @@ const (
 
 // startQueue opens the queue for what was left in it, and retries until that works or the instance stops: there may be
 // no later request that opens it.
-func (in *instance) startQueue(q *async.Queue) {
-	base := in.agent.Base()
+func (in *agent) startQueue(q *async.Queue) {
+	base := in.instance.Base()
 	for pause := startPause; ; pause = min(2*pause, maxStartPause) {
 		err := q.Start(base)
 		if err == nil || base.Err() != nil {
@@ -73,7 +73,7 @@ func (in *instance) startQueue(q *async.Queue) {
 	}
 }
 
-func (in *instance) queueGauges(q *async.Queue) {
+func (in *agent) queueGauges(q *async.Queue) {
 	for _, name := range async.CountNames() {
 		in.metrics.Counter("gantry_async_"+name+"_total", async.CountHelp(name), func() float64 { return float64(q.Counts()[name]) })
 	}
@@ -82,7 +82,7 @@ func (in *instance) queueGauges(q *async.Queue) {
 }
 
 // noStore says why events could not be kept here, or nothing.
-func (in *instance) noStore() string {
+func (in *agent) noStore() string {
 	c := &in.cfg.async
 	if _, err := os.Stat(c.program); err != nil {
 		return fmt.Sprintf("the queue's program is missing: put %s beside bootstrap, or set GANTRY_ASYNC_PROGRAM or GANTRY_NATS_URL (%v)", queueProgram, err)
@@ -102,11 +102,11 @@ func sign(method, path string, body []byte, access, secret string) (date, author
 }
 
 // invokeQueued runs one request out of the queue.
-func (in *instance) invokeQueued(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
-	if !in.agent.Claim(inv.RequestID) {
+func (in *agent) invokeQueued(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
+	if !in.instance.Claim(inv.RequestID) {
 		return nil, &fault.Error{Kind: fault.Internal, Type: fault.TypeInternal, Code: fault.CodeInternal, Message: "a request came out of the queue while it is still running here"}
 	}
-	defer in.agent.Forget(inv.RequestID)
-	r := in.agent.Invoke(in.agent.Base(), inv, event)
+	defer in.instance.Forget(inv.RequestID)
+	r := in.instance.Invoke(in.instance.Base(), inv, event)
 	return r.Body, r.Fault
 }

@@ -42,7 +42,7 @@ func (p *program) run(c *config, open func(*serving) error) error {
 
 // open starts the instance and binds its listeners. On an error nothing is left behind.
 func (s *serving) open(p *program, open func(*serving) error) (err error) {
-	if s.instance, err = openInstance(s.cfg, p.stdout, p.stderr); err != nil {
+	if s.agent, err = openAgent(s.cfg, p.stdout, p.stderr); err != nil {
 		return err
 	}
 	_ = withstand(s.log) // until the process ends
@@ -84,9 +84,9 @@ func (s *serving) await(opened <-chan error) error {
 
 // listen binds what callers see. The extension API is bound already.
 func (s *serving) listen() error {
-	in, c := s.instance, s.cfg
+	in, c := s.agent, s.cfg
 	function, err := api.ListenFunction(&api.FunctionConfig{
-		Addr: c.addr, Agent: in.agent, Function: &c.fn,
+		Addr: c.addr, Instance: in.instance, Function: &c.fn,
 		Credentials: fncontext.NewCredentials(c.secrets), TrustHeaders: c.trust, Limits: in.limits, Log: in.log,
 	})
 	if err != nil {
@@ -104,8 +104,8 @@ func (s *serving) listen() error {
 }
 
 func (s *serving) listenOps() error {
-	in, c := s.instance, s.cfg
-	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Agent: in.agent, Incomplete: in.host.Incomplete, Metrics: in.metrics, Limits: in.limits, Log: in.log})
+	in, c := s.agent, s.cfg
+	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Instance: in.instance, Incomplete: in.host.Incomplete, Metrics: in.metrics, Limits: in.limits, Log: in.log})
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *serving) run() error {
 	}
 	var failed <-chan struct{}
 	if s.cfg.exitOnFailure {
-		failed = s.agent.Failed()
+		failed = s.instance.Failed()
 	}
 	for {
 		select {
@@ -133,10 +133,10 @@ func (s *serving) run() error {
 			}
 		case err := <-s.ended:
 			return errors.Join(errors.New("a listener ended"), err, s.stop(extension.ReasonFailure))
-		case <-s.agent.Fatal():
-			return &failure{exitUsage, errors.Join(s.agent.Failure(), s.stop(extension.ReasonFailure))}
+		case <-s.instance.Fatal():
+			return &failure{exitUsage, errors.Join(s.instance.Failure(), s.stop(extension.ReasonFailure))}
 		case <-failed:
-			f := s.agent.Failure()
+			f := s.instance.Failure()
 			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(extension.ReasonFailure))}
 		}
 	}
@@ -175,10 +175,10 @@ func (s *serving) signalled(sig os.Signal) (stop bool, err error) {
 	case sig == unix.SIGHUP && s.terminal.gone():
 		why = zap.String("because", "the terminal it was started from is gone")
 	case sig == unix.SIGHUP:
-		s.agent.Reload()
+		s.instance.Reload()
 		return false, nil
 	case sig == unix.SIGUSR1 || sig == unix.SIGUSR2:
-		s.agent.Signal(sig.(syscall.Signal))
+		s.instance.Signal(sig.(syscall.Signal))
 		return false, nil
 	}
 	s.wish.forced(sig, time.Now())
@@ -187,11 +187,11 @@ func (s *serving) signalled(sig os.Signal) (stop bool, err error) {
 }
 
 // listenPlatform binds the platform API.
-func (in *instance) listenPlatform() (*api.Server, error) {
+func (in *agent) listenPlatform() (*api.Server, error) {
 	c := &in.cfg.api
 	in.queue = in.openQueue()
 	return api.ListenPlatform(&api.PlatformConfig{
-		Addr: c.addr, Agent: in.agent, Function: &in.cfg.fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: in.platform.gate,
+		Addr: c.addr, Instance: in.instance, Function: &in.cfg.fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: in.platform.gate,
 		Local: c.local(), Certificate: in.platform.certificate, BehindProxy: c.behindProxy, GatewayTimeout: c.gatewayTimeout,
 		Queue: in.queue.Queue, NoQueue: in.queue.why, Metrics: in.metrics, Limits: in.limits, Log: in.log,
 	})
@@ -208,7 +208,7 @@ func (p *program) poll(c *config) error {
 // openPollers takes the place of the listeners. Ops has one only if its address is set: the platform may run more than
 // one agent on a machine.
 func (s *serving) openPollers() error {
-	s.pollers = newPollers(s.instance)
+	s.pollers = newPollers(s.agent)
 	if s.cfg.opsAddrSet {
 		return s.listenOps()
 	}

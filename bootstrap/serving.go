@@ -10,7 +10,7 @@ import (
 
 // serving is a running instance with its listeners.
 type serving struct {
-	*instance
+	*agent
 	cfg      *config
 	callers  []*api.Server // those whose callers wait for the function
 	others   []*api.Server

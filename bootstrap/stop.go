@@ -76,14 +76,14 @@ func (s *serving) staged(began time.Time, reason string) error {
 		defer cancel()
 		s.queue.pause()
 		s.pollers.stop(ctx)
-		if err := s.agent.Drain(ctx); err != nil {
-			s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.agent.InFlight()))
+		if err := s.instance.Drain(ctx); err != nil {
+			s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.instance.InFlight()))
 		}
 	})
-	plan.run("workers", s.agent.Stop)
+	plan.run("workers", s.instance.Stop)
 	plan.run("queue", s.queue.stop)
 	plan.run("last answers", s.lastAnswers)
-	s.closeAfterAgent(began.Add(s.cfg.shutdownTimeout), reason)
+	s.closeAfterInstance(began.Add(s.cfg.shutdownTimeout), reason)
 	left := s.supervisor.Left()
 	if len(left) == 0 {
 		s.log.Info("stopped", zap.Duration("took", time.Since(began)))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Invocation is one call of the function. The caller of agent.Invoke owns it until Invoke returns.
+// Invocation is one call of the function. The caller of instance.Invoke owns it until Invoke returns.
 type Invocation struct {
 	// RequestID is a UUID in lower case, unique among the calls in flight.
 	RequestID string

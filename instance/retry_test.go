@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"context"
@@ -85,7 +85,7 @@ func TestInitializerIsTriedAgain(t *testing.T) {
 		else cb(new Error('no database'));
 	};
 	exports.handler = async (e, c) => e.n`
-	h := newAgent(t, source, func(c *Config) {
+	h := newInstance(t, source, func(c *Config) {
 		c.Queue = 0
 		c.Runtime.Function.Initializer = "index.init"
 		c.Runtime.Env = append(c.Runtime.Env, "RUNTIME_INITIALIZER_HANDLER=index.init")
@@ -123,7 +123,7 @@ func TestInitializerIsTriedAgain(t *testing.T) {
 func TestTryThatIsCut(t *testing.T) {
 	const source = countStarts + `if (fs.existsSync(root + 'good')) exports.handler = async (e, c) => 1;
 	else { while (fs.existsSync(root + 'gate')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5); throw new Error('broken'); }`
-	h := newAgent(t, source, nil)
+	h := newInstance(t, source, nil)
 	require.NotNil(t, h.invoke("{}").Fault)
 	require.NoError(t, os.WriteFile(filepath.Join(h.fn.CodeRoot, "gate"), nil, 0o644))
 	h.due()
@@ -155,7 +155,7 @@ func TestCodeItselfIsTriedOnce(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			h := newAgent(t, c.source, func(cfg *Config) {
+			h := newInstance(t, c.source, func(cfg *Config) {
 				cfg.Runtime.Function.Initializer = c.initializer
 				cfg.Runtime.Env = append(cfg.Runtime.Env, "RUNTIME_INITIALIZER_HANDLER="+c.initializer)
 			})
@@ -180,7 +180,7 @@ func TestCodeItselfIsTriedOnce(t *testing.T) {
 func TestDeathAfterTheAnswer(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	const source = "exports.handler = async (e, c) => { setTimeout(() => Promise.reject(new Error('late')), 5); return 1 }"
-	h := newAgent(t, source, func(c *Config) { c.Log = zap.New(core) })
+	h := newInstance(t, source, func(c *Config) { c.Log = zap.New(core) })
 	const calls = 8
 	for i := range calls {
 		require.Nil(t, h.invoke("{}").Fault)
@@ -194,7 +194,7 @@ func TestDeathAfterTheAnswer(t *testing.T) {
 // TestDeathBeforeTheAnswer backs off: starting again at once would only repeat it.
 func TestDeathBeforeTheAnswer(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
-	h := newAgent(t, "exports.handler = async (e, c) => process.exit(1)", func(c *Config) { c.Log = zap.New(core) })
+	h := newInstance(t, "exports.handler = async (e, c) => process.exit(1)", func(c *Config) { c.Log = zap.New(core) })
 	for range 3 {
 		require.Equal(t, fault.Crash, h.invoke("{}").Fault.Kind)
 	}
@@ -207,7 +207,7 @@ func TestDeathBeforeTheAnswer(t *testing.T) {
 func custom(t *testing.T, listen func(start int) error) *harness {
 	t.Helper()
 	var starts atomic.Int32
-	return newAgent(t, "", func(c *Config) {
+	return newInstance(t, "", func(c *Config) {
 		lang, err := runtime.LanguageByName("custom")
 		require.NoError(t, err)
 		c.Runtime.Language, c.Runtime.Program = lang, filepath.Join(c.Runtime.Function.CodeRoot, "bootstrap")

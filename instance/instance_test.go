@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"context"
@@ -64,13 +64,13 @@ func TestDecide(t *testing.T) {
 var supervisor = process.NewSupervisor(false)
 
 type harness struct {
-	*Agent
+	*Instance
 	t  *testing.T
 	fn *fncontext.Function
 }
 
-// newAgent runs a function with real workers.
-func newAgent(t *testing.T, source string, change func(*Config)) *harness {
+// newInstance runs a function with real workers.
+func newInstance(t *testing.T, source string, change func(*Config)) *harness {
 	t.Helper()
 	root := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(root, "index.js"), []byte(source), 0o644))
@@ -92,7 +92,7 @@ func newAgent(t *testing.T, source string, change func(*Config)) *harness {
 	if change != nil {
 		change(cfg)
 	}
-	h := &harness{Agent: New(cfg), t: t, fn: fn}
+	h := &harness{Instance: New(cfg), t: t, fn: fn}
 	h.Start()
 	t.Cleanup(func() {
 		h.Stop(time.Now().Add(10 * time.Second))
@@ -138,7 +138,7 @@ const echo = "exports.handler = async (e, c) => { if (e.ms) await new Promise((r
 
 func TestRoomIsFirstComeFirstServed(t *testing.T) {
 	source := "const order = []; exports.handler = async (e, c) => { if (e.ms) await new Promise((r) => setTimeout(r, e.ms)); order.push(e.n); return order }"
-	h := newAgent(t, source, func(c *Config) { c.Queue = 50 })
+	h := newInstance(t, source, func(c *Config) { c.Queue = 50 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	var wg sync.WaitGroup
 	wg.Go(func() { h.invoke(`{"ms":2000,"n":0}`) })
@@ -153,7 +153,7 @@ func TestRoomIsFirstComeFirstServed(t *testing.T) {
 }
 
 func TestDeadlineStartsWithTheSlot(t *testing.T) {
-	h := newAgent(t, echo, func(c *Config) { c.Runtime.Function.Timeout = time.Second; c.QueueWait = 30 * time.Second })
+	h := newInstance(t, echo, func(c *Config) { c.Runtime.Function.Timeout = time.Second; c.QueueWait = 30 * time.Second })
 	require.NoError(t, h.WaitReady(h.Base()))
 	var wg sync.WaitGroup
 	for range 4 { // together they take longer than one deadline
@@ -168,7 +168,7 @@ func TestDeadlineStartsWithTheSlot(t *testing.T) {
 }
 
 func TestCrashesRestartAndCallsWait(t *testing.T) {
-	h := newAgent(t, echo, nil)
+	h := newInstance(t, echo, nil)
 	for range 4 {
 		r := h.invoke(`{"exit":true}`)
 		require.NotNil(t, r.Fault)
@@ -178,7 +178,7 @@ func TestCrashesRestartAndCallsWait(t *testing.T) {
 }
 
 func TestDrainRefusesAndWaits(t *testing.T) {
-	h := newAgent(t, echo, nil)
+	h := newInstance(t, echo, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	slow := make(chan Result, 1)
 	go func() { slow <- h.invoke(`{"ms":300,"n":7}`) }()
@@ -196,7 +196,7 @@ func TestDrainRefusesAndWaits(t *testing.T) {
 }
 
 func TestFailedAnswersWithTheReason(t *testing.T) {
-	h := newAgent(t, "throw new Error('broken')", nil)
+	h := newInstance(t, "throw new Error('broken')", nil)
 	r := h.invoke(`{}`)
 	require.Equal(t, fault.Init, r.Fault.Kind)
 	require.Contains(t, string(r.Fault.Body), "broken")
@@ -210,14 +210,14 @@ func TestFailedAnswersWithTheReason(t *testing.T) {
 }
 
 func TestLoadTimeout(t *testing.T) {
-	h := newAgent(t, "for (;;);", func(c *Config) { c.LoadTimeout = 200 * time.Millisecond })
+	h := newInstance(t, "for (;;);", func(c *Config) { c.LoadTimeout = 200 * time.Millisecond })
 	r := h.invoke(`{}`)
 	require.Equal(t, fault.CodeStartTimeout, r.Fault.Code)
 	require.Contains(t, r.Fault.Message, "runtime initialization timed out after 0.2s")
 }
 
 func TestSeveralWorkersShareTheCalls(t *testing.T) {
-	h := newAgent(t, "exports.handler = async (e, c) => { await new Promise((r) => setTimeout(r, 200)); return process.pid }", func(c *Config) { c.Workers = 3 })
+	h := newInstance(t, "exports.handler = async (e, c) => { await new Promise((r) => setTimeout(r, 200)); return process.pid }", func(c *Config) { c.Workers = 3 })
 	pids := map[string]int{}
 	var mu sync.Mutex
 	require.Eventually(t, func() bool {
@@ -238,7 +238,7 @@ func TestSeveralWorkersShareTheCalls(t *testing.T) {
 func TestNotifyComesBeforeTheHandlerAndOnce(t *testing.T) {
 	var mu sync.Mutex
 	var notified []string
-	h := newAgent(t, echo, func(c *Config) {
+	h := newInstance(t, echo, func(c *Config) {
 		c.Notify = func(inv *fncontext.Invocation) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -260,7 +260,7 @@ func TestClaim(t *testing.T) {
 
 // TestAllocations holds the promise of at most 25 allocations in the agent per call.
 func TestAllocations(t *testing.T) {
-	h := newAgent(t, echo, func(c *Config) { c.Log = zap.NewNop() })
+	h := newInstance(t, echo, func(c *Config) { c.Log = zap.NewNop() })
 	require.NoError(t, h.WaitReady(h.Base()))
 	event := []byte(`{"n":1}`)
 	n := testing.AllocsPerRun(300, func() {

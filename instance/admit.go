@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"container/list"
@@ -12,10 +12,10 @@ import (
 )
 
 // Lease is one call's right to run, from its admission to its summary: a slot of a worker, or a place where it waits
-// for one. Agent.mu guards worker, place and canceled; the call's own goroutine may read worker once it was given.
+// for one. Instance.mu guards worker, place and canceled; the call's own goroutine may read worker once it was given.
 type Lease struct {
-	agent *Agent
-	inv   *fncontext.Invocation
+	instance *Instance
+	inv      *fncontext.Invocation
 	// worker is nil while the call has no slot, place while it is in no waiting room.
 	worker *runtime.Worker
 	place  *list.Element
@@ -32,7 +32,7 @@ type Lease struct {
 
 // admit gives the call a slot: at once, or out of its waiting room in order of arrival. The call's deadline starts
 // here.
-func (a *Agent) admit(ctx context.Context, l *Lease) error {
+func (a *Instance) admit(ctx context.Context, l *Lease) error {
 	a.mu.Lock()
 	err := a.enter(l)
 	if err != nil || l.worker != nil {
@@ -45,7 +45,7 @@ func (a *Agent) admit(ctx context.Context, l *Lease) error {
 }
 
 // enter starts the call, or puts it into its waiting room; called with mu held.
-func (a *Agent) enter(l *Lease) error {
+func (a *Instance) enter(l *Lease) error {
 	err := a.refusal()
 	switch {
 	case l.canceled:
@@ -75,7 +75,7 @@ func (a *Agent) enter(l *Lease) error {
 
 // direct takes a slot for a call that just came, unless others are before it: those of its own kind, and those of the
 // other kind whose turn it is. Called with mu held.
-func (a *Agent) direct(async bool) *runtime.Worker {
+func (a *Instance) direct(async bool) *runtime.Worker {
 	if a.waiting.Len() > 0 {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (a *Agent) direct(async bool) *runtime.Worker {
 }
 
 // wait waits for a slot until limit has passed or ctx ends.
-func (a *Agent) wait(ctx context.Context, l *Lease, limit time.Duration) error {
+func (a *Instance) wait(ctx context.Context, l *Lease, limit time.Duration) error {
 	began := time.Now()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -113,7 +113,7 @@ func (a *Agent) wait(ctx context.Context, l *Lease, limit time.Duration) error {
 }
 
 // whyNot says why a call that waited has got no slot; called with mu held.
-func (a *Agent) whyNot(ctx context.Context, l *Lease) error {
+func (a *Instance) whyNot(ctx context.Context, l *Lease) error {
 	switch {
 	case l.canceled:
 		return runtime.CanceledFault()
@@ -132,7 +132,7 @@ func (a *Agent) whyNot(ctx context.Context, l *Lease) error {
 }
 
 // refusal says why no call can be admitted, or nil; called with mu held.
-func (a *Agent) refusal() error {
+func (a *Instance) refusal() error {
 	switch a.state {
 	case Failed:
 		return a.failure
@@ -152,7 +152,7 @@ func stopped() *fault.Error {
 
 // room is how many synchronous calls may wait; called with mu held. While a worker starts, or while asynchronous calls
 // hold slots, synchronous calls may wait even with GANTRY_QUEUE at 0; otherwise they would always be rejected.
-func (a *Agent) room() int {
+func (a *Instance) room() int {
 	if a.state == Init || a.state == Failed { // with a try under way, which this call has begun
 		return max(a.cfg.Queue, a.cfg.Workers*a.cfg.Runtime.Concurrency)
 	}
@@ -160,7 +160,7 @@ func (a *Agent) room() int {
 }
 
 // roomOf is where the call waits.
-func (a *Agent) roomOf(l *Lease) *list.List {
+func (a *Instance) roomOf(l *Lease) *list.List {
 	if l.inv.Async {
 		return a.waitingAsync
 	}
@@ -168,7 +168,7 @@ func (a *Agent) roomOf(l *Lease) *list.List {
 }
 
 // takeOut takes a call out of its waiting room; called with mu held.
-func (a *Agent) takeOut(l *Lease) {
+func (a *Instance) takeOut(l *Lease) {
 	a.roomOf(l).Remove(l.place)
 	l.place = nil
 	close(l.given)
@@ -179,7 +179,7 @@ const forever = time.Duration(math.MaxInt64)
 
 // waitLimit is how long a call may wait; called with mu held. A call whose worker ended before the call reached it
 // keeps its old deadline. An asynchronous call has no limit here: its caller limits the wait.
-func (a *Agent) waitLimit(inv *fncontext.Invocation) time.Duration {
+func (a *Instance) waitLimit(inv *fncontext.Invocation) time.Duration {
 	fn := a.cfg.Runtime.Function
 	switch {
 	case !inv.Deadline.IsZero():
@@ -195,7 +195,7 @@ func (a *Agent) waitLimit(inv *fncontext.Invocation) time.Duration {
 }
 
 // pick takes a slot of the worker with the fewest calls; called with mu held.
-func (a *Agent) pick() *runtime.Worker {
+func (a *Instance) pick() *runtime.Worker {
 	var best *runtime.Worker
 	least := 0
 	for _, w := range a.workers {
@@ -213,7 +213,7 @@ func (a *Agent) pick() *runtime.Worker {
 }
 
 // begin gives the call a slot; called with mu held.
-func (a *Agent) begin(l *Lease, w *runtime.Worker) {
+func (a *Instance) begin(l *Lease, w *runtime.Worker) {
 	a.thaw()
 	a.uses++
 	l.worker = w
@@ -227,7 +227,7 @@ func (a *Agent) begin(l *Lease, w *runtime.Worker) {
 }
 
 // dispatch gives free slots to those who wait, in turns; called with mu held, and after everything that frees a slot.
-func (a *Agent) dispatch() {
+func (a *Instance) dispatch() {
 	for a.waiting.Len()+a.waitingAsync.Len() > 0 {
 		w := a.pick()
 		if w == nil {
@@ -245,7 +245,7 @@ func (a *Agent) dispatch() {
 
 // release returns the slot. The call stays known if it goes on to another worker. It reports whether it was canceled.
 func (l *Lease) release(goesOn bool) bool {
-	a := l.agent
+	a := l.instance
 	l.worker.Release()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -264,7 +264,7 @@ func (l *Lease) release(goesOn bool) bool {
 }
 
 // Claim reserves a request id for a call; false if it is in flight already. Forget must follow.
-func (a *Agent) Claim(id string) bool {
+func (a *Instance) Claim(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, taken := a.ids[id]; taken {
@@ -275,7 +275,7 @@ func (a *Agent) Claim(id string) bool {
 }
 
 // Forget frees a claimed request id.
-func (a *Agent) Forget(id string) {
+func (a *Instance) Forget(id string) {
 	a.mu.Lock()
 	delete(a.ids, id)
 	a.mu.Unlock()

@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"bytes"
@@ -74,7 +74,7 @@ func TestBothKindsStartFourToOne(t *testing.T) {
 		t.Run(fmt.Sprintf("%d workers of %d", size.workers, size.concurrency), func(t *testing.T) {
 			var order starts
 			var open func()
-			h := newAgent(t, patient, func(c *Config) {
+			h := newInstance(t, patient, func(c *Config) {
 				c.Workers, c.Runtime.Concurrency, c.Queue, c.Notify = size.workers, size.concurrency, each, order.record
 				open = closed(c)
 			})
@@ -103,7 +103,7 @@ func TestBothKindsStartFourToOne(t *testing.T) {
 
 // TestDirect: a call that comes while a slot is free and others wait for it, which lasts only until the next dispatch.
 func TestDirect(t *testing.T) {
-	h := newAgent(t, patient, func(c *Config) { c.Runtime.Concurrency = 8 })
+	h := newInstance(t, patient, func(c *Config) { c.Runtime.Concurrency = 8 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	cases := map[string]struct {
 		waiting, waitingAsync, row int
@@ -146,7 +146,7 @@ func TestDirect(t *testing.T) {
 func TestAsyncDoesNotStarveSync(t *testing.T) {
 	for _, size := range []struct{ workers, concurrency int }{{1, 1}, {3, 2}} {
 		t.Run(fmt.Sprintf("%d workers of %d", size.workers, size.concurrency), func(t *testing.T) {
-			h := newAgent(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue = size.workers, size.concurrency, 0 })
+			h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue = size.workers, size.concurrency, 0 })
 			stop := h.crowd(true)
 			defer stop()
 			h.eventually(func() bool { return h.WaitingAsync() > 0 && h.InFlight() > 0 })
@@ -163,7 +163,7 @@ func TestSyncDoesNotStarveAsync(t *testing.T) {
 	for _, size := range []struct{ workers, concurrency int }{{1, 1}, {3, 2}} {
 		t.Run(fmt.Sprintf("%d workers of %d", size.workers, size.concurrency), func(t *testing.T) {
 			var order starts
-			h := newAgent(t, patient, func(c *Config) {
+			h := newInstance(t, patient, func(c *Config) {
 				c.Workers, c.Runtime.Concurrency, c.Queue, c.Notify = size.workers, size.concurrency, 100, order.record
 			})
 			stop := h.crowd(false)
@@ -206,7 +206,7 @@ func (h *harness) crowd(async bool) (stop func()) {
 
 // TestAsyncHasARoomOfItsOwn: the limits and the numbers of the waiting room do not apply to asynchronous calls.
 func TestAsyncHasARoomOfItsOwn(t *testing.T) {
-	h := newAgent(t, patient, func(c *Config) { c.Queue, c.QueueWait = 0, time.Millisecond })
+	h := newInstance(t, patient, func(c *Config) { c.Queue, c.QueueWait = 0, time.Millisecond })
 	require.NoError(t, h.WaitReady(h.Base()))
 	h.start("first", false, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
@@ -237,7 +237,7 @@ func TestAsyncHasARoomOfItsOwn(t *testing.T) {
 // TestSyncWaitsForAnAsyncSlot: even with GANTRY_QUEUE at 0; otherwise it would be refused as long as asynchronous calls
 // come.
 func TestSyncWaitsForAnAsyncSlot(t *testing.T) {
-	h := newAgent(t, patient, func(c *Config) { c.Queue = 0 })
+	h := newInstance(t, patient, func(c *Config) { c.Queue = 0 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	h.start("first", true, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
@@ -251,13 +251,13 @@ func TestSyncWaitsForAnAsyncSlot(t *testing.T) {
 // TestAsyncIsRefusedLikeOthers: by the state, and by the end of its context.
 func TestAsyncIsRefusedLikeOthers(t *testing.T) {
 	t.Run("failed", func(t *testing.T) {
-		h := newAgent(t, "throw new Error('broken')", nil)
+		h := newInstance(t, "throw new Error('broken')", nil)
 		require.Equal(t, fault.Init, h.invokeAsync("{}").Fault.Kind, "waited until then")
 		require.Equal(t, Failed, h.State())
 		require.Equal(t, fault.Init, h.invokeAsync("{}").Fault.Kind)
 	})
 	t.Run("draining", func(t *testing.T) {
-		h := newAgent(t, patient, func(c *Config) { closed(c) })
+		h := newInstance(t, patient, func(c *Config) { closed(c) })
 		waiting := h.start("waiting", true, "{}")
 		h.eventually(func() bool { return h.WaitingAsync() == 1 })
 		require.NoError(t, h.Drain(t.Context()))
@@ -265,7 +265,7 @@ func TestAsyncIsRefusedLikeOthers(t *testing.T) {
 		require.Equal(t, fault.Unavailable, h.invokeAsync("{}").Fault.Kind)
 	})
 	t.Run("context", func(t *testing.T) {
-		h := newAgent(t, patient, func(c *Config) { closed(c) })
+		h := newInstance(t, patient, func(c *Config) { closed(c) })
 		ctx, cancel := context.WithCancel(h.Base())
 		result := make(chan Result, 1)
 		go func() {
@@ -282,7 +282,7 @@ func TestAsyncIsRefusedLikeOthers(t *testing.T) {
 func TestStartedMayRefuse(t *testing.T) {
 	notified := 0
 	var events func() []published
-	h := newAgent(t, patient, func(c *Config) {
+	h := newInstance(t, patient, func(c *Config) {
 		c.Notify = func(*fncontext.Invocation) { notified++ }
 		events = follow(t, c)
 	})

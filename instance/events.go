@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"gantry/fault"
@@ -30,7 +30,7 @@ func statusOf(f *fault.Error) (status, errorType string) {
 
 // initEvents publishes the events of a worker's start: load and initializer, which took that long without the wait for
 // extensions.
-func (a *Agent) initEvents(id string, began time.Time, took time.Duration, err error) {
+func (a *Instance) initEvents(id string, began time.Time, took time.Duration, err error) {
 	e := telemetry.Event{Kind: telemetry.InitRuntimeDone, Begin: began, RequestID: id}
 	if err != nil {
 		e.Status, e.ErrorType = statusOf(fault.From(err))
@@ -46,7 +46,7 @@ func (a *Agent) initEvents(id string, began time.Time, took time.Duration, err e
 
 // endEvents publishes the events of a call's end, after its last line has been written.
 func (l *Lease) endEvents(r *Result, now time.Time) {
-	stream := l.agent.cfg.Stream
+	stream := l.instance.cfg.Stream
 	if !stream.Keeps(telemetry.TypePlatform) {
 		return
 	}
@@ -57,8 +57,8 @@ func (l *Lease) endEvents(r *Result, now time.Time) {
 	e.Figures = &telemetry.Figures{
 		Duration: r.Duration, Billed: r.Billed, MemoryMB: r.MemoryMB, MemoryUsed: int(math.Ceil(r.MemoryUsed)),
 	}
-	if l.agent.reported.CompareAndSwap(false, true) {
-		e.Figures.Init = time.Duration(l.agent.initTook.Load())
+	if l.instance.reported.CompareAndSwap(false, true) {
+		e.Figures.Init = time.Duration(l.instance.initTook.Load())
 	}
 	stream.Publish(&e)
 }

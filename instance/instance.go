@@ -1,6 +1,6 @@
-// Package agent is the function instance: its state, the admission of calls, their deadlines, one Invoke, and the
+// Package instance is the function instance: its state, the admission of calls, their deadlines, one Invoke, and the
 // summary of each call. It is the only package that knows both workers and extensions, the latter as functions.
-package agent
+package instance
 
 import (
 	"container/list"
@@ -21,7 +21,7 @@ import (
 	fncontext "gantry/context"
 )
 
-// Config is what an Agent needs. Functions may be nil.
+// Config is what an Instance needs. Functions may be nil.
 type Config struct {
 	Runtime *runtime.Config
 	// Workers is the number of worker processes, Queue the size of the waiting room in calls.
@@ -51,8 +51,8 @@ type Config struct {
 	Sink    *logger.Sink
 }
 
-// Agent is the instance. Use New, then Run.
-type Agent struct {
+// Instance is one function instance. Use New, then Start.
+type Instance struct {
 	cfg  *Config
 	base context.Context // the parent of every invocation's context
 	stop context.CancelCauseFunc
@@ -99,13 +99,13 @@ type Phase struct {
 }
 
 // Phases returns the steps of the start so far.
-func (a *Agent) Phases() []Phase {
+func (a *Instance) Phases() []Phase {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return append([]Phase(nil), a.phases...)
 }
 
-func (a *Agent) phase(name string, began time.Time) {
+func (a *Instance) phase(name string, began time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.phases) < 8 {
@@ -114,8 +114,8 @@ func (a *Agent) phase(name string, began time.Time) {
 }
 
 // New returns an instance in state Init. Nothing runs before Start.
-func New(cfg *Config) *Agent {
-	a := &Agent{
+func New(cfg *Config) *Instance {
+	a := &Instance{
 		cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
 		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{},
 		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{}),
@@ -131,7 +131,7 @@ const startPatience = 200 * time.Millisecond
 // Start creates the workers; it returns once the first processes run, so that they come before what is started next, or
 // after startPatience: a program on storage that does not answer holds up nothing else. Everything after that goes on
 // in the background.
-func (a *Agent) Start() {
+func (a *Instance) Start() {
 	var launching sync.WaitGroup
 	launching.Add(len(a.workers))
 	for slot := range a.workers {
@@ -155,7 +155,7 @@ func (a *Agent) Start() {
 }
 
 // setState is the only place that changes the state; it is called with mu held.
-func (a *Agent) setState(to State) {
+func (a *Instance) setState(to State) {
 	if a.state == to {
 		return
 	}
@@ -176,7 +176,7 @@ func (a *Agent) setState(to State) {
 }
 
 // follow derives Init, Ready and Busy from the workers and the calls in flight; called with mu held.
-func (a *Agent) follow() {
+func (a *Instance) follow() {
 	if a.state > Busy {
 		return
 	}
@@ -197,28 +197,28 @@ func (a *Agent) follow() {
 }
 
 // State returns the instance's state.
-func (a *Agent) State() State {
+func (a *Instance) State() State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.state
 }
 
 // InFlight returns the number of calls that have a slot.
-func (a *Agent) InFlight() int {
+func (a *Instance) InFlight() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.inFlight
 }
 
 // Waiting returns the number of synchronous calls in the waiting room, the one that GANTRY_QUEUE bounds.
-func (a *Agent) Waiting() int {
+func (a *Instance) Waiting() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.waiting.Len()
 }
 
 // WaitingAsync returns the number of asynchronous calls that wait for a slot; their caller bounds it.
-func (a *Agent) WaitingAsync() int {
+func (a *Instance) WaitingAsync() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.waitingAsync.Len()
@@ -227,17 +227,17 @@ func (a *Agent) WaitingAsync() int {
 // CheckMeta refuses a call that no worker can be given, because its credentials, ids and trace headers are too long
 // together. A synchronous call is refused for the same reason; the caller of an asynchronous one checks it before it
 // accepts the call.
-func (a *Agent) CheckMeta(inv *fncontext.Invocation) error { return a.cfg.Runtime.CheckMeta(inv) }
+func (a *Instance) CheckMeta(inv *fncontext.Invocation) error { return a.cfg.Runtime.CheckMeta(inv) }
 
 // Base is the context that every call descends from: it ends when the instance stops, never when a client leaves.
-func (a *Agent) Base() context.Context { return a.base }
+func (a *Instance) Base() context.Context { return a.base }
 
 // Failed is closed when load or initializer have failed for the first time in all attempts; Failure returns the reason.
 // The instance can recover by a reload or by a later call; see retry.
-func (a *Agent) Failed() <-chan struct{} { return a.failed }
+func (a *Instance) Failed() <-chan struct{} { return a.failed }
 
 // Failure returns the stored reason, or nil.
-func (a *Agent) Failure() *fault.Error {
+func (a *Instance) Failure() *fault.Error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.failure
@@ -245,11 +245,11 @@ func (a *Agent) Failure() *fault.Error {
 
 // Fatal is closed when the interpreter cannot run the worker at all; Failure returns the reason. It is closed only
 // before the first worker was ready.
-func (a *Agent) Fatal() <-chan struct{} { return a.fatal }
+func (a *Instance) Fatal() <-chan struct{} { return a.fatal }
 
 // WaitReady waits until load and initializer ended; the error says why the function is not ready. An instance that has
 // failed is tried again, if that is due.
-func (a *Agent) WaitReady(ctx context.Context) error {
+func (a *Instance) WaitReady(ctx context.Context) error {
 	for {
 		a.mu.Lock()
 		state, settled, err := a.state, a.settled, a.refusal()
@@ -269,7 +269,7 @@ func (a *Agent) WaitReady(ctx context.Context) error {
 }
 
 // Signal sends sig to the group of every worker.
-func (a *Agent) Signal(sig syscall.Signal) {
+func (a *Instance) Signal(sig syscall.Signal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.thaw()
@@ -281,7 +281,7 @@ func (a *Agent) Signal(sig syscall.Signal) {
 }
 
 // Reload replaces every worker with a fresh one that loads the code anew. Calls in flight end undisturbed.
-func (a *Agent) Reload() {
+func (a *Instance) Reload() {
 	a.mu.Lock()
 	if a.state >= Draining {
 		a.mu.Unlock()
@@ -313,7 +313,7 @@ var ErrStopped = errors.New("the instance stopped")
 
 // Drain stops admission at once and waits until no call is in flight, or ctx ends. Calls in the waiting room are
 // refused.
-func (a *Agent) Drain(ctx context.Context) error {
+func (a *Instance) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	if a.state < Draining {
 		a.setState(Draining)
@@ -333,7 +333,7 @@ func (a *Agent) Drain(ctx context.Context) error {
 // Stop ends all workers and waits until each is gone; calls still in flight are answered with a fault at once. Workers
 // are killed at the deadline. Call Drain first. The kernel may keep a killed process alive, or an exec from ending: a
 // caller with limited time does not wait for Stop.
-func (a *Agent) Stop(deadline time.Time) {
+func (a *Instance) Stop(deadline time.Time) {
 	a.stop(ErrStopped) // first: a worker whose start has not ended is killed as soon as that does
 	a.mu.Lock()
 	if a.state < Draining {
@@ -358,7 +358,7 @@ func (a *Agent) Stop(deadline time.Time) {
 }
 
 // checkEmpty is called with mu held.
-func (a *Agent) checkEmpty() {
+func (a *Instance) checkEmpty() {
 	if a.state != Draining || a.inFlight > 0 {
 		return
 	}
@@ -370,7 +370,7 @@ func (a *Agent) checkEmpty() {
 }
 
 // refuseAll empties the waiting rooms; each call in them then looks at the state. Called with mu held.
-func (a *Agent) refuseAll() {
+func (a *Instance) refuseAll() {
 	for _, room := range []*list.List{a.waiting, a.waitingAsync} {
 		for e := room.Front(); e != nil; e = room.Front() {
 			l := e.Value.(*Lease)

@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"context"
@@ -94,7 +94,7 @@ func TestCallEvents(t *testing.T) {
 	  return 'x'.repeat(e.length || 1);
 	}`
 	var events func() []published
-	h := newAgent(t, source, func(c *Config) {
+	h := newInstance(t, source, func(c *Config) {
 		events = follow(t, c)
 		c.Runtime.Function.Timeout, c.Runtime.Function.MaxResponse = 3*time.Second, 6<<20
 	})
@@ -144,7 +144,7 @@ func TestCallEvents(t *testing.T) {
 // TestRefusedCallsHaveNoEvents: nothing began.
 func TestRefusedCallsHaveNoEvents(t *testing.T) {
 	var events func() []published
-	h := newAgent(t, echo, func(c *Config) { events = follow(t, c) })
+	h := newInstance(t, echo, func(c *Config) { events = follow(t, c) })
 	require.NoError(t, h.WaitReady(h.Base()))
 	require.NoError(t, h.Drain(t.Context()))
 	require.NotNil(t, h.invoke("{}").Fault)
@@ -178,7 +178,7 @@ func TestInitEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var events func() []published
-			h := newAgent(t, c.source, func(cfg *Config) {
+			h := newInstance(t, c.source, func(cfg *Config) {
 				events = follow(t, cfg)
 				if c.change != nil {
 					c.change(cfg)
@@ -215,7 +215,7 @@ func TestInitEvents(t *testing.T) {
 func TestInitDuration(t *testing.T) {
 	const wait = time.Second
 	var events func() []published
-	h := newAgent(t, echo, func(c *Config) {
+	h := newInstance(t, echo, func(c *Config) {
 		events = follow(t, c)
 		c.ExtensionsReady = func(context.Context) error { time.Sleep(wait); return nil }
 	})
@@ -236,11 +236,11 @@ func TestInitDuration(t *testing.T) {
 
 // TestCallsWithoutASubscriber: without a stream, and with a stream that has no subscriber.
 func TestCallsWithoutASubscriber(t *testing.T) {
-	h := newAgent(t, echo, nil)
+	h := newInstance(t, echo, nil)
 	require.Equal(t, "1", string(h.invoke(`{"n":1}`).Body))
 	s := telemetry.NewStream("f", "latest", zap.NewNop())
 	s.Close(t.Context())
-	h = newAgent(t, echo, func(c *Config) { c.Stream = s })
+	h = newInstance(t, echo, func(c *Config) { c.Stream = s })
 	require.Equal(t, "1", string(h.invoke(`{"n":1}`).Body))
 	require.Zero(t, s.Counts().Accepted)
 }

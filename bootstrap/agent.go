@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"gantry/agent"
 	"gantry/api"
 	"gantry/extension"
+	"gantry/instance"
 	"gantry/logger"
 	"gantry/metrics"
 	"gantry/process"
@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// instance is the wiring of one function instance: what serve and invoke have in common.
-type instance struct {
+// agent is the process around one function instance: what serve and invoke have in common.
+type agent struct {
 	cfg        *config
 	log        *zap.Logger
 	own        *logger.Own // what log writes to
@@ -26,7 +26,7 @@ type instance struct {
 	metrics    *metrics.Metrics
 	supervisor *process.Supervisor
 	groups     *process.Groups
-	agent      *agent.Agent
+	instance   *instance.Instance
 	host       *extension.Host
 	stream     *telemetry.Stream
 	extensions *api.Server
@@ -38,17 +38,17 @@ type instance struct {
 }
 
 // remark logs what a person should know about the settings.
-func (in *instance) remark() {
+func (in *agent) remark() {
 	for _, remark := range append(in.cfg.unknown, in.cfg.remarks...) {
 		in.log.Warn(remark)
 	}
 }
 
 // gauges registers what others count.
-func (in *instance) gauges() {
+func (in *agent) gauges() {
 	m := in.metrics
-	m.Gauge("gantry_invocations_in_flight", "Calls that have a slot.", func() float64 { return float64(in.agent.InFlight()) })
-	m.Gauge("gantry_queue_length", "Synchronous calls in the waiting room.", func() float64 { return float64(in.agent.Waiting()) })
+	m.Gauge("gantry_invocations_in_flight", "Calls that have a slot.", func() float64 { return float64(in.instance.InFlight()) })
+	m.Gauge("gantry_queue_length", "Synchronous calls in the waiting room.", func() float64 { return float64(in.instance.Waiting()) })
 	m.Gauge("gantry_extensions_registered", "Extensions registered.", func() float64 { return float64(in.host.Registered()) })
 	count := func(pick func(lines, splits, drops int64) int64) func() float64 {
 		return func() float64 { return float64(pick(in.sink.Counts())) }
@@ -67,29 +67,29 @@ func (in *instance) gauges() {
 }
 
 // freeze stops the extensions, or lets them go on.
-func (in *instance) freeze(sig unix.Signal) {
+func (in *agent) freeze(sig unix.Signal) {
 	in.stream.Freeze(sig == unix.SIGSTOP)
 	in.host.Signal(sig)
 }
 
 // quiet waits until notifications are answered and events delivered, or ctx ends.
-func (in *instance) quiet(ctx context.Context) {
+func (in *agent) quiet(ctx context.Context) {
 	in.host.Quiet(ctx)
 	in.stream.Flush(ctx)
 }
 
 // close ends the instance without listeners of callers: workers first, then the rest.
-func (in *instance) close(deadline time.Time, reason string) {
+func (in *agent) close(deadline time.Time, reason string) {
 	began := time.Now()
 	plan := schedule{began, deadline.Sub(began), in.log}
-	plan.run("workers", in.agent.Stop)
-	in.closeAfterAgent(deadline, reason)
+	plan.run("workers", in.instance.Stop)
+	in.closeAfterInstance(deadline, reason)
 	in.own.Close(time.Now().Add(lastWrite))
 }
 
-// closeAfterAgent is the end of the stop, once the workers had their time: what the extensions have not got yet,
+// closeAfterInstance is the end of the stop, once the workers had their time: what the extensions have not got yet,
 // extensions, then the function's log, the supervisor last.
-func (in *instance) closeAfterAgent(deadline time.Time, reason string) {
+func (in *agent) closeAfterInstance(deadline time.Time, reason string) {
 	began := time.Now()
 	left := max(deadline.Sub(began), 0)
 	plan := schedule{deadline.Add(-left), left, in.log}

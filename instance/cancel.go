@@ -1,10 +1,10 @@
-package agent
+package instance
 
 // Cancel ends the call with this request id by force: out of the waiting room, or with its worker, which is killed and
 // replaced at once. The call, and every other call on that worker, is answered with fault.Canceled, unless its answer
 // came before; for the call itself, a failure that came before becomes a cancel too. Cancel returns true if such a call
 // waits or runs here, even if it is canceled already. It may be called at any time, and does not wait for the answers.
-func (a *Agent) Cancel(requestID string) bool {
+func (a *Instance) Cancel(requestID string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.calls[requestID]

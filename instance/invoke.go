@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"cmp"
@@ -57,9 +57,9 @@ func Outcomes() []string {
 const maxHandovers = 3
 
 // Invoke runs one call on the caller's goroutine, from admission to its summary. ctx must not end when a client leaves.
-func (a *Agent) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte) Result {
+func (a *Instance) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte) Result {
 	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, a.cfg.Runtime.Several, inv.Tail)
-	l := &Lease{agent: a, inv: inv}
+	l := &Lease{instance: a, inv: inv}
 	var r Result
 	if a.cfg.Complete != nil {
 		if err := a.cfg.Complete(ctx); err != nil {
@@ -111,7 +111,7 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 		}
 	}
 	usage := meter.Read(now)
-	r.Summary = summarize(now.Sub(began), meter.CPU(now)-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, l.agent.cfg.Runtime.Function.MemoryMB))
+	r.Summary = summarize(now.Sub(began), meter.CPU(now)-cpu, usage.Peak, cmp.Or(l.inv.MemoryMB, l.instance.cfg.Runtime.Function.MemoryMB))
 	r.Waited = l.Waited
 	if l.release(notSent && l.try < maxHandovers) && r.Fault != nil { // whatever else went wrong is not to be repeated
 		r.Fault = runtime.CanceledFault()
@@ -122,7 +122,7 @@ func (l *Lease) run(ctx context.Context, event []byte, log *logger.Request) Resu
 // announce publishes the begin of the call, once for all workers that the call needs. The function's time starts after
 // the extensions that delay it. On an error nothing was announced, and the slot is returned.
 func (l *Lease) announce(log *logger.Request) error {
-	a := l.agent
+	a := l.instance
 	timeout := a.cfg.Runtime.Function.Timeout
 	l.inv.Deadline = time.Now().Add(timeout)
 	if l.inv.Started != nil {
@@ -170,8 +170,8 @@ func (l *Lease) close(r *Result, log *logger.Request) {
 	}
 	log.Platform(now, finishLine(l.inv, r))
 	l.endEvents(r, now)
-	l.agent.cfg.Metrics.Outcome(outcome)
-	l.agent.cfg.Metrics.Duration.Observe(r.Duration)
+	l.instance.cfg.Metrics.Outcome(outcome)
+	l.instance.cfg.Metrics.Duration.Observe(r.Duration)
 	if l.inv.Tail {
 		r.Tail = log.Tail()
 	}

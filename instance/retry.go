@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"gantry/fault"
@@ -14,7 +14,7 @@ const (
 
 // retry says when a failed instance is tried again: by the first call, or POST /init, after a pause. That call waits
 // for the new worker; the others are answered with the stored reason. The zero value is that of an instance that has
-// not failed. Agent.mu guards it.
+// not failed. Instance.mu guards it.
 type retry struct {
 	pause time.Duration
 	due   time.Time
@@ -51,7 +51,7 @@ func (r *retry) begin(now time.Time) bool {
 
 // tryAgain has one keeper start a new worker, if the instance has failed and a try is due. It reports whether the
 // caller began that try, and is to wait for it. Called with mu held.
-func (a *Agent) tryAgain() bool {
+func (a *Instance) tryAgain() bool {
 	if a.state != Failed || !a.retry.begin(time.Now()) {
 		return false
 	}
@@ -64,7 +64,7 @@ func (a *Agent) tryAgain() bool {
 
 // settleRetry forgets failures: a worker is ready, or a reload begins. A failed instance is in Init then. Called with
 // mu held.
-func (a *Agent) settleRetry() {
+func (a *Instance) settleRetry() {
 	a.retry.end()
 	a.retry = retry{}
 	a.failure = nil

@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"context"
@@ -21,7 +21,7 @@ type Freeze struct {
 const quietLimit = 2 * time.Second
 
 // idle is called when a call has left everything behind: what waits for a moment without calls happens now.
-func (a *Agent) idle() {
+func (a *Instance) idle() {
 	if a.cfg.Freeze == nil && !a.cfg.Stream.Subscribed() {
 		return
 	}
@@ -38,7 +38,7 @@ func (a *Agent) idle() {
 }
 
 // freeze stops everything, unless another call has begun since uses.
-func (a *Agent) freeze(uses int) {
+func (a *Instance) freeze(uses int) {
 	ctx, cancel := context.WithTimeout(a.base, quietLimit)
 	defer cancel()
 	a.cfg.Freeze.Quiet(ctx)
@@ -58,7 +58,7 @@ func (a *Agent) freeze(uses int) {
 }
 
 // thaw continues everything; called with mu held, before anything is asked of a worker or an extension.
-func (a *Agent) thaw() {
+func (a *Instance) thaw() {
 	if !a.frozen {
 		return
 	}
@@ -70,14 +70,14 @@ func (a *Agent) thaw() {
 	a.cfg.Freeze.Signal(unix.SIGCONT)
 }
 
-func (a *Agent) signal(w *runtime.Worker, sig unix.Signal) {
+func (a *Instance) signal(w *runtime.Worker, sig unix.Signal) {
 	if err := w.Signal(sig); err != nil {
 		a.cfg.Log.Warn("worker not signalled", zap.String("signal", unix.SignalName(sig)), zap.Error(err))
 	}
 }
 
 // Frozen reports whether the processes are stopped. For metrics.
-func (a *Agent) Frozen() bool {
+func (a *Instance) Frozen() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.frozen

@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 
 // launch creates a worker and records it. It holds no lock meanwhile: an exec may take as long as the storage with the
 // program does. A process that cannot be started for a reason that can pass is a shortage.
-func (a *Agent) launch() (*runtime.Worker, error) {
+func (a *Instance) launch() (*runtime.Worker, error) {
 	if a.base.Err() != nil {
 		return nil, ErrStopped
 	}
@@ -41,7 +41,7 @@ type shortage struct{ error }
 func (s shortage) Unwrap() error { return s.error }
 
 // register records a worker whose process runs. A reload or the stop that began while it was started has not seen it.
-func (a *Agent) register(w *runtime.Worker) error {
+func (a *Instance) register(w *runtime.Worker) error {
 	a.mu.Lock()
 	a.live[w] = struct{}{}
 	stale := w.Generation != a.reloads
@@ -64,7 +64,7 @@ func (a *Agent) register(w *runtime.Worker) error {
 }
 
 // keep looks after one worker slot until the instance stops: bring a worker up, wait for its end, decide what follows.
-func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
+func (a *Instance) keep(slot int, w *runtime.Worker, err error) {
 	h, of := &history{}, 0
 	for {
 		reloads, reloaded := a.generation()
@@ -98,7 +98,7 @@ func (a *Agent) keep(slot int, w *runtime.Worker, err error) {
 const neededPoll = 5 * time.Millisecond
 
 // needed waits until a call waits for a worker; false when the instance stops first.
-func (a *Agent) needed() bool {
+func (a *Instance) needed() bool {
 	tick := time.NewTicker(neededPoll)
 	defer tick.Stop()
 	for a.Waiting() == 0 {
@@ -122,14 +122,14 @@ func howFailed(err error) ending {
 	return neverStarted
 }
 
-func (a *Agent) generation() (int, <-chan struct{}) {
+func (a *Instance) generation() (int, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.reloads, a.reloaded
 }
 
 // after carries a decision out: it waits, or fails the instance and waits for a reload. False when the instance stops.
-func (a *Agent) after(slot int, h *history, d decision, err error, reloaded <-chan struct{}) bool {
+func (a *Instance) after(slot int, h *history, d decision, err error, reloaded <-chan struct{}) bool {
 	if d.fail || a.isFatal(err) {
 		return a.fail(slot, h, err, reloaded)
 	}
@@ -149,7 +149,7 @@ func (a *Agent) after(slot int, h *history, d decision, err error, reloaded <-ch
 
 // isFatal reports whether another attempt cannot help: no program, or a wrong version. A shortage is never fatal, and
 // neither is any failure once a worker was ready: then the machine is the cause, and it can recover.
-func (a *Agent) isFatal(err error) bool {
+func (a *Instance) isFatal(err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return err != nil && !a.served && fault.From(err).Type == fault.TypeStart && howFailed(err) != short
@@ -158,7 +158,7 @@ func (a *Agent) isFatal(err error) bool {
 // fail marks a slot as broken. With every slot broken the instance has failed: all waiting calls are answered with the
 // stored reason, until a reload, or until a call after a pause tries again. Otherwise the other slots serve, and the
 // slot is tried again from time to time. False when the instance stops.
-func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) bool {
+func (a *Instance) fail(slot int, h *history, err error, reloaded <-chan struct{}) bool {
 	f := fault.From(err)
 	fatal := a.isFatal(err)
 	next := a.broke(slot, f)
@@ -189,7 +189,7 @@ func (a *Agent) fail(slot int, h *history, err error, reloaded <-chan struct{}) 
 }
 
 // broke takes note of a slot that has failed, and says what happens next.
-func (a *Agent) broke(slot int, f *fault.Error) (next string) {
+func (a *Instance) broke(slot int, f *fault.Error) (next string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.broken[slot] = struct{}{}
@@ -208,7 +208,7 @@ func (a *Agent) broke(slot int, f *fault.Error) (next string) {
 }
 
 // bring waits for the load, then for the extensions, then runs the initializer. On an error the worker is stopped.
-func (a *Agent) bring(w *runtime.Worker) error {
+func (a *Instance) bring(w *runtime.Worker) error {
 	began := time.Now()
 	id := w.LoadLog.ID()
 	a.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.InitStart, Begin: began, RequestID: id})
@@ -246,7 +246,7 @@ func (a *Agent) bring(w *runtime.Worker) error {
 const endLimit = 2 * time.Second
 
 // discard ends a worker that failed to start. The next one does not start beside it, unless the kernel cannot end it.
-func (a *Agent) discard(w *runtime.Worker) {
+func (a *Instance) discard(w *runtime.Worker) {
 	go w.Stop(time.Now().Add(endLimit / 2))
 	if !gone(w, endLimit) {
 		a.cfg.Log.Error("worker was killed and has not ended; the next one starts beside it", zap.Int("pid", w.PID()))
@@ -254,7 +254,7 @@ func (a *Agent) discard(w *runtime.Worker) {
 }
 
 // death is how a worker ended that takes nothing any more.
-func (a *Agent) death(w *runtime.Worker) error {
+func (a *Instance) death(w *runtime.Worker) error {
 	if !gone(w, endLimit) {
 		return &fault.Error{Kind: fault.Init, Type: fault.TypeExited, Code: fault.CodeExited, Message: "the worker takes no calls, and has not ended"}
 	}
@@ -273,7 +273,7 @@ func gone(w *runtime.Worker, limit time.Duration) bool {
 	}
 }
 
-func (a *Agent) load(w *runtime.Worker) error {
+func (a *Instance) load(w *runtime.Worker) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(a.base, a.cfg.LoadTimeout)
 	defer cancel()
@@ -293,7 +293,7 @@ func startTimeout(limit time.Duration, hint string) *fault.Error {
 	}
 }
 
-func (a *Agent) initialize(w *runtime.Worker) error {
+func (a *Instance) initialize(w *runtime.Worker) error {
 	fn := a.cfg.Runtime.Function
 	began := time.Now()
 	// The same id as the load's: together they are the phase that telemetry calls init.
@@ -318,7 +318,7 @@ func (a *Agent) initialize(w *runtime.Worker) error {
 
 // phaseEnded writes the Finish line of a phase, which ends in a full stop, unlike that of a call
 // (docs/COMPATIBILITY.md).
-func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string, began time.Time, err error) {
+func (a *Instance) phaseEnded(w *runtime.Worker, log *logger.Request, phase string, began time.Time, err error) {
 	now := time.Now()
 	a.phase(phase, began)
 	log.Flush(now)
@@ -339,7 +339,7 @@ func (a *Agent) phaseEnded(w *runtime.Worker, log *logger.Request, phase string,
 }
 
 // serve offers the worker to calls until it takes no more, and says how that ended.
-func (a *Agent) serve(slot int, w *runtime.Worker) ending {
+func (a *Instance) serve(slot int, w *runtime.Worker) ending {
 	before := w.Answers() // the initializer's
 	a.mu.Lock()
 	if w.Generation == a.reloads {

@@ -1,5 +1,5 @@
 //go:build !race
 
-package agent
+package instance
 
 const raceEnabled = false

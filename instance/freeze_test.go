@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ type frozen struct {
 func newFrozen(t *testing.T, source string, change func(*Config)) *frozen {
 	t.Helper()
 	f := &frozen{}
-	f.harness = newAgent(t, source, func(c *Config) {
+	f.harness = newInstance(t, source, func(c *Config) {
 		c.Log = zap.NewNop() // there would be too much of it
 		c.Freeze = &Freeze{
 			Quiet: func(ctx context.Context) {
@@ -102,8 +102,8 @@ func TestFreezeBetweenCalls(t *testing.T) {
 func TestNoFreezeDuringACall(t *testing.T) {
 	f := newFrozen(t, echo, func(c *Config) { c.Workers, c.Runtime.Concurrency = 2, 2 })
 	f.eventually(func() bool {
-		f.Agent.mu.Lock()
-		defer f.Agent.mu.Unlock()
+		f.Instance.mu.Lock()
+		defer f.Instance.mu.Unlock()
 		return f.workers[0] != nil && f.workers[1] != nil
 	})
 	long := f.start("long", false, `{"ms":400,"n":1}`)
@@ -116,9 +116,9 @@ func TestNoFreezeDuringACall(t *testing.T) {
 	}
 	require.Equal(t, "1", string((<-long).Body))
 	f.eventually(f.Frozen)
-	f.Agent.mu.Lock()
+	f.Instance.mu.Lock()
 	a, b := f.workers[0].PID(), f.workers[1].PID()
-	f.Agent.mu.Unlock()
+	f.Instance.mu.Unlock()
 	f.waitFrozen(a)
 	f.waitFrozen(b)
 }
@@ -171,8 +171,8 @@ func TestFreezeSparesWhatStarts(t *testing.T) {
 	require.NotEqual(t, "T", processState(second))
 	require.NoError(t, os.WriteFile(filepath.Join(f.fn.CodeRoot, "go"), nil, 0o644))
 	f.eventually(func() bool { // it is brought up although the other one is stopped
-		f.Agent.mu.Lock()
-		defer f.Agent.mu.Unlock()
+		f.Instance.mu.Lock()
+		defer f.Instance.mu.Unlock()
 		return f.workers[0] != nil && f.workers[1] != nil
 	})
 	f.pid()
@@ -274,8 +274,8 @@ func TestDeathWhileFrozen(t *testing.T) {
 	require.NoError(t, unix.Kill(pid, unix.SIGKILL))
 	// a call that comes before the agent has seen it shares the worker's fate, frozen or not
 	f.eventually(func() bool {
-		f.Agent.mu.Lock()
-		defer f.Agent.mu.Unlock()
+		f.Instance.mu.Lock()
+		defer f.Instance.mu.Unlock()
 		return f.workers[0] == nil || f.workers[0].PID() != pid
 	})
 	require.NotEqual(t, pid, f.pid())

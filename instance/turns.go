@@ -1,4 +1,4 @@
-package agent
+package instance
 
 // syncPerAsync is how many synchronous calls start for one asynchronous call while both kinds wait. Callers wait for
 // the synchronous ones; the asynchronous ones must still make progress.

@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"gantry/fault"
@@ -40,7 +40,7 @@ func requireKind(t *testing.T, kind fault.Kind, err error) {
 // TestCancelEndsTheRuntime: the process is gone when the answer is there, and its successor starts at once, every time.
 func TestCancelEndsTheRuntime(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
-	h := newAgent(t, patient, func(c *Config) { c.Log = zap.New(core) })
+	h := newInstance(t, patient, func(c *Config) { c.Log = zap.New(core) })
 	const rounds = 4
 	for i := range rounds {
 		pid, err := strconv.Atoi(string(h.invoke("{}").Body))
@@ -66,7 +66,7 @@ func TestCancelEndsTheRuntime(t *testing.T) {
 
 // TestCancelTakesTheNeighbours: all calls of the worker, and none of another one.
 func TestCancelTakesTheNeighbours(t *testing.T) {
-	h := newAgent(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency = 2, 3 })
+	h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency = 2, 3 })
 	h.eventually(func() bool { // both workers
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -107,7 +107,7 @@ func TestCancelTakesTheNeighbours(t *testing.T) {
 // TestCancelOfWaitingCalls: they leave the waiting rooms, and no other call is affected.
 func TestCancelOfWaitingCalls(t *testing.T) {
 	var order starts
-	h := newAgent(t, patient, func(c *Config) { c.Notify = order.record })
+	h := newInstance(t, patient, func(c *Config) { c.Notify = order.record })
 	require.NoError(t, h.WaitReady(h.Base()))
 	first := h.start("first", false, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
@@ -135,7 +135,7 @@ func TestCancelOfWaitingCalls(t *testing.T) {
 }
 
 func TestCancelTwice(t *testing.T) {
-	h := newAgent(t, patient, nil)
+	h := newInstance(t, patient, nil)
 	result := h.start("x", false, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
 	var wg sync.WaitGroup
@@ -157,7 +157,7 @@ func TestCancelTwice(t *testing.T) {
 // TestCancelAtAnyMoment: of a call that is being admitted, runs, or has just been answered. Whatever comes first
 // counts; a call that Cancel did not find has an answer of its own.
 func TestCancelAtAnyMoment(t *testing.T) {
-	h := newAgent(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue, c.Log = 2, 2, 100, zap.NewNop() })
+	h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue, c.Log = 2, 2, 100, zap.NewNop() })
 	for round := range 24 {
 		var neighbours [4]<-chan Result
 		for i := range neighbours {
@@ -184,9 +184,9 @@ func TestCancelAtAnyMoment(t *testing.T) {
 // TestCancelBetweenTwoWorkers: the first one ended before the call reached it, and the call waits nowhere at the
 // moment.
 func TestCancelBetweenTwoWorkers(t *testing.T) {
-	h := newAgent(t, patient, nil)
+	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
-	l := &Lease{agent: h.Agent, inv: &fncontext.Invocation{RequestID: "x", Function: h.fn}, try: 1}
+	l := &Lease{instance: h.Instance, inv: &fncontext.Invocation{RequestID: "x", Function: h.fn}, try: 1}
 	require.NoError(t, h.admit(t.Context(), l))
 	require.False(t, l.release(true))
 	require.True(t, h.Cancel("x"))
@@ -197,10 +197,10 @@ func TestCancelBetweenTwoWorkers(t *testing.T) {
 
 // TestCancelOfTheLastTry: no other worker would follow, and it is a cancel all the same.
 func TestCancelOfTheLastTry(t *testing.T) {
-	h := newAgent(t, patient, nil)
+	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	inv := &fncontext.Invocation{RequestID: "x", Function: h.fn, Deadline: time.Now().Add(time.Minute)}
-	l := &Lease{agent: h.Agent, inv: inv, try: maxHandovers}
+	l := &Lease{instance: h.Instance, inv: inv, try: maxHandovers}
 	require.NoError(t, h.admit(t.Context(), l))
 	worker := l.worker
 	require.True(t, h.Cancel("x"))
@@ -211,11 +211,11 @@ func TestCancelOfTheLastTry(t *testing.T) {
 // TestCancelAfterTheAnswer: a failure that the agent has not passed on yet becomes a cancel, which is not retried. A
 // result stays one.
 func TestCancelAfterTheAnswer(t *testing.T) {
-	h := newAgent(t, "exports.handler = async (e, c) => { if (e.fail) throw new Error('asked to fail'); return 1 }", nil)
+	h := newInstance(t, "exports.handler = async (e, c) => { if (e.fail) throw new Error('asked to fail'); return 1 }", nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	run := func(event string) Result {
 		inv := &fncontext.Invocation{RequestID: "x", Function: h.fn, Async: true, Deadline: time.Now().Add(time.Minute)}
-		l := &Lease{agent: h.Agent, inv: inv, try: 1}
+		l := &Lease{instance: h.Instance, inv: inv, try: 1}
 		require.NoError(t, h.admit(t.Context(), l))
 		h.mu.Lock()
 		l.canceled = true // the worker is killed too late
@@ -232,7 +232,7 @@ func TestCancelAfterTheAnswer(t *testing.T) {
 func TestCancelOfARefusedCall(t *testing.T) {
 	for _, async := range []bool{false, true} {
 		a := New(&Config{Workers: 1, Queue: 1, Runtime: &runtime.Config{Concurrency: 1}, Log: zap.NewNop()})
-		l := &Lease{agent: a, inv: &fncontext.Invocation{RequestID: "x", Async: async}}
+		l := &Lease{instance: a, inv: &fncontext.Invocation{RequestID: "x", Async: async}}
 		require.NoError(t, a.enter(l))
 		a.setState(Draining)
 		a.refuseAll()
@@ -244,7 +244,7 @@ func TestCancelOfARefusedCall(t *testing.T) {
 // TestCancelBeforeTheWorkerSawIt: the slot is taken, nothing was sent yet.
 func TestCancelBeforeTheWorkerSawIt(t *testing.T) {
 	var h *harness
-	h = newAgent(t, patient, func(c *Config) {
+	h = newInstance(t, patient, func(c *Config) {
 		c.Notify = func(inv *fncontext.Invocation) { // between the two
 			if inv.RequestID == "x" {
 				h.mu.Lock()
@@ -263,7 +263,7 @@ func TestCancelBeforeTheWorkerSawIt(t *testing.T) {
 // TestNeighbourThatWasNotSentGoesOn: a call that the killed worker never saw goes to another one.
 func TestNeighbourThatWasNotSentGoesOn(t *testing.T) {
 	var h *harness
-	h = newAgent(t, patient, func(c *Config) {
+	h = newInstance(t, patient, func(c *Config) {
 		c.Runtime.Concurrency = 2
 		c.Notify = func(inv *fncontext.Invocation) {
 			if inv.RequestID == "neighbour" {
@@ -283,7 +283,7 @@ func TestNeighbourThatWasNotSentGoesOn(t *testing.T) {
 }
 
 func TestCancelDuringDrain(t *testing.T) {
-	h := newAgent(t, patient, nil)
+	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	result := h.start("x", true, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
@@ -297,7 +297,7 @@ func TestCancelDuringDrain(t *testing.T) {
 
 // TestCancelBeatsWhatComesLater: the stop, while the kill is under way. A deadline takes the same way.
 func TestCancelBeatsWhatComesLater(t *testing.T) {
-	h := newAgent(t, patient, nil)
+	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	result := h.start("x", false, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
@@ -308,7 +308,7 @@ func TestCancelBeatsWhatComesLater(t *testing.T) {
 
 // TestCancelOfADyingWorker: one of the two is the reason, and the next call finds a worker.
 func TestCancelOfADyingWorker(t *testing.T) {
-	h := newAgent(t, patient, func(c *Config) { c.Log = zap.NewNop() })
+	h := newInstance(t, patient, func(c *Config) { c.Log = zap.NewNop() })
 	for range 3 {
 		result := h.start("x", false, `{"exit":true}`)
 		found := false
