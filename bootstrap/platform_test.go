@@ -425,15 +425,15 @@ func TestPlatformListenerRules(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, c.api.addr)
 	for says, env := range map[string][]string{
-		"needs GANTRY_API_USERS_FILE":            {"GANTRY_API_ADDR=on"},
-		"is not on loopback, so GANTRY_API_AUTH": {"GANTRY_API_ADDR=:1", "GANTRY_API_AUTH=none"},
-		"in the clear":                           {"GANTRY_API_ADDR=:1", "GANTRY_API_USERS_FILE=" + users},
-		"10.0.0.1:1 is not on loopback":          {"GANTRY_API_ADDR=10.0.0.1:1", "GANTRY_API_USERS_FILE=" + users},
-		"belong together":                        {"GANTRY_API_ADDR=on", "GANTRY_API_USERS_FILE=" + users, "GANTRY_API_TLS_CERT=c"},
-		"contradict":                             {"GANTRY_API_AUTH=none", "GANTRY_API_USERS_FILE=" + users},
-		"cannot stand behind a proxy":            {"GANTRY_API_AUTH=none", "GANTRY_API_BEHIND_PROXY=true"},
-		"or on, or off":                          {"GANTRY_API_ADDR=8079"},
-		"want one of required, none":             {"GANTRY_API_AUTH=maybe"},
+		"needs GANTRY_API_USERS_FILE":               {"GANTRY_API_ADDR=on"},
+		"is not on loopback, where GANTRY_API_AUTH": {"GANTRY_API_ADDR=:1", "GANTRY_API_AUTH=none"},
+		"in the clear":                              {"GANTRY_API_ADDR=:1", "GANTRY_API_USERS_FILE=" + users},
+		"10.0.0.1:1 is not on loopback":             {"GANTRY_API_ADDR=10.0.0.1:1", "GANTRY_API_USERS_FILE=" + users},
+		"belong together":                           {"GANTRY_API_ADDR=on", "GANTRY_API_USERS_FILE=" + users, "GANTRY_API_TLS_CERT=c"},
+		"contradict":                                {"GANTRY_API_AUTH=none", "GANTRY_API_USERS_FILE=" + users},
+		"cannot stand behind a proxy":               {"GANTRY_API_AUTH=none", "GANTRY_API_BEHIND_PROXY=true"},
+		"or on, or off":                             {"GANTRY_API_ADDR=8079"},
+		"want one of required, none":                {"GANTRY_API_AUTH=maybe"},
 	} {
 		_, err := loadWith(t, env, nil)
 		require.ErrorContains(t, err, says, env)
