@@ -145,6 +145,7 @@ func TestRefusedRequests(t *testing.T) {
 func TestFullRoom(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "GANTRY_QUEUE=1", "GANTRY_QUEUE_WAIT=0.3", "RUNTIME_TIMEOUT=5")
+	require.Eventually(t, func() bool { return r.ready().status == 200 }, patience, 10*time.Millisecond, "a load may take longer than the wait")
 	require.Equal(t, 200, r.invoke("{}").status)
 	results := make(chan answer, 3)
 	go func() { results <- r.try(`{"do":"hang"}`) }()
