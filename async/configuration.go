@@ -121,24 +121,24 @@ func ParseConfiguration(body []byte) (*Configuration, error) {
 	case c.Retries < 0 || c.Retries > MaxRetries:
 		return nil, badConfiguration(fmt.Sprintf("max_async_retry_attempts is %d, want 0 to %d", c.Retries, MaxRetries))
 	}
-	for member, d := range map[string]*Destination{"on_success": c.Destinations.OnSuccess, "on_failure": c.Destinations.OnFailure} {
-		if d == nil {
-			continue
-		}
-		if err := destination.Check(member, d.Kind, d.Param); err != nil {
-			return nil, badConfiguration(err.Error())
-		}
+	if err := c.eachDestination(destination.Check); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
 // checkFiles reports destinations whose notifications would become files that cannot be written.
 func checkFiles(endpoints *destination.Endpoints, c *Configuration) error {
+	return c.eachDestination(endpoints.CheckFile)
+}
+
+// eachDestination makes one check of every destination that is set.
+func (c *Configuration) eachDestination(check func(member, kind, param string) error) error {
 	for member, d := range map[string]*Destination{"on_success": c.Destinations.OnSuccess, "on_failure": c.Destinations.OnFailure} {
 		if d == nil {
 			continue
 		}
-		if err := endpoints.CheckFile(member, d.Kind, d.Param); err != nil {
+		if err := check(member, d.Kind, d.Param); err != nil {
 			return badConfiguration(err.Error())
 		}
 	}

@@ -112,7 +112,7 @@ func (in *agent) closeAfterInstance(deadline time.Time, reason string) {
 	}
 	in.platform.close()
 	in.sink.Close(deadline)
-	plan.run(collecting, func(time.Time) {
+	plan.run("collecting children", func(time.Time) {
 		in.threads.Wait()
 		in.supervisor.KillAll() // those whose exec has not ended, and no stage knows
 		in.supervisor.Close()

@@ -123,22 +123,17 @@ func (r *running) launch() {
 // findAddresses reads the chosen ports from the "listening" line.
 func (r *running) findAddresses() {
 	r.t.Helper()
-	var line string
+	var lines []map[string]any
 	require.Eventually(r.t, func() bool {
 		select {
 		case <-r.ended:
 			r.t.Fatalf("the agent ended: %s\n%s", r.state, r.stderr)
 		default:
 		}
-		for l := range strings.Lines(r.stderr.String()) {
-			if strings.Contains(l, "listening") && strings.HasSuffix(l, "\n") {
-				line = l
-			}
-		}
-		return line != ""
+		lines = r.stderr.Logged("listening")
+		return len(lines) > 0
 	}, patience, time.Millisecond)
-	fields := map[string]any{}
-	require.NoError(r.t, json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &fields), line)
+	fields := lines[len(lines)-1]
 	r.url, r.ops, r.ext = "http://"+fields["function"].(string), "http://"+fields["ops"].(string), "http://"+fields["extension"].(string)
 	if platform, ok := fields["platform"].(string); ok {
 		r.api = "http://" + platform

@@ -16,6 +16,8 @@ type stage struct {
 	until, next float64
 	// most is how long the stage takes at most, if it begins early; 0 for no such limit.
 	most float64
+	// least is how long the stage has at least, whatever the time.
+	least time.Duration
 }
 
 // stages is the stop, in order. docs/ARCHITECTURE.md has the same table; a test compares them.
@@ -27,7 +29,7 @@ var stages = []stage{
 	{name: "notifications and telemetry", rest: true, until: 8, next: 9},
 	{name: "extensions", rest: true, until: 14, next: 14.5},
 	{name: "last telemetry", rest: true, until: 15, next: 15.5},
-	{name: collecting, rest: true, until: 16, next: 16},
+	{name: "collecting children", rest: true, until: 16, next: 16, least: killLimit},
 }
 
 // schedule is the time that stages have.
@@ -51,8 +53,8 @@ func (s schedule) run(name string, do func(until time.Time)) {
 		until = time.Now().Add(time.Duration(float64(s.limit) / 16 * st.most))
 	}
 	latest := s.at(st.next)
-	if floor := time.Now().Add(killLimit); name == collecting && latest.Before(floor) {
-		latest = floor // the kill of what is left always has its time
+	if least := time.Now().Add(st.least); latest.Before(least) {
+		latest = least
 	}
 	done := make(chan struct{})
 	go func() {
@@ -67,9 +69,6 @@ func (s schedule) run(name string, do func(until time.Time)) {
 		s.log.Warn("the stop goes on: a stage has not ended in its time", zap.String("stage", name))
 	}
 }
-
-// collecting is the last stage.
-const collecting = "collecting children"
 
 // killLimit bounds the kill of all children by an exit that waits for nothing else. Those that it does not reach die with
 // the agent (PDEATHSIG).

@@ -25,12 +25,19 @@ func TestStagesAreDocumented(t *testing.T) {
 		require.NoError(t, err)
 		return n
 	}
+	atLeast := regexp.MustCompile(`^(\S+), (\S+) at least$`)
 	atMost := regexp.MustCompile(`^(\S+), (\S+) at most$`)
 	var documented []stage
 	for _, row := range strings.Split(table, "\n")[2:] {
 		cells := strings.Split(strings.Trim(row, "| "), " | ")
 		require.Len(t, cells, 6, row)
-		s := stage{name: cells[0], rest: cells[1] == "rest", next: number(cells[3])}
+		s := stage{name: cells[0], rest: cells[1] == "rest"}
+		if m := atLeast.FindStringSubmatch(cells[3]); m != nil {
+			cells[3] = m[1]
+			s.least, err = time.ParseDuration(m[2])
+			require.NoError(t, err)
+		}
+		s.next = number(cells[3])
 		if m := atMost.FindStringSubmatch(cells[2]); m != nil {
 			cells[2], s.most = m[1], number(m[2])
 		}

@@ -24,11 +24,15 @@ const (
 type kind interface {
 	// check reports what is wrong with a param; the text goes behind the word param.
 	check(p *param) error
-	// path is what of the name of a notification's file the user chose; empty if notifications become no files.
-	path(e *Endpoints, p *param) string
-	// deliver sends one notification, and returns when it is there or an error. A *Refused says whether another attempt helps;
-	// any other error is worth one.
-	deliver(ctx context.Context, s *Sender, p *param, n *Notification) error
+	// endpoint is the service's among e, or nil for a kind that has no service of its own. Without a URL there, notifications
+	// become files.
+	endpoint(e *Endpoints) *Endpoint
+	// file is a notification's name below the folder of its kind; chosen is what of it the user chose.
+	file(s *Sender, p *param, n *Notification) string
+	chosen(p *param) string
+	// deliver sends one notification to the endpoint, and returns when it is there or an error. A *Refused says whether another
+	// attempt helps; any other error is worth one.
+	deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error
 }
 
 // param is what a destination needs; which members depends on its kind.

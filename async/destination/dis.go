@@ -19,18 +19,16 @@ func (stream) check(p *param) error {
 	return cmp.Or(needs(DIS, "stream_name", p.StreamName), checkName("stream_name", p.StreamName, maxStream))
 }
 
-func (stream) path(e *Endpoints, p *param) string {
-	if e.DIS.URL != "" {
-		return ""
-	}
-	return p.StreamName
+func (stream) endpoint(e *Endpoints) *Endpoint { return &e.DIS }
+
+func (stream) file(_ *Sender, p *param, n *Notification) string {
+	return path.Join(p.StreamName, n.RequestID+".json")
 }
 
-func (stream) deliver(ctx context.Context, s *Sender, p *param, n *Notification) error {
-	if s.Endpoints.DIS.URL != "" {
-		return s.putRecord(ctx, &s.Endpoints.DIS, p.StreamName, n.RequestID, n.Text)
-	}
-	return s.WriteFile(path.Join(DIS, p.StreamName, n.RequestID+".json"), n.Text)
+func (stream) chosen(p *param) string { return p.StreamName }
+
+func (stream) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error {
+	return s.putRecord(ctx, endpoint, p.StreamName, n.RequestID, n.Text)
 }
 
 // putRecord is DIS's upload of records.

@@ -28,9 +28,13 @@ func (function) check(p *param) error {
 	return nil
 }
 
-func (function) path(*Endpoints, *param) string { return "" } // a URN is short
+func (function) endpoint(*Endpoints) *Endpoint { return nil }
 
-func (function) deliver(ctx context.Context, s *Sender, p *param, n *Notification) error {
+func (function) file(*Sender, *param, *Notification) string { return "" } // Call decides whether it becomes one
+
+func (function) chosen(*param) string { return "" }
+
+func (function) deliver(ctx context.Context, s *Sender, _ *Endpoint, p *param, n *Notification) error {
 	return s.Call(ctx, p.FunctionURN, n)
 }
 

@@ -26,18 +26,16 @@ func (bucket) check(p *param) error {
 	return cmp.Or(needs(OBS, "bucket", p.Bucket), checkName("bucket", p.Bucket, maxBucket), checkPrefix(p.Prefix))
 }
 
-func (bucket) path(e *Endpoints, p *param) string {
-	if e.OBS.URL != "" {
-		return ""
-	}
-	return p.Prefix
+func (bucket) endpoint(e *Endpoints) *Endpoint { return &e.OBS }
+
+func (bucket) file(s *Sender, p *param, n *Notification) string {
+	return path.Join(p.Bucket, s.objectName(p, n))
 }
 
-func (bucket) deliver(ctx context.Context, s *Sender, p *param, n *Notification) error {
-	if s.Endpoints.OBS.URL != "" {
-		return s.putObject(ctx, &s.Endpoints.OBS, p, s.objectName(p, n), n.Text)
-	}
-	return s.WriteFile(path.Join(OBS, p.Bucket, s.objectName(p, n)), n.Text)
+func (bucket) chosen(p *param) string { return p.Prefix }
+
+func (bucket) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error {
+	return s.putObject(ctx, endpoint, p, s.objectName(p, n), n.Text)
 }
 
 // objectName is where an outcome lies in its bucket; the platform publishes no layout (docs/COMPATIBILITY.md).

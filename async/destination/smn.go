@@ -15,18 +15,16 @@ func (topic) check(p *param) error {
 	return cmp.Or(needs(SMN, "topic_urn", p.TopicURN), checkName("topic_urn", p.TopicURN, maxTopic))
 }
 
-func (topic) path(e *Endpoints, p *param) string {
-	if e.SMN.URL != "" {
-		return ""
-	}
-	return p.TopicURN
+func (topic) endpoint(e *Endpoints) *Endpoint { return &e.SMN }
+
+func (topic) file(_ *Sender, p *param, n *Notification) string {
+	return path.Join(p.TopicURN, n.RequestID+".json")
 }
 
-func (topic) deliver(ctx context.Context, s *Sender, p *param, n *Notification) error {
-	if s.Endpoints.SMN.URL != "" {
-		return s.publishTopic(ctx, &s.Endpoints.SMN, p.TopicURN, n.Text)
-	}
-	return s.WriteFile(path.Join(SMN, p.TopicURN, n.RequestID+".json"), n.Text)
+func (topic) chosen(p *param) string { return p.TopicURN }
+
+func (topic) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error {
+	return s.publishTopic(ctx, endpoint, p.TopicURN, n.Text)
 }
 
 // publishTopic is SMN's message publication.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -47,7 +48,10 @@ func (e *Endpoints) CheckFile(member, name, text string) error {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return fmt.Errorf("%s.param: %w", member, err)
 	}
-	for part := range strings.SplitSeq(k.path(e, &p), "/") {
+	if !filed(k, e) {
+		return nil
+	}
+	for part := range strings.SplitSeq(k.chosen(&p), "/") {
 		if len(part) > maxFileName {
 			return fmt.Errorf("%s.param of %s: without an endpoint notifications are files, and %.40q… has %d bytes, more than the %d of a file's name",
 				member, name, part, len(part), maxFileName)
@@ -67,5 +71,14 @@ func (s *Sender) Send(ctx context.Context, name, text string, n *Notification) e
 	if !ok {
 		return &Refused{Text: "unknown destination " + name, Final: true}
 	}
-	return k.deliver(ctx, s, &p, n)
+	if filed(k, s.Endpoints) {
+		return s.WriteFile(path.Join(name, k.file(s, &p, n)), n.Text)
+	}
+	return k.deliver(ctx, s, k.endpoint(s.Endpoints), &p, n)
+}
+
+// filed reports whether notifications of the kind become files.
+func filed(k kind, e *Endpoints) bool {
+	endpoint := k.endpoint(e)
+	return endpoint != nil && endpoint.URL == ""
 }

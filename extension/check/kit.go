@@ -36,6 +36,7 @@ type Kit struct {
 	passedOver *extension.PassedOver // why an agent would not start the file
 	report     *report
 	stream     *telemetry.Stream
+	metrics    *metrics.Metrics
 	supervisor *process.Supervisor
 	sink       *logger.Sink
 	host       *extension.Host
@@ -354,8 +355,6 @@ type Config struct {
 	Findings, Output io.Writer
 	// Log gets what an agent would log of the extension; nil for nothing.
 	Log *zap.Logger
-
-	metrics *metrics.Metrics
 }
 
 // Listener is the extension API, as package api serves it. Close ends Serve.

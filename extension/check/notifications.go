@@ -121,7 +121,7 @@ func (k *Kit) checkBurst(ctx context.Context) finding {
 	began := time.Now()
 	a := k.ask(ctx, burstCalls, burstBudget)
 	took := time.Since(began)
-	dropped := k.cfg.metrics.NotificationDrops[portOf(k.seen().Address)-extension.FirstPort].Get()
+	dropped := k.metrics.NotificationDrops[portOf(k.seen().Address)-extension.FirstPort].Get()
 	switch {
 	case a.failed > 0:
 		return failed(rightAnswers, "of %d calls at once %d got no good answer: %s", burstCalls, a.failed, inWords(a.err))

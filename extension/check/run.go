@@ -34,16 +34,16 @@ func Open(cfg Config) (*Kit, error) {
 		return nil, fault.Mark(fault.Invalid, err)
 	}
 	cfg.Log = cmp.Or(cfg.Log, zap.NewNop())
-	cfg.metrics = metrics.NewMetrics(nil) // there are no calls whose outcomes could be counted
 	k := &Kit{
 		cfg: &cfg, file: file, passedOver: passedOver, report: newReport(script.Name, cfg.Findings),
 		registered: make(chan struct{}), rejected: make(chan struct{}),
-		stream: telemetry.NewStream(cfg.Function.Name, cfg.Function.Version, cfg.Log), supervisor: process.NewSupervisor(true),
+		metrics: metrics.NewMetrics(nil), // there are no calls whose outcomes could be counted
+		stream:  telemetry.NewStream(cfg.Function.Name, cfg.Function.Version, cfg.Log), supervisor: process.NewSupervisor(true),
 	}
 	k.sink = logger.NewSink(&outputLimit{w: cfg.Output, left: maxShown}, false, k.line)
 	k.host = extension.NewHost(&extension.Config{
 		Function: cfg.Function, Wait: cfg.Wait, Env: cfg.Env, UID: cfg.UID, GID: cfg.GID, Supervisor: k.supervisor, Sink: k.sink,
-		Log: cfg.Log, Metrics: cfg.metrics, Stream: k.stream, Costs: true, ListLeft: true, Observer: k.observer(),
+		Log: cfg.Log, Metrics: k.metrics, Stream: k.stream, Costs: true, ListLeft: true, Observer: k.observer(),
 	}, []extension.Script{script})
 	if k.api, err = cfg.Listen(k.host); err != nil {
 		k.sink.Close(time.Now())

@@ -84,9 +84,7 @@ func startAgent(t *testing.T, endpoint string, env ...string) *agent {
 // wait waits for a condition, which may use require.
 func (a *agent) wait(condition func() bool) {
 	a.t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(often) {
-		require.True(a.t, time.Now().Before(deadline), "it does not come true")
-	}
+	harness.Eventually(a.t, condition, "a condition to come true")
 }
 
 // invoke calls the function and returns status and request id.

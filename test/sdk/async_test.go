@@ -146,9 +146,8 @@ func (a *agent) reaches(id, status string) (r *record) {
 
 // statusLog returns the entries of the status log about a request: statuses with their codes.
 func (a *agent) statusLog(id string) (statuses []string) {
-	for line := range strings.Lines(a.Stderr.String()) {
-		fields := map[string]any{}
-		if strings.Contains(line, "asynchronous status") && json.Unmarshal([]byte(line[strings.IndexByte(line, '{'):]), &fields) == nil && fields["request_id"] == id {
+	for _, fields := range a.Stderr.Logged("asynchronous status") {
+		if fields["request_id"] == id {
 			statuses = append(statuses, fmt.Sprint(fields["status"], " ", fields["error_code"]))
 		}
 	}
