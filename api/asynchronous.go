@@ -51,7 +51,7 @@ func (p *platformAPI) accept(x *exchange, q *async.Queue) error {
 	if err != nil {
 		return err
 	}
-	call := &fncontext.Invocation{RequestID: x.id, Deadline: time.Now(), Credentials: p.Credentials, Alias: x.urn.Alias, Trace: traceOf(h)}
+	call := &fncontext.Invocation{RequestID: x.id, Credentials: p.Credentials, Alias: x.urn.Alias, Trace: traceOf(h)}
 	if err := p.Instance.CheckMeta(call); err != nil { // no attempt could run
 		return err
 	}

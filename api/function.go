@@ -87,8 +87,12 @@ func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	inv := f.invocation(&ctx.Request.Header)
-	defer f.Instance.Forget(inv.RequestID)
 	result := f.Instance.Invoke(f.Instance.Base(), inv, ctx.Request.Body())
+	for result.Fault == instance.ErrInFlight { // the caller's id is another call's: this one gets its own
+		other := *inv
+		inv, other.RequestID = &other, uuid.NewString()
+		result = f.Instance.Invoke(f.Instance.Base(), inv, ctx.Request.Body())
+	}
 	write(ctx, inv.RequestID, &result, !f.TrustHeaders)
 }
 
@@ -101,9 +105,9 @@ func (f *functionAPI) init(ctx *fasthttp.RequestCtx) {
 	write(ctx, uuid.NewString(), result, !f.TrustHeaders)
 }
 
-// invocation builds the call from the headers and claims its request id.
+// invocation builds the call from the headers.
 func (f *functionAPI) invocation(h *fasthttp.RequestHeader) *fncontext.Invocation {
-	inv := &fncontext.Invocation{Function: f.Function, Credentials: f.Credentials, RequestID: f.requestID(h), Trace: traceOf(h)}
+	inv := &fncontext.Invocation{Function: f.Function, Credentials: f.Credentials, RequestID: requestID(h), Trace: traceOf(h)}
 	if v := h.Peek(headerLogType); len(v) > 0 {
 		inv.Tail = strings.EqualFold(string(v), "tail")
 	}
@@ -121,16 +125,12 @@ func traceOf(h *fasthttp.RequestHeader) fncontext.Trace {
 	return fncontext.Trace{}
 }
 
-// requestID takes the caller's id if it is a UUID that is not in flight; else it makes one.
-func (f *functionAPI) requestID(h *fasthttp.RequestHeader) string {
+// requestID takes the caller's id if it is a UUID; else it makes one.
+func requestID(h *fasthttp.RequestHeader) string {
 	if v := h.Peek(headerRequestID); len(v) == 36 {
-		if id, err := uuid.ParseBytes(v); err == nil && f.Instance.Claim(id.String()) {
+		if id, err := uuid.ParseBytes(v); err == nil {
 			return id.String()
 		}
 	}
-	for {
-		if id := uuid.NewString(); f.Instance.Claim(id) {
-			return id
-		}
-	}
+	return uuid.NewString()
 }

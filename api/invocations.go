@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 
@@ -46,10 +45,7 @@ func (p *platformAPI) invoke(x *exchange) {
 		p.refuse(x, fault.From(err))
 		return
 	}
-	for !p.Instance.Claim(x.id) { // never taken from the caller
-		x.id = uuid.NewString()
-	}
-	inv.RequestID = x.id
+	inv.RequestID = x.id // made here, never taken from the caller
 	p.accepted(x)
 	result, inTime := p.run(x, inv)
 	if !inTime {
@@ -103,14 +99,12 @@ func memoryOf(h *fasthttp.RequestHeader) (int, error) {
 // run invokes the function; inTime is false if the gateway's time passed first. The call goes on then, on its own.
 func (p *platformAPI) run(x *exchange, inv *fncontext.Invocation) (result instance.Result, inTime bool) {
 	if p.GatewayTimeout == 0 {
-		defer p.Instance.Forget(inv.RequestID)
 		return p.Instance.Invoke(p.Instance.Base(), inv, x.ctx.Request.Body()), true
 	}
 	event, release := keep(x.ctx)
 	answered := make(chan instance.Result, 1)
 	go func() {
 		defer release()
-		defer p.Instance.Forget(inv.RequestID)
 		defer func() {
 			if r := recover(); r != nil {
 				p.Log.Error("panic while invoking", zap.Any("panic", r), zap.Stack("stack"))

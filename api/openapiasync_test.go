@@ -33,8 +33,8 @@ type openAPIFunction struct {
 	end     context.Context
 }
 
-func (f *openAPIFunction) invoke(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
-	inv.Started()
+func (f *openAPIFunction) invoke(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error) {
+	started()
 	switch string(event) {
 	case `"good"`:
 		return []byte(`"done"`), nil

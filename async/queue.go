@@ -50,8 +50,9 @@ type Config struct {
 	Retention time.Duration
 	// UserDelay is the delay before the second attempt after an error of the function; zero means a minute.
 	UserDelay time.Duration
-	// Invoke runs one call to its end and returns its result, or its fault.
-	Invoke func(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error)
+	// Invoke runs one call to its end and returns its result, or its fault. It calls started when the call has a slot,
+	// before the handler runs, and waits for it; an error of started ends the call, which then never began.
+	Invoke func(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error)
 	// Cancel ends a call that runs or waits in this agent; false if there is none with this request id.
 	Cancel func(requestID string) bool
 	// Folder holds the notifications of destinations without an endpoint.

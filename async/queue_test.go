@@ -52,8 +52,8 @@ type testFunction struct {
 	result    string
 }
 
-func (f *testFunction) invoke(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
-	if err := inv.Started(); err != nil {
+func (f *testFunction) invoke(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error) {
+	if err := started(); err != nil {
 		return nil, fault.From(err)
 	}
 	f.most.Store(max(f.most.Load(), f.running.Add(1)))
@@ -246,10 +246,10 @@ func gated(t *testing.T, f *testFunction) (q *Queue, waits chan string, slot cha
 	waits, slot, late = make(chan string, 1), make(chan bool), &atomic.Int64{}
 	q = open(t, startServer(t, t.TempDir()), f, func(cfg *Config) {
 		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
-		cfg.Invoke = func(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
+		cfg.Invoke = func(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error) {
 			waits <- inv.RequestID
 			<-slot
-			return f.invoke(inv, event)
+			return f.invoke(inv, started, event)
 		}
 	})
 	return q, waits, slot, late
@@ -339,7 +339,7 @@ func TestUnavailableIsNoAttempt(t *testing.T) {
 func TestUnavailableForLong(t *testing.T) {
 	var asked atomic.Int64
 	q := open(t, startServer(t, t.TempDir()), &testFunction{}, func(c *Config) {
-		c.Invoke = func(*fncontext.Invocation, []byte) ([]byte, *fault.Error) {
+		c.Invoke = func(*fncontext.Invocation, func() error, []byte) ([]byte, *fault.Error) {
 			asked.Add(1)
 			return nil, &fault.Error{Kind: fault.Unavailable, Type: "Extension.Required", Code: fault.CodeUnavailable, Message: "extension x is required"}
 		}
@@ -628,12 +628,12 @@ func TestCancelOnTheWay(t *testing.T) {
 	f := &testFunction{}
 	waits, slot := make(chan string, 1), make(chan *fault.Error)
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) {
-		c.Invoke = func(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
+		c.Invoke = func(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error) {
 			waits <- inv.RequestID
 			if err := <-slot; err != nil {
 				return nil, err
 			}
-			return f.invoke(inv, event)
+			return f.invoke(inv, started, event)
 		}
 		c.Cancel = func(string) bool {
 			slot <- &fault.Error{Kind: fault.Canceled, Code: fault.CodeCanceled, Message: "function invocation canceled"}

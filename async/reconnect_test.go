@@ -191,10 +191,10 @@ func TestWaitedTooLong(t *testing.T) {
 			var late atomic.Int64
 			q := open(t, startServer(t, t.TempDir()), f, func(cfg *Config) {
 				cfg.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
-				cfg.Invoke = func(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
+				cfg.Invoke = func(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error) {
 					waits <- inv.RequestID
 					<-slot
-					body, f := f.invoke(inv, event)
+					body, f := f.invoke(inv, started, event)
 					ended <- true
 					return body, f
 				}

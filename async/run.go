@@ -240,9 +240,7 @@ func (r *run) do() error {
 			return r.giveUp(now)
 		}
 	}
-	inv := r.invocation()
-	inv.Started = r.started
-	result, f := r.q.cfg.Invoke(inv, r.msg.Data())
+	result, f := r.q.cfg.Invoke(r.invocation(), r.started, r.msg.Data())
 	if r.noted != nil {
 		<-r.noted
 	}

@@ -102,12 +102,11 @@ const printLimit = 100 * time.Millisecond
 // answer runs one event and posts what came of it.
 func (p *pollers) answer(client *poll.Client, event *poll.Event) {
 	inv := p.invocation(event)
-	if !p.instance.Claim(inv.RequestID) {
+	r := p.instance.Invoke(p.instance.Base(), inv, event.Body)
+	if r.Fault == instance.ErrInFlight {
 		p.log.Warn("the runtime API handed out a request that is still running here", zap.String("request_id", inv.RequestID))
 		return
 	}
-	r := p.instance.Invoke(p.instance.Base(), inv, event.Body)
-	p.instance.Forget(inv.RequestID)
 	p.sink.Flush(printLimit) // the platform takes what is printed until the answer for this call's
 	post, body := client.Respond, r.Body
 	if r.Fault != nil {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"gantry/async"
 	"gantry/auth"
 	fncontext "gantry/context"
 	"gantry/fault"
+	"gantry/instance"
 	"os"
 	"path/filepath"
 	"time"
@@ -102,11 +104,18 @@ func sign(method, path string, body []byte, access, secret string) (date, author
 }
 
 // invokeQueued runs one request out of the queue.
-func (in *agent) invokeQueued(inv *fncontext.Invocation, event []byte) ([]byte, *fault.Error) {
-	if !in.instance.Claim(inv.RequestID) {
+func (in *agent) invokeQueued(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error) {
+	base := in.instance.Base()
+	lease, err := in.instance.Admit(base, inv)
+	switch {
+	case errors.Is(err, instance.ErrInFlight):
 		return nil, &fault.Error{Kind: fault.Internal, Type: fault.TypeInternal, Code: fault.CodeInternal, Message: "a request came out of the queue while it is still running here"}
+	case err != nil:
+		return nil, fault.From(err)
 	}
-	defer in.instance.Forget(inv.RequestID)
-	r := in.instance.Invoke(in.instance.Base(), inv, event)
+	if err := started(); err != nil {
+		return nil, lease.Drop(err)
+	}
+	r := lease.Invoke(base, event)
 	return r.Body, r.Fault
 }

@@ -117,7 +117,7 @@ func TestEncryptedDataNeverPrints(t *testing.T) {
 
 func TestRemainingMayBeNegative(t *testing.T) {
 	now := time.Unix(100, 0)
-	inv := Invocation{Deadline: now.Add(-time.Second)}
+	inv := Call{Deadline: now.Add(-time.Second)}
 	if got := inv.Remaining(now); got != -time.Second {
 		t.Errorf("Remaining = %v", got)
 	}

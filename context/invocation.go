@@ -5,13 +5,11 @@ import (
 	"time"
 )
 
-// Invocation is one call of the function. The caller of instance.Invoke owns it until Invoke returns.
+// Invocation is what a caller asks for: one run of the function. It does not change after instance.Admit.
 type Invocation struct {
 	// RequestID is a UUID in lower case, unique among the calls in flight.
-	RequestID string
-	Function  *Function
-	// Deadline is set when the call gets its slot; the zero time before that.
-	Deadline    time.Time
+	RequestID   string
+	Function    *Function
 	Credentials Credentials
 	Trace       Trace
 	// Alias is the alias the call was addressed to, without its "!"; empty if none.
@@ -22,10 +20,14 @@ type Invocation struct {
 	MemoryMB int
 	// Tail asks for the last lines of the call's log in the answer.
 	Tail bool
-	// Started, if set, is called when the call has its slot, before the handler runs; the call waits for it. An error ends
-	// the call, which then never began.
-	Started func() error `json:"-"`
-	Async   bool
+	// Async marks a call out of the queue: its caller waits for no answer, and it waits for a slot in a room of its own.
+	Async bool
+}
+
+// Call is an invocation that has a slot: the input, and the moment its time is over.
+type Call struct {
+	*Invocation
+	Deadline time.Time
 }
 
 // Trace is W3C trace context, passed on untouched.
@@ -35,7 +37,7 @@ type Trace struct{ Parent, State string }
 type Workflow struct{ ID, RunID, StateID string }
 
 // Remaining returns the time until the deadline at now. It may be negative, as on the platform (docs/COMPATIBILITY.md).
-func (c *Invocation) Remaining(now time.Time) time.Duration { return c.Deadline.Sub(now) }
+func (c *Call) Remaining(now time.Time) time.Duration { return c.Deadline.Sub(now) }
 
 // TakeHeaders takes over what the platform says about this call in its headers (docs/COMPATIBILITY.md): credentials, all of
 // them if there is any, alias and workflow. get returns a header's value, or nothing.

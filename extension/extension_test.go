@@ -173,7 +173,7 @@ func TestNotification(t *testing.T) {
 		got <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + r.Header.Get("Traceparent") + " " + string(body)
 	})
 	require.NoError(t, h.Register(Registration{Name: "extensionX.sh", Address: addr}))
-	h.Notify(&fncontext.Invocation{RequestID: "7c1d", Trace: fncontext.Trace{Parent: "00-ab-cd-01"}})
+	h.Notify(&fncontext.Call{Invocation: &fncontext.Invocation{RequestID: "7c1d", Trace: fncontext.Trace{Parent: "00-ab-cd-01"}}})
 	require.Equal(t, `POST /extension/invoke application/json 00-ab-cd-01 {"traceId":"7c1d","invokedFunctionUrn":"urn:fss:r:p:function:default:f:latest"}`, <-got)
 }
 
@@ -182,7 +182,7 @@ func TestLateListener(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	require.NoError(t, h.Register(Registration{Name: "extensionX.sh", Address: "127.0.0.1:8086"}))
-	h.Notify(&fncontext.Invocation{RequestID: "early"})
+	h.Notify(&fncontext.Call{Invocation: &fncontext.Invocation{RequestID: "early"}})
 	got := make(chan struct{}, 1)
 	receiver(t, 8086, func(http.ResponseWriter, *http.Request) { got <- struct{}{} })
 	select {
@@ -207,7 +207,7 @@ func TestOverload(t *testing.T) {
 	for range 10 {
 		wg.Go(func() {
 			for range n / 10 {
-				h.Notify(&fncontext.Invocation{RequestID: "x"})
+				h.Notify(&fncontext.Call{Invocation: &fncontext.Invocation{RequestID: "x"}})
 				time.Sleep(50 * time.Microsecond)
 			}
 		})

@@ -20,13 +20,13 @@ import (
 const syncLimit = 2 * time.Second
 
 // Notify notifies the registered extensions that a call begins. What does not fit a queue is dropped and counted. The
-// queues are filled in the background, so as not to delay the call; inv must not change meanwhile. Notify waits only
-// for extensions that registered with FunctionGraph-Extension-Mode: sync, at most for two seconds.
-func (h *Host) Notify(inv *fncontext.Invocation) {
+// queues are filled in the background, so as not to delay the call. Notify waits only for extensions that registered
+// with FunctionGraph-Extension-Mode: sync, at most for two seconds.
+func (h *Host) Notify(call *fncontext.Call) {
 	if h.taken.Load() == 0 {
 		return
 	}
-	n := newNotification(inv, h.urn)
+	n := newNotification(call, h.urn)
 	h.outstanding.Add(1)
 	if h.inSync.Load() == 0 {
 		go h.offer(n)
@@ -50,7 +50,7 @@ func (h *Host) Notify(inv *fncontext.Invocation) {
 	case <-timer.C: // a delivery has the same limit: whichever is first, an answer is missing
 	}
 	h.cfg.Log.Warn("a call goes on without the answer of an extension in sync mode",
-		zap.String("request_id", inv.RequestID), zap.Duration("waited", time.Since(began)))
+		zap.String("request_id", call.RequestID), zap.Duration("waited", time.Since(began)))
 }
 
 // offer queues n for every extension that asked for calls, and ends Notify's count of it.

@@ -23,7 +23,7 @@ import (
 )
 
 func notify(h *Host, id string) {
-	h.Notify(&fncontext.Invocation{RequestID: id, Deadline: time.UnixMilli(1795490983923)})
+	h.Notify(&fncontext.Call{Invocation: &fncontext.Invocation{RequestID: id}, Deadline: time.UnixMilli(1795490983923)})
 }
 
 // invoked is a handler that hands on the ids of calls before it answers; gate, if there is one, holds the answer.

@@ -75,13 +75,13 @@ type answers struct {
 	missing        atomic.Bool // one extension sent none: it was too slow, closed the connection, or its queue was full
 }
 
-func newNotification(inv *fncontext.Invocation, urn string) *notification {
-	b := make([]byte, 0, 64+len(inv.RequestID)+len(urn))
-	b = logger.AppendJSONString(append(b, `{"traceId":`...), inv.RequestID)
+func newNotification(call *fncontext.Call, urn string) *notification {
+	b := make([]byte, 0, 64+len(call.RequestID)+len(urn))
+	b = logger.AppendJSONString(append(b, `{"traceId":`...), call.RequestID)
 	b = logger.AppendJSONString(append(b, `,"invokedFunctionUrn":`...), urn)
 	return &notification{
-		requestID: inv.RequestID, body: append(b, '}'), traceparent: inv.Trace.Parent,
-		deadline: strconv.AppendInt(nil, inv.Deadline.UnixMilli(), 10),
+		requestID: call.RequestID, body: append(b, '}'), traceparent: call.Trace.Parent,
+		deadline: strconv.AppendInt(nil, call.Deadline.UnixMilli(), 10),
 	}
 }
 

@@ -7,28 +7,7 @@ import (
 	"gantry/runtime"
 	"math"
 	"time"
-
-	fncontext "gantry/context"
 )
-
-// Lease is one call's right to run, from its admission to its summary: a slot of a worker, or a place where it waits
-// for one. Instance.mu guards worker, place and canceled; the call's own goroutine may read worker once it was given.
-type Lease struct {
-	instance *Instance
-	inv      *fncontext.Invocation
-	// worker is nil while the call has no slot, place while it is in no waiting room.
-	worker *runtime.Worker
-	place  *list.Element
-	// given is closed when the call leaves the waiting room, with a slot or to look why not.
-	given    chan struct{}
-	canceled bool
-	// try counts the workers that were tried, from 1.
-	try int
-	// began is when the function began.
-	began time.Time
-	// Waited is the time in the waiting room.
-	Waited time.Duration
-}
 
 // admit gives the call a slot: at once, or out of its waiting room in order of arrival. The call's deadline starts
 // here.
@@ -39,13 +18,16 @@ func (a *Instance) admit(ctx context.Context, l *Lease) error {
 		a.mu.Unlock()
 		return err
 	}
-	limit := a.waitLimit(l.inv)
+	limit := a.waitLimit(l)
 	a.mu.Unlock()
 	return a.wait(ctx, l, limit)
 }
 
 // enter starts the call, or puts it into its waiting room; called with mu held.
 func (a *Instance) enter(l *Lease) error {
+	if other := a.calls[l.call.RequestID]; other != nil && other != l {
+		return ErrInFlight
+	}
 	err := a.refusal()
 	switch {
 	case l.canceled:
@@ -54,22 +36,22 @@ func (a *Instance) enter(l *Lease) error {
 		err = nil
 	}
 	if err == nil {
-		if w := a.direct(l.inv.Async); w != nil {
+		if w := a.direct(l.call.Async); w != nil {
 			a.begin(l, w)
 			return nil
 		}
-		if !l.inv.Async && a.waiting.Len() >= a.room() {
+		if !l.call.Async && a.waiting.Len() >= a.room() {
 			a.cfg.Metrics.Rejects.Inc()
 			err = throttled("the waiting room is full (GANTRY_QUEUE)")
 		}
 	}
 	if err != nil {
-		delete(a.calls, l.inv.RequestID)
+		l.ended = true
 		return err
 	}
 	l.given = make(chan struct{})
 	l.place = a.roomOf(l).PushBack(l)
-	a.calls[l.inv.RequestID] = l
+	a.calls[l.call.RequestID] = l
 	return nil
 }
 
@@ -90,7 +72,7 @@ func (a *Instance) wait(ctx context.Context, l *Lease, limit time.Duration) erro
 	began := time.Now()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	defer func() { l.Waited += time.Since(began) }()
+	defer func() { l.waited += time.Since(began) }()
 	select {
 	case <-l.given:
 		if l.worker != nil {
@@ -108,7 +90,7 @@ func (a *Instance) wait(ctx context.Context, l *Lease, limit time.Duration) erro
 	if l.place != nil {
 		a.takeOut(l)
 	}
-	delete(a.calls, l.inv.RequestID)
+	l.ended = true
 	return err
 }
 
@@ -124,8 +106,8 @@ func (a *Instance) whyNot(ctx context.Context, l *Lease) error {
 		return throttled("the function was reloaded; try again")
 	case ctx.Err() != nil:
 		return stopped()
-	case !l.inv.Deadline.IsZero():
-		return runtime.TimeoutFault(l.inv, "the worker ended just before the call reached it, and the next one was not ready in time")
+	case l.try > 1:
+		return runtime.TimeoutFault(&l.call, "the worker ended just before the call reached it, and the next one was not ready in time")
 	}
 	a.cfg.Metrics.Rejects.Inc()
 	return throttled("the wait for a free worker was too long (GANTRY_QUEUE_WAIT)")
@@ -161,7 +143,7 @@ func (a *Instance) room() int {
 
 // roomOf is where the call waits.
 func (a *Instance) roomOf(l *Lease) *list.List {
-	if l.inv.Async {
+	if l.call.Async {
 		return a.waitingAsync
 	}
 	return a.waiting
@@ -179,12 +161,12 @@ const forever = time.Duration(math.MaxInt64)
 
 // waitLimit is how long a call may wait; called with mu held. A call whose worker ended before the call reached it
 // keeps its old deadline. An asynchronous call has no limit here: its caller limits the wait.
-func (a *Instance) waitLimit(inv *fncontext.Invocation) time.Duration {
+func (a *Instance) waitLimit(l *Lease) time.Duration {
 	fn := a.cfg.Runtime.Function
 	switch {
-	case !inv.Deadline.IsZero():
-		return time.Until(inv.Deadline)
-	case inv.Async:
+	case l.try > 1:
+		return time.Until(l.call.Deadline)
+	case l.call.Async:
 		return forever
 	case a.cfg.QueueWait > 0:
 		return a.cfg.QueueWait
@@ -217,10 +199,10 @@ func (a *Instance) begin(l *Lease, w *runtime.Worker) {
 	a.thaw()
 	a.uses++
 	l.worker = w
-	a.calls[l.inv.RequestID] = l
-	a.turns.started(l.inv.Async, a.waitingAsync.Len() > 0)
+	a.calls[l.call.RequestID] = l
+	a.turns.started(l.call.Async, a.waitingAsync.Len() > 0)
 	a.inFlight++
-	if l.inv.Async {
+	if l.call.Async {
 		a.asyncSlots++
 	}
 	a.follow()
@@ -241,42 +223,4 @@ func (a *Instance) dispatch() {
 		a.begin(l, w)
 		a.takeOut(l)
 	}
-}
-
-// release returns the slot. The call stays known if it goes on to another worker. It reports whether it was canceled.
-func (l *Lease) release(goesOn bool) bool {
-	a := l.instance
-	l.worker.Release()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	l.worker = nil
-	if !goesOn || l.canceled {
-		delete(a.calls, l.inv.RequestID)
-	}
-	a.inFlight--
-	if l.inv.Async {
-		a.asyncSlots--
-	}
-	a.follow()
-	a.dispatch()
-	a.checkEmpty()
-	return l.canceled
-}
-
-// Claim reserves a request id for a call; false if it is in flight already. Forget must follow.
-func (a *Instance) Claim(id string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if _, taken := a.ids[id]; taken {
-		return false
-	}
-	a.ids[id] = struct{}{}
-	return true
-}
-
-// Forget frees a claimed request id.
-func (a *Instance) Forget(id string) {
-	a.mu.Lock()
-	delete(a.ids, id)
-	a.mu.Unlock()
 }

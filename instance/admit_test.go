@@ -7,6 +7,7 @@ import (
 	"gantry/fault"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,7 +57,7 @@ type starts struct {
 	async []bool
 }
 
-func (s *starts) record(inv *fncontext.Invocation) {
+func (s *starts) record(inv *fncontext.Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.async = append(s.async, inv.Async)
@@ -206,19 +207,22 @@ func (h *harness) crowd(async bool) (stop func()) {
 
 // TestAsyncHasARoomOfItsOwn: the limits and the numbers of the waiting room do not apply to asynchronous calls.
 func TestAsyncHasARoomOfItsOwn(t *testing.T) {
-	h := newInstance(t, patient, func(c *Config) { c.Queue, c.QueueWait = 0, time.Millisecond })
+	var deadlines sync.Map
+	h := newInstance(t, patient, func(c *Config) {
+		c.Queue, c.QueueWait = 0, time.Millisecond
+		c.Notify = func(call *fncontext.Call) { deadlines.Store(call.RequestID, call.Deadline) }
+	})
 	require.NoError(t, h.WaitReady(h.Base()))
 	h.start("first", false, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
 	began := time.Now()
-	invs := make([]*fncontext.Invocation, 20)
-	results := make([]Result, len(invs))
+	const calls = 20
+	results := make([]Result, calls)
 	var wg sync.WaitGroup
-	for i := range invs {
-		invs[i] = &fncontext.Invocation{RequestID: uuid.NewString(), Function: h.fn, Async: true}
-		wg.Go(func() { results[i] = h.Invoke(h.Base(), invs[i], []byte("{}")) })
+	for i := range calls {
+		wg.Go(func() { results[i] = h.call(strconv.Itoa(i), true, "{}") })
 	}
-	h.eventually(func() bool { return h.WaitingAsync() == len(invs) })
+	h.eventually(func() bool { return h.WaitingAsync() == calls })
 	require.Zero(t, h.Waiting())
 	require.Equal(t, fault.Throttled, h.invoke("{}").Fault.Kind, "nobody may wait for a synchronous call's slot")
 	require.True(t, h.Cancel("first"))
@@ -226,7 +230,8 @@ func TestAsyncHasARoomOfItsOwn(t *testing.T) {
 	for i, r := range results {
 		require.Nil(t, r.Fault)
 		require.Greater(t, r.Waited, h.cfg.QueueWait)
-		require.False(t, invs[i].Deadline.Before(began.Add(r.Waited+h.fn.Timeout)), "the deadline starts with the slot")
+		deadline, _ := deadlines.Load(strconv.Itoa(i))
+		require.False(t, deadline.(time.Time).Before(began.Add(r.Waited+h.fn.Timeout)), "the deadline starts with the slot")
 	}
 	require.EqualValues(t, 1, h.cfg.Metrics.Rejects.Get())
 	var page bytes.Buffer
@@ -278,19 +283,21 @@ func TestAsyncIsRefusedLikeOthers(t *testing.T) {
 	})
 }
 
-// TestStartedMayRefuse: the call never began, and its slot is free again.
-func TestStartedMayRefuse(t *testing.T) {
+// TestDroppedLease: the call never began, and its slot is free again.
+func TestDroppedLease(t *testing.T) {
 	notified := 0
 	var events func() []published
 	h := newInstance(t, patient, func(c *Config) {
-		c.Notify = func(*fncontext.Invocation) { notified++ }
+		c.Notify = func(*fncontext.Call) { notified++ }
 		events = follow(t, c)
 	})
 	require.NoError(t, h.WaitReady(h.Base()))
 	refused := stopped()
 	for range 3 {
-		r := h.Invoke(h.Base(), &fncontext.Invocation{RequestID: uuid.NewString(), Function: h.fn, Async: true, Started: func() error { return refused }}, []byte("{}"))
-		require.Equal(t, refused, r.Fault)
+		l, err := h.Admit(h.Base(), &fncontext.Invocation{RequestID: "x", Function: h.fn, Async: true})
+		require.NoError(t, err)
+		require.Equal(t, 1, h.InFlight())
+		require.Equal(t, refused, l.Drop(refused))
 	}
 	require.Zero(t, notified)
 	require.Zero(t, h.InFlight())

@@ -8,7 +8,7 @@ func (a *Instance) Cancel(requestID string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.calls[requestID]
-	if l == nil {
+	if l == nil || l.ended {
 		return false
 	}
 	l.canceled = true // all there is to do for a call between two workers

@@ -2,7 +2,6 @@ package instance
 
 import (
 	"gantry/fault"
-	"gantry/logger"
 	"gantry/runtime"
 	"slices"
 	"strconv"
@@ -181,31 +180,38 @@ func TestCancelAtAnyMoment(t *testing.T) {
 	require.Nil(t, h.invoke("{}").Fault)
 }
 
+// admitted returns the lease of a call that has a slot.
+func (h *harness) admitted(id string, async bool) *Lease {
+	h.t.Helper()
+	l, err := h.Admit(h.t.Context(), &fncontext.Invocation{RequestID: id, Function: h.fn, Async: async})
+	require.NoError(h.t, err)
+	return l
+}
+
 // TestCancelBetweenTwoWorkers: the first one ended before the call reached it, and the call waits nowhere at the
 // moment.
 func TestCancelBetweenTwoWorkers(t *testing.T) {
 	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
-	l := &Lease{instance: h.Instance, inv: &fncontext.Invocation{RequestID: "x", Function: h.fn}, try: 1}
-	require.NoError(t, h.admit(t.Context(), l))
+	l := h.admitted("x", false)
 	require.False(t, l.release(true))
 	require.True(t, h.Cancel("x"))
 	err := h.admit(t.Context(), l)
 	requireCanceled(t, Result{Fault: fault.From(err)})
 	require.False(t, h.Cancel("x"))
+	h.forget(l)
 }
 
 // TestCancelOfTheLastTry: no other worker would follow, and it is a cancel all the same.
 func TestCancelOfTheLastTry(t *testing.T) {
 	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
-	inv := &fncontext.Invocation{RequestID: "x", Function: h.fn, Deadline: time.Now().Add(time.Minute)}
-	l := &Lease{instance: h.Instance, inv: inv, try: maxHandovers}
-	require.NoError(t, h.admit(t.Context(), l))
+	l := h.admitted("x", false)
+	l.try = maxHandovers
 	worker := l.worker
 	require.True(t, h.Cancel("x"))
 	<-worker.Gone()
-	requireCanceled(t, l.run(t.Context(), []byte("{}"), logger.NewRequest(h.cfg.Sink, "x", false, false)))
+	requireCanceled(t, l.Invoke(t.Context(), []byte("{}")))
 }
 
 // TestCancelAfterTheAnswer: a failure that the agent has not passed on yet becomes a cancel, which is not retried. A
@@ -214,13 +220,11 @@ func TestCancelAfterTheAnswer(t *testing.T) {
 	h := newInstance(t, "exports.handler = async (e, c) => { if (e.fail) throw new Error('asked to fail'); return 1 }", nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	run := func(event string) Result {
-		inv := &fncontext.Invocation{RequestID: "x", Function: h.fn, Async: true, Deadline: time.Now().Add(time.Minute)}
-		l := &Lease{instance: h.Instance, inv: inv, try: 1}
-		require.NoError(t, h.admit(t.Context(), l))
+		l := h.admitted("x", true)
 		h.mu.Lock()
 		l.canceled = true // the worker is killed too late
 		h.mu.Unlock()
-		return l.run(t.Context(), []byte(event), logger.NewRequest(h.cfg.Sink, "x", false, false))
+		return l.Invoke(t.Context(), []byte(event))
 	}
 	requireCanceled(t, run(`{"fail":true}`))
 	r := run(`{}`)
@@ -232,7 +236,7 @@ func TestCancelAfterTheAnswer(t *testing.T) {
 func TestCancelOfARefusedCall(t *testing.T) {
 	for _, async := range []bool{false, true} {
 		a := New(&Config{Workers: 1, Queue: 1, Runtime: &runtime.Config{Concurrency: 1}, Log: zap.NewNop()})
-		l := &Lease{instance: a, inv: &fncontext.Invocation{RequestID: "x", Async: async}}
+		l := &Lease{instance: a, call: fncontext.Call{Invocation: &fncontext.Invocation{RequestID: "x", Async: async}}}
 		require.NoError(t, a.enter(l))
 		a.setState(Draining)
 		a.refuseAll()
@@ -245,7 +249,7 @@ func TestCancelOfARefusedCall(t *testing.T) {
 func TestCancelBeforeTheWorkerSawIt(t *testing.T) {
 	var h *harness
 	h = newInstance(t, patient, func(c *Config) {
-		c.Notify = func(inv *fncontext.Invocation) { // between the two
+		c.Notify = func(inv *fncontext.Call) { // between the two
 			if inv.RequestID == "x" {
 				h.mu.Lock()
 				w := h.calls["x"].worker
@@ -265,7 +269,7 @@ func TestNeighbourThatWasNotSentGoesOn(t *testing.T) {
 	var h *harness
 	h = newInstance(t, patient, func(c *Config) {
 		c.Runtime.Concurrency = 2
-		c.Notify = func(inv *fncontext.Invocation) {
+		c.Notify = func(inv *fncontext.Call) {
 			if inv.RequestID == "neighbour" {
 				h.mu.Lock()
 				w := h.calls["x"].worker

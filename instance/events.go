@@ -50,7 +50,7 @@ func (l *Lease) endEvents(r *Result, now time.Time) {
 	if !stream.Keeps(telemetry.TypePlatform) {
 		return
 	}
-	e := telemetry.Event{Kind: telemetry.RuntimeDone, Begin: l.began, RequestID: l.inv.RequestID}
+	e := telemetry.Event{Kind: telemetry.RuntimeDone, Begin: l.began, RequestID: l.call.RequestID}
 	e.Status, e.ErrorType = statusOf(r.Fault)
 	stream.Publish(&e)
 	e.Kind, e.End = telemetry.Report, now

@@ -39,7 +39,7 @@ type Config struct {
 	// Complete waits for extensions without which no call is taken.
 	Complete func(ctx context.Context) error
 	// Notify sends the extensions the notification that a call begins. It blocks only for those that asked for it.
-	Notify func(*fncontext.Invocation)
+	Notify func(*fncontext.Call)
 	// Stream gets the telemetry of the instance and of its calls.
 	Stream *telemetry.Stream
 	// Once says that the instance runs one call: a worker that has ended is replaced only for a call that waits.
@@ -62,7 +62,6 @@ type Instance struct {
 	workers  []*runtime.Worker // by slot; nil while none takes calls
 	waiting  *list.List        // the waiting room: synchronous calls, of *Lease, oldest first
 	inFlight int
-	ids      map[string]struct{} // request ids in flight
 	failure  *fault.Error
 	broken   map[int]struct{} // slots whose worker cannot be started
 	retry    retry
@@ -84,7 +83,7 @@ type Instance struct {
 	waitingAsync *list.List        // the waiting room of asynchronous calls, of *Lease, oldest first
 	turns        turns             // between the two rooms
 	asyncSlots   int               // how many of inFlight are asynchronous
-	calls        map[string]*Lease // those that wait or run, by request id, as Cancel finds them
+	calls        map[string]*Lease // those in flight, by request id
 
 	uses     int          // counts the slots that were given
 	frozen   bool         // the processes are stopped
@@ -116,7 +115,7 @@ func (a *Instance) phase(name string, began time.Time) {
 // New returns an instance in state Init. Nothing runs before Start.
 func New(cfg *Config) *Instance {
 	a := &Instance{
-		cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(), ids: map[string]struct{}{},
+		cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(),
 		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{},
 		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{}),
 		waitingAsync: list.New(), calls: map[string]*Lease{}, again: make(chan struct{}, 1),
@@ -375,7 +374,7 @@ func (a *Instance) refuseAll() {
 		for e := room.Front(); e != nil; e = room.Front() {
 			l := e.Value.(*Lease)
 			a.takeOut(l)
-			delete(a.calls, l.inv.RequestID) // it has its answer
+			l.ended = true
 		}
 	}
 }

@@ -239,7 +239,7 @@ func TestNotifyComesBeforeTheHandlerAndOnce(t *testing.T) {
 	var mu sync.Mutex
 	var notified []string
 	h := newInstance(t, echo, func(c *Config) {
-		c.Notify = func(inv *fncontext.Invocation) {
+		c.Notify = func(inv *fncontext.Call) {
 			mu.Lock()
 			defer mu.Unlock()
 			notified = append(notified, inv.RequestID)
@@ -250,12 +250,24 @@ func TestNotifyComesBeforeTheHandlerAndOnce(t *testing.T) {
 	require.Equal(t, []string{"the-id"}, notified)
 }
 
-func TestClaim(t *testing.T) {
-	a := New(&Config{Workers: 1})
-	require.True(t, a.Claim("x"))
-	require.False(t, a.Claim("x"))
-	a.Forget("x")
-	require.True(t, a.Claim("x"))
+// TestRequestIDInFlight: an id belongs to one call from its admission to its end, and a second call with it takes
+// nothing away from the first one.
+func TestRequestIDInFlight(t *testing.T) {
+	h := newInstance(t, patient, func(c *Config) { c.Queue = 2 })
+	require.NoError(t, h.WaitReady(h.Base()))
+	running := h.start("runs", false, `{"hang":true}`)
+	h.eventually(func() bool { return h.InFlight() == 1 })
+	waiting := h.start("waits", true, "{}")
+	h.eventually(func() bool { return h.WaitingAsync() == 1 })
+	for _, id := range []string{"runs", "waits"} {
+		_, err := h.Admit(h.Base(), &fncontext.Invocation{RequestID: id, Function: h.fn})
+		require.ErrorIs(t, err, ErrInFlight)
+	}
+	require.True(t, h.Cancel("runs"))
+	requireCanceled(t, <-running)
+	require.Nil(t, (<-waiting).Fault)
+	require.Nil(t, h.call("runs", false, "{}").Fault)
+	require.Nil(t, h.call("waits", false, "{}").Fault)
 }
 
 // TestAllocations holds the promise of at most 25 allocations in the agent per call.

@@ -297,10 +297,10 @@ func (a *Instance) initialize(w *runtime.Worker) error {
 	fn := a.cfg.Runtime.Function
 	began := time.Now()
 	// The same id as the load's: together they are the phase that telemetry calls init.
-	inv := &fncontext.Invocation{RequestID: w.LoadLog.ID(), Function: fn, Credentials: a.cfg.Credentials, Deadline: began.Add(fn.InitTimeout)}
+	inv := &fncontext.Invocation{RequestID: w.LoadLog.ID(), Function: fn, Credentials: a.cfg.Credentials}
 	log := logger.NewRequest(a.cfg.Sink, inv.RequestID, false, false)
 	log.Platform(began, fmt.Appendf(nil, "Start initialize request '%s', version: %s", inv.RequestID, fn.Version))
-	err := w.Init(a.base, inv, log)
+	err := w.Init(a.base, &fncontext.Call{Invocation: inv, Deadline: began.Add(fn.InitTimeout)}, log)
 	var f *fault.Error
 	switch {
 	case errors.Is(err, runtime.ErrNotSent):

@@ -53,7 +53,7 @@ var callPool = sync.Pool{New: func() any {
 
 // begin records a call before it is sent, and arms its deadline; company reports whether other calls are in flight. The
 // error is ErrNotSent when the worker has ended.
-func (s *calls) begin(inv *fncontext.Invocation, log *logger.Request) (c *call, company bool, err error) {
+func (s *calls) begin(inv *fncontext.Call, log *logger.Request) (c *call, company bool, err error) {
 	c = callPool.Get().(*call)
 	c.log, c.hint = log, ""
 	company, ok := s.register(c)
@@ -91,7 +91,7 @@ func (s *calls) register(c *call) (company, ok bool) {
 
 // await waits for the answer, the deadline or the end of ctx. quit notifies the worker that the answer is no longer
 // awaited.
-func (s *calls) await(ctx context.Context, c *call, inv *fncontext.Invocation, quit func(id uint32)) (Result, error) {
+func (s *calls) await(ctx context.Context, c *call, inv *fncontext.Call, quit func(id uint32)) (Result, error) {
 	var r reply
 	select {
 	case r = <-c.done:
@@ -117,7 +117,7 @@ func (s *calls) recycle(c *call) {
 }
 
 // abandon ends the wait for c. If the answer came at the same moment, it wins.
-func (s *calls) abandon(c *call, inv *fncontext.Invocation, why func(*fncontext.Invocation, string) *fault.Error, quit func(uint32)) reply {
+func (s *calls) abandon(c *call, inv *fncontext.Call, why func(*fncontext.Call, string) *fault.Error, quit func(uint32)) reply {
 	s.mu.Lock()
 	_, waiting := s.pending[c.id]
 	delete(s.pending, c.id)
@@ -137,7 +137,7 @@ func (s *calls) abandon(c *call, inv *fncontext.Invocation, why func(*fncontext.
 }
 
 // TimeoutFault is the answer to a call whose deadline passed; it names the limit.
-func TimeoutFault(inv *fncontext.Invocation, hint string) *fault.Error {
+func TimeoutFault(inv *fncontext.Call, hint string) *fault.Error {
 	return &fault.Error{
 		Kind: fault.Timeout, Type: fault.TypeTimeout, Code: fault.CodeTimeout, Hint: hint,
 		Message: fmt.Sprintf("call invoke timeout %gs: the handler's deadline passed (RUNTIME_TIMEOUT)", inv.Function.Timeout.Seconds()),
@@ -149,7 +149,7 @@ func CanceledFault() *fault.Error {
 	return &fault.Error{Kind: fault.Canceled, Type: fault.TypeCanceled, Code: fault.CodeCanceled, Message: "function invocation canceled"}
 }
 
-func stoppedFault(*fncontext.Invocation, string) *fault.Error {
+func stoppedFault(*fncontext.Call, string) *fault.Error {
 	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance stopped before the call was answered"}
 }
 

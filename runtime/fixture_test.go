@@ -138,11 +138,11 @@ func (f *fixture) loadError() *fault.Error {
 	return e
 }
 
-func (f *fixture) invocation() *fncontext.Invocation {
-	return &fncontext.Invocation{RequestID: uuid.NewString(), Function: f.cfg.Function, Deadline: time.Now().Add(20 * time.Second)}
+func (f *fixture) invocation() *fncontext.Call {
+	return &fncontext.Call{Invocation: &fncontext.Invocation{RequestID: uuid.NewString(), Function: f.cfg.Function}, Deadline: time.Now().Add(20 * time.Second)}
 }
 
-func (f *fixture) call(inv *fncontext.Invocation, event string) (Result, error) {
+func (f *fixture) call(inv *fncontext.Call, event string) (Result, error) {
 	log := logger.NewRequest(f.sink, inv.RequestID, f.cfg.Several, true)
 	r, err := f.Invoke(context.Background(), inv, []byte(event), log)
 	log.Flush(time.Now())

@@ -84,13 +84,13 @@ func (f *frames) close() {
 }
 
 // Init implements Transport.
-func (f *frames) Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
+func (f *frames) Init(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
 	_, err := f.call(ctx, frame.Init, inv, nil, log)
 	return err
 }
 
 // Invoke implements Transport.
-func (f *frames) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
+func (f *frames) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
 	r, err := f.call(ctx, frame.Invoke, inv, event, log)
 	if err != nil {
 		var late *fault.Error
@@ -102,14 +102,14 @@ func (f *frames) Invoke(ctx context.Context, inv *fncontext.Invocation, event []
 }
 
 // PreStop implements Transport.
-func (f *frames) PreStop(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
+func (f *frames) PreStop(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
 	_, err := f.call(ctx, frame.PreStop, inv, nil, log)
 	return err
 }
 
 // call records the pending id first, then writes the frame, then waits.
-func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Invocation, payload []byte, log *logger.Request) (Result, error) {
-	if err := checkMeta(inv); err != nil {
+func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Call, payload []byte, log *logger.Request) (Result, error) {
+	if err := checkMeta(inv.Invocation); err != nil {
 		return Result{}, err
 	}
 	c, company, err := f.begin(inv, log)

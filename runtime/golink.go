@@ -83,17 +83,17 @@ func (g *goLink) used() Transport {
 }
 
 // Init implements Transport, and so do the next ones.
-func (g *goLink) Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
+func (g *goLink) Init(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
 	return g.used().Init(ctx, inv, log)
 }
 
 // Invoke goes to the chosen transport.
-func (g *goLink) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
+func (g *goLink) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
 	return g.used().Invoke(ctx, inv, event, log)
 }
 
 // PreStop goes to the chosen transport.
-func (g *goLink) PreStop(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
+func (g *goLink) PreStop(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
 	return g.used().PreStop(ctx, inv, log)
 }
 

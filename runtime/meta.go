@@ -15,7 +15,7 @@ import (
 // The meta of frames, as docs/PROTOCOL.md describes it: what the agent writes, and what it reads.
 
 // appendCall appends header and meta of a call.
-func appendCall(dst []byte, id uint32, kind frame.Type, inv *fncontext.Invocation, payloadLen int) []byte {
+func appendCall(dst []byte, id uint32, kind frame.Type, inv *fncontext.Call, payloadLen int) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, frame.HeaderSize)...)
 	dst = appendMeta(dst, inv)
@@ -24,7 +24,7 @@ func appendCall(dst []byte, id uint32, kind frame.Type, inv *fncontext.Invocatio
 }
 
 // appendMeta writes what the worker needs to build the context (docs/PROTOCOL.md).
-func appendMeta(dst []byte, inv *fncontext.Invocation) []byte {
+func appendMeta(dst []byte, inv *fncontext.Call) []byte {
 	dst = append(dst, `{"requestId":`...)
 	dst = logger.AppendJSONString(dst, inv.RequestID)
 	dst = append(dst, `,"deadline":`...)
@@ -67,7 +67,7 @@ func metaTooLong(inv *fncontext.Invocation) bool {
 		s := inv.Credentials.Reveal()
 		n += len(s.AccessKey) + len(s.SecretKey) + len(s.SecurityAccessKey) + len(s.SecuritySecretKey) + len(s.SecurityToken) + len(s.AuthToken)
 	}
-	return n > 8<<10 && len(appendMeta(nil, inv)) > frame.MaxMeta
+	return n > 8<<10 && len(appendMeta(nil, &fncontext.Call{Invocation: inv, Deadline: time.Now()})) > frame.MaxMeta
 }
 
 // CheckMeta refuses a call whose credentials, ids and trace headers cannot be carried to a worker.

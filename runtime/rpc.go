@@ -177,7 +177,7 @@ func (l *rpcLink) serve() {
 }
 
 // Init implements Transport: the SDK has no initializer.
-func (l *rpcLink) Init(context.Context, *fncontext.Invocation, *logger.Request) error {
+func (l *rpcLink) Init(context.Context, *fncontext.Call, *logger.Request) error {
 	return &fault.Error{
 		Kind: fault.Init, Type: "FunctionConfigError", Code: fault.CodeInitializer, Final: true,
 		Message: "function initialization exception, error: functions built with the platform's Go SDK have no initializer: unset RUNTIME_INITIALIZER_HANDLER",
@@ -185,11 +185,11 @@ func (l *rpcLink) Init(context.Context, *fncontext.Invocation, *logger.Request) 
 }
 
 // PreStop implements Transport; it is never called.
-func (l *rpcLink) PreStop(context.Context, *fncontext.Invocation, *logger.Request) error { return nil }
+func (l *rpcLink) PreStop(context.Context, *fncontext.Call, *logger.Request) error { return nil }
 
 // Invoke implements Transport. The SDK refuses an empty event, which gob cannot carry: it is sent as {}.
-func (l *rpcLink) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
-	if err := checkMeta(inv); err != nil { // as over frames: a Go program may speak either
+func (l *rpcLink) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
+	if err := checkMeta(inv.Invocation); err != nil { // as over frames: a Go program may speak either
 		return Result{}, err
 	}
 	c, _, err := l.begin(inv, log)
@@ -201,7 +201,7 @@ func (l *rpcLink) Invoke(ctx context.Context, inv *fncontext.Invocation, event [
 	}
 	// In a goroutine of its own, with an event of its own: a program that does not read would hold the caller beyond its
 	// deadline.
-	go l.exchange(c.id, &rpcRequest{Payload: bytes.Clone(event), Header: platformHeaders(inv)})
+	go l.exchange(c.id, &rpcRequest{Payload: bytes.Clone(event), Header: platformHeaders(inv.Invocation)})
 	return l.await(ctx, c, inv, func(uint32) {})
 }
 

@@ -18,11 +18,11 @@ import (
 // ErrNotSent.
 type Transport interface {
 	// Init runs the initializer; the deadline is the invocation's.
-	Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error
+	Init(ctx context.Context, inv *fncontext.Call, log *logger.Request) error
 	// Invoke runs the handler with event and returns the result, which the caller may keep.
-	Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error)
+	Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error)
 	// PreStop runs the pre-stop hook, with no call in flight.
-	PreStop(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error
+	PreStop(ctx context.Context, inv *fncontext.Call, log *logger.Request) error
 	// Close notifies the worker that no more calls will come.
 	Close() error
 

@@ -120,18 +120,18 @@ func (a *RuntimeAPI) hand(h *handover) bool {
 }
 
 // Invoke implements Transport.
-func (a *RuntimeAPI) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
+func (a *RuntimeAPI) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
 	c, _, err := a.begin(inv, log)
 	if err != nil {
 		return Result{}, err
 	}
-	headers := platformHeaders(inv)
+	headers := platformHeaders(inv.Invocation)
 	if inv.Async {
 		headers["X-Cff-Invoke-Type"] = []string{"async"}
 	}
 	gone := make(chan struct{})
 	a.suggest(c.id, "the runtime did not ask for the event in time: it must GET /v1/runtime/invocation/request in a loop, once for each call that it can run at once")
-	h := &handover{event: &Event{Headers: headers, Body: event}, inv: inv, id: c.id, gone: gone}
+	h := &handover{event: &Event{Headers: headers, Body: event}, inv: inv.Invocation, id: c.id, gone: gone}
 	select {
 	case a.events <- h: // a poller is waiting
 	default:
@@ -201,10 +201,10 @@ func (a *RuntimeAPI) settle(requestID string, r reply) error {
 }
 
 // Init implements Transport: what a custom runtime does before its first event is its initializer.
-func (a *RuntimeAPI) Init(context.Context, *fncontext.Invocation, *logger.Request) error { return nil }
+func (a *RuntimeAPI) Init(context.Context, *fncontext.Call, *logger.Request) error { return nil }
 
 // PreStop implements Transport; it is never called.
-func (a *RuntimeAPI) PreStop(context.Context, *fncontext.Invocation, *logger.Request) error {
+func (a *RuntimeAPI) PreStop(context.Context, *fncontext.Call, *logger.Request) error {
 	return nil
 }
 

@@ -377,7 +377,7 @@ func (w *Worker) WaitLoaded(ctx context.Context) error {
 }
 
 // Init runs the initializer.
-func (w *Worker) Init(ctx context.Context, inv *fncontext.Invocation, log *logger.Request) error {
+func (w *Worker) Init(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
 	return w.transport.Init(ctx, inv, log)
 }
 
@@ -436,7 +436,7 @@ func (w *Worker) Release() {
 }
 
 // Invoke runs one call; the caller holds a slot. A call whose deadline passes retires the worker.
-func (w *Worker) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte, log *logger.Request) (Result, error) {
+func (w *Worker) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
 	return w.transport.Invoke(ctx, inv, event, log)
 }
 
@@ -580,9 +580,9 @@ func (w *Worker) runPreStop(latest time.Time) {
 	if latest.Before(end) {
 		end = latest
 	}
-	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: fn, Credentials: w.cfg.Credentials, Deadline: end}
+	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: fn, Credentials: w.cfg.Credentials}
 	log := logger.NewRequest(w.cfg.Sink, inv.RequestID, false, false)
-	err := w.transport.PreStop(context.Background(), inv, log)
+	err := w.transport.PreStop(context.Background(), &fncontext.Call{Invocation: inv, Deadline: end}, log)
 	log.Flush(time.Now())
 	var f *fault.Error
 	switch {

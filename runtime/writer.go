@@ -128,7 +128,7 @@ const joinBelow = 16 << 10
 // send writes one call, or lets another caller write it. A call that was not written whole is answered as unsent: the
 // worker cannot have seen it.
 // company says that other calls are in flight, so that it is worth looking whether one is coming.
-func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Invocation, payload []byte, company bool) {
+func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Call, payload []byte, company bool) {
 	if len(payload) > joinBelow {
 		w.sendAlone(ctx, id, kind, inv, payload)
 		return
@@ -166,7 +166,7 @@ func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fnco
 }
 
 // sendAlone writes a large event without copying it.
-func (w *writer) sendAlone(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Invocation, payload []byte) {
+func (w *writer) sendAlone(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Call, payload []byte) {
 	if !w.acquire(ctx, inv) {
 		return // its own deadline: the caller sees it next
 	}
@@ -187,7 +187,7 @@ func timedOut(err error, id uint32) uint32 {
 }
 
 // acquire takes the right to write; false if the call's deadline or the end of ctx came first.
-func (w *writer) acquire(ctx context.Context, inv *fncontext.Invocation) bool {
+func (w *writer) acquire(ctx context.Context, inv *fncontext.Call) bool {
 	select {
 	case w.lock <- struct{}{}:
 		return true

@@ -38,7 +38,7 @@ func TestCancelToAFullSocket(t *testing.T) {
 	require.ErrorIs(t, w.cancel(1), unix.EAGAIN)
 	_, err = io.ReadFull(theirs, make([]byte, filled))
 	require.NoError(t, err)
-	w.send(context.Background(), 2, frame.Invoke, &fncontext.Invocation{RequestID: "r", Deadline: time.Now().Add(time.Minute)}, event, false)
+	w.send(context.Background(), 2, frame.Invoke, &fncontext.Call{Invocation: &fncontext.Invocation{RequestID: "r"}, Deadline: time.Now().Add(time.Minute)}, event, false)
 	require.NoError(t, w.cancel(2))
 	require.NoError(t, w.bye())
 	r := frame.NewReader(theirs, 1<<20)

@@ -288,9 +288,9 @@ func (k *Kit) ask(ctx context.Context, n int, limit time.Duration) *answers {
 // extension in sync mode it waits for the answer.
 func (k *Kit) call() string {
 	id := uuid.NewString()
-	inv := &fncontext.Invocation{RequestID: id, Function: k.cfg.Function, Deadline: time.Now().Add(k.cfg.Function.Timeout)}
+	inv := &fncontext.Invocation{RequestID: id, Function: k.cfg.Function}
 	inv.Trace.Parent = "00-" + uuidHex() + "-" + uuidHex()[:16] + "-01"
-	k.host.Notify(inv)
+	k.host.Notify(&fncontext.Call{Invocation: inv, Deadline: time.Now().Add(k.cfg.Function.Timeout)})
 	began := time.Now()
 	k.stream.Publish(&telemetry.Event{Kind: telemetry.Start, Begin: began, RequestID: id})
 	k.functionLine(id, []byte("a line of the function"))

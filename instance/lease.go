@@ -1,0 +1,200 @@
+package instance
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"errors"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/runtime"
+	"gantry/telemetry"
+	"time"
+
+	fncontext "gantry/context"
+)
+
+// ErrInFlight is the error of Admit for a request id that another call has until its end.
+var ErrInFlight = &fault.Error{
+	Kind: fault.Conflict, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "a call with this request id is in flight",
+}
+
+// Lease is one call's right to run, from its admission to its summary: its request id, and a slot of a worker or a
+// place where it waits for one. It ends with Invoke, or with Drop if the call does not begin. Instance.mu guards
+// worker, place, canceled and ended; the call's own goroutine may read worker once it was given.
+type Lease struct {
+	instance *Instance
+	// call has its deadline since announce.
+	call fncontext.Call
+	log  *logger.Request
+	// worker is nil while the call has no slot, place while it is in no waiting room.
+	worker *runtime.Worker
+	place  *list.Element
+	// given is closed when the call leaves the waiting room, with a slot or to look why not.
+	given chan struct{}
+	// canceled calls are answered with fault.Canceled. Once ended, a call has its outcome, and no cancel changes it.
+	canceled, ended bool
+	// try counts the workers that were tried, from 1.
+	try int
+	// began is when the function began.
+	began time.Time
+	// waited is the time in the waiting room.
+	waited time.Duration
+}
+
+// Admit gives a call its request id and a slot of a worker, and waits for the slot in the call's waiting room. ctx must
+// not end when a client leaves. The error is a *fault.Error: ErrInFlight, or why no slot can be had. A lease is
+// returned with Invoke or Drop. Every way to call the function begins here: the function listener, the platform API,
+// the queue, the runtime API's events and the command invoke.
+func (a *Instance) Admit(ctx context.Context, inv *fncontext.Invocation) (*Lease, error) {
+	if a.cfg.Complete != nil {
+		if err := a.cfg.Complete(ctx); err != nil {
+			return nil, a.refused(err)
+		}
+	}
+	l := &Lease{instance: a, call: fncontext.Call{Invocation: inv}, try: 1}
+	if err := a.admit(ctx, l); err != nil {
+		if errors.Is(err, ErrInFlight) {
+			return nil, ErrInFlight
+		}
+		a.forget(l)
+		return nil, a.refused(err)
+	}
+	return l, nil
+}
+
+// refused counts a call that never began.
+func (a *Instance) refused(err error) *fault.Error {
+	f := fault.From(err)
+	a.cfg.Metrics.Outcome(f.Kind.String())
+	return f
+}
+
+// forget frees the request id of a call that has ended.
+func (a *Instance) forget(l *Lease) {
+	id := l.call.RequestID
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.calls[id] == l {
+		delete(a.calls, id)
+	}
+}
+
+// Drop returns the slot of a call that does not begin, and returns its fault: why, or that it was canceled meanwhile.
+func (l *Lease) Drop(why error) *fault.Error {
+	if l.release(false) {
+		why = runtime.CanceledFault()
+	}
+	l.instance.forget(l)
+	return l.instance.refused(why)
+}
+
+// Invoke runs the call on the caller's goroutine, from its first log line to its summary, and ends the lease. A worker
+// that ends before it was sent the event is replaced by another one. ctx is Admit's.
+func (l *Lease) Invoke(ctx context.Context, event []byte) Result {
+	a := l.instance
+	l.announce()
+	r, again := l.run(ctx, event)
+	for again {
+		l.try++
+		if err := a.admit(ctx, l); err != nil {
+			r.Fault = fault.From(err)
+			break
+		}
+		r, again = l.run(ctx, event)
+	}
+	l.close(&r)
+	a.forget(l)
+	a.idle()
+	return r
+}
+
+// announce publishes the begin of the call, once for all workers that the call needs. The function's time starts after
+// the extensions that delay it.
+func (l *Lease) announce() {
+	a := l.instance
+	timeout := a.cfg.Runtime.Function.Timeout
+	l.log = logger.NewRequest(a.cfg.Sink, l.call.RequestID, a.cfg.Runtime.Several, l.call.Tail)
+	if !l.call.Async { // QueueWait counts only calls whose caller waits
+		a.cfg.Metrics.QueueWait.Observe(l.waited)
+	}
+	if a.cfg.Notify != nil {
+		l.call.Deadline = time.Now().Add(timeout)
+		a.cfg.Notify(&l.call)
+	}
+	l.began = time.Now()
+	l.call.Deadline = l.began.Add(timeout)
+	l.log.Platform(l.began, startLine(l.call.Invocation))
+	a.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.Start, Begin: l.began, RequestID: l.call.RequestID})
+}
+
+// run invokes the handler and returns the slot. It reports whether the call needs another worker.
+func (l *Lease) run(ctx context.Context, event []byte) (r Result, again bool) {
+	began := time.Now()
+	meter := l.worker.Meter()
+	cpu := meter.CPU(began)
+	answer, err := l.worker.Invoke(ctx, &l.call, event, l.log)
+	now := time.Now()
+	r = Result{Body: answer.Body, Text: answer.Text}
+	if err != nil {
+		r.Fault = fault.From(err)
+		if errors.Is(err, runtime.ErrNotSent) {
+			l.worker.Retire()
+			again = l.try < maxHandovers
+			r.Fault = &fault.Error{Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Message: "no worker lived long enough to take the call", Err: err}
+		}
+		if r.Fault.Kind == fault.Timeout {
+			l.worker.Retire()
+		}
+	}
+	usage := meter.Read(now)
+	r.Summary = summarize(now.Sub(began), meter.CPU(now)-cpu, usage.Peak, cmp.Or(l.call.MemoryMB, l.instance.cfg.Runtime.Function.MemoryMB))
+	r.Waited = l.waited
+	if l.release(again) && r.Fault != nil { // whatever else went wrong is not to be repeated
+		r.Fault, again = runtime.CanceledFault(), false
+	}
+	return r, again
+}
+
+// release returns the slot. The call stays one that can be canceled if it goes on to another worker. It reports whether
+// it was canceled.
+func (l *Lease) release(goesOn bool) bool {
+	a := l.instance
+	l.worker.Release()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l.worker = nil
+	l.ended = !goesOn || l.canceled
+	a.inFlight--
+	if l.call.Async {
+		a.asyncSlots--
+	}
+	a.follow()
+	a.dispatch()
+	a.checkEmpty()
+	return l.canceled
+}
+
+// close writes the end of the log, counts the call and keeps the tail.
+func (l *Lease) close(r *Result) {
+	now := time.Now()
+	outcome := OutcomeSuccess
+	l.log.Flush(now)
+	if f := r.Fault; f != nil {
+		outcome = f.Kind.String()
+		// the agent's own failure: the worker has logged the others
+		if len(f.Body) == 0 && f.Kind != fault.Function && f.Kind != fault.Event {
+			l.log.Logger(now, "ERROR", []byte(f.Message), false)
+			if f.Hint != "" {
+				l.log.Logger(now, "WARN", []byte(f.Hint), false)
+			}
+		}
+	}
+	l.log.Platform(now, finishLine(l.call.Invocation, r))
+	l.endEvents(r, now)
+	l.instance.cfg.Metrics.Outcome(outcome)
+	l.instance.cfg.Metrics.Duration.Observe(r.Duration)
+	if l.call.Tail {
+		r.Tail = l.log.Tail()
+	}
+}
