@@ -17,7 +17,6 @@ import (
 // knots are the files that still use each other in a circle, for each package. A file leaves the list when it leaves the
 // circle; none may be added.
 var knots = map[string]string{
-	"instance": "admit.go events.go freeze.go instance.go invoke.go keep.go retry.go",
 	"api": "asynchronous.go audit.go body.go budget.go connection.go connections.go drain.go function.go " +
 		"identity.go invocations.go limits.go listener.go peer.go platform.go server.go",
 	"async": "cancel.go cascade.go child.go childfolder.go childprocess.go configuration.go functioncall.go " +

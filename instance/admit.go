@@ -224,3 +224,47 @@ func (a *Instance) dispatch() {
 		a.takeOut(l)
 	}
 }
+
+// refuseAll empties the waiting rooms; each call in them then looks at the state. Called with mu held.
+func (a *Instance) refuseAll() {
+	for _, room := range []*list.List{a.waiting, a.waitingAsync} {
+		for e := room.Front(); e != nil; e = room.Front() {
+			l := e.Value.(*Lease)
+			a.takeOut(l)
+			l.ended = true
+		}
+	}
+}
+
+// tryAgain has one keeper start a new worker, if the instance has failed and a try is due. It reports whether the
+// caller began that try, and is to wait for it. Called with mu held.
+func (a *Instance) tryAgain() bool {
+	if a.state != Failed || !a.retry.begin(time.Now()) {
+		return false
+	}
+	select {
+	case a.again <- struct{}{}:
+	default: // not taken yet
+	}
+	return true
+}
+
+// settleRetry forgets failures: a worker is ready, or a reload begins. A failed instance is in Init then. Called with
+// mu held.
+func (a *Instance) settleRetry() {
+	a.retry.end()
+	a.retry = retry{}
+	a.failure = nil
+	select {
+	case <-a.again:
+	default:
+	}
+	if a.state == Failed {
+		a.setState(Init)
+	}
+}
+
+// ErrInFlight is the error of Admit for a request id that another call has until its end.
+var ErrInFlight = &fault.Error{
+	Kind: fault.Conflict, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "a call with this request id is in flight",
+}

@@ -9,14 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Freeze stops the processes between calls, as a cloud does, for GANTRY_FREEZE.
-type Freeze struct {
-	// Quiet waits until the extensions have nothing to answer any more, or ctx ends.
-	Quiet func(ctx context.Context)
-	// Signal sends STOP or CONT to the group of every extension.
-	Signal func(unix.Signal)
-}
-
 // quietLimit is how long an instance without calls still counts as busy for its extensions' sake.
 const quietLimit = 2 * time.Second
 

@@ -13,10 +13,10 @@ import (
 	"gantry/telemetry"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	fncontext "gantry/context"
 )
@@ -124,35 +124,6 @@ func New(cfg *Config) *Instance {
 	return a
 }
 
-// startPatience bounds the wait of Start for the first processes.
-const startPatience = 200 * time.Millisecond
-
-// Start creates the workers; it returns once the first processes run, so that they come before what is started next, or
-// after startPatience: a program on storage that does not answer holds up nothing else. Everything after that goes on
-// in the background.
-func (a *Instance) Start() {
-	var launching sync.WaitGroup
-	launching.Add(len(a.workers))
-	for slot := range a.workers {
-		a.keepers.Go(func() {
-			w, err := a.launch()
-			launching.Done()
-			a.keep(slot, w, err)
-		})
-	}
-	launched := make(chan struct{})
-	go func() {
-		launching.Wait()
-		close(launched)
-	}()
-	timer := time.NewTimer(startPatience)
-	defer timer.Stop()
-	select {
-	case <-launched:
-	case <-timer.C:
-	}
-}
-
 // setState is the only place that changes the state; it is called with mu held.
 func (a *Instance) setState(to State) {
 	if a.state == to {
@@ -246,116 +217,6 @@ func (a *Instance) Failure() *fault.Error {
 // before the first worker was ready.
 func (a *Instance) Fatal() <-chan struct{} { return a.fatal }
 
-// WaitReady waits until load and initializer ended; the error says why the function is not ready. An instance that has
-// failed is tried again, if that is due.
-func (a *Instance) WaitReady(ctx context.Context) error {
-	for {
-		a.mu.Lock()
-		state, settled, err := a.state, a.settled, a.refusal()
-		if a.tryAgain() {
-			state, settled = Init, a.retry.running
-		}
-		a.mu.Unlock()
-		if state != Init {
-			return err
-		}
-		select {
-		case <-settled:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// Signal sends sig to the group of every worker.
-func (a *Instance) Signal(sig syscall.Signal) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.thaw()
-	for w := range a.live {
-		if err := w.Signal(sig); err != nil {
-			a.cfg.Log.Warn("signal not forwarded", zap.Error(err))
-		}
-	}
-}
-
-// Reload replaces every worker with a fresh one that loads the code anew. Calls in flight end undisturbed.
-func (a *Instance) Reload() {
-	a.mu.Lock()
-	if a.state >= Draining {
-		a.mu.Unlock()
-		return
-	}
-	a.thaw()
-	a.reloads++
-	a.settleRetry()
-	clear(a.broken)
-	close(a.reloaded)
-	a.reloaded = make(chan struct{})
-	var old []*runtime.Worker
-	for w := range a.live {
-		old = append(old, w)
-	}
-	for slot := range a.workers {
-		a.workers[slot] = nil
-	}
-	a.follow()
-	a.mu.Unlock()
-	a.cfg.Log.Info("reload")
-	for _, w := range old {
-		w.Retire()
-	}
-}
-
-// ErrStopped is the cause of calls that a stop cut off.
-var ErrStopped = errors.New("the instance stopped")
-
-// Drain stops admission at once and waits until no call is in flight, or ctx ends. Calls in the waiting room are
-// refused.
-func (a *Instance) Drain(ctx context.Context) error {
-	a.mu.Lock()
-	if a.state < Draining {
-		a.setState(Draining)
-	}
-	a.thaw()
-	a.refuseAll()
-	a.checkEmpty()
-	a.mu.Unlock()
-	select {
-	case <-a.empty:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Stop ends all workers and waits until each is gone; calls still in flight are answered with a fault at once. Workers
-// are killed at the deadline. Call Drain first. The kernel may keep a killed process alive, or an exec from ending: a
-// caller with limited time does not wait for Stop.
-func (a *Instance) Stop(deadline time.Time) {
-	a.stop(ErrStopped) // first: a worker whose start has not ended is killed as soon as that does
-	a.mu.Lock()
-	if a.state < Draining {
-		a.setState(Draining)
-	}
-	a.thaw()
-	a.refuseAll()
-	var live []*runtime.Worker
-	for w := range a.live {
-		live = append(live, w)
-	}
-	a.mu.Unlock()
-	var stopping sync.WaitGroup
-	for _, w := range live {
-		stopping.Go(func() { w.Stop(deadline) })
-	}
-	stopping.Wait()
-	a.keepers.Wait()
-	a.mu.Lock()
-	a.setState(Stopped)
-	a.mu.Unlock()
-}
-
 // checkEmpty is called with mu held.
 func (a *Instance) checkEmpty() {
 	if a.state != Draining || a.inFlight > 0 {
@@ -368,13 +229,36 @@ func (a *Instance) checkEmpty() {
 	}
 }
 
-// refuseAll empties the waiting rooms; each call in them then looks at the state. Called with mu held.
-func (a *Instance) refuseAll() {
-	for _, room := range []*list.List{a.waiting, a.waitingAsync} {
-		for e := room.Front(); e != nil; e = room.Front() {
-			l := e.Value.(*Lease)
-			a.takeOut(l)
-			l.ended = true
-		}
-	}
+// Lease is one call's right to run, from its admission to its summary: its request id, and a slot of a worker or a
+// place where it waits for one. It ends with Invoke, or with Drop if the call does not begin. Instance.mu guards
+// worker, place, canceled and ended; the call's own goroutine may read worker once it was given.
+type Lease struct {
+	instance *Instance
+	// call has its deadline since announce.
+	call fncontext.Call
+	log  *logger.Request
+	// worker is nil while the call has no slot, place while it is in no waiting room.
+	worker *runtime.Worker
+	place  *list.Element
+	// given is closed when the call leaves the waiting room, with a slot or to look why not.
+	given chan struct{}
+	// canceled calls are answered with fault.Canceled. Once ended, a call has its outcome, and no cancel changes it.
+	canceled, ended bool
+	// try counts the workers that were tried, from 1.
+	try int
+	// began is when the function began.
+	began time.Time
+	// waited is the time in the waiting room.
+	waited time.Duration
 }
+
+// Freeze stops the processes between calls, as a cloud does, for GANTRY_FREEZE.
+type Freeze struct {
+	// Quiet waits until the extensions have nothing to answer any more, or ctx ends.
+	Quiet func(ctx context.Context)
+	// Signal sends STOP or CONT to the group of every extension.
+	Signal func(unix.Signal)
+}
+
+// ErrStopped is the cause of calls that a stop cut off.
+var ErrStopped = errors.New("the instance stopped")

@@ -2,7 +2,6 @@ package instance
 
 import (
 	"cmp"
-	"container/list"
 	"context"
 	"errors"
 	"gantry/fault"
@@ -13,34 +12,6 @@ import (
 
 	fncontext "gantry/context"
 )
-
-// ErrInFlight is the error of Admit for a request id that another call has until its end.
-var ErrInFlight = &fault.Error{
-	Kind: fault.Conflict, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "a call with this request id is in flight",
-}
-
-// Lease is one call's right to run, from its admission to its summary: its request id, and a slot of a worker or a
-// place where it waits for one. It ends with Invoke, or with Drop if the call does not begin. Instance.mu guards
-// worker, place, canceled and ended; the call's own goroutine may read worker once it was given.
-type Lease struct {
-	instance *Instance
-	// call has its deadline since announce.
-	call fncontext.Call
-	log  *logger.Request
-	// worker is nil while the call has no slot, place while it is in no waiting room.
-	worker *runtime.Worker
-	place  *list.Element
-	// given is closed when the call leaves the waiting room, with a slot or to look why not.
-	given chan struct{}
-	// canceled calls are answered with fault.Canceled. Once ended, a call has its outcome, and no cancel changes it.
-	canceled, ended bool
-	// try counts the workers that were tried, from 1.
-	try int
-	// began is when the function began.
-	began time.Time
-	// waited is the time in the waiting room.
-	waited time.Duration
-}
 
 // Admit gives a call its request id and a slot of a worker, and waits for the slot in the call's waiting room. ctx must
 // not end when a client leaves. The error is a *fault.Error: ErrInFlight, or why no slot can be had. A lease is
@@ -197,4 +168,16 @@ func (l *Lease) close(r *Result) {
 	if l.call.Tail {
 		r.Tail = l.log.Tail()
 	}
+}
+
+// maxHandovers bounds how often a call may find its worker gone before it was reached.
+const maxHandovers = 3
+
+// Invoke runs one call from admission to summary; see Admit and Lease.Invoke.
+func (a *Instance) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte) Result {
+	l, err := a.Admit(ctx, inv)
+	if err != nil {
+		return Result{Fault: fault.From(err)}
+	}
+	return l.Invoke(ctx, event)
 }

@@ -48,31 +48,3 @@ func (r *retry) begin(now time.Time) bool {
 	r.running = make(chan struct{})
 	return true
 }
-
-// tryAgain has one keeper start a new worker, if the instance has failed and a try is due. It reports whether the
-// caller began that try, and is to wait for it. Called with mu held.
-func (a *Instance) tryAgain() bool {
-	if a.state != Failed || !a.retry.begin(time.Now()) {
-		return false
-	}
-	select {
-	case a.again <- struct{}{}:
-	default: // not taken yet
-	}
-	return true
-}
-
-// settleRetry forgets failures: a worker is ready, or a reload begins. A failed instance is in Init then. Called with
-// mu held.
-func (a *Instance) settleRetry() {
-	a.retry.end()
-	a.retry = retry{}
-	a.failure = nil
-	select {
-	case <-a.again:
-	default:
-	}
-	if a.state == Failed {
-		a.setState(Init)
-	}
-}

@@ -1,0 +1,29 @@
+package instance
+
+import (
+	fncontext "gantry/context"
+	"strconv"
+)
+
+// startLine and finishLine are the platform's frame around a call (docs/COMPATIBILITY.md). "storage used" is left out:
+// it is not measured.
+func startLine(inv *fncontext.Invocation) []byte {
+	b := make([]byte, 0, 96)
+	b = append(append(b, "Start invoke request '"...), inv.RequestID...)
+	return append(append(b, "', version: "...), inv.Function.Version...)
+}
+
+func finishLine(inv *fncontext.Invocation, r *Result) []byte {
+	b := make([]byte, 0, 256)
+	b = append(append(b, "Finish invoke request '"...), inv.RequestID...)
+	b = append(b, '\'')
+	if r.Fault != nil {
+		b = append(b, "(invoke Failed)"...)
+	}
+	b = strconv.AppendFloat(append(b, ", duration: "...), millis(r.Duration), 'f', 3, 64)
+	b = strconv.AppendInt(append(b, "ms, billing duration: "...), r.Billed.Milliseconds(), 10)
+	b = strconv.AppendFloat(append(b, "ms, memory used: "...), r.MemoryUsed, 'f', 3, 64)
+	b = strconv.AppendInt(append(b, "MB, billing memory: "...), int64(r.MemoryMB), 10)
+	b = strconv.AppendFloat(append(b, "MB, cpu used: "...), r.CPU, 'f', 3, 64)
+	return append(b, 'U')
+}
