@@ -26,7 +26,7 @@ func cutText(text string, limit int) string {
 // becomes a call, before that runs; no sampling drops it.
 func (p *platformAPI) accepted(x *exchange) {
 	if ce := p.audit.Check(zap.InfoLevel, "platform API request accepted"); ce != nil {
-		ce.Write(zap.String("user", x.caller.Name()), zap.String("action", string(x.route.action)), zap.String("route", x.route.label), zap.String("request_id", x.id), zap.Stringer("peer", x.peer))
+		ce.Write(zap.String("user", x.caller.Name()), zap.String("action", string(x.route.target.action)), zap.String("route", x.route.label), zap.String("request_id", x.id), zap.Stringer("peer", x.peer))
 	}
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,7 +38,9 @@ func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("extension listener: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT", cfg.Addr), ln.Close())
 	}
 	e := &extensionAPI{ExtensionConfig: cfg}
-	return newServer(&serverConfig{name: "extension", ln: ln, bodyLimit: extensionBodyLimit, limits: cfg.Limits, log: cfg.Log, refuse: e.refuse}, checkOrigin(e.refuse, e.route)), nil
+	return newServer(&serverConfig{
+		name: "extension", ln: ln, bodyLimit: extensionBodyLimit, limits: cfg.Limits, log: cfg.Log, refuse: e.refuse,
+	}, serveOpen(e.routes(), e.refuse, e.absent)), nil
 }
 
 type extensionAPI struct {
@@ -47,22 +48,21 @@ type extensionAPI struct {
 	refusals logger.Limit // any process beside the function can cause one, as often as it likes
 }
 
-func (e *extensionAPI) route(ctx *fasthttp.RequestCtx) {
-	register := bytes.Equal(ctx.Path(), []byte("/extension/register"))
-	switch {
-	case !register && !bytes.Equal(ctx.Path(), []byte("/telemetry")):
-		e.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the extension API has POST /extension/register and POST /telemetry", ctx.Path())})
-	case !ctx.IsPost():
-		methodNotAllowed(ctx, e.refuse, fasthttp.MethodPost)
-	case !receive(ctx, extensionBodyLimit, nil, e.refuse):
-	case register:
-		e.register(ctx)
-	default:
-		e.subscribe(ctx)
+func (e *extensionAPI) routes() table[openRoute] {
+	return compile(
+		row[openRoute]{method: fasthttp.MethodPost, pattern: "/extension/register", target: openRoute{extensionBodyLimit, e.register}},
+		row[openRoute]{method: fasthttp.MethodPost, pattern: "/telemetry", target: openRoute{extensionBodyLimit, e.subscribe}},
+	)
+}
+
+func (e *extensionAPI) absent(path []byte) *fault.Error {
+	return &fault.Error{
+		Kind: fault.NotFound, Type: fault.TypeNotFound,
+		Message: fmt.Sprintf("no route %.200q; the extension API has POST /extension/register and POST /telemetry", path),
 	}
 }
 
-func (e *extensionAPI) register(ctx *fasthttp.RequestCtx) {
+func (e *extensionAPI) register(ctx *fasthttp.RequestCtx, _ []byte) {
 	h := &ctx.Request.Header
 	err := e.Host.Register(extension.Registration{
 		Name:    string(h.Peek("FunctionGraph-Extension-Name")),
@@ -78,7 +78,7 @@ func (e *extensionAPI) register(ctx *fasthttp.RequestCtx) {
 }
 
 // subscribe is POST /telemetry. What the platform answers is not documented; OK as JSON is what Lambda has.
-func (e *extensionAPI) subscribe(ctx *fasthttp.RequestCtx) {
+func (e *extensionAPI) subscribe(ctx *fasthttp.RequestCtx, _ []byte) {
 	if err := e.Host.Subscribe(string(ctx.Request.Header.Peek("FunctionGraph-Extension-Name")), ctx.Request.Body()); err != nil {
 		f := fault.From(err)
 		e.remark("telemetry subscription refused", f)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"fmt"
 	"gantry/fault"
 	"gantry/instance"
@@ -43,34 +42,26 @@ func ListenFunction(cfg *FunctionConfig) (*Server, error) {
 		return nil, err
 	}
 	f := &functionAPI{cfg}
-	return newServer(&serverConfig{name: "function", ln: ln, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: f.refuse, wanted: isInvoke}, checkOrigin(f.refuse, f.route)), nil
+	return newServer(&serverConfig{
+		name: "function", ln: ln, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: f.refuse, wanted: isInvoke,
+	}, serveOpen(f.routes(), f.refuse, f.absent)), nil
 }
 
 func isInvoke(h *fasthttp.RequestHeader) bool {
 	return h.IsPost() && string(h.RequestURI()) == "/invoke"
 }
 
-func (f *functionAPI) route(ctx *fasthttp.RequestCtx) {
-	switch path := ctx.Path(); {
-	case bytes.Equal(path, []byte("/invoke")):
-		f.post(ctx, f.invoke)
-	case bytes.Equal(path, []byte("/init")):
-		f.post(ctx, f.init)
-	default:
-		f.refuse(ctx, &fault.Error{
-			Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest,
-			Message: fmt.Sprintf("no route %.200q; an event function has POST /init and POST /invoke", path),
-		})
-	}
+func (f *functionAPI) routes() table[openRoute] {
+	return compile(
+		row[openRoute]{method: fasthttp.MethodPost, pattern: "/invoke", target: openRoute{MaxEvent, f.invoke}},
+		row[openRoute]{method: fasthttp.MethodPost, pattern: "/init", target: openRoute{MaxEvent, f.init}},
+	)
 }
 
-func (f *functionAPI) post(ctx *fasthttp.RequestCtx, next fasthttp.RequestHandler) {
-	if !ctx.IsPost() {
-		methodNotAllowed(ctx, f.refuse, fasthttp.MethodPost)
-		return
-	}
-	if receive(ctx, MaxEvent, nil, f.refuse) {
-		next(ctx)
+func (f *functionAPI) absent(path []byte) *fault.Error {
+	return &fault.Error{
+		Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest,
+		Message: fmt.Sprintf("no route %.200q; an event function has POST /init and POST /invoke", path),
 	}
 }
 
@@ -81,7 +72,7 @@ func (f *functionAPI) refuse(ctx *fasthttp.RequestCtx, err *fault.Error) {
 
 // invoke is hops 1 and 8 of a call: copy what is needed out of ctx, run it, write the answer. The event is not copied:
 // fasthttp keeps it in place until this function returns, and it is not used after that.
-func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx) {
+func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx, _ []byte) {
 	if !answerable(ctx) {
 		f.refuse(ctx, noAnswerMemory())
 		return
@@ -97,7 +88,7 @@ func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx) {
 }
 
 // init waits for load and initializer. It may be called any number of times.
-func (f *functionAPI) init(ctx *fasthttp.RequestCtx) {
+func (f *functionAPI) init(ctx *fasthttp.RequestCtx, _ []byte) {
 	result := &instance.Result{}
 	if err := f.Instance.WaitReady(f.Instance.Base()); err != nil {
 		result.Fault = fault.From(err)

@@ -102,10 +102,10 @@ func TestOpenAPIRoutes(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	var want, got []string
 	open, limit := map[string]bool{}, map[string]int{}
-	for _, r := range routes() {
+	for _, r := range platformRoutes() {
 		name := r.method + " " + r.pattern
 		want = append(want, name)
-		open[name], limit[name] = r.open, r.limit
+		open[name], limit[name] = r.target.open, r.target.limit
 	}
 	ids := map[string]bool{}
 	name := regexp.MustCompile(`\{([^}]*)\}`)

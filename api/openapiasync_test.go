@@ -199,8 +199,8 @@ func TestOpenAPIAsynchronous(t *testing.T) {
 	a.queries()
 	a.refusals()
 
-	for _, r := range routes() {
-		if r.action != auth.InvokeAsync {
+	for _, r := range platformRoutes() {
+		if r.target.action != auth.InvokeAsync {
 			continue
 		}
 		name := r.method + " " + r.pattern
@@ -444,8 +444,8 @@ func (a *asyncAnswers) refusals() {
 	gate, err := auth.Open(&auth.Config{ProjectID: a.Function.Project, Project: a.Function.Region, Log: zap.NewNop()})
 	require.NoError(t, err)
 	ungated.Gate, without.Queue, without.NoQueue = gate, nil, "there is none"
-	for _, r := range routes() {
-		if r.action != auth.InvokeAsync {
+	for _, r := range platformRoutes() {
+		if r.target.action != auth.InvokeAsync {
 			continue
 		}
 		ask := func(status int, uri, body string, headers ...string) {
@@ -455,7 +455,7 @@ func (a *asyncAnswers) refusals() {
 		uri := a.uri(r.pattern, "hello")
 		ask(401, uri, "")
 		ask(403, uri, "", "X-Auth-Token", idle)
-		ask(413, uri, strings.Repeat(" ", r.limit+1), "X-Auth-Token", a.token)
+		ask(413, uri, strings.Repeat(" ", r.target.limit+1), "X-Auth-Token", a.token)
 		for _, kind := range []fault.Kind{fault.Invalid, fault.Internal} {
 			x := openAPIExchange(&fasthttp.Request{})
 			a.refuse(x, &fault.Error{Kind: kind, Message: "m"})

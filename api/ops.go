@@ -33,32 +33,28 @@ func ListenOps(cfg *OpsConfig) (*Server, error) {
 		return nil, err
 	}
 	o := &opsAPI{cfg}
-	return newServer(&serverConfig{name: "ops", ln: ln, bodyLimit: opsBodyLimit, limits: cfg.Limits, log: cfg.Log, refuse: o.refuse}, checkOrigin(o.refuse, o.route)), nil
+	return newServer(&serverConfig{
+		name: "ops", ln: ln, bodyLimit: opsBodyLimit, limits: cfg.Limits, log: cfg.Log, refuse: o.refuse,
+	}, serveOpen(o.routes(), o.refuse, o.absent)), nil
 }
 
 type opsAPI struct{ *OpsConfig }
 
-func (o *opsAPI) route(ctx *fasthttp.RequestCtx) {
-	if !receive(ctx, opsBodyLimit, nil, o.refuse) {
-		return
+func (o *opsAPI) routes() table[openRoute] {
+	var rows []row[openRoute]
+	for _, r := range []struct {
+		path  string
+		serve func(*fasthttp.RequestCtx, []byte)
+	}{{"/healthz", o.healthz}, {"/readyz", o.readyz}, {"/metrics", o.metrics}} {
+		for _, method := range []string{fasthttp.MethodGet, fasthttp.MethodHead} {
+			rows = append(rows, row[openRoute]{method: method, pattern: r.path, target: openRoute{opsBodyLimit, r.serve}})
+		}
 	}
-	var answer fasthttp.RequestHandler
-	switch string(ctx.Path()) {
-	case "/healthz":
-		answer = o.healthz
-	case "/readyz":
-		answer = o.readyz
-	case "/metrics":
-		answer = o.metrics
-	default:
-		o.refuse(ctx, &fault.Error{Kind: fault.NotFound, Message: "no such route; there are /healthz, /readyz and /metrics"})
-		return
-	}
-	if !ctx.IsGet() && !ctx.IsHead() {
-		methodNotAllowed(ctx, o.refuse, "GET, HEAD")
-		return
-	}
-	answer(ctx)
+	return compile(rows...)
+}
+
+func (o *opsAPI) absent([]byte) *fault.Error {
+	return &fault.Error{Kind: fault.NotFound, Message: "no such route; there are /healthz, /readyz and /metrics"}
 }
 
 func (o *opsAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
@@ -72,10 +68,10 @@ func (o *opsAPI) text(ctx *fasthttp.RequestCtx, code int, text string) {
 }
 
 // healthz says that the agent itself works. A failed function is no reason to restart the agent: nothing would change.
-func (o *opsAPI) healthz(ctx *fasthttp.RequestCtx) { o.text(ctx, fasthttp.StatusOK, "ok") }
+func (o *opsAPI) healthz(ctx *fasthttp.RequestCtx, _ []byte) { o.text(ctx, fasthttp.StatusOK, "ok") }
 
 // readyz says whether a call would be taken now, and if not, why.
-func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
+func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx, _ []byte) {
 	state := o.Instance.State()
 	switch state {
 	case instance.Ready, instance.Busy:
@@ -95,7 +91,7 @@ func (o *opsAPI) readyz(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-func (o *opsAPI) metrics(ctx *fasthttp.RequestCtx) {
+func (o *opsAPI) metrics(ctx *fasthttp.RequestCtx, _ []byte) {
 	ctx.Response.Header.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 	state := o.Instance.State()
 	metrics.Family(ctx, "gantry_instance_state", "1 for the state the instance is in.")

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -71,11 +70,12 @@ func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
 	}
 	return newServer(&serverConfig{
 		name: "platform", ln: ln, secure: secure, proxied: cfg.BehindProxy, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: refuse,
-	}, checkOrigin(refuse, p.serve)), nil
+	}, p.serve), nil
 }
 
 type platformAPI struct {
 	*PlatformConfig
+	routes table[access]
 	// local callers see hints and the worker's last lines.
 	local bool
 	// audit is the log that drops nothing; Log is sampled.
@@ -86,7 +86,7 @@ type platformAPI struct {
 }
 
 func newPlatformAPI(cfg *PlatformConfig, local bool) *platformAPI {
-	p := &platformAPI{PlatformConfig: cfg, local: local, audit: cfg.Log, forwarded: &forwarded{log: cfg.Log}, causes: logger.NewCauses(cfg.Log)}
+	p := &platformAPI{PlatformConfig: cfg, routes: platformRoutes(), local: local, audit: cfg.Log, forwarded: &forwarded{log: cfg.Log}, causes: logger.NewCauses(cfg.Log)}
 	// Guesses of keys must not fill the log.
 	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
@@ -100,15 +100,14 @@ type exchange struct {
 	id   string
 	peer netip.Addr
 	// route is nil where there is none, caller where none was let in.
-	route  *parsedRoute
+	route  *row[access]
 	caller *auth.Caller
 	// urn is set on routes of the function.
 	urn fncontext.URN
 }
 
-// route is one row of the table of routes. docs/openapi.json is held against it by a test.
-type route struct {
-	method, pattern string
+// access is what the platform API keeps for a route. docs/openapi.json is held against the table by a test.
+type access struct {
 	// action is what the caller must be allowed to do; empty for routes that only need a caller.
 	action auth.Action
 	// open routes need no credentials.
@@ -133,107 +132,78 @@ const identityBodyLimit = 64 << 10
 // asyncBodyLimit bounds the bodies of the asynchronous routes but for events.
 const asyncBodyLimit = 64 << 10
 
-func routes() []route {
-	return []route{
-		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations", action: auth.Invoke, numbered: true, limit: MaxEvent, serve: (*platformAPI).invoke},
-		{method: fasthttp.MethodPost, pattern: functionPath + "/invocations-async", action: auth.InvokeAsync, general: true, numbered: true, limit: async.MaxEvent, serve: asynchronous((*platformAPI).accept)},
-		{method: fasthttp.MethodPut, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).putConfiguration)},
-		{method: fasthttp.MethodGet, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).getConfiguration)},
-		{method: fasthttp.MethodDelete, pattern: functionPath + "/async-invoke-config", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).deleteConfiguration)},
-		{method: fasthttp.MethodGet, pattern: functionPath + "/async-invoke-configs", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).listConfigurations)},
-		{method: fasthttp.MethodGet, pattern: functionPath + "/async-invocations", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).listRecords)},
-		{method: fasthttp.MethodGet, pattern: functionPath + "/active-async-invocations", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).listActive)},
-		{method: fasthttp.MethodPost, pattern: functionPath + "/cancel", action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous((*platformAPI).cancel)},
-		{method: fasthttp.MethodPost, pattern: functionsPath + "/enable-async-status-logs", action: auth.InvokeAsync, limit: asyncBodyLimit, serve: (*platformAPI).enableStatusLog},
-		{method: fasthttp.MethodGet, pattern: functionsPath + "/async-status-log-detail", action: auth.InvokeAsync, limit: asyncBodyLimit, serve: (*platformAPI).showStatusLog},
-		{method: fasthttp.MethodPost, pattern: "/v3/auth/tokens", open: true, limit: identityBodyLimit, serve: (*platformAPI).createToken},
-		{method: fasthttp.MethodGet, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
-		{method: fasthttp.MethodHead, pattern: "/v3/auth/tokens", limit: identityBodyLimit, serve: (*platformAPI).showToken},
-		{method: fasthttp.MethodGet, pattern: "/v3/auth/domains", limit: identityBodyLimit, serve: (*platformAPI).listDomains},
-		{method: fasthttp.MethodGet, pattern: "/v3/projects", limit: identityBodyLimit, serve: (*platformAPI).listProjects},
+// platformRoutes is the table of the platform API.
+func platformRoutes() table[access] {
+	// queued is the access of a route that needs the queue.
+	queued := func(serve func(*platformAPI, *exchange, *async.Queue) error) access {
+		return access{action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous(serve)}
 	}
-}
-
-// table is routes, taken apart once.
-var table = func() (parsed []parsedRoute) {
-	for _, r := range routes() {
-		segments := strings.Split(r.pattern[1:], "/")
-		parsed = append(parsed, parsedRoute{route: r, segments: segments, label: r.method + " " + segments[len(segments)-1]})
+	accept := queued((*platformAPI).accept)
+	accept.numbered, accept.limit = true, async.MaxEvent
+	statusLog := func(serve func(*platformAPI, *exchange)) access {
+		return access{action: auth.InvokeAsync, limit: asyncBodyLimit, serve: serve}
 	}
-	return parsed
-}()
-
-type parsedRoute struct {
-	route
-	segments []string
-	// label names the route in the log.
-	label string
-}
-
-// match compares a path with the pattern and returns what stands in the places of its names, not decoded.
-func (r *parsedRoute) match(path []byte) (params [2][]byte, ok bool) {
-	rest, n := path, 0
-	for _, want := range r.segments {
-		if len(rest) == 0 || rest[0] != '/' {
-			return params, false
-		}
-		segment := rest[1:]
-		if end := bytes.IndexByte(segment, '/'); end >= 0 {
-			segment = segment[:end]
-		}
-		rest = rest[1+len(segment):]
-		switch {
-		case want[0] == '{' && len(segment) > 0:
-			params[n] = segment
-			n++
-		case want != string(segment):
-			return params, false
-		}
-	}
-	return params, len(rest) == 0
+	identity := func(serve func(*platformAPI, *exchange)) access { return access{limit: identityBodyLimit, serve: serve} }
+	const get, post = fasthttp.MethodGet, fasthttp.MethodPost
+	return compile(
+		row[access]{method: post, pattern: functionPath + "/invocations", target: access{action: auth.Invoke, numbered: true, limit: MaxEvent, serve: (*platformAPI).invoke}},
+		row[access]{method: post, pattern: functionPath + "/invocations-async", target: accept},
+		row[access]{method: fasthttp.MethodPut, pattern: functionPath + "/async-invoke-config", target: queued((*platformAPI).putConfiguration)},
+		row[access]{method: get, pattern: functionPath + "/async-invoke-config", target: queued((*platformAPI).getConfiguration)},
+		row[access]{method: fasthttp.MethodDelete, pattern: functionPath + "/async-invoke-config", target: queued((*platformAPI).deleteConfiguration)},
+		row[access]{method: get, pattern: functionPath + "/async-invoke-configs", target: queued((*platformAPI).listConfigurations)},
+		row[access]{method: get, pattern: functionPath + "/async-invocations", target: queued((*platformAPI).listRecords)},
+		row[access]{method: get, pattern: functionPath + "/active-async-invocations", target: queued((*platformAPI).listActive)},
+		row[access]{method: post, pattern: functionPath + "/cancel", target: queued((*platformAPI).cancel)},
+		row[access]{method: post, pattern: functionsPath + "/enable-async-status-logs", target: statusLog((*platformAPI).enableStatusLog)},
+		row[access]{method: get, pattern: functionsPath + "/async-status-log-detail", target: statusLog((*platformAPI).showStatusLog)},
+		row[access]{method: post, pattern: "/v3/auth/tokens", target: access{open: true, limit: identityBodyLimit, serve: (*platformAPI).createToken}},
+		row[access]{method: get, pattern: "/v3/auth/tokens", target: identity((*platformAPI).showToken)},
+		row[access]{method: fasthttp.MethodHead, pattern: "/v3/auth/tokens", target: identity((*platformAPI).showToken)},
+		row[access]{method: get, pattern: "/v3/auth/domains", target: identity((*platformAPI).listDomains)},
+		row[access]{method: get, pattern: "/v3/projects", target: identity((*platformAPI).listProjects)},
+	)
 }
 
 // serve finds the route, lets the caller in, finds the function, and checks what the caller may do, in this order.
 func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 	x := &exchange{ctx: ctx, id: uuid.NewString(), peer: p.peer(ctx)}
-	var allow []string
-	for i := range table {
-		r := &table[i]
-		params, ok := r.match(ctx.URI().PathOriginal())
-		if !ok {
-			continue
-		}
-		if r.method != string(ctx.Method()) {
-			allow = append(allow, r.method)
-			continue
-		}
-		if !p.admit(x, r, params) {
-			return
-		}
-		if x.caller != nil && !r.numbered {
-			p.accepted(x)
-		}
-		r.serve(p, x)
+	r, params, allow := p.routes.find(ctx.Method(), ctx.URI().PathOriginal())
+	if r == nil {
+		p.absent(x, allow)
 		return
 	}
+	if !p.admit(x, r, params) {
+		return
+	}
+	if x.caller != nil && !r.target.numbered {
+		p.accepted(x)
+	}
+	r.target.serve(p, x)
+}
+
+// absent answers where there is no route, or not with this method.
+func (p *platformAPI) absent(x *exchange, allow []string) {
+	ctx := x.ctx
 	f := &fault.Error{
 		Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, APICode: fault.APINoRoute,
 		Message: fmt.Sprintf("The API does not exist or has not been published in the environment: no route %.200q", ctx.URI().PathOriginal()),
 	}
-	if len(allow) > 0 {
-		f.Message = fmt.Sprintf("method %.20s is not allowed here; use %s", ctx.Method(), strings.Join(allow, ", "))
+	if len(allow) == 0 {
+		p.refuse(x, f)
+		return
 	}
+	methods := strings.Join(allow, ", ")
+	f.Message = fmt.Sprintf("method %.20s is not allowed here; use %s", ctx.Method(), methods)
 	p.refuse(x, f)
-	if len(allow) > 0 {
-		ctx.Response.SetStatusCode(fasthttp.StatusMethodNotAllowed)
-		ctx.Response.Header.Set("Allow", strings.Join(allow, ", "))
-	}
+	ctx.Response.SetStatusCode(fasthttp.StatusMethodNotAllowed)
+	ctx.Response.Header.Set("Allow", methods)
 }
 
 // admit authenticates the caller, checks what the caller may do, and receives the body. A request that its headers rule
 // out costs no body. False means that the request has been answered, or that this was only to see whether its body is
 // wanted.
-func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) bool {
+func (p *platformAPI) admit(x *exchange, r *row[access], params [2][]byte) bool {
 	x.route = r
 	err := p.enter(x, r, params)
 	if err != nil && !errors.Is(err, errAnswered) {
@@ -245,11 +215,11 @@ func (p *platformAPI) admit(x *exchange, r *parsedRoute, params [2][]byte) bool 
 // errAnswered ends a request that needs no answer any more.
 var errAnswered = errors.New("answered")
 
-func (p *platformAPI) enter(x *exchange, r *parsedRoute, params [2][]byte) error {
-	if n := announced(x.ctx); n > r.limit {
-		return tooLarge(n, r.limit)
+func (p *platformAPI) enter(x *exchange, r *row[access], params [2][]byte) error {
+	if n := announced(x.ctx); n > r.target.limit {
+		return tooLarge(n, r.target.limit)
 	}
-	if r.open {
+	if r.target.open {
 		if err := p.checkNamed(x); err != nil {
 			return err
 		}
@@ -275,26 +245,26 @@ func (p *platformAPI) enter(x *exchange, r *parsedRoute, params [2][]byte) error
 	return p.permit(x, r, params)
 }
 
-func (p *platformAPI) receive(x *exchange, r *parsedRoute, sum hash.Hash) error {
-	if !receive(x.ctx, r.limit, sum, func(_ *fasthttp.RequestCtx, f *fault.Error) { p.refuse(x, f) }) {
+func (p *platformAPI) receive(x *exchange, r *row[access], sum hash.Hash) error {
+	if !receive(x.ctx, r.target.limit, sum, func(_ *fasthttp.RequestCtx, f *fault.Error) { p.refuse(x, f) }) {
 		return errAnswered
 	}
 	return nil
 }
 
 // permit finds the function, and checks what the caller may do with it.
-func (p *platformAPI) permit(x *exchange, r *parsedRoute, params [2][]byte) error {
+func (p *platformAPI) permit(x *exchange, r *row[access], params [2][]byte) error {
 	if err := p.checkNamed(x); err != nil {
 		return err
 	}
-	if r.action == "" {
+	if r.target.action == "" {
 		return nil
 	}
 	project, err := unescape("project_id", params[0])
 	if err != nil {
 		return err
 	}
-	if err := p.Gate.Authorize(x.caller, r.action, project); err != nil {
+	if err := p.Gate.Authorize(x.caller, r.target.action, project); err != nil {
 		return err
 	}
 	if params[1] == nil { // a route of the project
@@ -312,7 +282,7 @@ func (p *platformAPI) permit(x *exchange, r *parsedRoute, params [2][]byte) erro
 		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, APICode: fault.APIURN, Message: err.Error()}
 	}
 	if err := p.find(x.urn, project, name); err != nil {
-		if r.general {
+		if r.target.general {
 			err.APICode = ""
 		}
 		return err

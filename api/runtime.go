@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"gantry/fault"
@@ -38,7 +37,9 @@ func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
 		return nil, fmt.Errorf("runtime API listener: %w", err)
 	}
 	r := &runtimeAPI{RuntimeConfig: cfg}
-	s := newServer(&serverConfig{name: "runtime", ln: ln.(*net.TCPListener), bodyLimit: cfg.MaxResponse, limits: cfg.Limits, log: cfg.Log, refuse: r.refuse}, checkOrigin(r.refuse, r.route))
+	s := newServer(&serverConfig{
+		name: "runtime", ln: ln.(*net.TCPListener), bodyLimit: cfg.MaxResponse, limits: cfg.Limits, log: cfg.Log, refuse: r.refuse,
+	}, serveOpen(r.routes(), r.refuse, r.absent))
 	s.http.ReadTimeout = 0 // a poller waits between two requests for as long as a call takes
 	s.http.IdleTimeout = 0
 	return s, nil
@@ -46,28 +47,20 @@ func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
 
 type runtimeAPI struct{ *RuntimeConfig }
 
-func (r *runtimeAPI) route(ctx *fasthttp.RequestCtx) {
-	path := ctx.Path()
-	response, isResponse := bytes.CutPrefix(path, []byte(routeResponse))
-	failure, isFailure := bytes.CutPrefix(path, []byte(routeError))
-	switch {
-	case string(path) == routeNext:
-		r.method(ctx, ctx.IsGet(), fasthttp.MethodGet, func() { r.next(ctx) })
-	case isResponse:
-		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() { r.answer(ctx, string(response), r.API.Respond) })
-	case isFailure:
-		r.method(ctx, ctx.IsPost(), fasthttp.MethodPost, func() { r.answer(ctx, string(failure), r.API.Fail) })
-	default:
-		r.refuse(ctx, &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Message: fmt.Sprintf("no route %.200q; the runtime API has GET %s, POST %sID and POST %sID", path, routeNext, routeResponse, routeError)})
-	}
+// routes receive the bodies themselves: one over the limit ends its call.
+func (r *runtimeAPI) routes() table[openRoute] {
+	return compile(
+		row[openRoute]{method: fasthttp.MethodGet, pattern: routeNext, target: openRoute{serve: r.next}},
+		row[openRoute]{method: fasthttp.MethodPost, pattern: routeResponse, target: openRoute{serve: func(ctx *fasthttp.RequestCtx, id []byte) { r.answer(ctx, string(id), r.API.Respond) }}},
+		row[openRoute]{method: fasthttp.MethodPost, pattern: routeError, target: openRoute{serve: func(ctx *fasthttp.RequestCtx, id []byte) { r.answer(ctx, string(id), r.API.Fail) }}},
+	)
 }
 
-func (r *runtimeAPI) method(ctx *fasthttp.RequestCtx, allowed bool, method string, do func()) {
-	if !allowed {
-		methodNotAllowed(ctx, r.refuse, method)
-		return
+func (r *runtimeAPI) absent(path []byte) *fault.Error {
+	return &fault.Error{
+		Kind: fault.NotFound, Type: fault.TypeNotFound,
+		Message: fmt.Sprintf("no route %.200q; the runtime API has GET %s, POST %sID and POST %sID", path, routeNext, routeResponse, routeError),
 	}
-	do()
 }
 
 // answer hands the body on. One over the limit ends its call at once.
@@ -89,7 +82,7 @@ func (r *runtimeAPI) answer(ctx *fasthttp.RequestCtx, id string, take func(id st
 }
 
 // next answers when there is an event, however long that takes.
-func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx) {
+func (r *runtimeAPI) next(ctx *fasthttp.RequestCtx, _ []byte) {
 	// a GET should have no body; if it has one, it is read so that the next request on the connection can be parsed
 	if !receive(ctx, r.MaxResponse, nil, r.refuse) {
 		return

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,19 +52,15 @@ type serverConfig struct {
 // refuser writes the answer to a request that was no request, in the listener's own form.
 type refuser func(ctx *fasthttp.RequestCtx, f *fault.Error)
 
-// newServer assembles the chain that every request passes, outermost first: panics become answers, unclean requests
-// and, on loopback, foreign hosts are refused, then route.
+// newServer makes a server whose requests pass the chain, and then route.
 func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
-	if loopback(cfg.ln.Addr()) && !cfg.proxied {
-		route = checkHost(cfg.name, cfg.refuse, route)
-	}
 	limits := cfg.limits.or()
 	s := &Server{name: cfg.name, ln: &listener{
 		TCPListener: cfg.ln, accept: cfg.ln.AcceptTCP, name: cfg.name, secure: cfg.secure, all: limits.all, limits: limits, refuse: cfg.refuse, log: cfg.log,
 		bodies: newBudget(limits.body, int64(cfg.bodyLimit), limits.burst), answers: newBudget(limits.body, MaxEvent, limits.burst),
 		closing: make(chan struct{}),
 	}}
-	chain := s.closing(settled(recovered(cfg.name, cfg.log, cfg.refuse, occupied(cfg.refuse, checkClean(cfg.refuse, route)))))
+	chain := s.chain(cfg, route)
 	s.http = &fasthttp.Server{
 		Handler:                      chain,
 		ErrorHandler:                 unreadableHandler(cfg),
@@ -85,6 +82,33 @@ func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 		Concurrency:                  connectionLimit + connectionSlack,
 	}
 	return s
+}
+
+// chain is what every request of every listener passes, outermost first.
+func (s *Server) chain(cfg *serverConfig, route fasthttp.RequestHandler) fasthttp.RequestHandler {
+	type step = func(next fasthttp.RequestHandler) fasthttp.RequestHandler
+	refusing := func(check func(refuser, fasthttp.RequestHandler) fasthttp.RequestHandler) step {
+		return func(next fasthttp.RequestHandler) fasthttp.RequestHandler { return check(cfg.refuse, next) }
+	}
+	steps := []step{
+		s.closing, // a listener that drains ends its connections
+		settled,   // what a request held is free again
+		func(next fasthttp.RequestHandler) fasthttp.RequestHandler { // a panic becomes an answer
+			return recovered(cfg.name, cfg.log, cfg.refuse, next)
+		},
+		refusing(occupied),   // no eviction while the request is answered
+		refusing(checkClean), // framing, path and header
+	}
+	if loopback(cfg.ln.Addr()) && !cfg.proxied {
+		steps = append(steps, func(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+			return checkHost(cfg.name, cfg.refuse, next)
+		})
+	}
+	steps = append(steps, refusing(checkOrigin))
+	for _, step := range slices.Backward(steps) {
+		route = step(route)
+	}
+	return route
 }
 
 // unreadableHandler answers what was no request.
