@@ -8,6 +8,8 @@ import (
 	"gantry/instance"
 	"gantry/logger"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -21,6 +23,11 @@ const (
 	headerBilling   = "X-CFF-Billing-Duration"
 	headerLog       = "X-Cff-Function-Log"
 	headerLogType   = "X-Cff-Log-Type"
+)
+
+const (
+	headerLimit = 32 << 10 // of a request, in bytes
+	serverName  = "gantry"
 )
 
 // retryAfter is sent with 429 and 503, in seconds.
@@ -132,3 +139,31 @@ func appendSummary(b []byte, s *instance.Summary) []byte {
 	b = strconv.AppendFloat(append(b, `,"memoryUsed":`...), s.MemoryUsed, 'f', 3, 64)
 	return append(b, '}')
 }
+
+// cutText shortens text to at most limit bytes, and marks that.
+func cutText(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
+}
+
+// maxReason bounds what a log line quotes of a request, in bytes.
+const maxReason = 300
+
+// MaxEvent is the largest event the function listener takes, in bytes (docs/COMPATIBILITY.md).
+const MaxEvent = 6 << 20
+
+// Headers of the platform API alone (page functiongraph_06_0125).
+const (
+	headerGatewayID       = "X-Request-Id"
+	headerRequestVersion  = "X-Cff-Request-Version"
+	headerResponseVersion = "X-Cff-Response-Version"
+	headerMemory          = "X-Cff-Instance-Memory"
+)
+
+const (
+	readTimeout  = 60 * time.Second // one whole request
+	writeTimeout = 60 * time.Second // one whole answer
+	idleTimeout  = 5 * time.Minute
+)

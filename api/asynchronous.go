@@ -311,3 +311,6 @@ func (p *platformAPI) showStatusLog(x *exchange) {
 	group, stream := "function-async-log-group-"+p.Function.Project, "function-async-log-stream-"+p.Function.Project
 	p.respondJSON(x, fasthttp.StatusOK, map[string]string{"group_name": group, "group_id": group, "stream_name": stream, "stream_id": stream})
 }
+
+// asyncBodyLimit bounds the bodies of the asynchronous routes but for events.
+const asyncBodyLimit = 64 << 10

@@ -4,23 +4,11 @@ import (
 	"fmt"
 	"gantry/auth"
 	"gantry/fault"
-	"strings"
 
 	"go.uber.org/zap"
 )
 
 // What the platform API's log says of requests: who was let in to do what, and why others were refused.
-
-// maxReason bounds what a log line quotes of a request, in bytes.
-const maxReason = 300
-
-// cutText shortens text to at most limit bytes, and marks that.
-func cutText(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	return strings.ToValidUTF8(text[:limit], "") + "…"
-}
 
 // accepted is the audit line of an accepted request. It is written once the request has its final id and, where it
 // becomes a call, before that runs; no sampling drops it.

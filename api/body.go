@@ -7,112 +7,11 @@ import (
 	"gantry/fault"
 	"hash"
 	"io"
-	"sync"
+	"net"
 	"time"
 
 	"github.com/valyala/fasthttp"
 )
-
-const (
-	// promptBody is the largest body that is read before its request is looked at, in bytes.
-	promptBody = 4 << 10
-	// mediumBody is a size between both.
-	mediumBody = 16 << 10
-	// smallBody is the largest body that never waits for memory, in bytes.
-	smallBody = 64 << 10
-	// commonBody is the largest body whose buffer is pooled, in bytes. The collector empties a pool that is not used.
-	commonBody = 128 << 10
-	// narrowRead bounds one read while a header or a first piece of a body arrives, so that connections that send
-	// little hold little: fasthttp's buffer has headerLimit bytes, and takes memory only where something was written.
-	narrowRead = 16 << 10
-	// freeHead is how much of a request may arrive before it takes a share of the memory for bodies.
-	freeHead = 16 << 10
-)
-
-// Small buffers are pooled. Of large ones only a few are kept, and none after a burst: see spare.
-var (
-	promptBuffers = sync.Pool{New: func() any { return newBuffer(promptBody) }}
-	mediumBuffers = sync.Pool{New: func() any { return newBuffer(mediumBody) }}
-	smallBuffers  = sync.Pool{New: func() any { return newBuffer(smallBody) }}
-	commonBuffers = sync.Pool{New: func() any { return newBuffer(commonBody) }}
-)
-
-func newBuffer(n int) *[]byte {
-	b := make([]byte, 0, n)
-	return &b
-}
-
-func poolOf(size int) *sync.Pool {
-	switch size {
-	case promptBody:
-		return &promptBuffers
-	case mediumBody:
-		return &mediumBuffers
-	case smallBody:
-		return &smallBuffers
-	case commonBody:
-		return &commonBuffers
-	}
-	return nil
-}
-
-func takeBuffer(size int) []byte {
-	if pool := poolOf(size); pool != nil {
-		return (*pool.Get().(*[]byte))[:0]
-	}
-	return make([]byte, 0, size)
-}
-
-func returnBuffer(b []byte) {
-	if pool := poolOf(cap(b)); pool != nil {
-		pool.Put(&b)
-	}
-}
-
-// spareBuffers is how many large buffers are kept.
-const spareBuffers = 2
-
-// spare keeps the last large buffers, so that a steady stream of large bodies does not make the collector run for each
-// one.
-type spare struct {
-	mu      sync.Mutex
-	buffers [spareBuffers][]byte
-}
-
-// take returns a buffer of at least n bytes, or nil.
-func (s *spare) take(n int) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, b := range s.buffers {
-		if cap(b) >= n && cap(b)/2 <= n {
-			s.buffers[i] = nil
-			return b[:0]
-		}
-	}
-	return nil
-}
-
-// put keeps a buffer, instead of the smallest one if there are enough.
-func (s *spare) put(b []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	least := 0
-	for i := range s.buffers {
-		if cap(s.buffers[i]) < cap(s.buffers[least]) {
-			least = i
-		}
-	}
-	if cap(b) > cap(s.buffers[least]) {
-		s.buffers[least] = b
-	}
-}
-
-// drop lets go of all.
-func (s *spare) drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.buffers = [spareBuffers][]byte{}
-}
 
 // early returns fasthttp's hook between header and body. fasthttp handles a request only once part of its body has
 // arrived, except with Expect: 100-continue. So a request whose body is not small is treated like one with that header,
@@ -129,12 +28,6 @@ func early(limit int, wanted func(h *fasthttp.RequestHeader) bool) func(h *fasth
 		return fasthttp.RequestConfig{MaxRequestBodySize: 1}
 	}
 }
-
-var (
-	expectHeader   = []byte(fasthttp.HeaderExpect)
-	expectContinue = []byte("100-continue")
-	continueLine   = []byte("HTTP/1.1 100 Continue\r\n\r\n")
-)
 
 // announced is the size of the body, or -1 if only its end shows it.
 func announced(ctx *fasthttp.RequestCtx) int {
@@ -185,17 +78,6 @@ func receive(ctx *fasthttp.RequestCtx, limit int, sum hash.Hash, refuse refuser)
 		return false
 	}
 	return true
-}
-
-// reception is one body on its way in.
-type reception struct {
-	conn        *connection
-	stream      io.Reader
-	size, limit int // size is -1 if it was not announced
-	sum         hash.Hash
-	buf         []byte
-	share       *share // nil as long as the body fits into the first buffer
-	held        int64  // what the share has for the buffer
 }
 
 // read reads the body; the buffer grows with what arrives.
@@ -354,15 +236,6 @@ func screened(chain fasthttp.RequestHandler) func(ctx *fasthttp.RequestCtx) int 
 	}
 }
 
-// noMemory is the answer to a request whose body there is no memory for.
-func noMemory() *fault.Error {
-	return &fault.Error{
-		Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances,
-		Message: fmt.Sprintf("no memory for another body of over %d bytes at the moment: those of other requests are in use, or this one arrived too slowly while they waited; try again", smallBody),
-		Hint:    "raise GANTRY_BODY_MEMORY if the memory is there",
-	}
-}
-
 // answerable waits until there is memory for the answer to a call; false if there was none in time.
 func answerable(ctx *fasthttp.RequestCtx) bool {
 	c := connectionOf(ctx.Conn())
@@ -376,4 +249,20 @@ func noAnswerMemory() *fault.Error {
 		Message: "no memory for another answer at the moment: callers do not read those they asked for; try again",
 		Hint:    "raise GANTRY_BODY_MEMORY if the memory is there",
 	}
+}
+
+// unreadable says what was wrong with a request that could not be read.
+func unreadable(ctx *fasthttp.RequestCtx, err error, bodyLimit int) *fault.Error {
+	var tooSmall *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return tooLarge(ctx.Request.Header.ContentLength(), bodyLimit)
+	case errors.As(err, &tooSmall):
+		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("the request's headers are over the limit of %d bytes", headerLimit)}
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("the request did not arrive within %s", readTimeout)}
+	}
+	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the request is not valid HTTP", Err: err}
 }

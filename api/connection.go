@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"gantry/fault"
+	"hash"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -389,3 +392,54 @@ func (c *connection) forget() {
 
 // SyscallConn gives access to the socket.
 func (c *connection) SyscallConn() (syscall.RawConn, error) { return c.tcp.SyscallConn() }
+
+// discard reads what a client still sends after its answer, within limits: closing at once would reset the connection,
+// and the client would never see the answer.
+func discard(conn net.Conn) {
+	end := time.Now().Add(discardTime)
+	kept := takeBuffer(promptBody)
+	defer returnBuffer(kept)
+	buf := kept[:cap(kept)]
+	for read := 0; read < discardLimit && time.Now().Before(end); {
+		if conn.SetReadDeadline(time.Now().Add(discardPause)) != nil {
+			return
+		}
+		n, err := conn.Read(buf)
+		read += n
+		if err != nil {
+			return
+		}
+	}
+}
+
+const (
+	discardLimit = 64 << 20
+	discardPause = time.Second // without data: the client has seen the answer
+	discardTime  = 5 * time.Second
+)
+
+var (
+	expectHeader   = []byte(fasthttp.HeaderExpect)
+	expectContinue = []byte("100-continue")
+	continueLine   = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+)
+
+// reception is one body on its way in.
+type reception struct {
+	conn        *connection
+	stream      io.Reader
+	size, limit int // size is -1 if it was not announced
+	sum         hash.Hash
+	buf         []byte
+	share       *share // nil as long as the body fits into the first buffer
+	held        int64  // what the share has for the buffer
+}
+
+// noMemory is the answer to a request whose body there is no memory for.
+func noMemory() *fault.Error {
+	return &fault.Error{
+		Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances,
+		Message: fmt.Sprintf("no memory for another body of over %d bytes at the moment: those of other requests are in use, or this one arrived too slowly while they waited; try again", smallBody),
+		Hint:    "raise GANTRY_BODY_MEMORY if the memory is there",
+	}
+}

@@ -156,3 +156,18 @@ func (all *connections) slowest(l *listener) (slowest *connection) {
 	}
 	return slowest
 }
+
+// lack says what one more connection of ln lacks.
+func (l *Limits) lack(ln *listener) want {
+	total, own := l.all.counts(ln)
+	if total > burstConnections {
+		l.burst.sign()
+	}
+	if w := l.descriptors.lack(total, time.Now()); w != wantNothing {
+		return w
+	}
+	if own > l.connections {
+		return wantConnection
+	}
+	return wantNothing
+}

@@ -5,7 +5,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/valyala/fasthttp"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,16 +12,6 @@ import (
 // connection learns of the stop from an answer, and its connection is not closed under its next request. Called once,
 // at the begin of the stop; Shutdown follows.
 func (s *Server) Drain() { s.draining.Store(true) }
-
-// closing ends connections with their next answer once the listener drains.
-func (s *Server) closing(next fasthttp.RequestHandler) fasthttp.RequestHandler {
-	return func(ctx *fasthttp.RequestCtx) {
-		next(ctx)
-		if s.draining.Load() {
-			ctx.SetConnectionClose()
-		}
-	}
-}
 
 const (
 	// lingerStep is how often Shutdown looks whether callers still arrive, lingerTime how long it does so at most. That

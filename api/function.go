@@ -13,9 +13,6 @@ import (
 	fncontext "gantry/context"
 )
 
-// MaxEvent is the largest event the function listener takes, in bytes (docs/COMPATIBILITY.md).
-const MaxEvent = 6 << 20
-
 // FunctionConfig is what the function listener needs.
 type FunctionConfig struct {
 	Addr     string

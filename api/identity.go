@@ -3,10 +3,8 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"gantry/auth"
 	"gantry/fault"
-	"gantry/instance"
 
 	"github.com/valyala/fasthttp"
 )
@@ -220,12 +218,5 @@ func (p *platformAPI) writeList(x *exchange, name, self string, rows any) {
 	p.respondJSON(x, fasthttp.StatusOK, map[string]any{name: rows, "links": map[string]any{"self": self, "next": nil, "previous": nil}})
 }
 
-func (p *platformAPI) respondJSON(x *exchange, status int, value any) {
-	body, err := json.Marshal(value)
-	if err != nil {
-		p.refuse(x, fault.From(fmt.Errorf("answer: %w", err)))
-		return
-	}
-	p.Metrics.API(instance.OutcomeSuccess)
-	p.respond(x, status, body)
-}
+// identityBodyLimit bounds the bodies of the IAM routes.
+const identityBodyLimit = 64 << 10

@@ -17,14 +17,6 @@ import (
 	fncontext "gantry/context"
 )
 
-// Headers of the platform API alone (page functiongraph_06_0125).
-const (
-	headerGatewayID       = "X-Request-Id"
-	headerRequestVersion  = "X-Cff-Request-Version"
-	headerResponseVersion = "X-Cff-Response-Version"
-	headerMemory          = "X-Cff-Instance-Memory"
-)
-
 // The two forms of an answer: v0 is the function's own, v1 a JSON object around it.
 const (
 	versionText = "v0"

@@ -101,21 +101,6 @@ const (
 	wantDescriptors      // half of what is kept is used up as well
 )
 
-// lack says what one more connection of ln lacks.
-func (l *Limits) lack(ln *listener) want {
-	total, own := l.all.counts(ln)
-	if total > burstConnections {
-		l.burst.sign()
-	}
-	if w := l.descriptors.lack(total, time.Now()); w != wantNothing {
-		return w
-	}
-	if own > l.connections {
-		return wantConnection
-	}
-	return wantNothing
-}
-
 // descriptors tracks how many descriptors of the process are left. Connections are counted exactly; other open files
 // are counted now and then, and only while that matters.
 type descriptors struct {

@@ -10,18 +10,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// peer is the address that a request comes from: behind a proxy the last one that the proxy added; otherwise, or if
-// that one is missing or is no address, the other end of the connection.
-func (p *platformAPI) peer(ctx *fasthttp.RequestCtx) netip.Addr {
-	if p.BehindProxy {
-		if addr, ok := p.forwarded.peer(&ctx.Request.Header); ok {
-			return addr
-		}
-	}
-	addr, _ := netip.AddrFromSlice(ctx.RemoteIP()) // the zero address is one peer too
-	return addr.Unmap()
-}
-
 // forwarded reads X-Forwarded-For, and warns once of each thing that is wrong with it.
 type forwarded struct {
 	log                 *zap.Logger

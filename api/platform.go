@@ -8,9 +8,7 @@ import (
 	"gantry/async"
 	"gantry/auth"
 	"gantry/fault"
-	"gantry/instance"
 	"gantry/logger"
-	"gantry/metrics"
 	"hash"
 	"net/netip"
 	"net/url"
@@ -25,31 +23,6 @@ import (
 
 	fncontext "gantry/context"
 )
-
-// PlatformConfig is what the platform API needs.
-type PlatformConfig struct {
-	Addr     string
-	Instance *instance.Instance
-	Function *fncontext.Function
-	// Credentials are handed to the function; those of callers never are.
-	Credentials fncontext.Credentials
-	Gate        *auth.Gate
-	// Queue takes asynchronous calls; nil if there is none, and NoQueue then says why.
-	Queue   *async.Queue
-	NoQueue string
-	// Local says that the address must be one of loopback: what else guards the listener relies on it.
-	Local bool
-	// Certificate turns TLS on; nil for plain HTTP.
-	Certificate *Certificate
-	// BehindProxy says that a proxy ends TLS: hosts are not checked, and the peer comes from X-Forwarded-For.
-	BehindProxy bool
-	// GatewayTimeout ends the wait of a caller as the platform's gateway does, not the call; zero means never.
-	GatewayTimeout time.Duration
-	Metrics        *metrics.Metrics
-	// Limits is shared by all listeners of an agent; nil for limits of its own.
-	Limits *Limits
-	Log    *zap.Logger
-}
 
 // ListenPlatform binds the platform API: the invocation of the function and the part of IAM that SDKs need for it.
 func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
@@ -73,18 +46,6 @@ func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
 	}, p.serve), nil
 }
 
-type platformAPI struct {
-	*PlatformConfig
-	routes table[access]
-	// local callers see hints and the worker's last lines.
-	local bool
-	// audit is the log that drops nothing; Log is sampled.
-	audit     *zap.Logger
-	forwarded *forwarded
-	// causes of 503 answers, which callers do not get.
-	causes *logger.Causes
-}
-
 func newPlatformAPI(cfg *PlatformConfig, local bool) *platformAPI {
 	p := &platformAPI{PlatformConfig: cfg, routes: platformRoutes(), local: local, audit: cfg.Log, forwarded: &forwarded{log: cfg.Log}, causes: logger.NewCauses(cfg.Log)}
 	// Guesses of keys must not fill the log.
@@ -94,43 +55,10 @@ func newPlatformAPI(cfg *PlatformConfig, local bool) *platformAPI {
 	return p
 }
 
-// exchange is one request on its way through the platform API.
-type exchange struct {
-	ctx  *fasthttp.RequestCtx
-	id   string
-	peer netip.Addr
-	// route is nil where there is none, caller where none was let in.
-	route  *row[access]
-	caller *auth.Caller
-	// urn is set on routes of the function.
-	urn fncontext.URN
-}
-
-// access is what the platform API keeps for a route. docs/openapi.json is held against the table by a test.
-type access struct {
-	// action is what the caller must be allowed to do; empty for routes that only need a caller.
-	action auth.Action
-	// open routes need no credentials.
-	open bool
-	// general routes answer FSS.0404 for whatever does not exist, where calling it has a code for each.
-	general bool
-	// numbered routes give the request its final id, so they write its audit line themselves.
-	numbered bool
-	// limit is the largest body in bytes.
-	limit int
-	serve func(*platformAPI, *exchange)
-}
-
 const (
 	functionsPath = "/v2/{project_id}/fgs/functions"
 	functionPath  = functionsPath + "/{function_urn}"
 )
-
-// identityBodyLimit bounds the bodies of the IAM routes.
-const identityBodyLimit = 64 << 10
-
-// asyncBodyLimit bounds the bodies of the asynchronous routes but for events.
-const asyncBodyLimit = 64 << 10
 
 // platformRoutes is the table of the platform API.
 func platformRoutes() table[access] {
@@ -143,7 +71,9 @@ func platformRoutes() table[access] {
 	statusLog := func(serve func(*platformAPI, *exchange)) access {
 		return access{action: auth.InvokeAsync, limit: asyncBodyLimit, serve: serve}
 	}
-	identity := func(serve func(*platformAPI, *exchange)) access { return access{limit: identityBodyLimit, serve: serve} }
+	identity := func(serve func(*platformAPI, *exchange)) access {
+		return access{limit: identityBodyLimit, serve: serve}
+	}
 	const get, post = fasthttp.MethodGet, fasthttp.MethodPost
 	return compile(
 		row[access]{method: post, pattern: functionPath + "/invocations", target: access{action: auth.Invoke, numbered: true, limit: MaxEvent, serve: (*platformAPI).invoke}},
@@ -323,54 +253,14 @@ func (p *platformAPI) find(u fncontext.URN, project, text string) *fault.Error {
 	return nil
 }
 
-// reading says what the fields of a short identifier mean, which the form does not show: name:version is no form.
-func reading(u fncontext.URN, text string) string {
-	if u.Region != "" || u.Package == "" {
-		return ""
+// peer is the address that a request comes from: behind a proxy the last one that the proxy added; otherwise, or if
+// that one is missing or is no address, the other end of the connection.
+func (p *platformAPI) peer(ctx *fasthttp.RequestCtx) netip.Addr {
+	if p.BehindProxy {
+		if addr, ok := p.forwarded.peer(&ctx.Request.Header); ok {
+			return addr
+		}
 	}
-	project := ""
-	if u.Project != "" {
-		project = fmt.Sprintf("project %q, ", u.Project)
-	}
-	return fmt.Sprintf(" %q, which reads as %spackage %q, function %q", text, project, u.Package, u.Name)
-}
-
-func notFound(message string) *fault.Error {
-	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: message}
-}
-
-func (p *platformAPI) missing(code, message string) *fault.Error {
-	f := notFound(message + ": here is project " + p.Function.Project + ", " + p.Function.URN())
-	f.APICode = code
-	return f
-}
-
-// refuse answers with the platform's error body and X-Request-Id.
-func (p *platformAPI) refuse(x *exchange, f *fault.Error) {
-	a := apiAnswers[f.Kind]
-	if f.APICode != "" {
-		a.code = f.APICode
-	}
-	p.Metrics.API(f.Kind.String())
-	if f.Kind == fault.Internal {
-		p.Log.Error("platform API request failed", zap.String("request_id", x.id), zap.Error(f))
-	} else {
-		p.refusal(x, a.code, f)
-	}
-	p.respond(x, a.status, appendError(nil, a.code, f.Message))
-	if f.Kind == fault.Throttled || f.Kind == fault.Unavailable {
-		x.ctx.Response.Header.Set("Retry-After", retryAfter)
-	}
-}
-
-func (p *platformAPI) respond(x *exchange, status int, body []byte) {
-	x.ctx.Response.SetStatusCode(status)
-	x.ctx.Response.Header.Set(headerGatewayID, x.id)
-	x.ctx.Response.Header.SetContentType(contentJSON)
-	x.ctx.Response.SetBodyRaw(body)
-}
-
-func appendError(b []byte, code, message string) []byte {
-	b = logger.AppendJSONString(append(b, `{"error_code":`...), code)
-	return append(logger.AppendJSONString(append(b, `,"error_msg":`...), message), '}')
+	addr, _ := netip.AddrFromSlice(ctx.RemoteIP()) // the zero address is one peer too
+	return addr.Unmap()
 }
