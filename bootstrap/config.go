@@ -103,7 +103,7 @@ func (c *config) workDir() string { return filepath.Dir(c.fn.CodeRoot) }
 func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
 
 // isCustom reports whether the function is a program that asks for its events.
-func (c *config) isCustom() bool { return c.language.Carrier == runtime.OverRuntimeAPI }
+func (c *config) isCustom() bool { return c.language.Polls() }
 
 // reserved names are set by the agent, or hidden by it.
 func reserved(name string) bool {

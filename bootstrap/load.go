@@ -188,21 +188,21 @@ func (c *config) pickLanguage(path string, poll bool) (err error) {
 	}
 	l := c.language
 	c.fn.Runtime = l.Name
-	if poll && l.Carrier == runtime.OverRuntimeAPI {
+	if poll && l.Polls() {
 		return fmt.Errorf("GANTRY_RUNTIME: %s: this agent is the custom runtime itself here, and cannot run another one: put the function's code into the code folder, and set GANTRY_RUNTIME to its language if need be", l.Name)
 	}
 	if c.handler == "" {
 		c.handler = l.Handler
 	}
 	parse := fncontext.ParseHandler
-	if l.Program == "" {
+	if l.OwnProgram() {
 		parse = fncontext.ParseProgram
 	}
 	if c.fn.Handler, err = parse(c.handler); err != nil {
 		return fmt.Errorf("RUNTIME_HANDLER: %w", err)
 	}
-	if l.Program == "" {
-		c.program, err = l.OwnProgram(c.fn.CodeRoot, c.handler)
+	if l.OwnProgram() {
+		c.program, err = l.FindOwnProgram(c.fn.CodeRoot, c.handler)
 	} else {
 		c.program, err = l.FindProgram(path)
 	}
@@ -214,7 +214,7 @@ func (c *config) pickLanguage(path string, poll bool) (err error) {
 func (c *config) checkHooks() {
 	c.checkHook("RUNTIME_INITIALIZER_HANDLER", "initializer: what stands before its loop is one", &c.fn.Initializer)
 	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM asks it to end", &c.fn.PreStop)
-	if c.fn.PreStop != "" && c.language.Program == "" {
+	if c.fn.PreStop != "" && c.language.OwnProgram() {
 		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end", c.fn.PreStop))
 	}
 	if c.fn.PreStop != "" && c.fn.PreStopTimeout > c.shutdownTimeout/2 {
@@ -230,7 +230,7 @@ func (c *config) checkHook(setting, lacks string, value *string) {
 		c.passedOn = append(c.passedOn, setting+"="+*value)
 		c.remarks = append(c.remarks, fmt.Sprintf("%s=%s is handed on as a variable and has no other effect: a custom runtime has no %s", setting, *value, lacks))
 		*value = ""
-	case c.language.Program == "": // the program knows what it means
+	case c.language.OwnProgram(): // the program knows what it means
 	case len(parts) != 2 || parts[1] == "":
 		// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
 		c.remarks = append(c.remarks, fmt.Sprintf("%s=%s means none, as on the platform: write file.function, with exactly one dot", setting, *value))

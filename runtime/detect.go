@@ -227,7 +227,7 @@ func (f *folder) remark(l *Language) string {
 
 // handlerFile is the file by which a handler of this language is recognised, if it is there.
 func (l *Language) handlerFile(codeRoot, handler string) string {
-	if l.Program == "" {
+	if l.OwnProgram() {
 		name := l.File
 		if name == "" {
 			name = handler

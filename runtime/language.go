@@ -65,6 +65,13 @@ type Sign struct{ Text, Hint string }
 const preload = "NODE_OPTIONS names a module that is not found: names are looked up from the working directory, which is the folder above the code folder. " +
 	"Write its path, for example --require ./{code}/node_modules/dd-trace/init.js"
 
+// OwnProgram reports whether the worker is a program of the user's, in the code folder, and not one of ours.
+func (l *Language) OwnProgram() bool { return l.Program == "" }
+
+// Polls reports whether the worker asks for its events over the runtime API, as a custom runtime does. What describes a
+// call are headers then, of any length.
+func (l *Language) Polls() bool { return l.Carrier == OverRuntimeAPI }
+
 // Carrier is what carries the calls to a language's worker.
 type Carrier uint8
 
@@ -156,9 +163,9 @@ func (l *Language) FindProgram(path string) (string, error) {
 	return best, nil
 }
 
-// OwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it
+// FindOwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it
 // can be run is seen when it is started, which says why not.
-func (l *Language) OwnProgram(codeRoot, handler string) (string, error) {
+func (l *Language) FindOwnProgram(codeRoot, handler string) (string, error) {
 	name := handler
 	if l.File != "" {
 		name = l.File
@@ -172,7 +179,7 @@ func (l *Language) OwnProgram(codeRoot, handler string) (string, error) {
 
 // complete adds to a command what the language needs.
 func (l *Language) complete(cmd *process.Command) error {
-	if l.Program == "" {
+	if l.OwnProgram() {
 		return asScript(cmd, platformShell())
 	}
 	source, err := sourceFile(l)

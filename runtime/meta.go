@@ -72,7 +72,7 @@ func metaTooLong(inv *fncontext.Invocation) bool {
 
 // CheckMeta refuses a call whose credentials, ids and trace headers cannot be carried to a worker.
 func (c *Config) CheckMeta(inv *fncontext.Invocation) error {
-	if c.Language.Carrier == OverRuntimeAPI { // they are headers there, of any length
+	if c.Language.Polls() {
 		return nil
 	}
 	return checkMeta(inv)
