@@ -14,7 +14,7 @@ bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path '.
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
 
 # The store of asynchronous calls, started by bootstrap that lies beside it.
-bin/gantry-jetstream: $(wildcard jetstream/*.go process/*.go) go.mod go.sum
+bin/gantry-jetstream: $(wildcard jetstream/*.go jetstream/control/*.go process/*.go) go.mod go.sum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./jetstream
 
 bin/extensions/extensionLogger: examples/extensions/logger/main.go

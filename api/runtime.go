@@ -22,7 +22,7 @@ const (
 
 // RuntimeConfig is what one worker's runtime API needs.
 type RuntimeConfig struct {
-	API *runtime.RuntimeAPI
+	API runtime.Events
 	// MaxResponse is the largest answer, in bytes.
 	MaxResponse int
 	// Limits is shared by all listeners of an agent; nil for limits of its own.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/jetstream/child"
+	"gantry/jetstream/control"
 	"io"
 	"net"
 	"net/url"
@@ -18,9 +20,6 @@ import (
 // Connector opens a connection to JetStream, in the child or on a cluster.
 type Connector func(ctx context.Context, options ...nats.Option) (*nats.Conn, error)
 
-// childUser is the one user of the child's server.
-const childUser = "gantry"
-
 // Limits of one reconnection attempt; each has twice the time of the one before. nats.go holds the connection's lock
 // meanwhile, which blocks every sender. The start of the child goes on, for the next attempt.
 const (
@@ -28,8 +27,14 @@ const (
 	lastRedial  = 4 * time.Second
 )
 
-// Connect is the Connector of the child. It, and every reconnection, starts the child if it does not run.
-func (c *Child) Connect(ctx context.Context, options ...nats.Option) (*nats.Conn, error) {
+// Local returns the Connector of the child. It, and every reconnection, starts the child if it does not run.
+func Local(c *child.Child) Connector {
+	return func(ctx context.Context, options ...nats.Option) (*nats.Conn, error) {
+		return connectLocal(ctx, c, options)
+	}
+}
+
+func connectLocal(ctx context.Context, c *child.Child, options []nats.Option) (*nats.Conn, error) {
 	var limit time.Duration // nats.go dials one at a time
 	dial := func() (net.Conn, error) {
 		if limit == 0 {
@@ -45,7 +50,7 @@ func (c *Child) Connect(ctx context.Context, options ...nats.Option) (*nats.Conn
 		return conn, err
 	}
 	return connect(ctx, "nats://127.0.0.1", append(options, // the dialer knows better; a name would be looked up
-		nats.SetCustomDialer(dialer(dial)), nats.UserInfo(childUser, c.Password())))
+		nats.SetCustomDialer(dialer(dial)), nats.UserInfo(control.User, c.Password())))
 }
 
 // dialer is what nats.go wants; the address means nothing.

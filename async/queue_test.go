@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/fault"
+	"gantry/test/harness"
 	"maps"
 	"slices"
 	"sync"
@@ -21,6 +22,9 @@ import (
 
 	fncontext "gantry/context"
 )
+
+// patience bounds every wait; the tests wait for conditions, and the machine may be busy.
+const patience = harness.Patience
 
 // startServer runs a JetStream server in this process; the child's has the same options.
 func startServer(t *testing.T, dir string, change ...func(*server.Options)) *server.Server {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/async"
+	"gantry/jetstream/child"
 	"gantry/process"
 	"math/rand/v2"
 	"os"
@@ -75,13 +76,13 @@ func (b *bench) accepts(ctx context.Context, program string) error {
 	}
 	sup := process.NewSupervisor(false)
 	defer sup.Close()
-	child := async.NewChild(&async.ChildConfig{Program: program, Folder: bareFolder, MaxBytes: 1 << 30, Supervisor: sup, Log: zap.NewNop()})
+	local := child.New(&child.Config{Program: program, Folder: bareFolder, MaxBytes: 1 << 30, Supervisor: sup, Log: zap.NewNop()})
 	defer func() {
 		stop, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
-		_ = child.Stop(stop) // its data is not needed
+		_ = local.Stop(stop) // its data is not needed
 	}()
-	js, conn, err := bareStream(ctx, child)
+	js, conn, err := bareStream(ctx, local)
 	if err != nil {
 		return err
 	}
@@ -109,8 +110,8 @@ func (b *bench) accepts(ctx context.Context, program string) error {
 	return s.stop()
 }
 
-func bareStream(ctx context.Context, child *async.Child) (jetstream.JetStream, *nats.Conn, error) {
-	conn, err := child.Connect(ctx)
+func bareStream(ctx context.Context, local *child.Child) (jetstream.JetStream, *nats.Conn, error) {
+	conn, err := async.Local(local)(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"gantry/async"
+	"gantry/jetstream/child"
 	"gantry/process"
 	"io"
 	"math/rand/v2"
@@ -401,16 +402,16 @@ func recordsIn(t *testing.T, program, data string) map[string]async.Record {
 	sup := process.NewSupervisor(false)
 	defer sup.Close()
 	_, program, _ = strings.Cut(program, "=")
-	child := async.NewChild(&async.ChildConfig{Program: program, Folder: data, MaxBytes: 1 << 40, Supervisor: sup, Log: zap.NewNop()})
+	local := child.New(&child.Config{Program: program, Folder: data, MaxBytes: 1 << 40, Supervisor: sup, Log: zap.NewNop()})
 	fn := &fncontext.Function{Region: "local-1", Project: apiProject, Package: "default", Name: "hello", Version: "latest"}
-	q := async.New(&async.Config{Function: fn, Connect: child.Connect, Replicas: 1, MaxEvents: 1 << 20, MaxBytes: 1 << 30, Parallel: 1, Retention: time.Hour, Log: zap.NewNop()})
+	q := async.New(&async.Config{Function: fn, Connect: async.Local(local), Replicas: 1, MaxEvents: 1 << 20, MaxBytes: 1 << 30, Parallel: 1, Retention: time.Hour, Log: zap.NewNop()})
 	q.Pause()
 	page, err := q.Records(t.Context(), &async.Filter{Limit: 1 << 30})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	q.Close(ctx)
-	require.NoError(t, child.Stop(ctx))
+	require.NoError(t, local.Stop(ctx))
 	all := map[string]async.Record{}
 	for _, r := range page.Records {
 		all[r.RequestID] = r

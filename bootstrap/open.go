@@ -103,7 +103,7 @@ func (in *agent) instanceConfig() *instance.Config {
 const runtimeEnd = time.Second
 
 // listenRuntime serves the runtime API of one worker until that is gone.
-func (in *agent) listenRuntime(a *runtime.RuntimeAPI) (addr string, end func(), err error) {
+func (in *agent) listenRuntime(a runtime.Events) (addr string, end func(), err error) {
 	server, err := api.ListenRuntime(&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Limits: in.limits, Log: in.log})
 	if err != nil {
 		return "", nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"gantry/async"
+	"gantry/jetstream/child"
 	"time"
 
 	"go.uber.org/zap"
@@ -11,7 +12,7 @@ import (
 // queue is what asynchronous invocation needs; without a queue, why says so.
 type queue struct {
 	*async.Queue
-	child *async.Child
+	child *child.Child
 	why   string
 	log   *zap.Logger
 }

@@ -9,6 +9,7 @@ import (
 	fncontext "gantry/context"
 	"gantry/fault"
 	"gantry/instance"
+	"gantry/jetstream/child"
 	"os"
 	"path/filepath"
 	"time"
@@ -30,10 +31,10 @@ func (in *agent) openQueue() *queue {
 			in.log.Info("no asynchronous invocation", zap.String("reason", q.why))
 			return q
 		}
-		q.child = async.NewChild(&async.ChildConfig{
+		q.child = child.New(&child.Config{
 			Program: c.program, Folder: c.dataDir, MaxBytes: storeLimit, Env: in.cfg.inherited(baseEnv), Supervisor: in.supervisor, Log: in.log,
 		})
-		connect = q.child.Connect
+		connect = async.Local(q.child)
 		_, err := os.Stat(filepath.Join(c.dataDir, "store"))
 		left = err == nil
 	}
@@ -92,7 +93,7 @@ func (in *agent) noStore() string {
 	if in.cfg.dataDirNamed {
 		return ""
 	}
-	if volatile, err := async.Volatile(c.dataDir); err == nil && volatile {
+	if volatile, err := child.Volatile(c.dataDir); err == nil && volatile {
 		return fmt.Sprintf("the data folder %s lies in memory (tmpfs) and would not survive a restart; set GANTRY_DATA_DIR to a folder on a disk, or to this one to accept that", c.dataDir)
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/async"
+	"gantry/jetstream/child"
 	"gantry/process"
 	"io"
 	"net/http"
@@ -626,11 +627,11 @@ func hurry(t *testing.T, program, data string) {
 	sup := process.NewSupervisor(false)
 	defer sup.Close()
 	_, program, _ = strings.Cut(program, "=")
-	child := async.NewChild(&async.ChildConfig{Program: program, Folder: data, MaxBytes: 1 << 40, Supervisor: sup, Log: zap.NewNop()})
+	local := child.New(&child.Config{Program: program, Folder: data, MaxBytes: 1 << 40, Supervisor: sup, Log: zap.NewNop()})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	defer func() { require.NoError(t, child.Stop(ctx)) }()
-	conn, err := child.Connect(ctx)
+	defer func() { require.NoError(t, local.Stop(ctx)) }()
+	conn, err := async.Local(local)(ctx)
 	require.NoError(t, err)
 	defer conn.Close()
 	js, err := jetstream.New(conn)

@@ -212,7 +212,7 @@ func custom(t *testing.T, listen func(start int) error) *harness {
 		require.NoError(t, err)
 		c.Runtime.Language, c.Runtime.Program = lang, filepath.Join(c.Runtime.Function.CodeRoot, "bootstrap")
 		require.NoError(t, os.WriteFile(c.Runtime.Program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755))
-		c.Runtime.ListenRuntime = func(api *runtime.RuntimeAPI) (string, func(), error) {
+		c.Runtime.ListenRuntime = func(api runtime.Events) (string, func(), error) {
 			if err := listen(int(starts.Add(1))); err != nil {
 				return "", nil, err
 			}
@@ -223,7 +223,7 @@ func custom(t *testing.T, listen func(start int) error) *harness {
 }
 
 // answer is a runtime that answers every event.
-func answer(api *runtime.RuntimeAPI) {
+func answer(api runtime.Events) {
 	for {
 		event, err := api.Next(func() bool { return true })
 		if err != nil {

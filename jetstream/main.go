@@ -41,39 +41,39 @@ func run(args []string, stdout, stderr *os.File) int {
 		fmt.Fprintf(stdout, "gantry-jetstream %s (%s, %s, %s/%s)\n", version, commit, goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
 		return exitOK
 	}
-	control, ok := openControl()
+	agent, ok := openAgentLink()
 	if len(args) > 0 || !ok {
 		fmt.Fprintln(stderr, usage)
 		return exitUsage
 	}
 	// Before the password is in memory.
 	if err := process.Protect(); err != nil {
-		control.answer(fmt.Errorf("the process cannot be protected: %w", err))
+		agent.answer(fmt.Errorf("the process cannot be protected: %w", err))
 		return exitError
 	}
-	return serve(control, newJournal(stderr))
+	return serve(agent, newJournal(stderr))
 }
 
 // serve runs the server until the agent ends it or is gone, or the store cannot be written any more or is gone.
-func serve(control *control, log *journal) int {
+func serve(agent *agentLink, log *journal) int {
 	unix.Umask(0o077)
 	signal.Ignore(unix.SIGPIPE) // when the agent is gone stderr is too, and that must not cut the end short
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)
 
-	c, err := control.config()
+	c, err := agent.config()
 	if err != nil {
-		control.answer(err)
+		agent.answer(err)
 		return exitError
 	}
 	log.debug = c.Debug
 	store, err := openStore(c, log)
 	if err != nil {
-		control.answer(err)
+		agent.answer(err)
 		return exitError
 	}
-	door, err := openDoor(c.Socket, control.agent, store.InProcessConn, log)
-	control.answer(err)
+	door, err := openDoor(c.Socket, agent.pid, store.InProcessConn, log)
+	agent.answer(err)
 	if err != nil {
 		end(nil, store)
 		return exitError
@@ -86,7 +86,7 @@ func serve(control *control, log *journal) int {
 		log.Errorf("the store %s was removed or replaced while it was in use; lost with it: %s", c.Store, lost)
 		return exitError
 	case <-term:
-	case <-control.gone():
+	case <-agent.gone():
 	case <-log.broken:
 		log.Errorf("the store could not be written, and the server does not recover from that while it runs: ending")
 		code = exitError

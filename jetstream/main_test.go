@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/jetstream/control"
 	"gantry/test/harness"
 	"io"
 	"net"
@@ -58,7 +59,7 @@ type running struct {
 	control *net.UnixConn
 	answers *bufio.Reader
 	stderr  *harness.Output
-	config  config
+	config  control.Config
 }
 
 // start starts the program and sends it nothing.
@@ -76,7 +77,7 @@ func start(t *testing.T, change ...func(*exec.Cmd)) *running {
 	dir := t.TempDir()
 	r := &running{
 		t: t, cmd: exec.Command("/proc/self/exe"), control: conn.(*net.UnixConn), answers: bufio.NewReader(conn), stderr: &harness.Output{},
-		config: config{Store: filepath.Join(dir, "store"), Socket: filepath.Join(dir, "socket"), Password: "secret-password"},
+		config: control.Config{Store: filepath.Join(dir, "store"), Socket: filepath.Join(dir, "socket"), Password: "secret-password"},
 	}
 	r.cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0 halt_on_error=1")
 	r.cmd.ExtraFiles = []*os.File{theirs}
@@ -97,20 +98,20 @@ func start(t *testing.T, change ...func(*exec.Cmd)) *running {
 }
 
 // open sends the line and returns the answer.
-func (r *running) open() answer {
+func (r *running) open() control.Answer {
 	r.t.Helper()
 	line, err := json.Marshal(r.config)
 	require.NoError(r.t, err)
 	return r.say(string(line))
 }
 
-func (r *running) say(line string) answer {
+func (r *running) say(line string) control.Answer {
 	r.t.Helper()
 	_, err := r.control.Write([]byte(line + "\n"))
 	require.NoError(r.t, err)
 	text, err := r.answers.ReadBytes('\n')
 	require.NoError(r.t, err)
-	var a answer
+	var a control.Answer
 	require.NoError(r.t, json.Unmarshal(text, &a), string(text))
 	return a
 }
@@ -136,7 +137,7 @@ func (path socketDialer) Dial(string, string) (net.Conn, error) {
 
 func (r *running) client() jetstream.JetStream {
 	r.t.Helper()
-	nc, err := nats.Connect("nats://127.0.0.1", nats.SetCustomDialer(socketDialer(r.config.Socket)), nats.UserInfo(user, r.config.Password),
+	nc, err := nats.Connect("nats://127.0.0.1", nats.SetCustomDialer(socketDialer(r.config.Socket)), nats.UserInfo(control.User, r.config.Password),
 		nats.Timeout(patience), nats.NoReconnect())
 	require.NoError(r.t, err)
 	r.t.Cleanup(nc.Close)
@@ -187,7 +188,7 @@ func TestEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
-			require.Equal(t, answer{Ready: true}, r.open())
+			require.Equal(t, control.Answer{Ready: true}, r.open())
 			js := r.client()
 			_, err := js.CreateStream(patient(t), jetstream.StreamConfig{Name: "tests", Subjects: []string{"tests.>"}})
 			require.NoError(t, err)
@@ -215,7 +216,7 @@ func TestBadLine(t *testing.T) {
 		`{"password":"secret-password","store":"s"}`: "the agent's line lacks store, socket or password",
 	} {
 		r := start(t)
-		require.Equal(t, answer{Error: want}, r.say(line))
+		require.Equal(t, control.Answer{Error: want}, r.say(line))
 		require.Equal(t, exitError, r.exit())
 	}
 }
@@ -300,7 +301,7 @@ func TestIsProtected(t *testing.T) {
 		require.NoError(t, os.Chown(folder, 65534, 65534))
 		require.NoError(t, os.Chmod(filepath.Dir(folder), 0o711))
 	}
-	require.Equal(t, answer{Ready: true}, r.open())
+	require.Equal(t, control.Answer{Ready: true}, r.open())
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/environ", r.cmd.Process.Pid))
 	require.NoError(t, err)
 	require.Zero(t, info.Sys().(*syscall.Stat_t).Uid)
@@ -348,10 +349,10 @@ func TestVanishedStore(t *testing.T) {
 
 func TestWatch(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
-	s, err := openStore(&config{Store: store, Password: "secret-password"}, newJournal(io.Discard))
+	s, err := openStore(&control.Config{Store: store, Password: "secret-password"}, newJournal(io.Discard))
 	require.NoError(t, err)
 	defer s.Shutdown()
-	nc, err := nats.Connect("", nats.InProcessServer(s), nats.UserInfo(user, "secret-password"))
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.UserInfo(control.User, "secret-password"))
 	require.NoError(t, err)
 	defer nc.Close()
 	js, err := jetstream.New(nc)

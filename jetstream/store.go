@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"gantry/jetstream/control"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 
 const (
 	// user is the only one; its password is made anew by every agent.
-	user = "gantry"
 	// maxPayload bounds a message, in bytes.
 	maxPayload = 1 << 20
 	// memoryLimit makes the garbage collector work harder before the process gets larger, in bytes. Queues of many
@@ -25,12 +25,12 @@ const (
 )
 
 // openStore starts the server and returns when its streams are read. The error is the server's own reason.
-func openStore(c *config, log *journal) (*server.Server, error) {
+func openStore(c *control.Config, log *journal) (*server.Server, error) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	s, err := server.NewServer(&server.Options{
-		ServerName: "gantry", Username: user, Password: c.Password, MaxPayload: maxPayload,
+		ServerName: "gantry", Username: control.User, Password: c.Password, MaxPayload: maxPayload,
 		JetStream: true, StoreDir: c.Store, JetStreamMaxStore: c.MaxBytes, JetStreamMaxMemory: maxMemory,
 		// Acknowledged means on the disk: by default two minutes of messages would be lost in a power cut.
 		SyncAlways: true,

@@ -337,3 +337,17 @@ func regular(file string) bool {
 	info, err := os.Stat(file)
 	return err == nil && info.Mode().IsRegular()
 }
+
+// FindOwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it
+// can be run is seen when it is started, which says why not.
+func (l *Language) FindOwnProgram(codeRoot, handler string) (string, error) {
+	name := handler
+	if l.File != "" {
+		name = l.File
+	}
+	file := filepath.Join(codeRoot, name)
+	if !regular(file) {
+		return "", fmt.Errorf("%s: the code folder %s has no file %q: put the program there", l.Title, codeRoot, name)
+	}
+	return file, nil
+}

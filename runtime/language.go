@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"fmt"
 	"gantry/fault"
-	"gantry/process"
 	"os"
 	"path/filepath"
 	"slices"
@@ -161,34 +160,6 @@ func (l *Language) FindProgram(path string) (string, error) {
 		return "", fmt.Errorf("%s was not found: neither %q in PATH (%s) nor %s; install %s %s or later, or put it into PATH", l.Title, l.Program, path, l.Platform, l.Title, l.MinVersion)
 	}
 	return best, nil
-}
-
-// FindOwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it
-// can be run is seen when it is started, which says why not.
-func (l *Language) FindOwnProgram(codeRoot, handler string) (string, error) {
-	name := handler
-	if l.File != "" {
-		name = l.File
-	}
-	file := filepath.Join(codeRoot, name)
-	if !regular(file) {
-		return "", fmt.Errorf("%s: the code folder %s has no file %q: put the program there", l.Title, codeRoot, name)
-	}
-	return file, nil
-}
-
-// complete adds to a command what the language needs.
-func (l *Language) complete(cmd *process.Command) error {
-	if l.OwnProgram() {
-		return asScript(cmd, platformShell())
-	}
-	source, err := sourceFile(l)
-	if err != nil {
-		return err
-	}
-	cmd.Args = append(cmd.Args, l.Arguments...)
-	cmd.Files = append(cmd.Files, source) // behind the two sockets
-	return nil
 }
 
 // early is the hint for an end before Hello with these last lines; hint if they show nothing.

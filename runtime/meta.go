@@ -93,16 +93,6 @@ func appendMillis(dst []byte, t time.Time) []byte {
 	return append(dst, byte('0'+frac/100), byte('0'+frac/10%10), byte('0'+frac%10))
 }
 
-type helloMeta struct {
-	Version        int    `json:"version"`
-	Runtime        string `json:"runtime"`
-	RuntimeVersion string `json:"runtimeVersion"`
-	Concurrency    bool   `json:"concurrency"`
-	PreStop        bool   `json:"prestop"`
-	Bye            bool   `json:"bye"`
-	UserData       bool   `json:"userdata"`
-}
-
 type failureMeta struct {
 	Code  int    `json:"code"`
 	Type  string `json:"type"`

@@ -3,15 +3,8 @@ package runtime
 import (
 	"gantry/logger"
 	"os"
-	"sync"
 	"time"
 )
-
-// output is what the process tree writes to its own stdout and stderr, past the worker.
-type output struct {
-	mu    sync.Mutex
-	pumps []*logger.Pump
-}
 
 // captured reads one of the streams until it ends.
 func (w *Worker) captured(stream string, r *os.File) {
@@ -50,5 +43,12 @@ func (w *Worker) isLoaded() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// remember keeps the last lines of stderr for the answer to a call that the worker's death cut off.
+func (w *Worker) remember(stream string, p logger.Part) {
+	if stream == "stderr" && p.Number == 0 && !isNoise(p.Text) {
+		w.stderr.add(string(p.Text[:min(len(p.Text), maxLastLine)]))
 	}
 }

@@ -141,10 +141,6 @@ func (f *frames) hello(meta []byte) error {
 	return f.sendUserData(&h)
 }
 
-// userDataLimit bounds the write of the encrypted user variables. They fit into the buffer of the socket, which is
-// still empty.
-const userDataLimit = 5 * time.Second
-
 // sendUserData hands over the encrypted user variables, before any call.
 func (f *frames) sendUserData(h *helloMeta) error {
 	data := f.worker.cfg.Encrypted

@@ -45,6 +45,23 @@ type Result struct {
 	Text bool
 }
 
+// Events is what a listener of the runtime API serves: one worker's events, to its pollers, and their answers.
+// RuntimeAPI implements it, and says there what each method does.
+type Events interface {
+	Next(alive func() bool) (*Event, error)
+	Respond(requestID string, body []byte) error
+	Fail(requestID string, body []byte) error
+	TooLarge(requestID string, size int) error
+}
+
+// Event is one call on its way to a custom runtime.
+type Event struct {
+	// Headers are the facts of the call; the request id is among them.
+	Headers map[string][]string
+	// Body is the event; it is the receiver's.
+	Body []byte
+}
+
 // Config is what every worker of a function has in common.
 type Config struct {
 	Language *Language
@@ -73,7 +90,7 @@ type Config struct {
 	// Stray is called for each answer that belongs to no call any more.
 	Stray func()
 	// ListenRuntime serves the runtime API of one worker until close is called; for languages that use it.
-	ListenRuntime func(*RuntimeAPI) (addr string, close func(), err error)
+	ListenRuntime func(Events) (addr string, close func(), err error)
 }
 
 const (

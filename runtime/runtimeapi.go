@@ -32,14 +32,6 @@ type RuntimeAPI struct {
 	over  recent            // request ids that are answered, or whose time is over
 }
 
-// Event is one call on its way to a custom runtime.
-type Event struct {
-	// Headers are the facts of the call; the request id is among them.
-	Headers map[string][]string
-	// Body is the event; it is the receiver's.
-	Body []byte
-}
-
 type handover struct {
 	event *Event
 	inv   *fncontext.Invocation

@@ -2,17 +2,13 @@ package runtime
 
 import (
 	"context"
-	"fmt"
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
@@ -61,67 +57,6 @@ type Worker struct {
 	memoryErr error        // why the memory limit is not enforced; set before Start returns
 }
 
-// Start creates a worker. It returns as soon as the process runs: the load continues in the background, and WaitLoaded
-// waits for its end.
-func Start(cfg *Config, generation int) (*Worker, error) {
-	w := &Worker{
-		Generation: generation, cfg: cfg,
-		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), prepared: make(chan struct{}),
-		wantsTerm: make(chan struct{}),
-	}
-	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
-	offer, err := w.offer()
-	if err != nil {
-		return nil, err
-	}
-	defer closeAll(offer.files)
-	w.transport = offer.transport
-	cmd := &process.Command{
-		Name: "worker", Path: cfg.Program, Args: []string{cfg.Program}, // the whole path: Python finds its library by it
-		Env: append(slices.Clip(cfg.Env), offer.env...), Dir: cfg.Dir, Files: offer.files, UID: cfg.UID, GID: cfg.GID, Output: w.captured,
-		Expendable: true,
-	}
-	if err = cfg.Language.complete(cmd); err == nil {
-		// Before the start: an interpreter reads its limit once, when it begins.
-		cmd.Group, w.memoryErr = cfg.Groups.New()
-		w.proc, err = cfg.Supervisor.Start(cmd)
-	}
-	if err != nil {
-		offer.transport.fail(nil)
-		return nil, err
-	}
-	if refused := w.proc.GroupErr(); refused != nil {
-		w.memoryErr = refused
-	}
-	w.meter = process.NewMeter(w.proc.PID)
-	go w.transport.serve()
-	go w.supervise()
-	return w, nil
-}
-
-// offer is a transport, and what the process needs of it.
-type offer struct {
-	transport Transport
-	files     []*os.File // from descriptor 3 on
-	env       []string
-}
-
-// offer makes the language's transport.
-func (w *Worker) offer() (o offer, err error) {
-	switch w.cfg.Language.Carrier {
-	case OverFrames:
-		o.transport, o.files, err = newFrames(w)
-		if w.cfg.Language.AsksConcurrency {
-			o.env = []string{fmt.Sprintf("GANTRY_CONCURRENCY=%d", w.cfg.Concurrency)}
-		}
-	case OverFramesOrRPC:
-		o, err = newGoTransport(w)
-	case OverRuntimeAPI:
-		o, err = newRuntimeAPI(w)
-	}
-	return o, err
-}
-
 // MemoryErr says why the memory limit is not enforced; nil if it is.
 func (w *Worker) MemoryErr() error { return w.memoryErr }
 
@@ -132,63 +67,6 @@ func closeAll(files []*os.File) {
 	for _, f := range files {
 		_ = f.Close()
 	}
-}
-
-// supervise waits for the worker's end, lets its last answers through, and closes the books.
-func (w *Worker) supervise() {
-	<-w.proc.Exited()
-	w.transport.drain()
-	<-w.proc.Done()
-	w.LoadLog.Flush(time.Now())
-	exit := w.proc.Exit()
-	w.meter.Ended(exit)
-	if !w.helloReceived() {
-		if err := w.tooOld(); err != nil {
-			w.loadEnded(err)
-		}
-	}
-	w.mu.Lock()
-	w.death = w.deathFault(exit)
-	w.setState(Gone)
-	w.mu.Unlock()
-	w.loadEnded(w.death)
-	w.transport.fail(w.death)
-	close(w.gone)
-}
-
-// recordHello records what the worker reported in its Hello.
-func (w *Worker) recordHello(h *helloMeta) {
-	w.mu.Lock()
-	w.hello, w.oneAtATime, w.preStop, w.answersBye = true, !h.Concurrency, h.PreStop, h.Bye
-	w.mu.Unlock()
-	if !h.Concurrency && w.cfg.Concurrency > 1 {
-		w.cfg.Log.Warn("calls run one at a time: this version cannot distinguish the log lines of several calls",
-			zap.String("program", w.cfg.Program), zap.String("version", h.RuntimeVersion))
-	}
-}
-
-// setLoadError records why the load cannot succeed.
-func (w *Worker) setLoadError(err error) {
-	w.mu.Lock()
-	w.obstacle = err
-	w.mu.Unlock()
-}
-
-// Silent says what a worker that is not loaded in time may have done instead.
-func (w *Worker) Silent() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.obstacle != nil {
-		return w.obstacle.Error()
-	}
-	return w.cfg.Language.Silent
-}
-
-// helloReceived reports whether recordHello was called.
-func (w *Worker) helloReceived() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.hello
 }
 
 // setState is the only place that changes the state; it is called with mu held. It reports whether the change was
@@ -242,45 +120,6 @@ func (w *Worker) Death() *fault.Error {
 	return w.death
 }
 
-// loadEnded notes the end of the load, once. What the process and its children have printed until then belongs to it.
-func (w *Worker) loadEnded(err error) {
-	if err == nil {
-		w.output.settle()
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	select {
-	case <-w.loaded:
-	default:
-		w.loadErr = err
-		close(w.loaded)
-	}
-}
-
-// WaitLoaded waits until user code is loaded. The error is the load's own, or a *fault.Error when ctx ended first.
-func (w *Worker) WaitLoaded(ctx context.Context) error {
-	select {
-	case <-w.loaded:
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.loadErr
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// Init runs the initializer.
-func (w *Worker) Init(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
-	return w.transport.Init(ctx, inv, log)
-}
-
-// SetReady lets the worker take calls. False if it ended meanwhile.
-func (w *Worker) SetReady() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.setState(Ready)
-}
-
 // Acquire takes a slot for one call; false if the worker takes no calls or has no slot. Release must follow.
 func (w *Worker) Acquire() bool {
 	w.mu.Lock()
@@ -317,49 +156,9 @@ func (w *Worker) Busy() int {
 	return w.busy
 }
 
-// Release returns a slot. A retiring worker ends with its last call.
-func (w *Worker) Release() {
-	w.mu.Lock()
-	w.busy--
-	last := w.state == Retiring && w.busy == 0
-	w.mu.Unlock()
-	if last {
-		go w.leave()
-	}
-}
-
 // Invoke runs one call; the caller holds a slot. A call whose deadline passes retires the worker.
 func (w *Worker) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
 	return w.transport.Invoke(ctx, inv, event, log)
-}
-
-// Retire stops giving the worker new calls; it ends when the others have been answered, at the latest at their
-// deadlines. A worker that is not ready yet is stopped.
-func (w *Worker) Retire() {
-	w.mu.Lock()
-	starting := w.state == Starting
-	idle := w.setState(Retiring) && w.busy == 0
-	w.mu.Unlock()
-	if starting || idle {
-		go w.leave()
-	}
-}
-
-// Cancel kills the worker, without waiting for its end. Each of its calls that has no answer by then is answered with
-// CanceledFault; those that never reached it with ErrNotSent, as after any end. A worker that is gone is left as it
-// was.
-func (w *Worker) Cancel() {
-	w.mu.Lock()
-	if w.state == Gone {
-		w.mu.Unlock()
-		return
-	}
-	w.canceled = true // before the kill: who finds the worker dead finds the reason
-	w.setState(Retiring)
-	w.mu.Unlock()
-	if err := w.proc.Kill(); err != nil {
-		w.cfg.Log.Error("worker not killed", zap.Error(err))
-	}
 }
 
 // Canceled reports whether Cancel ended the worker.
@@ -381,7 +180,25 @@ const (
 	busyEnd = 8
 )
 
-const (
-	maxLastLine  = 1 << 10
-	maxLastLines = 12
-)
+// offer is a transport, and what the process needs of it.
+type offer struct {
+	transport Transport
+	files     []*os.File // from descriptor 3 on
+	env       []string
+}
+
+type helloMeta struct {
+	Version        int    `json:"version"`
+	Runtime        string `json:"runtime"`
+	RuntimeVersion string `json:"runtimeVersion"`
+	Concurrency    bool   `json:"concurrency"`
+	PreStop        bool   `json:"prestop"`
+	Bye            bool   `json:"bye"`
+	UserData       bool   `json:"userdata"`
+}
+
+// output is what the process tree writes to its own stdout and stderr, past the worker.
+type output struct {
+	mu    sync.Mutex
+	pumps []*logger.Pump
+}

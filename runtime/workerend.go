@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -127,48 +126,6 @@ func (w *Worker) runPreStop(latest time.Time) {
 	}
 }
 
-// remember keeps the last lines of stderr for the answer to a call that the worker's death cut off.
-func (w *Worker) remember(stream string, p logger.Part) {
-	if stream == "stderr" && p.Number == 0 && !isNoise(p.Text) {
-		w.stderr.add(string(p.Text[:min(len(p.Text), maxLastLine)]))
-	}
-}
-
-// isNoise reports whether a line is of Node.js's own part of a stack, like " 4: 0xc70e4f [node]" and "    at load
-// (node:internal/modules/…)": there are many of them, and the useful lines stand above.
-func isNoise(line []byte) bool {
-	line = bytes.TrimLeft(line, " ")
-	if bytes.HasPrefix(line, []byte("at ")) {
-		return bytes.Contains(line, []byte("node:internal/")) || bytes.Contains(line, []byte("(internal/"))
-	}
-	rest := bytes.TrimLeft(line, "0123456789")
-	return len(rest) < len(line) && bytes.HasPrefix(rest, []byte(": 0x"))
-}
-
-// lastLines keeps the newest lines.
-type lastLines struct {
-	mu   sync.Mutex
-	text []string
-}
-
-func (l *lastLines) add(s string) {
-	if strings.TrimSpace(s) == "" {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.text) == maxLastLines {
-		l.text = append(l.text[:0], l.text[1:]...)
-	}
-	l.text = append(l.text, strings.ToValidUTF8(s, "\uFFFD"))
-}
-
-func (l *lastLines) lines() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]string(nil), l.text...)
-}
-
 // deathFault returns the error for calls in flight when the worker process ended. Called with mu held.
 func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	if w.canceled {
@@ -271,4 +228,44 @@ func (w *Worker) tooOld() error {
 		return nil
 	}
 	return lang.tooOld(w.cfg.Program, version)
+}
+
+// Retire stops giving the worker new calls; it ends when the others have been answered, at the latest at their
+// deadlines. A worker that is not ready yet is stopped.
+func (w *Worker) Retire() {
+	w.mu.Lock()
+	starting := w.state == Starting
+	idle := w.setState(Retiring) && w.busy == 0
+	w.mu.Unlock()
+	if starting || idle {
+		go w.leave()
+	}
+}
+
+// Cancel kills the worker, without waiting for its end. Each of its calls that has no answer by then is answered with
+// CanceledFault; those that never reached it with ErrNotSent, as after any end. A worker that is gone is left as it
+// was.
+func (w *Worker) Cancel() {
+	w.mu.Lock()
+	if w.state == Gone {
+		w.mu.Unlock()
+		return
+	}
+	w.canceled = true // before the kill: who finds the worker dead finds the reason
+	w.setState(Retiring)
+	w.mu.Unlock()
+	if err := w.proc.Kill(); err != nil {
+		w.cfg.Log.Error("worker not killed", zap.Error(err))
+	}
+}
+
+// Release returns a slot. A retiring worker ends with its last call.
+func (w *Worker) Release() {
+	w.mu.Lock()
+	w.busy--
+	last := w.state == Retiring && w.busy == 0
+	w.mu.Unlock()
+	if last {
+		go w.leave()
+	}
 }

@@ -224,3 +224,7 @@ func (w *writer) write(deadline time.Time, parts ...[]byte) (int, error) {
 	}
 	return n, err
 }
+
+// userDataLimit bounds the write of the encrypted user variables. They fit into the buffer of the socket, which is
+// still empty.
+const userDataLimit = 5 * time.Second

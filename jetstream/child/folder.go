@@ -1,4 +1,4 @@
-package async
+package child
 
 import (
 	"errors"
@@ -26,7 +26,7 @@ func (c *Child) prepare() error {
 	}
 	c.cfg.Program, c.cfg.Folder = program, folder
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s does not exist: put %s, which keeps asynchronous calls, beside bootstrap", program, childName)
+		return fmt.Errorf("%s does not exist: put %s, which keeps asynchronous calls, beside bootstrap", program, name)
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("the folder %s for asynchronous calls cannot be made: %w", folder, err)

@@ -1,4 +1,4 @@
-package async
+package child
 
 import (
 	"bufio"
@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 
 // playAgent is an agent with a child. It says the child's id and then waits to be killed.
 func playAgent() {
-	c := NewChild(&ChildConfig{Program: os.Getenv(roleProgram), Folder: os.Getenv(roleFolder), Supervisor: process.NewSupervisor(false), Log: zap.NewNop()})
+	c := New(&Config{Program: os.Getenv(roleProgram), Folder: os.Getenv(roleFolder), Supervisor: process.NewSupervisor(false), Log: zap.NewNop()})
 	conn, err := c.Dial(context.Background())
 	if err != nil {
 		fmt.Println(err)
@@ -149,15 +149,15 @@ type testChild struct {
 	logs *observer.ObservedLogs
 }
 
-func newTestChild(t *testing.T, change ...func(*ChildConfig)) *testChild {
+func newTestChild(t *testing.T, change ...func(*Config)) *testChild {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	sup := process.NewSupervisor(false)
-	cfg := &ChildConfig{Program: childProgram(t), Folder: filepath.Join(t.TempDir(), "async"), Supervisor: sup, Log: zap.New(core)}
+	cfg := &Config{Program: childProgram(t), Folder: filepath.Join(t.TempDir(), "async"), Supervisor: sup, Log: zap.New(core)}
 	for _, f := range change {
 		f(cfg)
 	}
-	c := &testChild{Child: NewChild(cfg), t: t, logs: logs}
+	c := &testChild{Child: New(cfg), t: t, logs: logs}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -172,12 +172,12 @@ func newTestChild(t *testing.T, change ...func(*ChildConfig)) *testChild {
 	return c
 }
 
-func inFolder(folder string) func(*ChildConfig) {
-	return func(c *ChildConfig) { c.Folder = folder }
+func inFolder(folder string) func(*Config) {
+	return func(c *Config) { c.Folder = folder }
 }
 
-func runs(program string) func(*ChildConfig) {
-	return func(c *ChildConfig) { c.Program = program }
+func runs(program string) func(*Config) {
+	return func(c *Config) { c.Program = program }
 }
 
 // script is a program of a few lines of shell.
@@ -357,7 +357,7 @@ func TestChildStartsWithTheFirstDial(t *testing.T) {
 	require.NoError(t, err)
 	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	require.NoError(t, err)
-	require.Equal(t, max(own-childNice, 1), priority) // the system call says 20 minus the value
+	require.Equal(t, max(own-nice, 1), priority) // the system call says 20 minus the value
 }
 
 func TestChildStartGoesOnWithoutTheDial(t *testing.T) {
@@ -665,13 +665,13 @@ func TestBackoff(t *testing.T) {
 	}
 	ms := time.Millisecond
 	require.Equal(t, []time.Duration{0, 100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms, 5000 * ms}, got)
-	require.Equal(t, maxChildBackoff, backoff(1000))
+	require.Equal(t, maxBackoff, backoff(1000))
 
-	c := NewChild(&ChildConfig{})
+	c := New(&Config{})
 	for range 3 {
-		c.account(childHealth - 1)
+		c.account(healthyAfter - 1)
 	}
 	require.Equal(t, 3, c.ends)
-	c.account(childHealth)
+	c.account(healthyAfter)
 	require.Equal(t, 1, c.ends, "a minute of health makes good what was before")
 }

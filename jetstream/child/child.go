@@ -1,4 +1,6 @@
-package async
+// Package child is the agent's side of gantry-jetstream: it starts the program at the first need and again after each of
+// its ends, keeps its folder to one agent, and gives connections to it. It knows no NATS.
+package child
 
 import (
 	"context"
@@ -15,34 +17,32 @@ import (
 )
 
 const (
-	childName = "gantry-jetstream"
-	// childNice lets synchronous calls go first.
-	childNice = 5
-	// childStartLimit is how long one start may take: it reads the index of every stream.
-	childStartLimit = time.Minute
-	// childEndLimit is how long a process may take to end that is not wanted any more.
-	childEndLimit = 5 * time.Second
-	// childExitLimit is how long after its last answer a process may take to be gone.
-	childExitLimit = time.Second
-	// childGreetLimit is how long a process that is ready may let a connection wait for its first byte, which needs no
+	name = "gantry-jetstream"
+	// nice lets synchronous calls go first.
+	nice = 5
+	// startLimit is how long one start may take: it reads the index of every stream.
+	startLimit = time.Minute
+	// endLimit is how long a process may take to end that is not wanted any more.
+	endLimit = 5 * time.Second
+	// exitLimit is how long after its last answer a process may take to be gone.
+	exitLimit = time.Second
+	// greetLimit is how long a process that is ready may let a connection wait for its first byte, which needs no
 	// disk.
-	childGreetLimit = 30 * time.Second
-	// maxChildAnswer bounds the line that a process answers, in bytes.
-	maxChildAnswer = 64 << 10
+	greetLimit = 30 * time.Second
 
-	childBackoff    = 100 * time.Millisecond // doubled with every end that follows
-	maxChildBackoff = 5 * time.Second
-	childHealth     = time.Minute // after that long, former ends are forgotten
+	firstBackoff = 100 * time.Millisecond // doubled with every end that follows
+	maxBackoff   = 5 * time.Second
+	healthyAfter = time.Minute // after that long, former ends are forgotten
 )
 
-// childTries are the pauses before each try of one start: after a power cut the first was once seen to fail.
-var childTries = []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond}
+// startPauses are the pauses before each try of one start: after a power cut the first was once seen to fail.
+var startPauses = []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond}
 
 // ErrStopped is what Dial returns after Stop.
-var ErrStopped = errors.New(childName + " was stopped with the agent")
+var ErrStopped = errors.New(name + " was stopped with the agent")
 
-// ChildConfig is what a Child needs.
-type ChildConfig struct {
+// Config is what a Child needs.
+type Config struct {
 	// Program is the path of gantry-jetstream.
 	Program string
 	// Folder keeps the messages. It is made if it is missing, for the agent's user only; only one agent may use it at a
@@ -58,18 +58,18 @@ type ChildConfig struct {
 }
 
 // Child is the process that keeps the messages, started at the first need and again after each of its ends. Use
-// NewChild.
+// New.
 type Child struct {
-	cfg      ChildConfig
+	cfg      Config
 	password string
-	greeting time.Duration   // childGreetLimit, but for tests
+	greeting time.Duration   // greetLimit, but for tests
 	ctx      context.Context // ends with Stop
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
 
 	mu       sync.Mutex
-	current  *childProcess // the newest; it may have ended
-	starting *childStart   // shared by all who wait for it
+	current  *run          // the newest; it may have ended
+	starting *pendingStart // shared by all who wait for it
 	stopped  bool
 	ends     int       // since it was last healthy
 	earliest time.Time // of the next start
@@ -80,16 +80,16 @@ type Child struct {
 	own    string // the socket's folder, if it needs one of its own
 }
 
-// childStart is a start in progress; process and err are readable once done is closed.
-type childStart struct {
+// pendingStart is a start in progress; process and err are readable once done is closed.
+type pendingStart struct {
 	done    chan struct{}
-	process *childProcess
+	process *run
 	err     error
 }
 
-// NewChild returns a child that is started when it is first needed. The agent calls it once; Stop must follow.
-func NewChild(cfg *ChildConfig) *Child {
-	c := &Child{cfg: *cfg, password: rand.Text(), greeting: childGreetLimit}
+// New returns a child that is started when it is first needed. The agent calls it once; Stop must follow.
+func New(cfg *Config) *Child {
+	c := &Child{cfg: *cfg, password: rand.Text(), greeting: greetLimit}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -117,19 +117,19 @@ func (c *Child) Dial(ctx context.Context) (net.Conn, error) {
 			return conn, nil
 		}
 		if try > 0 || !lost(err) {
-			return nil, fmt.Errorf("%s cannot be reached: %w", childName, err)
+			return nil, fmt.Errorf("%s cannot be reached: %w", name, err)
 		}
 		p.discard.Do(func() { c.task(func() { c.discard(p, err) }) })
 		select {
 		case <-p.ended:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s is being replaced: %w", childName, context.Cause(ctx))
+			return nil, fmt.Errorf("%s is being replaced: %w", name, context.Cause(ctx))
 		}
 	}
 }
 
 // started returns the process once it is ready.
-func (c *Child) started(ctx context.Context) (*childProcess, error) {
+func (c *Child) started(ctx context.Context) (*run, error) {
 	c.mu.Lock()
 	for c.current != nil && c.current.gone() { // its end decides when the next one may start
 		p := c.current
@@ -146,7 +146,7 @@ func (c *Child) started(ctx context.Context) (*childProcess, error) {
 		return p, nil
 	}
 	if c.starting == nil {
-		c.starting = &childStart{done: make(chan struct{})}
+		c.starting = &pendingStart{done: make(chan struct{})}
 		c.tasks.Go(c.start)
 	}
 	s := c.starting
@@ -155,7 +155,7 @@ func (c *Child) started(ctx context.Context) (*childProcess, error) {
 	case <-s.done:
 		return s.process, s.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%s is not ready yet: %w", childName, context.Cause(ctx))
+		return nil, fmt.Errorf("%s is not ready yet: %w", name, context.Cause(ctx))
 	}
 }
 
@@ -183,7 +183,7 @@ func (c *Child) start() {
 }
 
 // attempt tries a few times; what no second try would change is tried once.
-func (c *Child) attempt() (*childProcess, error) {
+func (c *Child) attempt() (*run, error) {
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (c *Child) attempt() (*childProcess, error) {
 	wait := time.Until(c.earliest)
 	c.mu.Unlock()
 	var err error
-	for try, pause := range childTries {
+	for try, pause := range startPauses {
 		if !c.pause(max(wait, pause)) {
 			return nil, ErrStopped
 		}
@@ -199,14 +199,14 @@ func (c *Child) attempt() (*childProcess, error) {
 		if err = c.claim(); err != nil { // the process of an agent that was just killed may still be ending
 			continue
 		}
-		var p *childProcess
+		var p *run
 		if p, err = c.launch(); err == nil {
 			return p, nil
 		}
 		if c.ctx.Err() != nil {
 			return nil, ErrStopped
 		}
-		c.cfg.Log.Warn(childName+" has not started", zap.Int("try", try+1), zap.Int("of", len(childTries)), zap.Error(err))
+		c.cfg.Log.Warn(name+" has not started", zap.Int("try", try+1), zap.Int("of", len(startPauses)), zap.Error(err))
 	}
 	if c.lock != nil {
 		c.account(0)
@@ -215,7 +215,7 @@ func (c *Child) attempt() (*childProcess, error) {
 }
 
 // watch accounts for the end of a process.
-func (c *Child) watch(p *childProcess) {
+func (c *Child) watch(p *run) {
 	<-p.proc.Exited()
 	_ = p.control.Close()
 	c.account(time.Since(p.ready))
@@ -225,7 +225,7 @@ func (c *Child) watch(p *childProcess) {
 	c.mu.Unlock()
 	close(p.ended)
 	if !stopped {
-		c.cfg.Log.Error(childName+" ended; it is started again when it is needed", zap.Int("pid", p.proc.PID), zap.Stringer("exit", p.proc.Exit()))
+		c.cfg.Log.Error(name+" ended; it is started again when it is needed", zap.Int("pid", p.proc.PID), zap.Stringer("exit", p.proc.Exit()))
 	}
 }
 
@@ -233,7 +233,7 @@ func (c *Child) watch(p *childProcess) {
 func (c *Child) account(healthy time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if healthy >= childHealth {
+	if healthy >= healthyAfter {
 		c.ends = 0
 	}
 	c.earliest = time.Now().Add(backoff(c.ends))
@@ -245,25 +245,25 @@ func backoff(ends int) time.Duration {
 	if ends == 0 {
 		return 0
 	}
-	return min(childBackoff<<min(ends-1, 16), maxChildBackoff)
+	return min(firstBackoff<<min(ends-1, 16), maxBackoff)
 }
 
 // discard ends a process that cannot be reached any more: the next one makes a socket of its own.
-func (c *Child) discard(p *childProcess, why error) {
+func (c *Child) discard(p *run, why error) {
 	select {
 	case <-p.ended: // it was killed; its socket went first
 		return
-	case <-time.After(childExitLimit):
+	case <-time.After(exitLimit):
 	}
-	c.cfg.Log.Error(childName+" is started anew: it cannot be reached any more", zap.Error(why))
-	limit := childEndLimit
+	c.cfg.Log.Error(name+" is started anew: it cannot be reached any more", zap.Error(why))
+	limit := endLimit
 	if errors.Is(why, errSilent) {
 		limit = 0
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := p.proc.Stop(ctx); err != nil {
-		c.cfg.Log.Warn(childName+" killed: it did not end on TERM", zap.Int("pid", p.proc.PID))
+		c.cfg.Log.Warn(name+" killed: it did not end on TERM", zap.Int("pid", p.proc.PID))
 	}
 	<-p.ended
 }
@@ -298,7 +298,7 @@ func (c *Child) Stop(ctx context.Context) error {
 	var err error
 	if p != nil {
 		if err = p.proc.Stop(ctx); err != nil {
-			err = fmt.Errorf("%s was killed: %w", childName, err)
+			err = fmt.Errorf("%s was killed: %w", name, err)
 		}
 	}
 	c.tasks.Wait()

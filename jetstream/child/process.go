@@ -1,4 +1,4 @@
-package async
+package child
 
 import (
 	"bufio"
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/jetstream/control"
 	"gantry/logger"
 	"gantry/process"
 	"io"
@@ -20,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childProcess is one run of the program.
-type childProcess struct {
+// run is one run of the program.
+type run struct {
 	proc    *process.Process
 	control *net.UnixConn
 	socket  string
@@ -34,35 +35,21 @@ type childProcess struct {
 	silent time.Duration // how long connections have waited in vain for their first byte since one got it
 }
 
-// childHello and childAnswer are the two lines on the control connection (jetstream/control.go).
-type childHello struct {
-	Store    string `json:"store"`
-	Socket   string `json:"socket"`
-	Password string `json:"password"`
-	MaxBytes int64  `json:"maxBytes"`
-	Debug    bool   `json:"debug,omitempty"`
-}
-
-type childAnswer struct {
-	Ready bool   `json:"ready"`
-	Error string `json:"error"`
-}
-
 // launch starts a process and waits until it is ready.
-func (c *Child) launch() (*childProcess, error) {
-	control, theirs, err := controlPair()
+func (c *Child) launch() (*run, error) {
+	ours, theirs, err := controlPair()
 	if err != nil {
-		return nil, fmt.Errorf("socket pair for %s: %w", childName, err)
+		return nil, fmt.Errorf("socket pair for %s: %w", name, err)
 	}
 	defer theirs.Close()
-	p := &childProcess{control: control, socket: c.socket, ended: make(chan struct{})}
+	p := &run{control: ours, socket: c.socket, ended: make(chan struct{})}
 	p.proc, err = c.cfg.Supervisor.Start(&process.Command{
-		Name: childName, Path: c.cfg.Program, Args: []string{childName}, Env: c.cfg.Env, Dir: "/",
-		Files: []*os.File{theirs, c.lock}, UID: -1, GID: -1, Nice: childNice,
+		Name: name, Path: c.cfg.Program, Args: []string{name}, Env: c.cfg.Env, Dir: "/",
+		Files: []*os.File{theirs, c.lock}, UID: -1, GID: -1, Nice: nice,
 		Output: func(_ string, r *os.File) { c.output(p, r) },
 	})
 	if err != nil {
-		_ = control.Close()
+		_ = ours.Close()
 		return nil, err
 	}
 	_ = theirs.Close() // or the process's end would not show
@@ -70,18 +57,18 @@ func (c *Child) launch() (*childProcess, error) {
 		return nil, c.abort(p, err)
 	}
 	p.ready = time.Now()
-	c.cfg.Log.Info(childName+" ready", zap.Int("pid", p.proc.PID), zap.Duration("took", p.ready.Sub(p.proc.Started)))
+	c.cfg.Log.Info(name+" ready", zap.Int("pid", p.proc.PID), zap.Duration("took", p.ready.Sub(p.proc.Started)))
 	return p, nil
 }
 
 // greet sends the process its parameters and waits for its answer. The password goes this way because arguments and
 // environment can be read by others.
-func (c *Child) greet(p *childProcess) error {
-	if err := p.control.SetDeadline(time.Now().Add(childStartLimit)); err != nil {
+func (c *Child) greet(p *run) error {
+	if err := p.control.SetDeadline(time.Now().Add(startLimit)); err != nil {
 		return err
 	}
 	defer context.AfterFunc(c.ctx, func() { _ = p.control.SetDeadline(time.Unix(1, 0)) })()
-	hello, err := json.Marshal(childHello{
+	hello, err := json.Marshal(control.Config{
 		Store: c.store(), Socket: p.socket, Password: c.password, MaxBytes: c.cfg.MaxBytes,
 		Debug: c.cfg.Log.Core().Enabled(zap.DebugLevel),
 	})
@@ -91,11 +78,11 @@ func (c *Child) greet(p *childProcess) error {
 	if _, err := p.control.Write(append(hello, '\n')); err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(io.LimitReader(p.control, maxChildAnswer)).ReadBytes('\n')
+	line, err := bufio.NewReader(io.LimitReader(p.control, control.MaxLine)).ReadBytes('\n')
 	if err != nil {
 		return err
 	}
-	var answer childAnswer
+	var answer control.Answer
 	if err := json.Unmarshal(line, &answer); err != nil {
 		return err
 	}
@@ -112,13 +99,13 @@ func (r *refusal) Error() string { return r.reason }
 
 // abort ends a process that did not get ready; it has stored nothing yet. The error names the cause as well as it is
 // known.
-func (c *Child) abort(p *childProcess, err error) error {
+func (c *Child) abort(p *run, err error) error {
 	_ = p.control.Close()
 	late := errors.Is(err, os.ErrDeadlineExceeded)
 	if !late { // it ends by itself, and then its exit says more
 		select {
 		case <-p.proc.Exited():
-		case <-time.After(childExitLimit):
+		case <-time.After(exitLimit):
 		}
 	}
 	if endErr := p.proc.End(); endErr != nil {
@@ -127,13 +114,13 @@ func (c *Child) abort(p *childProcess, err error) error {
 	r := (*refusal)(nil)
 	switch {
 	case errors.As(err, &r):
-		return fmt.Errorf("%s cannot start: %w", childName, err)
+		return fmt.Errorf("%s cannot start: %w", name, err)
 	case late:
-		return fmt.Errorf("%s was not ready after %s%s", childName, childStartLimit, p.lastLine())
+		return fmt.Errorf("%s was not ready after %s%s", name, startLimit, p.lastLine())
 	case errors.Is(err, io.EOF), errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET): // its end says more
-		return fmt.Errorf("%s ended before it was ready: %s%s", childName, p.proc.Exit(), p.lastLine())
+		return fmt.Errorf("%s ended before it was ready: %s%s", name, p.proc.Exit(), p.lastLine())
 	default:
-		return fmt.Errorf("%s did not get ready: %w%s", childName, err, p.lastLine())
+		return fmt.Errorf("%s did not get ready: %w%s", name, err, p.lastLine())
 	}
 }
 
@@ -143,18 +130,18 @@ var errStranger = errors.New("the socket is not the child's")
 // errSilent says that the process takes connections and does nothing with them.
 var errSilent = errors.New("the process does not answer")
 
-// childLevels are the words that the process puts before its lines. A line without one is a panic's.
-var childLevels = map[string]zapcore.Level{
+// levels are the words that the process puts before its lines. A line without one is a panic's.
+var levels = map[string]zapcore.Level{
 	"notice": zap.DebugLevel, "warning": zap.WarnLevel, "error": zap.ErrorLevel, "fatal": zap.ErrorLevel,
 }
 
 // output logs what the process writes.
-func (c *Child) output(p *childProcess, r *os.File) {
+func (c *Child) output(p *run, r *os.File) {
 	logger.NewPump(r, func(part logger.Part) {
 		line := strings.ToValidUTF8(string(part.Text), "\uFFFD")
 		level := zap.ErrorLevel
 		if word, rest, found := strings.Cut(line, ": "); found {
-			if l, known := childLevels[word]; known {
+			if l, known := levels[word]; known {
 				level, line = l, rest
 			}
 		}
@@ -163,11 +150,11 @@ func (c *Child) output(p *childProcess, r *os.File) {
 			p.last = line
 			p.mu.Unlock()
 		}
-		c.cfg.Log.Log(level, childName+": "+line)
+		c.cfg.Log.Log(level, name+": "+line)
 	}).Run()
 }
 
-func (p *childProcess) lastLine() string {
+func (p *run) lastLine() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last == "" {
@@ -176,7 +163,7 @@ func (p *childProcess) lastLine() string {
 	return "; its last line: " + p.last
 }
 
-func (p *childProcess) gone() bool {
+func (p *run) gone() bool {
 	select {
 	case <-p.proc.Exited():
 		return true
@@ -191,7 +178,7 @@ const lastGreeting = 100 * time.Millisecond
 // dial connects, and sends nothing before it is sure that the child listens: another process of the same user could
 // replace the socket, and would get the password first. greeting limits all dials together, so each may have little
 // time left.
-func (p *childProcess) dial(ctx context.Context, greeting time.Duration) (_ net.Conn, err error) {
+func (p *run) dial(ctx context.Context, greeting time.Duration) (_ net.Conn, err error) {
 	p.mu.Lock()
 	left := max(greeting-p.silent, lastGreeting)
 	p.mu.Unlock()

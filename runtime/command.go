@@ -1,0 +1,17 @@
+package runtime
+
+import "gantry/process"
+
+// complete adds to a command what the language needs.
+func (l *Language) complete(cmd *process.Command) error {
+	if l.OwnProgram() {
+		return asScript(cmd, platformShell())
+	}
+	source, err := sourceFile(l)
+	if err != nil {
+		return err
+	}
+	cmd.Args = append(cmd.Args, l.Arguments...)
+	cmd.Files = append(cmd.Files, source) // behind the two sockets
+	return nil
+}

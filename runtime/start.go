@@ -1,0 +1,87 @@
+package runtime
+
+import (
+	"fmt"
+	"gantry/logger"
+	"gantry/process"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Start creates a worker. It returns as soon as the process runs: the load continues in the background, and WaitLoaded
+// waits for its end.
+func Start(cfg *Config, generation int) (*Worker, error) {
+	w := &Worker{
+		Generation: generation, cfg: cfg,
+		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), prepared: make(chan struct{}),
+		wantsTerm: make(chan struct{}),
+	}
+	w.LoadLog = logger.NewRequest(cfg.Sink, uuid.NewString(), false, false)
+	offer, err := w.offer()
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(offer.files)
+	w.transport = offer.transport
+	cmd := &process.Command{
+		Name: "worker", Path: cfg.Program, Args: []string{cfg.Program}, // the whole path: Python finds its library by it
+		Env: append(slices.Clip(cfg.Env), offer.env...), Dir: cfg.Dir, Files: offer.files, UID: cfg.UID, GID: cfg.GID, Output: w.captured,
+		Expendable: true,
+	}
+	if err = cfg.Language.complete(cmd); err == nil {
+		// Before the start: an interpreter reads its limit once, when it begins.
+		cmd.Group, w.memoryErr = cfg.Groups.New()
+		w.proc, err = cfg.Supervisor.Start(cmd)
+	}
+	if err != nil {
+		offer.transport.fail(nil)
+		return nil, err
+	}
+	if refused := w.proc.GroupErr(); refused != nil {
+		w.memoryErr = refused
+	}
+	w.meter = process.NewMeter(w.proc.PID)
+	go w.transport.serve()
+	go w.supervise()
+	return w, nil
+}
+
+// offer makes the language's transport.
+func (w *Worker) offer() (o offer, err error) {
+	switch w.cfg.Language.Carrier {
+	case OverFrames:
+		o.transport, o.files, err = newFrames(w)
+		if w.cfg.Language.AsksConcurrency {
+			o.env = []string{fmt.Sprintf("GANTRY_CONCURRENCY=%d", w.cfg.Concurrency)}
+		}
+	case OverFramesOrRPC:
+		o, err = newGoTransport(w)
+	case OverRuntimeAPI:
+		o, err = newRuntimeAPI(w)
+	}
+	return o, err
+}
+
+// supervise waits for the worker's end, lets its last answers through, and closes the books.
+func (w *Worker) supervise() {
+	<-w.proc.Exited()
+	w.transport.drain()
+	<-w.proc.Done()
+	w.LoadLog.Flush(time.Now())
+	exit := w.proc.Exit()
+	w.meter.Ended(exit)
+	if !w.helloReceived() {
+		if err := w.tooOld(); err != nil {
+			w.loadEnded(err)
+		}
+	}
+	w.mu.Lock()
+	w.death = w.deathFault(exit)
+	w.setState(Gone)
+	w.mu.Unlock()
+	w.loadEnded(w.death)
+	w.transport.fail(w.death)
+	close(w.gone)
+}
