@@ -24,7 +24,7 @@ const (
 
 // LimitsConfig is what Limits needs.
 type LimitsConfig struct {
-	// Workers is the number of worker slots, which need descriptors when a worker is replaced.
+	// Workers is the number of worker positions, which need descriptors when a worker is replaced.
 	Workers int
 	// Body is the memory for the bodies of requests that one listener may take, in bytes, and that for its answers. It
 	// is at least twice the largest body. 0 means defaultBody.

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	slots     = 10
+	seats     = 10
 	firstPort = 8081
 
 	openRate = 1000
@@ -37,7 +37,7 @@ func (b *bench) extensions(ctx context.Context) error {
 			return err
 		}
 	}
-	for i, want := range []float64{0, slots} {
+	for i, want := range []float64{0, seats} {
 		m, err := pair[i].metrics()
 		if err != nil {
 			return err
@@ -58,7 +58,7 @@ func (b *bench) extensionFolder() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for i := range slots {
+	for i := range seats {
 		if err := os.Symlink(b.extension, filepath.Join(folder, "extension"+strconv.Itoa(firstPort+i))); err != nil {
 			return "", err
 		}
@@ -135,7 +135,7 @@ func (b *bench) closedLoops(ctx context.Context, pair [2]*server) error {
 		if err != nil {
 			return err
 		}
-		notified := slots * (after.calls - before.calls)
+		notified := seats * (after.calls - before.calls)
 		dropped = append(dropped, 100*(after.drops-before.drops)/notified)
 		accounted = append(accounted, (after.notifications-before.notifications+after.drops-before.drops)/notified)
 	}
@@ -158,7 +158,7 @@ func (s *server) drained(ctx context.Context) (counts, error) {
 			return counts{}, err
 		}
 		c := counts{m["gantry_invocations_total"], m["gantry_notifications_total"], m["gantry_notification_failures_total"], m["gantry_notification_drops_total"]}
-		if m["gantry_invocations_in_flight"] == 0 && c.notifications+c.drops == slots*c.calls {
+		if m["gantry_invocations_in_flight"] == 0 && c.notifications+c.drops == seats*c.calls {
 			return c, nil
 		}
 		if time.Since(began) > drainLimit {
@@ -177,7 +177,7 @@ func received(s *server) error {
 		return err
 	}
 	sent, seen := m["gantry_notifications_total"]-m["gantry_notification_failures_total"], 0.0
-	for i := range slots {
+	for i := range seats {
 		_, body, err := fasthttp.Get(nil, fmt.Sprintf("http://127.0.0.1:%d/count", firstPort+i))
 		if err != nil {
 			return err

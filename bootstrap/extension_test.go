@@ -94,7 +94,7 @@ func TestStrictRegistration(t *testing.T) {
 }
 
 // TestForeignExtensionIsForgotten: the agent does not see the end of a process that it did not start, so refused
-// connections free its slot.
+// connections free its seat.
 func TestForeignExtensionIsForgotten(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, okFunction)

@@ -1,4 +1,4 @@
-// Package extension hosts the extensions beside the function: ten slots, one for each address from 127.0.0.1:8081 to
+// Package extension hosts the extensions beside the function: ten seats, one for each address from 127.0.0.1:8081 to
 // 127.0.0.1:8090. It discovers and starts them, takes their registrations, notifies them of every call, and stops them.
 // It knows nothing of workers. What the documents leave open is decided in docs/COMPATIBILITY.md.
 package extension
@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// Slots is how many extensions an instance can have, FirstPort the port of the first slot (page
+	// Seats is how many extensions an instance can have, FirstPort the port of the first seat (page
 	// functiongraph_06_2707).
-	Slots     = 10
+	Seats     = 10
 	FirstPort = 8081
-	LastPort  = FirstPort + Slots - 1
+	LastPort  = FirstPort + Seats - 1
 )
 
 // Script is an extension that was found on disk.
@@ -59,12 +59,12 @@ func Discover(dirs []string) (found []Script, passed []*PassedOver, err error) {
 			found = append(found, s)
 		}
 	}
-	if len(found) > Slots {
+	if len(found) > Seats {
 		var names []string
 		for _, s := range found {
 			names = append(names, s.Path)
 		}
-		return nil, nil, fmt.Errorf("%d extensions, at most %d are possible: %s", len(found), Slots, strings.Join(names, ", "))
+		return nil, nil, fmt.Errorf("%d extensions, at most %d are possible: %s", len(found), Seats, strings.Join(names, ", "))
 	}
 	return found, passed, nil
 }
@@ -150,4 +150,4 @@ func ParseAddress(s string) (netip.AddrPort, error) {
 	return addr, nil
 }
 
-func slotOf(addr netip.AddrPort) int { return int(addr.Port()) - FirstPort }
+func seatOf(addr netip.AddrPort) int { return int(addr.Port()) - FirstPort }

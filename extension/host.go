@@ -47,7 +47,7 @@ type Config struct {
 	ListLeft bool
 }
 
-// Host owns the slots. Use NewHost.
+// Host owns the seats. Use NewHost.
 type Host struct {
 	cfg     *Config
 	urn     string
@@ -56,9 +56,9 @@ type Host struct {
 
 	mu       sync.Mutex
 	byName   map[string]*extension
-	slots    [Slots]*slot
-	taken    atomic.Int32 // slots
-	inSync   atomic.Int32 // slots whose answers are waited for
+	seats    [Seats]*seat
+	taken    atomic.Int32 // seats
+	inSync   atomic.Int32 // seats whose answers are waited for
 	stopping bool
 	stop     chan struct{} // closed with it
 	costs    map[string][]Cost
@@ -83,9 +83,9 @@ type Host struct {
 type extension struct {
 	name   string
 	proc   *process.Process
-	slot   *slot
+	seat   *seat
 	output atomic.Int64 // bytes so far
-	index  atomic.Int32 // of its slot; -1 without one
+	index  atomic.Int32 // of its seat; -1 without one
 }
 
 func newExtension(name string) *extension {
@@ -200,7 +200,7 @@ func (h *Host) output(e *extension, stream string, r *os.File) {
 	}).Run()
 }
 
-// watch frees the slot of an extension that ends, whatever its exit code. The function is not touched: a monitor's
+// watch frees the seat of an extension that ends, whatever its exit code. The function is not touched: a monitor's
 // death is no reason to stop.
 func (h *Host) watch(s Script, e *extension, a *attempts) {
 	<-e.proc.Exited()
@@ -208,7 +208,7 @@ func (h *Host) watch(s Script, e *extension, a *attempts) {
 	if h.byName[e.name] == e {
 		delete(h.byName, e.name)
 	}
-	if e.slot != nil {
+	if e.seat != nil {
 		h.vacate(e)
 	}
 	h.unlisten(e.name)
@@ -262,10 +262,10 @@ func (h *Host) checkSettled() {
 	}
 }
 
-// registered counts the taken slots; called with mu held.
+// registered counts the taken seats; called with mu held.
 func (h *Host) registered() int {
 	n := 0
-	for _, s := range h.slots {
+	for _, s := range h.seats {
 		if s != nil {
 			n++
 		}
@@ -280,11 +280,11 @@ func (h *Host) Registered() int {
 	return h.registered()
 }
 
-// occupy gives e the slot of addr; called with mu held.
+// occupy gives e the seat of addr; called with mu held.
 func (h *Host) occupy(e *extension, addr netip.AddrPort, o *options) {
-	e.slot = newSlot(e.name, addr, h, o)
-	h.slots[slotOf(addr)] = e.slot
-	e.index.Store(int32(e.slot.index))
+	e.seat = newSeat(e.name, addr, h, o)
+	h.seats[seatOf(addr)] = e.seat
+	e.index.Store(int32(e.seat.index))
 	h.taken.Add(1)
 	if o.sync && o.invoke {
 		h.inSync.Add(1)
@@ -300,28 +300,28 @@ func (h *Host) occupy(e *extension, addr netip.AddrPort, o *options) {
 	h.settledLocked(e.name)
 }
 
-// vacate frees the slot of e; called with mu held.
+// vacate frees the seat of e; called with mu held.
 func (h *Host) vacate(e *extension) {
-	h.slots[slotOf(e.slot.addr)] = nil
+	h.seats[seatOf(e.seat.addr)] = nil
 	e.index.Store(-1)
 	h.taken.Add(-1)
-	if e.slot.sync && e.slot.invoke {
+	if e.seat.sync && e.seat.invoke {
 		h.inSync.Add(-1)
 	}
 	if h.required[e.name] {
 		h.required[e.name] = false
 		h.missing.Add(1)
 	}
-	e.slot.close()
-	e.slot = nil
+	e.seat.close()
+	e.seat = nil
 }
 
-// lost frees the slot of an extension that was not started here and does not listen any more.
-func (h *Host) lost(s *slot) {
+// lost frees the seat of an extension that was not started here and does not listen any more.
+func (h *Host) lost(s *seat) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e := h.byName[s.name]
-	if e == nil || e.slot != s || e.proc != nil {
+	if e == nil || e.seat != s || e.proc != nil {
 		return
 	}
 	h.vacate(e)
@@ -366,7 +366,7 @@ func (h *Host) giveUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var others []string // registered under names that no file has
-	for _, s := range h.slots {
+	for _, s := range h.seats {
 		if s != nil && !slices.ContainsFunc(h.scripts, func(script Script) bool { return script.Name == s.name }) {
 			others = append(others, s.name)
 		}
@@ -403,7 +403,7 @@ func (h *Host) Stop(deadline time.Time, reason string) {
 		if e.proc != nil {
 			procs = append(procs, e.proc)
 		}
-		if e.slot != nil {
+		if e.seat != nil {
 			h.vacate(e)
 		}
 	}

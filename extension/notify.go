@@ -57,7 +57,7 @@ func (h *Host) Notify(call *fncontext.Call) {
 func (h *Host) offer(n *notification) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, s := range h.slots {
+	for _, s := range h.seats {
 		if s != nil && s.invoke {
 			s.offer(n)
 		}
@@ -130,7 +130,7 @@ func (h *Host) sendShutdown(deadline time.Time, reason string) {
 	limit := time.Now().Add(time.Until(deadline) / 2)
 	var sending sync.WaitGroup
 	h.mu.Lock()
-	for _, s := range h.slots {
+	for _, s := range h.seats {
 		if s != nil && s.shutdown {
 			sending.Go(func() { s.sendShutdown(body, limit) })
 		}
@@ -139,7 +139,7 @@ func (h *Host) sendShutdown(deadline time.Time, reason string) {
 	sending.Wait()
 }
 
-func (s *slot) sendShutdown(body []byte, limit time.Time) {
+func (s *seat) sendShutdown(body []byte, limit time.Time) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -147,7 +147,7 @@ func (s *slot) sendShutdown(body []byte, limit time.Time) {
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
 	req.SetBodyRaw(body)
-	client := &fasthttp.HostClient{ // those of the slot may all be taken by one that hangs
+	client := &fasthttp.HostClient{ // those of the seat may all be taken by one that hangs
 		Addr: s.addr.String(), MaxConns: 1, MaxResponseBodySize: 64 << 10, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
 	}
 	defer client.CloseIdleConnections()

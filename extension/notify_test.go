@@ -146,7 +146,7 @@ func TestSyncOfOneThatEnds(t *testing.T) {
 	eventually(t, func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return len(h.slots[4].queue) == 5
+		return len(h.seats[4].queue) == 5
 	})
 	h.mu.Lock()
 	h.vacate(h.byName["a"])

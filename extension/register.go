@@ -66,7 +66,7 @@ func (r *Registration) Wants() (invoke, shutdown, sync bool) {
 
 const maxName = 255
 
-// Register gives the extension its slot. The same name with the same address may come again and again. Errors are
+// Register gives the extension its seat. The same name with the same address may come again and again. Errors are
 // *fault.Error with one of the types above.
 func (h *Host) Register(r Registration) error {
 	err := h.register(&r)
@@ -110,16 +110,16 @@ func (h *Host) register(r *Registration) error {
 		return refuse(fault.Unavailable, TypeShuttingDown, "the instance is stopping")
 	case e == nil && h.cfg.Strict:
 		return refuse(fault.Forbidden, TypeUnknownName, fmt.Sprintf("%s was not started here, and GANTRY_EXTENSION_STRICT is set", name))
-	case e != nil && e.slot != nil && e.slot.addr == addr:
+	case e != nil && e.seat != nil && e.seat.addr == addr:
 		return nil
-	case e != nil && e.slot != nil:
-		return refuse(fault.Conflict, TypeAlreadyRegistered, fmt.Sprintf("%s is registered with %s", name, e.slot.addr))
-	case h.registered() == Slots:
-		return refuse(fault.Conflict, TypeTooMany, fmt.Sprintf("%d extensions are registered, which is the limit", Slots))
+	case e != nil && e.seat != nil:
+		return refuse(fault.Conflict, TypeAlreadyRegistered, fmt.Sprintf("%s is registered with %s", name, e.seat.addr))
+	case h.registered() == Seats:
+		return refuse(fault.Conflict, TypeTooMany, fmt.Sprintf("%d extensions are registered, which is the limit", Seats))
 	case h.listening() != nil && h.listener.port == addr.Port() && h.listener.owner != name:
 		return refuse(fault.Conflict, TypeAddressInUse, fmt.Sprintf("%s is where telemetry goes", addr))
-	case h.slots[slotOf(addr)] != nil:
-		return refuse(fault.Conflict, TypeAddressInUse, fmt.Sprintf("%s belongs to %s", addr, h.slots[slotOf(addr)].name))
+	case h.seats[seatOf(addr)] != nil:
+		return refuse(fault.Conflict, TypeAddressInUse, fmt.Sprintf("%s belongs to %s", addr, h.seats[seatOf(addr)].name))
 	}
 	if e == nil {
 		e = newExtension(name)

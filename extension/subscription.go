@@ -128,17 +128,17 @@ func (h *Host) ownerOf(name string, port uint16) (string, error) {
 	if h.registered() == 0 {
 		return "", refuse(fault.Invalid, TypeNotRegistered, "no extension is registered; POST /extension/register comes first")
 	}
-	if e := h.byName[name]; name != "" && (e == nil || e.slot == nil) {
+	if e := h.byName[name]; name != "" && (e == nil || e.seat == nil) {
 		return "", refuse(fault.Invalid, TypeNotRegistered, fmt.Sprintf("%.100q is not registered; POST /extension/register comes first", name))
 	}
-	if s := h.slots[port-FirstPort]; s != nil {
+	if s := h.seats[port-FirstPort]; s != nil {
 		if name != "" && name != s.name {
 			return "", refuse(fault.Invalid, TypeURIInUse, fmt.Sprintf("port %d belongs to %s", port, s.name))
 		}
 		return s.name, nil
 	}
 	if name == "" && h.registered() == 1 {
-		for _, s := range h.slots {
+		for _, s := range h.seats {
 			if s != nil {
 				return s.name, nil
 			}

@@ -19,11 +19,11 @@ const startPatience = 200 * time.Millisecond
 func (a *Instance) Start() {
 	var launching sync.WaitGroup
 	launching.Add(len(a.workers))
-	for slot := range a.workers {
+	for position := range a.workers {
 		a.keepers.Go(func() {
 			w, err := a.launch()
 			launching.Done()
-			a.keep(slot, w, err)
+			a.keep(position, w, err)
 		})
 	}
 	launched := make(chan struct{})
@@ -89,8 +89,8 @@ func (a *Instance) Reload() {
 	for w := range a.live {
 		old = append(old, w)
 	}
-	for slot := range a.workers {
-		a.workers[slot] = nil
+	for position := range a.workers {
+		a.workers[position] = nil
 	}
 	a.follow()
 	a.mu.Unlock()

@@ -59,11 +59,11 @@ type Instance struct {
 
 	mu       sync.Mutex
 	state    State
-	workers  []*runtime.Worker // by slot; nil while none takes calls
+	workers  []*runtime.Worker // by position; nil while none takes calls
 	waiting  *list.List        // the waiting room: synchronous calls, of *Lease, oldest first
 	inFlight int
 	failure  *fault.Error
-	broken   map[int]struct{} // slots whose worker cannot be started
+	broken   map[int]struct{} // positions whose worker cannot be started
 	retry    retry
 	again    chan struct{} // has one keeper start a worker for the try under way
 	served   bool          // a worker was ready once

@@ -63,8 +63,9 @@ func (a *Instance) register(w *runtime.Worker) error {
 	return nil
 }
 
-// keep looks after one worker slot until the instance stops: bring a worker up, wait for its end, decide what follows.
-func (a *Instance) keep(slot int, w *runtime.Worker, err error) {
+// keep looks after one worker position until the instance stops: bring a worker up, wait for its end, decide what
+// follows.
+func (a *Instance) keep(position int, w *runtime.Worker, err error) {
 	h, of := &history{}, 0
 	for {
 		reloads, reloaded := a.generation()
@@ -81,12 +82,12 @@ func (a *Instance) keep(slot int, w *runtime.Worker, err error) {
 		how := howFailed(err)
 		began := time.Now()
 		if err == nil {
-			how = a.serve(slot, w)
+			how = a.serve(position, w)
 		}
 		if a.base.Err() != nil || a.cfg.Once && err == nil && !a.needed() {
 			return
 		}
-		if now, _ := a.generation(); now == reloads && !a.after(slot, h, h.decide(how, time.Since(began)), err, reloaded) {
+		if now, _ := a.generation(); now == reloads && !a.after(position, h, h.decide(how, time.Since(began)), err, reloaded) {
 			return
 		}
 		a.cfg.Metrics.Restarts.Inc()
@@ -129,9 +130,9 @@ func (a *Instance) generation() (int, <-chan struct{}) {
 }
 
 // after carries a decision out: it waits, or fails the instance and waits for a reload. False when the instance stops.
-func (a *Instance) after(slot int, h *history, d decision, err error, reloaded <-chan struct{}) bool {
+func (a *Instance) after(position int, h *history, d decision, err error, reloaded <-chan struct{}) bool {
 	if d.fail || a.isFatal(err) {
-		return a.fail(slot, h, err, reloaded)
+		return a.fail(position, h, err, reloaded)
 	}
 	if err != nil {
 		a.cfg.Log.Warn("worker not ready", zap.String("reason", d.reason), zap.Error(err))
@@ -155,13 +156,13 @@ func (a *Instance) isFatal(err error) bool {
 	return err != nil && !a.served && fault.From(err).Type == fault.TypeStart && howFailed(err) != short
 }
 
-// fail marks a slot as broken. With every slot broken the instance has failed: all waiting calls are answered with the
-// stored reason, until a reload, or until a call after a pause tries again. Otherwise the other slots serve, and the
-// slot is tried again from time to time. False when the instance stops.
-func (a *Instance) fail(slot int, h *history, err error, reloaded <-chan struct{}) bool {
+// fail marks a position as broken. With every position broken the instance has failed: all waiting calls are answered
+// with the stored reason, until a reload, or until a call after a pause tries again. Otherwise the other positions
+// serve, and the position is tried again from time to time. False when the instance stops.
+func (a *Instance) fail(position int, h *history, err error, reloaded <-chan struct{}) bool {
 	f := fault.From(err)
 	fatal := a.isFatal(err)
-	next := a.broke(slot, f)
+	next := a.broke(position, f)
 	text := "the function cannot be loaded or initialised; " + next
 	if fatal {
 		text = "the function cannot be started"
@@ -188,11 +189,11 @@ func (a *Instance) fail(slot int, h *history, err error, reloaded <-chan struct{
 	}
 }
 
-// broke takes note of a slot that has failed, and says what happens next.
-func (a *Instance) broke(slot int, f *fault.Error) (next string) {
+// broke takes note of a position that has failed, and says what happens next.
+func (a *Instance) broke(position int, f *fault.Error) (next string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.broken[slot] = struct{}{}
+	a.broken[position] = struct{}{}
 	if len(a.broken) < len(a.workers) || a.state != Init && a.state != Failed {
 		return "other workers serve, and this one is tried again in " + maxBackoff.String()
 	}
@@ -339,13 +340,13 @@ func (a *Instance) phaseEnded(w *runtime.Worker, log *logger.Request, phase stri
 }
 
 // serve offers the worker to calls until it takes no more, and says how that ended.
-func (a *Instance) serve(slot int, w *runtime.Worker) ending {
+func (a *Instance) serve(position int, w *runtime.Worker) ending {
 	before := w.Answers() // the initializer's
 	a.mu.Lock()
 	if w.Generation == a.reloads {
-		a.workers[slot] = w
+		a.workers[position] = w
 		a.served = true
-		delete(a.broken, slot)
+		delete(a.broken, position)
 		a.settleRetry()
 		a.follow()
 		a.dispatch()
@@ -356,7 +357,7 @@ func (a *Instance) serve(slot int, w *runtime.Worker) ending {
 	case <-a.base.Done():
 	}
 	a.mu.Lock()
-	a.workers[slot] = nil
+	a.workers[position] = nil
 	a.follow()
 	a.dispatch() // a call that came meanwhile may have tried this worker only, and waits although another one has room
 	a.mu.Unlock()

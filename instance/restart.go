@@ -25,7 +25,7 @@ const (
 	healthyUptime = time.Minute // after which earlier crashes are forgotten
 )
 
-// history is what is known about a worker slot.
+// history is what is known about a worker position.
 type history struct{ attempts, crashes, shortages int }
 
 // decision says what happens next, and why in words.

@@ -16,9 +16,9 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// Slots is how many extensions there can be; the label is the extension's port.
+// Seats is how many extensions there can be; the label is the extension's port.
 const (
-	Slots     = 10
+	Seats     = 10
 	firstPort = 8081
 )
 
@@ -40,11 +40,11 @@ type Metrics struct {
 	Stray        *metrics.Counter
 	Orphans      *metrics.Counter
 
-	Notifications        [Slots]*metrics.Counter
-	NotificationFailures [Slots]*metrics.Counter
-	NotificationDrops    [Slots]*metrics.Counter
-	NotificationSeconds  [Slots]*metrics.FloatCounter
-	ExtensionOutput      [Slots]*metrics.Counter // in bytes, of the extension that has the slot
+	Notifications        [Seats]*metrics.Counter
+	NotificationFailures [Seats]*metrics.Counter
+	NotificationDrops    [Seats]*metrics.Counter
+	NotificationSeconds  [Seats]*metrics.FloatCounter
+	ExtensionOutput      [Seats]*metrics.Counter // in bytes, of the extension that has the seat
 }
 
 // NewMetrics makes the set. outcomes is the closed list of how a call can end.
@@ -64,13 +64,13 @@ func NewMetrics(outcomes []string) *Metrics {
 		m.outcomes[o] = s.NewCounter(m.named(fmt.Sprintf("gantry_invocations_total{outcome=%q}", o), counter, "Calls that ended, by outcome."))
 		m.api[o] = s.NewCounter(m.named(fmt.Sprintf("gantry_api_requests_total{outcome=%q}", o), counter, "Requests of the platform API, by outcome."))
 	}
-	for i := range Slots {
-		slot := `{slot="` + strconv.Itoa(firstPort+i) + `"}`
-		m.Notifications[i] = s.NewCounter(m.named("gantry_notifications_total"+slot, counter, "Notifications sent to extensions, by the extension's port."))
-		m.NotificationFailures[i] = s.NewCounter(m.named("gantry_notification_failures_total"+slot, counter, "Notifications to extensions that failed."))
-		m.NotificationDrops[i] = s.NewCounter(m.named("gantry_notification_drops_total"+slot, counter, "Notifications to extensions that were dropped."))
-		m.NotificationSeconds[i] = s.NewFloatCounter(m.named("gantry_notification_seconds_total"+slot, counter, "Time that notifications to extensions took, until their answer."))
-		m.ExtensionOutput[i] = s.NewCounter(m.named("gantry_extension_output_bytes_total"+slot, counter, "Output of the extension in the slot."))
+	for i := range Seats {
+		label := `{slot="` + strconv.Itoa(firstPort+i) + `"}`
+		m.Notifications[i] = s.NewCounter(m.named("gantry_notifications_total"+label, counter, "Notifications sent to extensions, by the extension's port."))
+		m.NotificationFailures[i] = s.NewCounter(m.named("gantry_notification_failures_total"+label, counter, "Notifications to extensions that failed."))
+		m.NotificationDrops[i] = s.NewCounter(m.named("gantry_notification_drops_total"+label, counter, "Notifications to extensions that were dropped."))
+		m.NotificationSeconds[i] = s.NewFloatCounter(m.named("gantry_notification_seconds_total"+label, counter, "Time that notifications to extensions took, until their answer."))
+		m.ExtensionOutput[i] = s.NewCounter(m.named("gantry_extension_output_bytes_total"+label, counter, "Output of the extension, by its port."))
 	}
 	return m
 }

@@ -156,7 +156,7 @@ func (k *Kit) checkSecondRegistration(ctx context.Context) finding {
 	refused := k.refused
 	k.intruding = true
 	k.mu.Unlock()
-	other := fmt.Sprintf("127.0.0.1:%d", extension.FirstPort+(portOf(r.Address)-extension.FirstPort+1)%extension.Slots)
+	other := fmt.Sprintf("127.0.0.1:%d", extension.FirstPort+(portOf(r.Address)-extension.FirstPort+1)%extension.Seats)
 	rival, errRival := k.registerAs("extensionRival", trim(r.Address))
 	twin, errTwin := k.registerAs(trim(r.Name), other)
 	k.mu.Lock()

@@ -37,8 +37,8 @@ const (
 	complainEvery = time.Minute
 )
 
-// slot is a registered extension's place and its queue.
-type slot struct {
+// seat is a registered extension's place and its queue.
+type seat struct {
 	name    string
 	addr    netip.AddrPort
 	host    *Host
@@ -85,11 +85,11 @@ func newNotification(call *fncontext.Call, urn string) *notification {
 	}
 }
 
-func newSlot(name string, addr netip.AddrPort, h *Host, o *options) *slot {
-	return &slot{
+func newSeat(name string, addr netip.AddrPort, h *Host, o *options) *seat {
+	return &seat{
 		name: name, addr: addr, host: h, url: "http://" + addr.String() + "/extension/invoke",
 		queue: make(chan *notification, queueSize), quit: make(chan struct{}),
-		metrics: h.cfg.Metrics, index: slotOf(addr), options: *o,
+		metrics: h.cfg.Metrics, index: seatOf(addr), options: *o,
 		client: &fasthttp.HostClient{
 			Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
 			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: idleLimit,
@@ -98,7 +98,7 @@ func newSlot(name string, addr netip.AddrPort, h *Host, o *options) *slot {
 }
 
 // offer queues n, or drops it. It is called with the host's lock held and never blocks.
-func (s *slot) offer(n *notification) {
+func (s *seat) offer(n *notification) {
 	s.host.outstanding.Add(1)
 	pending := s.pending.Add(1)
 	if s.sync && n.answers != nil {
@@ -118,7 +118,7 @@ func (s *slot) offer(n *notification) {
 }
 
 // close ends the deliverers; what is still queued is dropped and counted.
-func (s *slot) close() {
+func (s *seat) close() {
 	close(s.quit)
 	for {
 		select {
@@ -132,7 +132,7 @@ func (s *slot) close() {
 }
 
 // ended records that n was answered, or never will be.
-func (s *slot) ended(n *notification, answered bool) {
+func (s *seat) ended(n *notification, answered bool) {
 	if s.sync && n.answers != nil {
 		if !answered {
 			n.answers.missing.Store(true)
@@ -143,8 +143,8 @@ func (s *slot) ended(n *notification, answered bool) {
 	s.host.outstanding.Add(-1)
 }
 
-// deliver sends queued notifications, one after another, until the slot closes.
-func (s *slot) deliver() {
+// deliver sends queued notifications, one after another, until the seat closes.
+func (s *seat) deliver() {
 	defer s.running.Add(-1)
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
@@ -160,7 +160,7 @@ func (s *slot) deliver() {
 }
 
 // send posts n once and reports whether the extension answered, with whatever status.
-func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Response) bool {
+func (s *seat) send(n *notification, req *fasthttp.Request, resp *fasthttp.Response) bool {
 	began := time.Now()
 	req.SetRequestURI(s.url)
 	req.Header.SetMethod(fasthttp.MethodPost)
@@ -195,7 +195,7 @@ func (s *slot) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 
 // post retries where the extension cannot have seen the request: it did not listen yet, or had closed the kept
 // connection, as servers do after some seconds. Of an answer that is too long only the status counts.
-func (s *slot) post(req *fasthttp.Request, resp *fasthttp.Response) error {
+func (s *seat) post(req *fasthttp.Request, resp *fasthttp.Response) error {
 	for try := 1; ; try++ {
 		err := s.client.DoTimeout(req, resp, replyTimeout)
 		switch {
@@ -219,7 +219,7 @@ func hungUp(err error) bool {
 }
 
 // account notes what the notification cost.
-func (s *slot) account(n *notification, took time.Duration, status int, err error) {
+func (s *seat) account(n *notification, took time.Duration, status int, err error) {
 	s.metrics.Notifications[s.index].Inc()
 	s.metrics.NotificationSeconds[s.index].Add(took.Seconds())
 	if ce := s.host.cfg.Log.Check(zap.DebugLevel, "extension notified"); ce != nil {
@@ -236,8 +236,8 @@ func (s *slot) account(n *notification, took time.Duration, status int, err erro
 	s.host.costs[n.requestID] = append(s.host.costs[n.requestID], Cost{Extension: s.name, Took: took, Sync: s.sync, Err: err})
 }
 
-// pause waits before the next try; false if the slot closed meanwhile.
-func (s *slot) pause() bool {
+// pause waits before the next try; false if the seat closed meanwhile.
+func (s *seat) pause() bool {
 	timer := time.NewTimer(refusedPause)
 	defer timer.Stop()
 	select {
@@ -249,7 +249,7 @@ func (s *slot) pause() bool {
 }
 
 // complain logs the first failure at once, and then one line a minute with their number.
-func (s *slot) complain(status int, err error) {
+func (s *seat) complain(status int, err error) {
 	n := s.failures.Add(1)
 	now := time.Now().UnixNano()
 	last := s.complainedAt.Load()
