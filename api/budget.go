@@ -19,8 +19,8 @@ const (
 	rateTime = time.Second
 	// budgetWait is how long a body waits for memory before it is refused.
 	budgetWait = 10 * time.Second
-	// budgetQueue bounds the bodies that wait; a new one replaces the one that has waited longest, which is refused.
-	budgetQueue = 128
+	// budgetRoom bounds the bodies that wait; a new one replaces the one that has waited longest, which is refused.
+	budgetRoom = 128
 	// budgetLook is how often to check whether other bodies have become slow meanwhile.
 	budgetLook = 100 * time.Millisecond
 )
@@ -137,7 +137,7 @@ func (s *share) grow(next, full int64, small bool) int64 {
 	s.next, s.full, s.granted = next, full, make(chan struct{})
 	s.moving.Store(false)
 	b.waiting = append(b.waiting, s)
-	if len(b.waiting) > budgetQueue {
+	if len(b.waiting) > budgetRoom {
 		b.grant(0, 0)
 	}
 	b.serve()
@@ -216,7 +216,7 @@ func (b *budget) fits(s *share, next, full int64, small bool) int64 {
 	return 0
 }
 
-// leave takes s out of the queue; false if it has been granted meanwhile.
+// leave takes s out of those that wait; false if it has been granted meanwhile.
 func (s *share) leave() bool {
 	b := s.of
 	b.mu.Lock()
@@ -244,7 +244,7 @@ func (b *budget) serve() {
 	}
 }
 
-// grant ends the wait of one in the queue with n bytes; none is a refusal.
+// grant ends the wait of one share with n bytes; none is a refusal.
 func (b *budget) grant(i int, n int64) {
 	s := b.waiting[i]
 	b.waiting = slices.Delete(b.waiting, i, i+1)

@@ -59,7 +59,7 @@ func (s *Server) arriving() bool {
 	waiting := false
 	s.control(func(fd int) {
 		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		waiting = err == nil && info.Unacked > 0 // of a listener: the length of its queue
+		waiting = err == nil && info.Unacked > 0 // of a listener: the length of its backlog
 	})
 	return waiting
 }

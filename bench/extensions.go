@@ -19,7 +19,7 @@ const (
 	firstPort = 8081
 
 	openRate = 1000
-	// drainLimit is how long queued notifications may take to arrive.
+	// drainLimit is how long buffered notifications may take to arrive.
 	drainLimit = 10 * time.Second
 )
 

@@ -17,7 +17,7 @@
 //   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way
 //     of its own.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
-//     second, measured from the moment each call was due, then a closed loop that floods the extensions' queues.
+//     second, measured from the moment each call was due, then a closed loop that floods the extensions' buffers.
 //   - telemetry: two agents, one of them with a subscriber of all telemetry; then a function that prints many lines.
 //   - platform: the platform API beside the function listener, and signed calls beside badly signed ones.
 //   - async: durable acceptance beside a bare client of the store, and synchronous calls beside a queue that drains.

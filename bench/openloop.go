@@ -74,7 +74,7 @@ func tick(ctx context.Context, n int, due func(int) time.Time, next chan<- int) 
 	return nil
 }
 
-// call is one caller. After an error it only empties the queue.
+// call is one caller. After an error it only empties the channel.
 func (o *openLoop) call(next <-chan int, due func(int) time.Time, took []time.Duration) (err error) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)

@@ -31,11 +31,11 @@ type config struct {
 	// runtimeAPI is where poll takes events from.
 	runtimeAPI string
 
-	concurrency, workers, queue int
-	queueWait                   time.Duration
-	bodyMemory                  int // in MB; 0 for what the control group allows
-	secrets                     fncontext.Secrets
-	encrypted                   fncontext.EncryptedData
+	concurrency, workers, waitingRoom int
+	roomWait                          time.Duration
+	bodyMemory                        int // in MB; 0 for what the control group allows
+	secrets                           fncontext.Secrets
+	encrypted                         fncontext.EncryptedData
 	// secretNames are the variables that held secrets.
 	secretNames []string
 	trust       bool

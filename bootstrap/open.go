@@ -92,7 +92,7 @@ func (in *agent) instanceConfig() *instance.Config {
 			Supervisor: in.supervisor, Groups: in.groups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets), Encrypted: c.encrypted,
 			Stray: in.metrics.Stray.Inc, ListenRuntime: in.listenRuntime,
 		},
-		Workers: c.workers, Queue: c.queue, QueueWait: c.queueWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
+		Workers: c.workers, WaitingRoom: c.waitingRoom, RoomWait: c.roomWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
 		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Complete: in.host.Complete, Notify: in.host.Notify,
 		Stream: in.stream, Freeze: freeze, Once: c.once,
 		Metrics: in.metrics, Log: in.log, Sink: in.sink,

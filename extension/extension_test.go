@@ -192,7 +192,7 @@ func TestLateListener(t *testing.T) {
 	}
 }
 
-// TestOverload: an extension that does not answer makes its own queue overflow, and delays no call.
+// TestOverload: an extension that does not answer makes its own buffer overflow, and delays no call.
 func TestOverload(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
@@ -213,9 +213,9 @@ func TestOverload(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Calls do not wait for the queues to be filled.
+	// Calls do not wait for the buffers to be filled.
 	require.Eventually(t, func() bool {
-		return h.cfg.Metrics.NotificationDrops[6].Get() > n-queueSize-maxDeliveries-100
+		return h.cfg.Metrics.NotificationDrops[6].Get() > n-bufferSize-maxDeliveries-100
 	}, 30*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return uint64(other.Load())+h.cfg.Metrics.NotificationDrops[7].Get() == n }, 30*time.Second, time.Millisecond)
 	close(release)

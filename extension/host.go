@@ -71,7 +71,7 @@ type Host struct {
 	settled chan struct{}
 	waitEnd time.Time
 
-	// outstanding are notifications that are queued or under way; listener is the telemetry subscriber's place.
+	// outstanding are notifications that are buffered or under way; listener is the telemetry subscriber's place.
 	outstanding atomic.Int64
 	listener    *listener
 	refusals    logger.Limit // of registrations, as events

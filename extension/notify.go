@@ -19,8 +19,8 @@ import (
 // syncLimit is how long a call waits for extensions that asked for it.
 const syncLimit = 2 * time.Second
 
-// Notify notifies the registered extensions that a call begins. What does not fit a queue is dropped and counted. The
-// queues are filled in the background, so as not to delay the call. Notify waits only for extensions that registered
+// Notify notifies the registered extensions that a call begins. What does not fit a buffer is dropped and counted. The
+// buffers are filled in the background, so as not to delay the call. Notify waits only for extensions that registered
 // with FunctionGraph-Extension-Mode: sync, at most for two seconds.
 func (h *Host) Notify(call *fncontext.Call) {
 	if h.taken.Load() == 0 {
@@ -53,7 +53,7 @@ func (h *Host) Notify(call *fncontext.Call) {
 		zap.String("request_id", call.RequestID), zap.Duration("waited", time.Since(began)))
 }
 
-// offer queues n for every extension that asked for calls, and ends Notify's count of it.
+// offer buffers n for every extension that asked for calls, and ends Notify's count of it.
 func (h *Host) offer(n *notification) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

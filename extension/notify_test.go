@@ -129,7 +129,7 @@ func TestSyncClosedConnection(t *testing.T) {
 	require.Less(t, entries[0].ContextMap()["waited"], syncLimit)
 }
 
-// TestSyncOfOneThatEnds: what is queued for it is not waited for any longer.
+// TestSyncOfOneThatEnds: what is buffered for it is not waited for any longer.
 func TestSyncOfOneThatEnds(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
@@ -146,7 +146,7 @@ func TestSyncOfOneThatEnds(t *testing.T) {
 	eventually(t, func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return len(h.seats[4].queue) == 5
+		return len(h.seats[4].buffer) == 5
 	})
 	h.mu.Lock()
 	h.vacate(h.byName["a"])

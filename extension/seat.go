@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// queueSize is how many notifications wait for one extension; further ones are dropped.
-	queueSize = 1000
+	// bufferSize is how many notifications wait for one extension; further ones are dropped.
+	bufferSize = 1000
 	// maxDeliveries is how many notifications are under way to one extension at once.
 	maxDeliveries = 8
 	// replyTimeout ends the wait for an extension's answer.
@@ -37,17 +37,17 @@ const (
 	complainEvery = time.Minute
 )
 
-// seat is a registered extension's place and its queue.
+// seat is a registered extension's place and the buffer of its notifications.
 type seat struct {
 	name    string
 	addr    netip.AddrPort
 	host    *Host
 	client  *fasthttp.HostClient
 	url     string
-	queue   chan *notification
+	buffer  chan *notification
 	quit    chan struct{}
 	running atomic.Int32 // deliverers
-	pending atomic.Int32 // notifications that are queued or under way
+	pending atomic.Int32 // notifications that are buffered or under way
 
 	failures     atomic.Int64 // since the last complaint
 	complainedAt atomic.Int64
@@ -72,7 +72,7 @@ type notification struct {
 // answers counts those of the extensions in sync mode to one notification.
 type answers struct {
 	sync.WaitGroup             // answers that are still to come
-	missing        atomic.Bool // one extension sent none: it was too slow, closed the connection, or its queue was full
+	missing        atomic.Bool // one extension sent none: it was too slow, closed the connection, or its buffer was full
 }
 
 func newNotification(call *fncontext.Call, urn string) *notification {
@@ -88,7 +88,7 @@ func newNotification(call *fncontext.Call, urn string) *notification {
 func newSeat(name string, addr netip.AddrPort, h *Host, o *options) *seat {
 	return &seat{
 		name: name, addr: addr, host: h, url: "http://" + addr.String() + "/extension/invoke",
-		queue: make(chan *notification, queueSize), quit: make(chan struct{}),
+		buffer: make(chan *notification, bufferSize), quit: make(chan struct{}),
 		metrics: h.cfg.Metrics, index: seatOf(addr), options: *o,
 		client: &fasthttp.HostClient{
 			Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
@@ -97,7 +97,7 @@ func newSeat(name string, addr netip.AddrPort, h *Host, o *options) *seat {
 	}
 }
 
-// offer queues n, or drops it. It is called with the host's lock held and never blocks.
+// offer buffers n, or drops it. It is called with the host's lock held and never blocks.
 func (s *seat) offer(n *notification) {
 	s.host.outstanding.Add(1)
 	pending := s.pending.Add(1)
@@ -105,7 +105,7 @@ func (s *seat) offer(n *notification) {
 		n.answers.Add(1)
 	}
 	select {
-	case s.queue <- n:
+	case s.buffer <- n:
 	default:
 		s.ended(n, false)
 		s.metrics.NotificationDrops[s.index].Inc()
@@ -117,12 +117,12 @@ func (s *seat) offer(n *notification) {
 	}
 }
 
-// close ends the deliverers; what is still queued is dropped and counted.
+// close ends the deliverers; what is still buffered is dropped and counted.
 func (s *seat) close() {
 	close(s.quit)
 	for {
 		select {
-		case n := <-s.queue:
+		case n := <-s.buffer:
 			s.ended(n, false)
 			s.metrics.NotificationDrops[s.index].Inc()
 		default:
@@ -143,7 +143,7 @@ func (s *seat) ended(n *notification, answered bool) {
 	s.host.outstanding.Add(-1)
 }
 
-// deliver sends queued notifications, one after another, until the seat closes.
+// deliver sends buffered notifications, one after another, until the seat closes.
 func (s *seat) deliver() {
 	defer s.running.Add(-1)
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
@@ -153,7 +153,7 @@ func (s *seat) deliver() {
 		select {
 		case <-s.quit:
 			return
-		case n := <-s.queue:
+		case n := <-s.buffer:
 			s.ended(n, s.send(n, req, resp))
 		}
 	}

@@ -136,9 +136,9 @@ func stopped() *fault.Error {
 // hold slots, synchronous calls may wait even with GANTRY_QUEUE at 0; otherwise they would always be rejected.
 func (a *Instance) room() int {
 	if a.state == Init || a.state == Failed { // with a try under way, which this call has begun
-		return max(a.cfg.Queue, a.cfg.Workers*a.cfg.Runtime.Concurrency)
+		return max(a.cfg.WaitingRoom, a.cfg.Workers*a.cfg.Runtime.Concurrency)
 	}
-	return max(a.cfg.Queue, a.asyncSlots)
+	return max(a.cfg.WaitingRoom, a.asyncSlots)
 }
 
 // roomOf is where the call waits.
@@ -168,8 +168,8 @@ func (a *Instance) waitLimit(l *Lease) time.Duration {
 		return time.Until(l.call.Deadline)
 	case l.call.Async:
 		return forever
-	case a.cfg.QueueWait > 0:
-		return a.cfg.QueueWait
+	case a.cfg.RoomWait > 0:
+		return a.cfg.RoomWait
 	case a.state == Init || a.state == Failed:
 		return fn.Timeout + maxAttempts*(a.cfg.LoadTimeout+fn.InitTimeout)
 	}

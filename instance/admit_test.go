@@ -76,7 +76,7 @@ func TestBothKindsStartFourToOne(t *testing.T) {
 			var order starts
 			var open func()
 			h := newInstance(t, patient, func(c *Config) {
-				c.Workers, c.Runtime.Concurrency, c.Queue, c.Notify = size.workers, size.concurrency, each, order.record
+				c.Workers, c.Runtime.Concurrency, c.WaitingRoom, c.Notify = size.workers, size.concurrency, each, order.record
 				open = closed(c)
 			})
 			var wg sync.WaitGroup
@@ -147,7 +147,7 @@ func TestDirect(t *testing.T) {
 func TestAsyncDoesNotStarveSync(t *testing.T) {
 	for _, size := range []struct{ workers, concurrency int }{{1, 1}, {3, 2}} {
 		t.Run(fmt.Sprintf("%d workers of %d", size.workers, size.concurrency), func(t *testing.T) {
-			h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue = size.workers, size.concurrency, 0 })
+			h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.WaitingRoom = size.workers, size.concurrency, 0 })
 			stop := h.crowd(true)
 			defer stop()
 			h.eventually(func() bool { return h.WaitingAsync() > 0 && h.InFlight() > 0 })
@@ -165,7 +165,7 @@ func TestSyncDoesNotStarveAsync(t *testing.T) {
 		t.Run(fmt.Sprintf("%d workers of %d", size.workers, size.concurrency), func(t *testing.T) {
 			var order starts
 			h := newInstance(t, patient, func(c *Config) {
-				c.Workers, c.Runtime.Concurrency, c.Queue, c.Notify = size.workers, size.concurrency, 100, order.record
+				c.Workers, c.Runtime.Concurrency, c.WaitingRoom, c.Notify = size.workers, size.concurrency, 100, order.record
 			})
 			stop := h.crowd(false)
 			defer stop()
@@ -209,7 +209,7 @@ func (h *harness) crowd(async bool) (stop func()) {
 func TestAsyncHasARoomOfItsOwn(t *testing.T) {
 	var deadlines sync.Map
 	h := newInstance(t, patient, func(c *Config) {
-		c.Queue, c.QueueWait = 0, time.Millisecond
+		c.WaitingRoom, c.RoomWait = 0, time.Millisecond
 		c.Notify = func(call *fncontext.Call) { deadlines.Store(call.RequestID, call.Deadline) }
 	})
 	require.NoError(t, h.WaitReady(h.Base()))
@@ -229,7 +229,7 @@ func TestAsyncHasARoomOfItsOwn(t *testing.T) {
 	wg.Wait()
 	for i, r := range results {
 		require.Nil(t, r.Fault)
-		require.Greater(t, r.Waited, h.cfg.QueueWait)
+		require.Greater(t, r.Waited, h.cfg.RoomWait)
 		deadline, _ := deadlines.Load(strconv.Itoa(i))
 		require.False(t, deadline.(time.Time).Before(began.Add(r.Waited+h.fn.Timeout)), "the deadline starts with the slot")
 	}
@@ -242,7 +242,7 @@ func TestAsyncHasARoomOfItsOwn(t *testing.T) {
 // TestSyncWaitsForAnAsyncSlot: even with GANTRY_QUEUE at 0; otherwise it would be refused as long as asynchronous calls
 // come.
 func TestSyncWaitsForAnAsyncSlot(t *testing.T) {
-	h := newInstance(t, patient, func(c *Config) { c.Queue = 0 })
+	h := newInstance(t, patient, func(c *Config) { c.WaitingRoom = 0 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	h.start("first", true, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })

@@ -156,7 +156,7 @@ func TestCancelTwice(t *testing.T) {
 // TestCancelAtAnyMoment: of a call that is being admitted, runs, or has just been answered. Whatever comes first
 // counts; a call that Cancel did not find has an answer of its own.
 func TestCancelAtAnyMoment(t *testing.T) {
-	h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue, c.Log = 2, 2, 100, zap.NewNop() })
+	h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.WaitingRoom, c.Log = 2, 2, 100, zap.NewNop() })
 	for round := range 24 {
 		var neighbours [4]<-chan Result
 		for i := range neighbours {
@@ -235,7 +235,7 @@ func TestCancelAfterTheAnswer(t *testing.T) {
 // TestCancelOfARefusedCall: it has its answer, even if it does not know yet.
 func TestCancelOfARefusedCall(t *testing.T) {
 	for _, async := range []bool{false, true} {
-		a := New(&Config{Workers: 1, Queue: 1, Runtime: &runtime.Config{Concurrency: 1}, Log: zap.NewNop()})
+		a := New(&Config{Workers: 1, WaitingRoom: 1, Runtime: &runtime.Config{Concurrency: 1}, Log: zap.NewNop()})
 		l := &Lease{instance: a, call: fncontext.Call{Invocation: &fncontext.Invocation{RequestID: "x", Async: async}}}
 		require.NoError(t, a.enter(l))
 		a.setState(Draining)

@@ -217,7 +217,7 @@ func TestCallsAtAnyMoment(t *testing.T) {
 		rounds = 30
 	}
 	for _, size := range []struct{ workers, concurrency int }{{1, 1}, {2, 2}} {
-		f := newFrozen(t, echo, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.Queue = size.workers, size.concurrency, 100 })
+		f := newFrozen(t, echo, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.WaitingRoom = size.workers, size.concurrency, 100 })
 		var callers sync.WaitGroup
 		for range 2 {
 			callers.Go(func() {

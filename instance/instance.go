@@ -24,11 +24,11 @@ import (
 // Config is what an Instance needs. Functions may be nil.
 type Config struct {
 	Runtime *runtime.Config
-	// Workers is the number of worker processes, Queue the size of the waiting room in calls.
-	Workers, Queue int
-	// QueueWait limits the wait in the room. Zero means the function's timeout, plus what a start may take while one is
+	// Workers is the number of worker processes, WaitingRoom the size of the waiting room in calls.
+	Workers, WaitingRoom int
+	// RoomWait limits the wait in the room. Zero means the function's timeout, plus what a start may take while one is
 	// under way.
-	QueueWait time.Duration
+	RoomWait time.Duration
 	// LoadTimeout limits the load of user code; the initializer has its own limit.
 	LoadTimeout time.Duration
 	// Credentials are handed to the initializer.

@@ -83,7 +83,7 @@ func newInstance(t *testing.T, source string, change func(*Config)) *harness {
 	}
 	sink := logger.NewSink(io.Discard, false, nil)
 	cfg := &Config{
-		Workers: 1, Queue: 10, LoadTimeout: 20 * time.Second, Metrics: metrics.NewMetrics(Outcomes()), Log: zaptest.NewLogger(t), Sink: sink,
+		Workers: 1, WaitingRoom: 10, LoadTimeout: 20 * time.Second, Metrics: metrics.NewMetrics(Outcomes()), Log: zaptest.NewLogger(t), Sink: sink,
 		Runtime: &runtime.Config{
 			Language: lang, Program: program, Function: fn, Concurrency: 1, UID: -1, GID: -1, Supervisor: supervisor, Sink: sink, Log: zaptest.NewLogger(t),
 			Env: []string{"PATH=" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + root},
@@ -138,7 +138,7 @@ const echo = "exports.handler = async (e, c) => { if (e.ms) await new Promise((r
 
 func TestRoomIsFirstComeFirstServed(t *testing.T) {
 	source := "const order = []; exports.handler = async (e, c) => { if (e.ms) await new Promise((r) => setTimeout(r, e.ms)); order.push(e.n); return order }"
-	h := newInstance(t, source, func(c *Config) { c.Queue = 50 })
+	h := newInstance(t, source, func(c *Config) { c.WaitingRoom = 50 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	var wg sync.WaitGroup
 	wg.Go(func() { h.invoke(`{"ms":2000,"n":0}`) })
@@ -153,7 +153,7 @@ func TestRoomIsFirstComeFirstServed(t *testing.T) {
 }
 
 func TestDeadlineStartsWithTheSlot(t *testing.T) {
-	h := newInstance(t, echo, func(c *Config) { c.Runtime.Function.Timeout = time.Second; c.QueueWait = 30 * time.Second })
+	h := newInstance(t, echo, func(c *Config) { c.Runtime.Function.Timeout = time.Second; c.RoomWait = 30 * time.Second })
 	require.NoError(t, h.WaitReady(h.Base()))
 	var wg sync.WaitGroup
 	for range 4 { // together they take longer than one deadline
@@ -253,7 +253,7 @@ func TestNotifyComesBeforeTheHandlerAndOnce(t *testing.T) {
 // TestRequestIDInFlight: an id belongs to one call from its admission to its end, and a second call with it takes
 // nothing away from the first one.
 func TestRequestIDInFlight(t *testing.T) {
-	h := newInstance(t, patient, func(c *Config) { c.Queue = 2 })
+	h := newInstance(t, patient, func(c *Config) { c.WaitingRoom = 2 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	running := h.start("runs", false, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })

@@ -86,8 +86,8 @@ func (l *Lease) announce() {
 	a := l.instance
 	timeout := a.cfg.Runtime.Function.Timeout
 	l.log = logger.NewRequest(a.cfg.Sink, l.call.RequestID, a.cfg.Runtime.Several, l.call.Tail)
-	if !l.call.Async { // QueueWait counts only calls whose caller waits
-		a.cfg.Metrics.QueueWait.Observe(l.waited)
+	if !l.call.Async { // RoomWait counts only calls whose caller waits
+		a.cfg.Metrics.RoomWait.Observe(l.waited)
 	}
 	if a.cfg.Notify != nil {
 		l.call.Deadline = time.Now().Add(timeout)

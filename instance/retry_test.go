@@ -86,7 +86,7 @@ func TestInitializerIsTriedAgain(t *testing.T) {
 	};
 	exports.handler = async (e, c) => e.n`
 	h := newInstance(t, source, func(c *Config) {
-		c.Queue = 0
+		c.WaitingRoom = 0
 		c.Runtime.Function.Initializer = "index.init"
 		c.Runtime.Env = append(c.Runtime.Env, "RUNTIME_INITIALIZER_HANDLER=index.init")
 	})

@@ -51,7 +51,7 @@ func appendOwnDrops(dst []byte, encoder zapcore.Encoder, dropped int) []byte {
 // Drops returns how many lines were lost since the start, because stderr was not read or is closed.
 func (o *Own) Drops() int64 { return o.out.drops.Load() }
 
-// Close writes what is queued, waiting until then or until the deadline passes. Later lines are dropped and counted.
+// Close writes what is buffered, waiting until then or until the deadline passes. Later lines are dropped and counted.
 func (o *Own) Close(deadline time.Time) { o.out.close(deadline) }
 
 // outletSyncer makes an outlet the end of a zap core.

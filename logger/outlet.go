@@ -27,7 +27,7 @@ type outlet struct {
 	wake    chan struct{}
 	hurry   chan struct{} // a caller waits for the next write
 	done    chan struct{}
-	queued  int64 // bytes that came, and those of them that were written or lost
+	entered int64 // bytes that came, and those of them that were written or lost
 	settled int64
 	written chan struct{} // closed and replaced with each write
 
@@ -43,7 +43,7 @@ func newOutlet(w io.Writer, limit int, gather time.Duration, report func(dst []b
 	return o
 }
 
-// put queues one line of about size bytes, which add appends; add runs with mu held. A line above the limit is taken
+// put buffers one line of about size bytes, which add appends; add runs with mu held. A line above the limit is taken
 // while nothing else waits.
 func (o *outlet) put(size int, add func(dst []byte) []byte) {
 	o.mu.Lock()
@@ -58,7 +58,7 @@ func (o *outlet) put(size int, add func(dst []byte) []byte) {
 	}
 	before := len(o.pending)
 	o.pending = add(o.pending)
-	o.queued += int64(len(o.pending) - before)
+	o.entered += int64(len(o.pending) - before)
 	o.mu.Unlock()
 	if before == 0 {
 		o.rouse()
@@ -77,7 +77,7 @@ func (o *outlet) reportDrops() {
 	before := len(o.pending)
 	o.pending = o.report(o.pending, o.dropped)
 	o.dropped = 0
-	o.queued += int64(len(o.pending) - before)
+	o.entered += int64(len(o.pending) - before)
 	if before == 0 {
 		o.rouse()
 	}
@@ -126,12 +126,12 @@ func (o *outlet) rest() {
 	}
 }
 
-// flush waits until what was queued before it is written, or limit has passed.
+// flush waits until what was buffered before it is written, or limit has passed.
 func (o *outlet) flush(limit time.Duration) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	o.mu.Lock()
-	target := o.queued
+	target := o.entered
 	for o.settled < target {
 		written := o.written
 		o.mu.Unlock()
@@ -151,7 +151,7 @@ func (o *outlet) flush(limit time.Duration) {
 	o.mu.Unlock()
 }
 
-// close writes what is queued and stops, waiting until then or until the deadline passes. Later lines are dropped and
+// close writes what is buffered and stops, waiting until then or until the deadline passes. Later lines are dropped and
 // counted.
 func (o *outlet) close(deadline time.Time) {
 	o.mu.Lock()

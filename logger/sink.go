@@ -31,7 +31,7 @@ func NewSink(w io.Writer, json bool, tap func(*Line)) *Sink {
 	return s
 }
 
-// Write queues one line. Safe for concurrent use; lines of one caller keep their order.
+// Write buffers one line. Safe for concurrent use; lines of one caller keep their order.
 func (s *Sink) Write(l *Line) {
 	if s.tap != nil {
 		s.tap(l)
@@ -55,10 +55,10 @@ func (s *Sink) appendDrops(dst []byte, dropped int) []byte {
 	return s.append(dst, &Line{Time: time.Now(), Source: SourcePlatform, Level: "WARN", Text: []byte(text)})
 }
 
-// Flush waits until what was queued before it is written, or limit has passed.
+// Flush waits until what was buffered before it is written, or limit has passed.
 func (s *Sink) Flush(limit time.Duration) { s.out.flush(limit) }
 
-// Close writes what is queued and stops the sink, waiting until then or until the deadline passes. Later lines are
+// Close writes what is buffered and stops the sink, waiting until then or until the deadline passes. Later lines are
 // dropped and counted.
 func (s *Sink) Close(deadline time.Time) { s.out.close(deadline) }
 

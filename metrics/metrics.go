@@ -34,7 +34,7 @@ type Metrics struct {
 
 	Duration     *Histogram
 	InitDuration *Histogram
-	QueueWait    *Histogram
+	RoomWait     *Histogram
 	Rejects      *metrics.Counter
 	Restarts     *metrics.Counter
 	Stray        *metrics.Counter
@@ -55,7 +55,7 @@ func NewMetrics(outcomes []string) *Metrics {
 	}
 	m.Duration = m.histogram("gantry_invocation_duration_seconds", "Time of the handler, for each call.")
 	m.InitDuration = m.histogram("gantry_init_duration_seconds", "Time of a worker's start, from its load to its readiness.")
-	m.QueueWait = m.histogram("gantry_queue_wait_seconds", "Time in the waiting room, for each synchronous call.")
+	m.RoomWait = m.histogram("gantry_queue_wait_seconds", "Time in the waiting room, for each synchronous call.")
 	m.Rejects = s.NewCounter(m.named("gantry_queue_rejects_total", counter, "Calls that found the waiting room full or waited too long."))
 	m.Restarts = s.NewCounter(m.named("gantry_worker_restarts_total", counter, "Workers started after the first ones."))
 	m.Stray = s.NewCounter(m.named("gantry_stray_frames_total", counter, "Answers of workers that came too late."))
@@ -116,7 +116,7 @@ func (m *Metrics) WritePrometheus(w io.Writer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.annotate(w, b.Bytes())
-	for _, h := range []*Histogram{m.Duration, m.InitDuration, m.QueueWait} {
+	for _, h := range []*Histogram{m.Duration, m.InitDuration, m.RoomWait} {
 		m.families[h.name].write(w, h.name)
 		h.write(w)
 	}

@@ -1,6 +1,6 @@
 package telemetry
 
-// deque is a queue that grows as needed and lets its memory go when it is empty.
+// deque is a buffer that grows as needed and lets its memory go when it is empty.
 type deque[T any] struct {
 	buf  []T // its length is a power of two, or 0
 	head int

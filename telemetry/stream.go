@@ -46,7 +46,7 @@ type Subscriber struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	wake    chan struct{} // its loop's alone: that of an earlier subscriber may still be at its last batch
-	sending int           // events that are out of the queues and not delivered yet; the stream's mu guards it
+	sending int           // events that are out of the buffers and not delivered yet; the stream's mu guards it
 }
 
 // Stream carries events to at most one subscriber. Publishing never blocks: what does not fit is dropped, lines before
@@ -180,7 +180,7 @@ func (s *Stream) push(e *Event) {
 	s.platform.push(e)
 }
 
-// published counts what was queued last, and makes room for it; called with mu held.
+// published counts what was buffered last, and makes room for it; called with mu held.
 func (s *Stream) published(own bool) {
 	s.seq++
 	first := s.waiting() == 1 || !own && s.waiting() == 1+s.ownWaiting()
@@ -232,7 +232,7 @@ func (s *Stream) dropOldest(why reason) {
 	s.drop(why, 1, text)
 }
 
-// first is the number of the oldest event in the queues, or of the next one; called with mu held.
+// first is the number of the oldest event in the buffers, or of the next one; called with mu held.
 func (s *Stream) first() uint64 {
 	first := s.seq
 	if s.lines.n > 0 {
@@ -244,7 +244,7 @@ func (s *Stream) first() uint64 {
 	return first
 }
 
-// pop takes the oldest event out of the queues; there must be one. Called with mu held.
+// pop takes the oldest event out of the buffers; there must be one. Called with mu held.
 func (s *Stream) pop() Event {
 	if s.lines.n == 0 || s.platform.n > 0 && s.platform.front().seq < s.lines.front().seq {
 		return s.platform.pop()
@@ -254,7 +254,7 @@ func (s *Stream) pop() Event {
 	return l.event()
 }
 
-// waiting counts the events in the queues; called with mu held.
+// waiting counts the events in the buffers; called with mu held.
 func (s *Stream) waiting() int { return s.lines.n + s.platform.n }
 
 // drop counts; called with mu held.
@@ -423,7 +423,7 @@ func (s *Stream) Unsubscribe(sub *Subscriber) bool {
 	return true
 }
 
-// omitUnwanted takes what was kept and is not asked for out of the queues; called with mu held.
+// omitUnwanted takes what was kept and is not asked for out of the buffers; called with mu held.
 func (s *Stream) omitUnwanted(types Type) {
 	for range s.lines.n {
 		l := s.lines.pop()

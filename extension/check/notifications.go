@@ -25,7 +25,7 @@ const (
 const rightAnswers = "answer every POST /extension/invoke with 2xx within 2 s: read the body, answer, and work afterwards"
 
 // rightBacklog is what helps when few answers take a second: the kernel sends the first packet of a connection again
-// after that time, when there was no room for it in the listener's queue.
+// after that time, when there was no room for it in the listener's backlog.
 const rightBacklog = "answer always at once; a second is what a new connection waits when the listener has no room for it: listen with a backlog of 128 (Python's http.server has 5: request_queue_size)"
 
 // rounds asks until n calls were made, it is hopeless, or the budget is used up.
@@ -126,7 +126,7 @@ func (k *Kit) checkBurst(ctx context.Context) finding {
 	case a.failed > 0:
 		return failed(rightAnswers, "of %d calls at once %d got no good answer: %s", burstCalls, a.failed, inWords(a.err))
 	case dropped > 0:
-		return failed(rightAnswers, "of %d calls at once %d were dropped for it: its queue was full", burstCalls, dropped)
+		return failed(rightAnswers, "of %d calls at once %d were dropped for it: its buffer was full", burstCalls, dropped)
 	case a.missing > 0:
 		return warned("answer faster: 1,000 calls wait for one extension, further ones are dropped", "of %d calls at once %d were answered within %s", burstCalls, len(a.took), shortTime(took))
 	}

@@ -44,9 +44,9 @@ type exporter[T interface{ weight() int }] struct {
 	wake     chan struct{}
 
 	mu       sync.Mutex
-	queue    []T
+	buffer   []T
 	bytes    int
-	since    time.Time // the oldest in the queue waits since then
+	since    time.Time // the oldest in the buffer waits since then
 	added    int64     // records ever
 	gone     int64     // records that left, or were lost
 	urgent   int64     // records before this one are sent at once
@@ -67,25 +67,25 @@ func newExporter[T interface{ weight() int }](kind string, s *target) *exporter[
 	return e
 }
 
-// add queues a record. It never waits.
+// add buffers a record. It never waits.
 func (e *exporter[T]) add(r T) {
 	if e.target == nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.queue) == 0 {
+	if len(e.buffer) == 0 {
 		e.since = time.Now()
 	}
-	e.queue = append(e.queue, r)
+	e.buffer = append(e.buffer, r)
 	e.bytes += r.weight()
 	e.added++
-	for len(e.queue) > maxRecords || e.bytes > maxBytes {
+	for len(e.buffer) > maxRecords || e.bytes > maxBytes {
 		e.pop()
 		e.gone++
 		e.lose(1, fmt.Errorf("more than %d wait", maxRecords))
 	}
-	if n := len(e.queue); n == 1 || n >= batchRecords {
+	if n := len(e.buffer); n == 1 || n >= batchRecords {
 		e.nudge()
 	}
 }
@@ -93,9 +93,9 @@ func (e *exporter[T]) add(r T) {
 // pop takes the oldest; called with mu held.
 func (e *exporter[T]) pop() T {
 	var none T
-	r := e.queue[0]
-	e.queue[0] = none // lets go of it
-	e.queue = e.queue[1:]
+	r := e.buffer[0]
+	e.buffer[0] = none // lets go of it
+	e.buffer = e.buffer[1:]
 	e.bytes -= r.weight()
 	return r
 }
@@ -150,14 +150,14 @@ func (e *exporter[T]) take() []T {
 func (e *exporter[T]) empty() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.queue) == 0
+	return len(e.buffer) == 0
 }
 
 // next is the next batch, or how long to wait for one.
 func (e *exporter[T]) next() (time.Duration, []T) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := len(e.queue)
+	n := len(e.buffer)
 	if n == 0 {
 		return time.Hour, nil
 	}
@@ -165,7 +165,7 @@ func (e *exporter[T]) next() (time.Duration, []T) {
 		return wait, nil
 	}
 	var batch []T
-	for weight := 0; len(e.queue) > 0 && len(batch) < batchRecords && weight < batchBytes; {
+	for weight := 0; len(e.buffer) > 0 && len(batch) < batchRecords && weight < batchBytes; {
 		r := e.pop()
 		weight += r.weight()
 		batch = append(batch, r)
