@@ -19,7 +19,7 @@ import (
 var knots = map[string]string{
 	"api": "budget.go connection.go connections.go limits.go listener.go",
 	"async": "accept.go cancel.go cascade.go configuration.go counts.go fetch.go functioncall.go " +
-		"notification.go open.go outcome.go queue.go reconnect.go record.go recordroom.go run.go",
+		"outcomemessage.go open.go outcome.go queue.go reconnect.go record.go recordroom.go run.go",
 	"jetstream/child": "child.go folder.go process.go",
 	"auth":            "authorization.go canonical.go entry.go follow.go gate.go token.go users.go",
 	"extension":       "host.go notify.go observer.go register.go restart.go seat.go subscription.go",

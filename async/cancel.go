@@ -105,7 +105,7 @@ func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *
 	}
 	if err := e.handOver(ctx, r, revision); err != nil {
 		// the next agent that gets the event, or the next cancel, stores it
-		return unavailable("the notification cannot be stored", err)
+		return unavailable("the outcome message cannot be stored", err)
 	}
 	if err := e.events.DeleteMsg(ctx, event.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		e.q.cfg.Log.Debug("event of a cancelled request not removed", zap.String("request_id", r.RequestID), zap.Error(err))

@@ -29,17 +29,17 @@ const headerRecursive = "Gantry-Recursive"
 // cascadeWait bounds the cancel of what an outcome led to, all the way down.
 const cascadeWait = 10 * time.Second
 
-// deliverFunction sends a notification to a function; a recursive cancel waits for its end.
-func (e *engine) deliverFunction(ctx context.Context, urn string, n *destination.Notification) error {
+// deliverFunction sends an outcome message to a function; a recursive cancel waits for its end.
+func (e *engine) deliverFunction(ctx context.Context, urn string, m *destination.Message) error {
 	sent := make(chan struct{})
-	e.sending.Store(n.RequestID, sent)
+	e.sending.Store(m.RequestID, sent)
 	defer func() {
-		e.sending.Delete(n.RequestID)
+		e.sending.Delete(m.RequestID)
 		close(sent)
 	}()
-	made, err := e.callFunction(ctx, urn, n)
+	made, err := e.callFunction(ctx, urn, m)
 	if made != nil && err == nil {
-		e.ledTo(ctx, n.RequestID, made)
+		e.ledTo(ctx, m.RequestID, made)
 	}
 	return err
 }
@@ -62,8 +62,8 @@ func (e *engine) ledTo(ctx context.Context, id string, made *next) {
 	}
 }
 
-// cascade cancels what the outcome of r led to: a notification of a function that is not sent yet, or that function's
-// request.
+// cascade cancels what the outcome of r led to: an outcome message of a function that is not sent yet, or that
+// function's request.
 func (e *engine) cascade(ctx context.Context, r *Record) error {
 	ctx, cancel := context.WithTimeout(ctx, cascadeWait)
 	defer cancel()
@@ -77,8 +77,8 @@ func (e *engine) cascade(ctx context.Context, r *Record) error {
 		r = latest
 	}
 	switch {
-	case r.Next == nil: // a notification that was sent may still be in its queue
-		dropped, err := e.dropNotification(ctx, r.RequestID)
+	case r.Next == nil: // an outcome message that was sent may still be in its queue
+		dropped, err := e.dropOutcomeMessage(ctx, r.RequestID)
 		if err == nil && !dropped {
 			err = invalidID()
 		}
@@ -89,15 +89,15 @@ func (e *engine) cascade(ctx context.Context, r *Record) error {
 	return e.cascadeRemote(ctx, r.Next)
 }
 
-// dropNotification takes a function's notification out of its queue. Notifications of other kinds stay: they run no
-// function.
-func (e *engine) dropNotification(ctx context.Context, id string) (dropped bool, err error) {
-	msg, err := e.outbox.GetLastMsgForSubject(ctx, e.notifySubject(id))
+// dropOutcomeMessage takes a function's outcome message out of its queue. Outcome messages of other kinds stay: they
+// run no function.
+func (e *engine) dropOutcomeMessage(ctx context.Context, id string) (dropped bool, err error) {
+	msg, err := e.outbox.GetLastMsgForSubject(ctx, e.outboxSubject(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, unavailable("the notifications cannot be read", err)
+		return false, unavailable("the outcome messages cannot be read", err)
 	}
 	if msg.Header.Get(headerKind) != destination.Function {
 		return false, nil
@@ -106,7 +106,7 @@ func (e *engine) dropNotification(ctx context.Context, id string) (dropped bool,
 	case errors.Is(err, jetstream.ErrMsgNotFound): // it was sent just now
 		return false, nil
 	case err != nil:
-		return false, unavailable("the notification cannot be removed", err)
+		return false, unavailable("the outcome message cannot be removed", err)
 	}
 	return true, nil
 }

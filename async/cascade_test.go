@@ -81,8 +81,8 @@ func TestRecursiveCancelKeepsOutcome(t *testing.T) {
 	}
 }
 
-// TestRecursiveCancelOfNotification: the outcome of what is cancelled could not be sent to its function yet.
-func TestRecursiveCancelOfNotification(t *testing.T) {
+// TestRecursiveCancelOfOutcomeMessage: the outcome of what is cancelled could not be sent to its function yet.
+func TestRecursiveCancelOfOutcomeMessage(t *testing.T) {
 	var mu sync.Mutex
 	var paths []string
 	refuse := true

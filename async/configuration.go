@@ -127,7 +127,7 @@ func ParseConfiguration(body []byte) (*Configuration, error) {
 	return c, nil
 }
 
-// checkFiles reports destinations whose notifications would become files that cannot be written.
+// checkFiles reports destinations whose outcome messages would become files that cannot be written.
 func checkFiles(endpoints *destination.Endpoints, c *Configuration) error {
 	return c.eachDestination(endpoints.CheckFile)
 }
@@ -181,7 +181,7 @@ func noConfiguration() *fault.Error {
 	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: "The specified resource was not found: no asynchronous configuration is set here"}
 }
 
-// SetConfiguration replaces what is set; an Invalid fault if a notification would have no name as a file. It is in
+// SetConfiguration replaces what is set; an Invalid fault if an outcome message would have no name as a file. It is in
 // force, here and at every agent of the same function, from then on.
 func (q *Queue) SetConfiguration(ctx context.Context, version, alias, urn string, c *Configuration) (*Configuration, error) {
 	if err := checkFiles(q.cfg.Endpoints, c); err != nil {

@@ -80,7 +80,7 @@ func TestParseConfiguration(t *testing.T) {
 	}
 }
 
-// TestDestinationNames: names that the services allow are accepted; where notifications become files, names that no
+// TestDestinationNames: names that the services allow are accepted; where outcome messages become files, names that no
 // file can have are not.
 func TestDestinationNames(t *testing.T) {
 	parse := func(kind, param string) *Configuration {

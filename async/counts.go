@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // counts are what happened so far, for the metrics.
 type counts struct {
-	accepted, refused, started, retried, expired, cancelled, succeeded, failed, notified, unnotified atomic.Int64
+	accepted, refused, started, retried, expired, cancelled, succeeded, failed, delivered, undelivered atomic.Int64
 }
 
 // ended counts an outcome that this agent has recorded.
@@ -31,8 +31,8 @@ var countNames = []struct{ name, help string }{
 	{"canceled", "Asynchronous requests that were canceled."},
 	{"succeeded", "Asynchronous requests that ended well."},
 	{"failed", "Asynchronous requests that failed after their last attempt."},
-	{"notified", "Notifications that a destination took."},
-	{"notification_failures", "Notifications that were dropped."},
+	{"notified", "Outcome messages that a destination took."},
+	{"notification_failures", "Outcome messages that were dropped."},
 }
 
 // CountNames is the closed list of what Counts has.
@@ -60,6 +60,6 @@ func (q *Queue) Counts() map[string]int64 {
 	return map[string]int64{
 		"accepted": c.accepted.Load(), "refused": c.refused.Load(), "started": c.started.Load(), "retried": c.retried.Load(),
 		"expired": c.expired.Load(), "canceled": c.cancelled.Load(), "succeeded": c.succeeded.Load(), "failed": c.failed.Load(),
-		"notified": c.notified.Load(), "notification_failures": c.unnotified.Load(),
+		"notified": c.delivered.Load(), "notification_failures": c.undelivered.Load(),
 	}
 }

@@ -18,21 +18,21 @@ import (
 	fncontext "gantry/context"
 )
 
-// callFunction makes the notification an event: of a function on the same cluster, of a function whose platform API is
-// known, or a file. It returns the request that the event became; nil for none.
-func (e *engine) callFunction(ctx context.Context, urn string, n *destination.Notification) (*next, error) {
-	if n.Hops >= maxHops {
-		return nil, &destination.Refused{Text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", n.Hops), Final: true}
+// callFunction makes the outcome message an event: of a function on the same cluster, of a function whose platform API
+// is known, or a file. It returns the request that the event became; nil for none.
+func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Message) (*next, error) {
+	if m.Hops >= maxHops {
+		return nil, &destination.Refused{Text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", m.Hops), Final: true}
 	}
-	if len(n.Text) > MaxEvent {
-		return nil, &destination.Refused{Text: fmt.Sprintf("the notification has %d bytes, more than an event may have", len(n.Text)), Final: true}
+	if len(m.Text) > MaxEvent {
+		return nil, &destination.Refused{Text: fmt.Sprintf("the outcome message has %d bytes, more than an event may have", len(m.Text)), Final: true}
 	}
 	u, err := fncontext.ParseURN(urn)
 	if err != nil {
 		return nil, &destination.Refused{Text: err.Error(), Final: true}
 	}
 	if endpoint, ok := e.sender.EndpointOf(urn); ok {
-		return e.callRemote(ctx, &endpoint, urn, n.Hops+1, n.Text)
+		return e.callRemote(ctx, &endpoint, urn, m.Hops+1, m.Text)
 	}
 	u = e.sender.Complete(u)
 	target := *e.q.cfg.Function
@@ -47,17 +47,17 @@ func (e *engine) callFunction(ctx context.Context, urn string, n *destination.No
 			return nil, err
 		}
 		made := &next{Prefix: prefix, URN: urn, RequestID: newID()}
-		msg := &nats.Msg{Subject: prefix + ".event." + made.RequestID, Data: n.Text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(n.Hops + 1)}}}
+		msg := &nats.Msg{Subject: prefix + ".event." + made.RequestID, Data: m.Text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(m.Hops + 1)}}}
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
 		_, err := e.js.PublishMsg(ctx, msg)
 		return made, err
 	}
-	return nil, e.sender.WriteFile(path.Join(destination.Function, strings.ReplaceAll(urn, "/", "_"), n.RequestID+".json"), n.Text)
+	return nil, e.sender.WriteFile(path.Join(destination.Function, strings.ReplaceAll(urn, "/", "_"), m.RequestID+".json"), m.Text)
 }
 
-// callRemote makes the notification an event at another agent's platform API, which makes the request's id.
+// callRemote makes the outcome message an event at another agent's platform API, which makes the request's id.
 func (e *engine) callRemote(ctx context.Context, endpoint *destination.Endpoint, urn string, hops int, text []byte) (*next, error) {
 	answer, err := e.sender.Post(ctx, endpoint, e.functionPath(urn)+"/invocations-async", text, HeaderHops, strconv.Itoa(hops))
 	if err != nil {

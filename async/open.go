@@ -69,7 +69,7 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 		return nil, err
 	}
 	e.fetchers.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
-	e.fetchers.Go(func() { e.fetch(e.notifier, notifyParallel, e.deliver) })
+	e.fetchers.Go(func() { e.fetch(e.outgoing, sendParallel, e.deliver) })
 	return e, nil
 }
 
@@ -168,7 +168,7 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("bucket of configurations: %w", err)
 	}
-	return e.prepareNotifications(ctx, name)
+	return e.prepareOutbox(ctx, name)
 }
 
 // warnOfStranded logs accepted events that no agent will run: they came under another function, version or region, in

@@ -126,13 +126,13 @@ func (r *run) tryEnd(o *outcome) (ended bool, err error) {
 	return true, r.done()
 }
 
-// attach stores the notification with the outcome, if there is a destination for it.
+// attach stores the outcome message with the outcome, if there is a destination for it.
 func (e *engine) attach(r *Record, c *Configuration, h nats.Header, event []byte, o *outcome) error {
 	d := c.destination(r.Status)
 	if d == nil || o.recursive && d.Kind == destination.Function {
 		return nil
 	}
-	text, err := e.notification(r, event, o, e.roomFor(d))
+	text, err := e.outcomeMessage(r, event, o, e.roomFor(d))
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (e *engine) attach(r *Record, c *Configuration, h nats.Header, event []byte
 	return nil
 }
 
-// handOver puts a stored notification into its queue, and takes it off the record then.
+// handOver puts a stored outcome message into its queue, and takes it off the record then.
 func (e *engine) handOver(ctx context.Context, r *Record, revision uint64) error {
 	if r.Pending == nil {
 		return nil
@@ -156,10 +156,10 @@ func (e *engine) handOver(ctx context.Context, r *Record, revision uint64) error
 	return nil
 }
 
-// unsent hands a request back that has ended, and whose notification has no room yet: it keeps its event until then.
+// unsent hands a request back that has ended, and whose outcome message has no room yet: it keeps its event until then.
 func (r *run) unsent(err error) error {
-	delay := notifyPause(r.msg.tries())
-	r.q.cfg.Log.Warn("a request has ended, and its notification cannot be stored; it is tried again",
+	delay := sendPause(r.msg.tries())
+	r.q.cfg.Log.Warn("a request has ended, and its outcome message cannot be stored; it is tried again",
 		zap.String("request_id", r.id), zap.Duration("delay", delay), zap.Error(err))
 	return r.msg.NakWithDelay(delay)
 }

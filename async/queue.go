@@ -52,7 +52,7 @@ type Config struct {
 	Invoke func(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error)
 	// Cancel ends a call that runs or waits in this agent; false if there is none with this request id.
 	Cancel func(requestID string) bool
-	// Folder holds the notifications of destinations without an endpoint.
+	// Folder holds the outcome messages of destinations without an endpoint.
 	Folder    string
 	Endpoints *destination.Endpoints
 	// Sign returns the values of X-Sdk-Date and Authorization for a request without a query.
@@ -101,9 +101,9 @@ type engine struct {
 	leader nats.JetStreamContext
 	events jetstream.Stream
 	runner jetstream.Consumer
-	// notifier takes notifications out of their queue.
-	notifier jetstream.Consumer
-	outbox   jetstream.Stream // of notifications
+	// outgoing takes outcome messages out of their queue.
+	outgoing jetstream.Consumer
+	outbox   jetstream.Stream // of outcome messages
 	records  jetstream.KeyValue
 	configs  jetstream.KeyValue
 	// recordLimit is max_bytes of the records, -1 for none; space says how much of it is used.
@@ -114,7 +114,7 @@ type engine struct {
 	cancel      context.CancelFunc
 	tasks       sync.WaitGroup // watchers and loops
 	fetchers    sync.WaitGroup // which start what is under way; they end with Pause
-	running     sync.WaitGroup // requests and notifications under way
+	running     sync.WaitGroup // requests and outcome messages under way
 	// sends ends before ctx: a destination that hangs does not hold the stop.
 	sends     context.Context
 	stopSends context.CancelFunc
@@ -125,7 +125,7 @@ type engine struct {
 	payload   atomic.Int64 // max_payload as it was seen last
 	underWay  *sync.Map    // the queue's
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
-	sending   sync.Map     // ids of notifications being sent to a function, each with a channel closed at its end
+	sending   sync.Map     // ids of outcome messages being sent to a function, each with a channel closed at its end
 
 	mu      sync.Mutex
 	inForce map[string]inForce
@@ -279,7 +279,7 @@ func (e *engine) close() {
 	e.tasks.Wait()
 }
 
-// sendGrace is how long notifications that are being sent may take once the queue closes. They go back after it.
+// sendGrace is how long outcome messages that are being sent may take once the queue closes. They go back after it.
 const sendGrace = time.Second
 
 // Pause stops fetching: nothing new starts. The requests under way go on.

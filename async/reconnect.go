@@ -54,7 +54,7 @@ func (e *engine) restore() {
 	messages, configurations, others := e.missing(ctx)
 	if messages {
 		e.epoch.Add(1)
-		e.q.cfg.Log.Error("the queue's store is empty: requests, records and notifications that were in it are lost")
+		e.q.cfg.Log.Error("the queue's store is empty: requests, records and outcome messages that were in it are lost")
 	} else if configurations || others {
 		e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again")
 	} else {

@@ -43,7 +43,7 @@ type Record struct {
 	Start        time.Time `json:"start,omitzero"` // of the latest attempt
 	End          time.Time `json:"end,omitzero"`   // of the last one
 	Attempts     attempts  `json:"attempts"`
-	// Pending is a notification that is not in its queue yet.
+	// Pending is an outcome message that is not in its queue yet.
 	Pending *pending `json:"pending,omitempty"`
 	// Next is the request that a destination made of the outcome.
 	Next *next `json:"next,omitempty"`
@@ -231,8 +231,8 @@ func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error)
 // errOvertaken says that another writer has changed the record meanwhile.
 var errOvertaken = errors.New("the record was changed by another agent")
 
-// write stores a record over the revision that was read; 0 for none. It returns the new revision. A notification that
-// makes the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is
+// write stores a record over the revision that was read; 0 for none. It returns the new revision. An outcome message
+// that makes the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is
 // always recorded.
 func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64, error) {
 	written, err := e.put(ctx, r, revision)

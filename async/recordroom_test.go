@@ -51,7 +51,7 @@ func TestRecordsAreBounded(t *testing.T) {
 	require.Positive(t, q.Counts()["refused"])
 }
 
-// TestRecordsAreFull: an outcome that has no room with its notification is recorded without the payloads, and the
+// TestRecordsAreFull: an outcome that has no room with its outcome message is recorded without the payloads, and the
 // function does not run again. A limit that is lowered below the current size leaves room for requests in flight.
 func TestRecordsAreFull(t *testing.T) {
 	for name, lowered := range map[string]bool{"filled": false, "limit lowered": true} {

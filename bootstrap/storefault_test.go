@@ -523,7 +523,7 @@ func TestStoreDamagedInUse(t *testing.T) {
 // poisonConfiguration allows two retries, and has failures noted in a file.
 const poisonConfiguration = `{"max_async_retry_attempts":2,"destination_config":{"on_failure":{"destination":"OBS","param":"{\"bucket\":\"failures\"}"}}}`
 
-// requirePoisoned checks that a request has failed with 4204, and its destination was notified once.
+// requirePoisoned checks that a request has failed with 4204, and its destination got one outcome message.
 func (r *running) requirePoisoned(id, data string) {
 	r.t.Helper()
 	r.waitStatus(id, "FAIL")

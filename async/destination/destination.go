@@ -24,15 +24,15 @@ const (
 type kind interface {
 	// check reports what is wrong with a param; the text goes behind the word param.
 	check(p *param) error
-	// endpoint is the service's among e, or nil for a kind that has no service of its own. Without a URL there, notifications
-	// become files.
+	// endpoint is the service's among e, or nil for a kind that has no service of its own. Without a URL there, outcome
+	// messages become files.
 	endpoint(e *Endpoints) *Endpoint
-	// file is a notification's name below the folder of its kind; chosen is what of it the user chose.
-	file(s *Sender, p *param, n *Notification) string
+	// file is an outcome message's name below the folder of its kind; chosen is what of it the user chose.
+	file(s *Sender, p *param, m *Message) string
 	chosen(p *param) string
-	// deliver sends one notification to the endpoint, and returns when it is there or an error. A *Refused says whether another
-	// attempt helps; any other error is worth one.
-	deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error
+	// deliver sends one outcome message to the endpoint, and returns when it is there or an error. A *Refused says
+	// whether another attempt helps; any other error is worth one.
+	deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, m *Message) error
 }
 
 // param is what a destination needs; which members depends on its kind.
@@ -61,8 +61,8 @@ func InJSON(t reflect.Type) string {
 	return "an object"
 }
 
-// Notification is the outcome of one request, for its destination.
-type Notification struct {
+// Message is the outcome of one request, for its destination.
+type Message struct {
 	// RequestID is that of the request; Accepted is when it was accepted.
 	RequestID string
 	Accepted  time.Time
@@ -72,22 +72,22 @@ type Notification struct {
 	Text []byte
 }
 
-// Sender sends notifications of one function. All fields are needed; it is safe for concurrent use.
+// Sender sends outcome messages of one function. All fields are needed; it is safe for concurrent use.
 type Sender struct {
 	// Function is the function whose outcomes are sent.
 	Function *fncontext.Function
-	// Endpoints says where the services are. Without one, a notification becomes a file below Folder.
+	// Endpoints says where the services are. Without one, an outcome message becomes a file below Folder.
 	Endpoints *Endpoints
 	Folder    string
 	// Sign returns the values of X-Sdk-Date and Authorization for a request without a query.
 	Sign func(method, path string, body []byte, access, secret string) (date, authorization string, err error)
 	// Now is the clock.
 	Now func() time.Time
-	// Call makes the notification an event of another function.
-	Call func(ctx context.Context, urn string, n *Notification) error
+	// Call makes the outcome message an event of another function.
+	Call func(ctx context.Context, urn string, m *Message) error
 }
 
-// Refused is the answer of a destination that did not take a notification.
+// Refused is the answer of a destination that did not take an outcome message.
 type Refused struct {
 	Text   string
 	Status int           // of HTTP; 0 if no request was sent

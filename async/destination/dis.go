@@ -21,14 +21,14 @@ func (stream) check(p *param) error {
 
 func (stream) endpoint(e *Endpoints) *Endpoint { return &e.DIS }
 
-func (stream) file(_ *Sender, p *param, n *Notification) string {
-	return path.Join(p.StreamName, n.RequestID+".json")
+func (stream) file(_ *Sender, p *param, m *Message) string {
+	return path.Join(p.StreamName, m.RequestID+".json")
 }
 
 func (stream) chosen(p *param) string { return p.StreamName }
 
-func (stream) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error {
-	return s.putRecord(ctx, endpoint, p.StreamName, n.RequestID, n.Text)
+func (stream) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, m *Message) error {
+	return s.putRecord(ctx, endpoint, p.StreamName, m.RequestID, m.Text)
 }
 
 // putRecord is DIS's upload of records.

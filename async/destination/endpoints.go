@@ -13,7 +13,7 @@ import (
 	fncontext "gantry/context"
 )
 
-// Endpoint is where a service is, and a pair of keys for it; without a URL its notifications go to files.
+// Endpoint is where a service is, and a pair of keys for it; without a URL its outcome messages go to files.
 type Endpoint struct {
 	URL    string `json:"url"`
 	Access string `json:"access"`

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WriteFile is for destinations without an endpoint: a local user finds the notification under the data folder. A name
-// that no file can have is final.
+// WriteFile is for destinations without an endpoint: a local user finds the outcome message under the data folder. A
+// name that no file can have is final.
 func (s *Sender) WriteFile(name string, text []byte) error {
 	err := s.replaceFile(name, text)
 	if errors.Is(err, unix.ENAMETOOLONG) {
@@ -35,10 +35,10 @@ func (s *Sender) replaceFile(name string, text []byte) error {
 	if err := os.Rename(file+".new", file); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(file)) // the queue forgets the notification then
+	return syncFolder(filepath.Dir(file)) // the queue forgets the outcome message then
 }
 
-// makeFolder makes a folder of notifications so that it survives a power cut.
+// makeFolder makes a folder of outcome messages so that it survives a power cut.
 func (s *Sender) makeFolder(folder string) error {
 	if _, err := os.Stat(folder); err == nil {
 		return nil

@@ -30,12 +30,12 @@ func (function) check(p *param) error {
 
 func (function) endpoint(*Endpoints) *Endpoint { return nil }
 
-func (function) file(*Sender, *param, *Notification) string { return "" } // Call decides whether it becomes one
+func (function) file(*Sender, *param, *Message) string { return "" } // Call decides whether it becomes one
 
 func (function) chosen(*param) string { return "" }
 
-func (function) deliver(ctx context.Context, s *Sender, _ *Endpoint, p *param, n *Notification) error {
-	return s.Call(ctx, p.FunctionURN, n)
+func (function) deliver(ctx context.Context, s *Sender, _ *Endpoint, p *param, m *Message) error {
+	return s.Call(ctx, p.FunctionURN, m)
 }
 
 // Complete fills in what a short URN leaves out: this function's own.

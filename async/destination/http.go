@@ -13,7 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Timeout bounds one attempt to send a notification.
+// Timeout bounds one attempt to send an outcome message.
 const Timeout = 30 * time.Second
 
 // Post sends a request that is signed as the platform wants it, with further headers as names and values in turn. It

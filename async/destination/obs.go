@@ -28,19 +28,19 @@ func (bucket) check(p *param) error {
 
 func (bucket) endpoint(e *Endpoints) *Endpoint { return &e.OBS }
 
-func (bucket) file(s *Sender, p *param, n *Notification) string {
-	return path.Join(p.Bucket, s.objectName(p, n))
+func (bucket) file(s *Sender, p *param, m *Message) string {
+	return path.Join(p.Bucket, s.objectName(p, m))
 }
 
 func (bucket) chosen(p *param) string { return p.Prefix }
 
-func (bucket) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error {
-	return s.putObject(ctx, endpoint, p, s.objectName(p, n), n.Text)
+func (bucket) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, m *Message) error {
+	return s.putObject(ctx, endpoint, p, s.objectName(p, m), m.Text)
 }
 
 // objectName is where an outcome lies in its bucket; the platform publishes no layout (docs/COMPATIBILITY.md).
-func (s *Sender) objectName(p *param, n *Notification) string {
-	return strings.TrimPrefix(path.Join("/"+p.Prefix, s.Function.Name, n.Accepted.Format("2006/01/02"), n.RequestID+".json"), "/")
+func (s *Sender) objectName(p *param, m *Message) string {
+	return strings.TrimPrefix(path.Join("/"+p.Prefix, s.Function.Name, m.Accepted.Format("2006/01/02"), m.RequestID+".json"), "/")
 }
 
 // putObject is S3's PutObject, with a signature of version 4; OBS takes it as well.

@@ -17,14 +17,14 @@ func (topic) check(p *param) error {
 
 func (topic) endpoint(e *Endpoints) *Endpoint { return &e.SMN }
 
-func (topic) file(_ *Sender, p *param, n *Notification) string {
-	return path.Join(p.TopicURN, n.RequestID+".json")
+func (topic) file(_ *Sender, p *param, m *Message) string {
+	return path.Join(p.TopicURN, m.RequestID+".json")
 }
 
 func (topic) chosen(p *param) string { return p.TopicURN }
 
-func (topic) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, n *Notification) error {
-	return s.publishTopic(ctx, endpoint, p.TopicURN, n.Text)
+func (topic) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *param, m *Message) error {
+	return s.publishTopic(ctx, endpoint, p.TopicURN, m.Text)
 }
 
 // publishTopic is SMN's message publication.

@@ -38,7 +38,7 @@ func sender(t *testing.T) *Sender {
 	}
 }
 
-var outcome = Notification{RequestID: "the-id", Accepted: time.Unix(0, 0).UTC(), Text: []byte(`{"status":"success"}`)}
+var outcome = Message{RequestID: "the-id", Accepted: time.Unix(0, 0).UTC(), Text: []byte(`{"status":"success"}`)}
 
 // TestEveryKindIsInTheTable: the list of names, the table, and the suite have the same kinds.
 func TestEveryKindIsInTheTable(t *testing.T) {
@@ -136,13 +136,13 @@ func contents(t *testing.T, folder string) (all []string) {
 	return all
 }
 
-// TestFunctionIsCalled: the notification goes to Call as it is.
+// TestFunctionIsCalled: the outcome message goes to Call as it is.
 func TestFunctionIsCalled(t *testing.T) {
 	s := sender(t)
 	var urn string
-	s.Call = func(_ context.Context, to string, n *Notification) error {
+	s.Call = func(_ context.Context, to string, m *Message) error {
 		urn = to
-		require.Equal(t, &outcome, n)
+		require.Equal(t, &outcome, m)
 		return nil
 	}
 	require.NoError(t, Check("on_success", Function, `{"func_urn":"urn:fss:r:p:function:default:fix"}`))

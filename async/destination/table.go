@@ -37,8 +37,8 @@ func Check(member, name, text string) error {
 	return nil
 }
 
-// CheckFile reports a destination whose notifications would become files with names that no file can have: one without an
-// endpoint. It comes after Check.
+// CheckFile reports a destination whose outcome messages would become files with names that no file can have: one
+// without an endpoint. It comes after Check.
 func (e *Endpoints) CheckFile(member, name, text string) error {
 	k, ok := kinds[name]
 	if !ok {
@@ -53,16 +53,16 @@ func (e *Endpoints) CheckFile(member, name, text string) error {
 	}
 	for part := range strings.SplitSeq(k.chosen(&p), "/") {
 		if len(part) > maxFileName {
-			return fmt.Errorf("%s.param of %s: without an endpoint notifications are files, and %.40q… has %d bytes, more than the %d of a file's name",
+			return fmt.Errorf("%s.param of %s: without an endpoint the outcome messages are files, and %.40q… has %d bytes, more than the %d of a file's name",
 				member, name, part, len(part), maxFileName)
 		}
 	}
 	return nil
 }
 
-// Send takes a notification to its destination. The deadline of ctx bounds it. It may be called again for the same
-// notification: the second one replaces the first where the service has names.
-func (s *Sender) Send(ctx context.Context, name, text string, n *Notification) error {
+// Send takes an outcome message to its destination. The deadline of ctx bounds it. It may be called again for the same
+// outcome message: the second one replaces the first where the service has names.
+func (s *Sender) Send(ctx context.Context, name, text string, m *Message) error {
 	var p param
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return &Refused{Text: "the stored param cannot be read: " + err.Error(), Final: true}
@@ -72,12 +72,12 @@ func (s *Sender) Send(ctx context.Context, name, text string, n *Notification) e
 		return &Refused{Text: "unknown destination " + name, Final: true}
 	}
 	if filed(k, s.Endpoints) {
-		return s.WriteFile(path.Join(name, k.file(s, &p, n)), n.Text)
+		return s.WriteFile(path.Join(name, k.file(s, &p, m)), m.Text)
 	}
-	return k.deliver(ctx, s, k.endpoint(s.Endpoints), &p, n)
+	return k.deliver(ctx, s, k.endpoint(s.Endpoints), &p, m)
 }
 
-// filed reports whether notifications of the kind become files.
+// filed reports whether outcome messages of the kind become files.
 func filed(k kind, e *Endpoints) bool {
 	endpoint := k.endpoint(e)
 	return endpoint != nil && endpoint.URL == ""

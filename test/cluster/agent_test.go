@@ -53,8 +53,8 @@ func (f *function) release(agent string) {
 	require.NoError(f.t, os.WriteFile(filepath.Join(f.folder, agent), nil, 0o600))
 }
 
-// notified returns the ids of the requests whose notification is in a file.
-func (f *function) notified() map[string]bool {
+// outcomeMessages returns the ids of the requests whose outcome message is in a file.
+func (f *function) outcomeMessages() map[string]bool {
 	f.t.Helper()
 	ids := map[string]bool{}
 	_ = filepath.WalkDir(f.folder, func(path string, d os.DirEntry, err error) error {

@@ -52,7 +52,7 @@ func TestLeaderKilled(t *testing.T) {
 	c.waitWhole()
 	l.stop()
 	drained := l.drained(a)
-	l.waitNotified()
+	l.waitOutcomeMessages()
 	l.check("accepted again at both after "+round(recovery).String(), "drained after "+round(drained).String())
 }
 

@@ -205,21 +205,21 @@ func (l *load) drained(a *agent) time.Duration {
 	return time.Since(began)
 }
 
-// waitNotified waits until all accepted requests have a notification in a file. A refused request may have been stored,
-// and then has one too. No request may be accepted meanwhile.
-func (l *load) waitNotified() {
+// waitOutcomeMessages waits until all accepted requests have an outcome message in a file. A refused request may have
+// been stored, and then has one too. No request may be accepted meanwhile.
+func (l *load) waitOutcomeMessages() {
 	l.t.Helper()
 	missing := 0
 	eventually(l.t, func() bool {
 		missing = 0
-		notified := l.fn.notified()
+		arrived := l.fn.outcomeMessages()
 		for id := range l.accepted {
-			if !notified[id] {
+			if !arrived[id] {
 				missing++
 			}
 		}
 		return missing == 0
-	}, "%d notifications", &missing)
+	}, "%d outcome messages", &missing)
 }
 
 // run is one line that the function recorded.

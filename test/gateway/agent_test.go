@@ -151,11 +151,11 @@ func (a *agent) reaches(id, status string) (r record) {
 	return r
 }
 
-// settled waits until the metrics have counted the given numbers of notifications as delivered and as dropped.
-func (a *agent) settled(notified, dropped int) {
+// settled waits until the metrics have counted the given numbers of outcome messages as delivered and as dropped.
+func (a *agent) settled(delivered, dropped int) {
 	a.t.Helper()
 	eventually(a.t, func(c *assert.CollectT) {
-		require.Equal(c, []int{notified, dropped}, []int{a.metric(c, "gantry_async_notified_total"), a.metric(c, "gantry_async_notification_failures_total")})
+		require.Equal(c, []int{delivered, dropped}, []int{a.metric(c, "gantry_async_notified_total"), a.metric(c, "gantry_async_notification_failures_total")})
 	})
 }
 
@@ -169,8 +169,8 @@ func (a *agent) metric(t require.TestingT, name string) (value int) {
 }
 
 const (
-	triedAgain = "a notification is tried again"
-	isDropped  = "a notification is dropped"
+	triedAgain = "an outcome message is tried again"
+	isDropped  = "an outcome message is dropped"
 )
 
 // waitLogged waits for n of the agent's log lines with the text and returns their fields.

@@ -27,13 +27,13 @@ func acceptedAt(t *testing.T, id string) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// key is the key of a request's notification according to docs/ASYNC.md.
+// key is the key of a request's outcome message according to docs/ASYNC.md.
 func (a *agent) key(prefix, id string) string {
 	a.t.Helper()
 	return prefix + a.name + acceptedAt(a.t, id).Format("/2006/01/02/") + id + ".json"
 }
 
-// timestamp removes the one member that a test cannot predict from a notification.
+// timestamp removes the one member that a test cannot predict from an outcome message.
 func timestamp(t *testing.T, text string, from time.Time) string {
 	t.Helper()
 	var n struct{ Timestamp time.Time }
@@ -105,12 +105,12 @@ func TestNames(t *testing.T) {
 	t.Logf("%d objects", len(g.keys(bucket))+len(g.keys(other)))
 }
 
-// quoted is text in the encoding of a notification.
+// quoted is text in the encoding of an outcome message.
 func quoted(t *testing.T, text string) string {
 	t.Helper()
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // a notification has the characters that a name has
+	encoder.SetEscapeHTML(false) // an outcome message has the characters that a name has
 	require.NoError(t, encoder.Encode(text))
 	return strings.TrimSuffix(b.String(), "\n")
 }
@@ -145,7 +145,7 @@ func TestEndpoint(t *testing.T) {
 	a.settled(1, 0)
 }
 
-// TestRefused: a notification that the gateway refuses is retried or dropped. The record does not change.
+// TestRefused: an outcome message that the gateway refuses is retried or dropped. The record does not change.
 func TestRefused(t *testing.T) {
 	g := startGateway(t, bucket)
 	for name, test := range map[string]struct {
@@ -193,7 +193,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestCorrected: a wrong secret is corrected by a start of the agent with the right one; the notification was kept.
+// TestCorrected: a wrong secret is corrected by a start of the agent with the right one; the outcome message was kept.
 func TestCorrected(t *testing.T) {
 	g := startGateway(t, bucket)
 	wrong := g.endpoint()
@@ -228,7 +228,7 @@ func TestMissingBucket(t *testing.T) {
 	require.Equal(t, r, a.record(t, id))
 }
 
-// TestAway: a gateway that was down gets the notification when it is up again.
+// TestAway: a gateway that was down gets the outcome message when it is up again.
 func TestAway(t *testing.T) {
 	g := startGateway(t, bucket)
 	g.proc.Stop()
@@ -245,7 +245,7 @@ func TestAway(t *testing.T) {
 	require.Equal(t, r, a.record(t, id))
 }
 
-// TestKilled: the gateway dies twice while many notifications are in flight; all of them arrive.
+// TestKilled: the gateway dies twice while many outcome messages are in flight; all of them arrive.
 func TestKilled(t *testing.T) {
 	const all = 200
 	g := startGateway(t, bucket)
@@ -298,8 +298,8 @@ func TestCut(t *testing.T) {
 	a.settled(1, 0)
 }
 
-// TestSlow: a gateway that accepts connections and does not respond delays no call, and gets its notifications in the
-// end.
+// TestSlow: a gateway that accepts connections and does not respond delays no call, and gets its outcome messages in
+// the end.
 func TestSlow(t *testing.T) {
 	const calls, requests = 200, 40
 	g := startGateway(t, bucket)

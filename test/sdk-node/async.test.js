@@ -449,7 +449,7 @@ against('retries', { GANTRY_ASYNC_RETRY_DELAY: '10ms' }, async (agent) => {
 });
 
 /** Waits for the file of a destination that has no endpoint, and reads it. */
-const notification = (agent, name) => eventually(() => JSON.parse(fs.readFileSync(path.join(agent.dir, 'data/notifications', name), 'utf8')));
+const outcomeMessage = (agent, name) => eventually(() => JSON.parse(fs.readFileSync(path.join(agent.dir, 'data/notifications', name), 'utf8')));
 
 against('destinations', { GANTRY_ASYNC_RETRY_DELAY: '10ms' }, async (agent) => {
     const set = (function_urn, destination, param) => {
@@ -462,7 +462,7 @@ against('destinations', { GANTRY_ASYNC_RETRY_DELAY: '10ms' }, async (agent) => {
     await reaches(agent, good, 'SUCCESS');
     // An id begins with its time.
     const day = new Date(parseInt(good.replace('-', '').slice(0, 12), 16)).toISOString().slice(0, 10).replaceAll('-', '/');
-    const { timestamp, ...rest } = await notification(agent, `OBS/outcomes/a/b/hello/${day}/${good}.json`);
+    const { timestamp, ...rest } = await outcomeMessage(agent, `OBS/outcomes/a/b/hello/${day}/${good}.json`);
     assert.ok(Math.abs(Date.now() - Date.parse(timestamp)) < patience);
     assert.deepEqual(rest, {
         request_context: { request_id: good, function_urn: urn(':latest'), condition: '', approximate_invoke_count: 1 },
@@ -473,7 +473,7 @@ against('destinations', { GANTRY_ASYNC_RETRY_DELAY: '10ms' }, async (agent) => {
 
     await set(urn(':!prod'), 'SMN', { topic_urn: 'urn:smn:local-1:p:topic' });
     const bad = await accept(agent, urn(':!prod'), { fail: true });
-    let n = await notification(agent, `SMN/urn:smn:local-1:p:topic/${bad}.json`);
+    let n = await outcomeMessage(agent, `SMN/urn:smn:local-1:p:topic/${bad}.json`);
     assert.deepEqual(n.request_context, { request_id: bad, function_urn: urn(':latest'), condition: 'RetriesExhausted', approximate_invoke_count: 2 });
     assert.deepEqual(n.request_payload, { fail: true });
     assert.equal(n.response_context.status_code, 200);
@@ -481,7 +481,7 @@ against('destinations', { GANTRY_ASYNC_RETRY_DELAY: '10ms' }, async (agent) => {
 
     await set(urn(':!prod'), 'FunctionGraph', { func_urn: 'urn:fss:local-1:p:function:default:other:latest' });
     const away = await accept(agent, urn(':!prod'), event);
-    n = await notification(agent, `FunctionGraph/urn:fss:local-1:p:function:default:other:latest/${away}.json`);
+    n = await outcomeMessage(agent, `FunctionGraph/urn:fss:local-1:p:function:default:other:latest/${away}.json`);
     assert.deepEqual(n.response_payload, { got: event, alias: 'prod' });
 
     await set('hello', 'DIS', { stream_name: 'stream' });
@@ -491,7 +491,7 @@ against('destinations', { GANTRY_ASYNC_RETRY_DELAY: '10ms' }, async (agent) => {
     const waiting = await accept(agent, 'hello', {});
     for (const id of [waiting, next, running]) {
         await cancel(agent, id);
-        n = await notification(agent, `DIS/stream/${id}.json`);
+        n = await outcomeMessage(agent, `DIS/stream/${id}.json`);
         assert.deepEqual([n.request_context.request_id, n.request_context.condition], [id, 'Canceled']);
     }
 });
@@ -523,7 +523,7 @@ against('a restart', { GANTRY_SHUTDOWN_TIMEOUT: '3', GANTRY_ASYNC_RETRY_DELAY: '
         await reaches(agent, id, status);
         assert.equal(agent.starts(id).length, starts, `${id}, ${status}`);
     }
-    for (const id of waiting) assert.equal((await notification(agent, `DIS/stream/${id}.json`)).request_context.request_id, id);
+    for (const id of waiting) assert.equal((await outcomeMessage(agent, `DIS/stream/${id}.json`)).request_context.request_id, id);
     assert.equal((await agent.client().showFunctionAsyncInvokeConfig({ function_urn: urn(':!prod') })).max_async_retry_attempts, 3);
     assert.equal((await list(agent)).count, want.length);
 

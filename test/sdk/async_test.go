@@ -847,8 +847,8 @@ func TestAsyncRetries(t *testing.T) {
 	a.reaches(a.accept("hello", map[string]any{"fails": 1}), "FAIL")
 }
 
-// notification waits for the file of a destination that has no endpoint, and reads it.
-func (a *agent) notification(name string) (n map[string]any) {
+// outcomeMessage waits for the file of a destination that has no endpoint, and reads it.
+func (a *agent) outcomeMessage(name string) (n map[string]any) {
 	a.t.Helper()
 	file := filepath.Join(a.folder, "data", "notifications", name)
 	eventually(a.t, func(c *assert.CollectT) {
@@ -869,7 +869,7 @@ func TestAsyncDestinations(t *testing.T) {
 	}
 	check := func(name, id, condition string, status, attempts int, message string, event, result any) {
 		t.Helper()
-		n := a.notification(name)
+		n := a.outcomeMessage(name)
 		at, err := time.Parse(time.RFC3339, fmt.Sprint(n["timestamp"]))
 		require.NoError(t, err)
 		require.WithinDuration(t, time.Now(), at, patience)
@@ -913,7 +913,7 @@ func TestAsyncDestinations(t *testing.T) {
 	id = a.accept(urn("!prod"), bad)
 	check("FunctionGraph/urn:fss:local-1:p:function:default:other:latest/"+id+".json", id, "RetriesExhausted", 200, 2, "asked to fail", bad, nil)
 
-	// To the function that runs here: the notification is an event of its own.
+	// To the function that runs here: the outcome message is an event of its own.
 	_, err := a.remove("hello")
 	require.NoError(t, err)
 	set(urn("!prod"), "FunctionGraph", `{"func_urn":"`+urn("latest")+`"}`)
@@ -943,7 +943,7 @@ func TestAsyncDestinationOfCancelled(t *testing.T) {
 	waiting := a.accept("hello", map[string]any{})
 	for _, id := range []string{waiting, next, running} {
 		a.cancel("hello", id, nil)
-		n := a.notification("DIS/stream/" + id + ".json")
+		n := a.outcomeMessage("DIS/stream/" + id + ".json")
 		require.Equal(t, id, n["request_context"].(map[string]any)["request_id"])
 		require.Equal(t, "Canceled", n["request_context"].(map[string]any)["condition"])
 		require.Contains(t, n["response_context"].(map[string]any)["function_error"], "canceled")
@@ -987,7 +987,7 @@ func TestAsyncRestart(t *testing.T) {
 		require.Len(t, a.starts(t, id), starts[id], "%s, %s", id, status)
 	}
 	for _, id := range waiting[:len(waiting)-1] {
-		n := a.notification("DIS/stream/" + id + ".json")
+		n := a.outcomeMessage("DIS/stream/" + id + ".json")
 		require.Equal(t, id, n["request_context"].(map[string]any)["request_id"])
 	}
 	got, err := a.show(urn("!prod"))

@@ -17,15 +17,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// Conditions of a notification; the platform lists none (docs/COMPATIBILITY.md).
+// Conditions of an outcome message; the platform lists none (docs/COMPATIBILITY.md).
 const (
 	conditionExhausted = "RetriesExhausted"
 	conditionAge       = "EventAgeExceeded"
 	conditionCanceled  = "Canceled"
 )
 
-// Notification is what a destination gets (page functiongraph_01_0390_03).
-type Notification struct {
+// OutcomeMessage is what a destination gets (page functiongraph_01_0390_03).
+type OutcomeMessage struct {
 	Timestamp string `json:"timestamp"`
 	Request   struct {
 		RequestID   string `json:"request_id"`
@@ -41,18 +41,18 @@ type Notification struct {
 	ResponsePayload json.RawMessage `json:"response_payload"`
 }
 
-// maxResult is the largest result that is passed on; above it the notification has an empty one.
+// maxResult is the largest result that is passed on; above it the outcome message has an empty one.
 const maxResult = 256 << 10
 
 const (
-	// maxNotification leaves room, beside the destination's param, for the rest of the record and headers within what
+	// maxOutcomeMessage leaves room, beside the destination's param, for the rest of the record and headers within what
 	// the server takes in one message.
-	maxNotification = maxServerMessage - 16<<10
+	maxOutcomeMessage = maxServerMessage - 16<<10
 	// maxServerMessage is the default of the servers' max_payload.
 	maxServerMessage = 1 << 20
 )
 
-// outcome is how a request ended, for its notification.
+// outcome is how a request ended, for its outcome message.
 type outcome struct {
 	result    []byte
 	fault     *fault.Error
@@ -61,29 +61,29 @@ type outcome struct {
 	recursive bool
 }
 
-// notification builds the text for a destination, of at most limit bytes unless it is longer without payloads.
-func (e *engine) notification(r *Record, event []byte, o *outcome, limit int) ([]byte, error) {
-	n := &Notification{Timestamp: r.Started().UTC().Format("2006-01-02T15:04:05.000Z07:00"), RequestPayload: payload(event)}
-	n.Request.RequestID, n.Request.FunctionURN = r.RequestID, e.q.cfg.Function.URN()
-	n.Request.Condition, n.Request.Invocations = o.condition, r.Attempts.Started
-	n.Response.Status = 200
+// outcomeMessage builds the text for a destination, of at most limit bytes unless it is longer without payloads.
+func (e *engine) outcomeMessage(r *Record, event []byte, o *outcome, limit int) ([]byte, error) {
+	m := &OutcomeMessage{Timestamp: r.Started().UTC().Format("2006-01-02T15:04:05.000Z07:00"), RequestPayload: payload(event)}
+	m.Request.RequestID, m.Request.FunctionURN = r.RequestID, e.q.cfg.Function.URN()
+	m.Request.Condition, m.Request.Invocations = o.condition, r.Attempts.Started
+	m.Response.Status = 200
 	result := o.result
 	if f := o.fault; f != nil {
-		n.Response.Error, result = messageOf(f), f.Text(false)
+		m.Response.Error, result = messageOf(f), f.Text(false)
 		if !f.UserSide() {
-			n.Response.Status = 500 // not 200 means: no error of the function's
+			m.Response.Status = 500 // not 200 means: no error of the function's
 		}
 	} else if r.Status != Success {
-		n.Response.Error = r.ErrorMessage
+		m.Response.Error = r.ErrorMessage
 	}
 	if len(result) <= maxResult {
-		n.ResponsePayload = payload(result)
+		m.ResponsePayload = payload(result)
 	}
-	text, err := plainJSON(n)
-	for _, large := range []*json.RawMessage{&n.ResponsePayload, &n.RequestPayload} {
+	text, err := plainJSON(m)
+	for _, large := range []*json.RawMessage{&m.ResponsePayload, &m.RequestPayload} {
 		if err == nil && len(text) > limit {
 			*large = payload(nil)
-			text, err = plainJSON(n)
+			text, err = plainJSON(m)
 		}
 	}
 	return text, err
@@ -122,7 +122,8 @@ func (c *Configuration) destination(s Status) *Destination {
 	return c.Destinations.OnFailure
 }
 
-// pending is a notification that is not in its queue yet. It is stored with the outcome, so that neither is lost alone.
+// pending is an outcome message that is not in its queue yet. It is stored with the outcome, so that neither is lost
+// alone.
 type pending struct {
 	Destination Destination     `json:"destination"`
 	Hops        int             `json:"hops,omitempty"`
@@ -135,34 +136,34 @@ func (e *engine) roomFor(d *Destination) int {
 	if err != nil { // cannot happen for a string
 		return 0
 	}
-	return min(maxNotification, int(e.conn.MaxPayload())-(maxServerMessage-maxNotification)) - len(param)
+	return min(maxOutcomeMessage, int(e.conn.MaxPayload())-(maxServerMessage-maxOutcomeMessage)) - len(param)
 }
 
-// lighten makes a record smaller that was refused for its size: the notification loses its payloads, or is dropped if
-// it had none. why is the refusal. It returns false if there is no notification.
+// lighten makes a record smaller that was refused for its size: the outcome message loses its payloads, or is dropped
+// if it had none. why is the refusal. It returns false if there is no outcome message.
 func (e *engine) lighten(r *Record, why error) bool {
 	if r.Pending == nil {
 		return false
 	}
-	var n Notification
-	err := json.Unmarshal(r.Pending.Text, &n)
+	var m OutcomeMessage
+	err := json.Unmarshal(r.Pending.Text, &m)
 	none := payload(nil)
-	if err == nil && len(n.RequestPayload)+len(n.ResponsePayload) > 2*len(none) {
-		n.RequestPayload, n.ResponsePayload = none, none
-		if text, err := plainJSON(&n); err == nil {
+	if err == nil && len(m.RequestPayload)+len(m.ResponsePayload) > 2*len(none) {
+		m.RequestPayload, m.ResponsePayload = none, none
+		if text, err := plainJSON(&m); err == nil {
 			r.Pending.Text = text
-			e.q.cfg.Log.Warn("a notification loses its payloads: with them it has no room on the servers", zap.String("request_id", r.RequestID), zap.Error(why))
+			e.q.cfg.Log.Warn("an outcome message loses its payloads: with them it has no room on the servers", zap.String("request_id", r.RequestID), zap.Error(why))
 			return true
 		}
 	}
 	r.Pending = nil
-	e.q.counts.unnotified.Add(1)
-	e.q.cfg.Log.Error("a notification is dropped: it has no room on the servers; look at their max_payload and GANTRY_ASYNC_MAX_RECORD_BYTES",
+	e.q.counts.undelivered.Add(1)
+	e.q.cfg.Log.Error("an outcome message is dropped: it has no room on the servers; look at their max_payload and GANTRY_ASYNC_MAX_RECORD_BYTES",
 		zap.String("request_id", r.RequestID), zap.Error(errors.Join(why, err)))
 	return true
 }
 
-// Headers of a notification in its queue.
+// Headers of an outcome message in its queue.
 const (
 	headerKind  = "Gantry-Destination"
 	headerParam = "Gantry-Param"
@@ -171,13 +172,14 @@ const (
 // HeaderHops says how many outcomes led to an event, in the queue and between agents.
 const HeaderHops = "Gantry-Hops"
 
-func (e *engine) notifySubject(id string) string { return e.prefix + ".notify." + id }
+func (e *engine) outboxSubject(id string) string { return e.prefix + ".notify." + id }
 
-// hand puts the notification that is stored with r into the queue of notifications. The server forgets a second one.
+// hand puts the outcome message that is stored with r into the queue of outcome messages. The server forgets a second
+// one.
 func (e *engine) hand(ctx context.Context, r *Record) error {
 	for r.Pending != nil {
 		p := r.Pending
-		msg := &nats.Msg{Subject: e.notifySubject(r.RequestID), Data: p.Text, Header: nats.Header{
+		msg := &nats.Msg{Subject: e.outboxSubject(r.RequestID), Data: p.Text, Header: nats.Header{
 			headerKind: {p.Destination.Kind}, headerParam: {p.Destination.Param}, HeaderHops: {strconv.Itoa(p.Hops)}, nats.MsgIdHdr: {r.RequestID},
 		}}
 		_, err := e.js.PublishMsg(ctx, msg)
@@ -190,42 +192,42 @@ func (e *engine) hand(ctx context.Context, r *Record) error {
 }
 
 const (
-	// notifyParallel is how many notifications are sent at once.
-	notifyParallel = 4
-	notifyAckWait  = time.Minute
-	// notifyAttempts is how often one is tried; then it is dropped, counted, and in the log.
-	notifyAttempts  = 8
-	notifyDelay     = time.Second
-	maxNotifyDelay  = time.Minute
-	maxNotifyServer = time.Hour // of what a Retry-After may ask for
+	// sendParallel is how many outcome messages are sent at once.
+	sendParallel = 4
+	sendAckWait  = time.Minute
+	// sendAttempts is how often one is tried; then it is dropped, counted, and in the log.
+	sendAttempts  = 8
+	sendDelay     = time.Second
+	maxSendDelay  = time.Minute
+	maxSendServer = time.Hour // of what a Retry-After may ask for
 	// maxHops bounds how far outcomes of outcomes go: two functions may be each other's destination.
 	maxHops = 8
 )
 
-// prepareNotifications makes the queue of notifications; it is apart from that of events.
-func (e *engine) prepareNotifications(ctx context.Context, name string) (err error) {
+// prepareOutbox makes the queue of outcome messages; it is apart from that of events.
+func (e *engine) prepareOutbox(ctx context.Context, name string) (err error) {
 	e.outbox, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
-		Name: name + "_notifications", Subjects: []string{e.notifySubject("*")}, Retention: jetstream.WorkQueuePolicy,
+		Name: name + "_notifications", Subjects: []string{e.outboxSubject("*")}, Retention: jetstream.WorkQueuePolicy,
 		Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: e.q.cfg.Replicas, MaxBytes: e.q.cfg.MaxBytes,
 	})
 	if err != nil {
-		return fmt.Errorf("stream of notifications: %w", err)
+		return fmt.Errorf("stream of outcome messages: %w", err)
 	}
-	e.notifier, err = insist(ctx, e.outbox.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
-		Durable: "notify", AckPolicy: jetstream.AckExplicitPolicy, AckWait: notifyAckWait, MaxAckPending: -1, MaxDeliver: -1,
+	e.outgoing, err = insist(ctx, e.outbox.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
+		Durable: "notify", AckPolicy: jetstream.AckExplicitPolicy, AckWait: sendAckWait, MaxAckPending: -1, MaxDeliver: -1,
 	})
 	if err != nil {
-		return fmt.Errorf("consumer of notifications: %w", err)
+		return fmt.Errorf("consumer of outcome messages: %w", err)
 	}
 	return nil
 }
 
-// notifyPause comes after so many tries.
-func notifyPause(tries uint64) time.Duration {
-	return min(notifyDelay<<min(max(tries, 1)-1, 16), maxNotifyDelay)
+// sendPause comes after so many tries.
+func sendPause(tries uint64) time.Duration {
+	return min(sendDelay<<min(max(tries, 1)-1, 16), maxSendDelay)
 }
 
-// deliver sends one notification. What becomes of it never changes a record.
+// deliver sends one outcome message. What becomes of it never changes a record.
 func (e *engine) deliver(msg *message) {
 	h := msg.Headers()
 	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
@@ -234,37 +236,37 @@ func (e *engine) deliver(msg *message) {
 	ctx, cancel := context.WithTimeout(e.sends, destination.Timeout)
 	defer cancel()
 	accepted, _ := acceptedAt(id)
-	err := e.sender.Send(ctx, d.Kind, d.Param, &destination.Notification{RequestID: id, Accepted: accepted, Hops: hops, Text: msg.Data()})
+	err := e.sender.Send(ctx, d.Kind, d.Param, &destination.Message{RequestID: id, Accepted: accepted, Hops: hops, Text: msg.Data()})
 	if err != nil && e.sends.Err() != nil { // no fault of the destination's
 		if err := msg.NakWithDelay(handBack); err != nil {
-			e.q.cfg.Log.Debug("a notification is not handed back", zap.String("request_id", id), zap.Error(err))
+			e.q.cfg.Log.Debug("an outcome message is not handed back", zap.String("request_id", id), zap.Error(err))
 		}
 		return
 	}
 	fields := []zap.Field{zap.String("request_id", id), zap.String("destination", d.Kind), zap.Error(err)}
 	if err == nil {
-		e.q.counts.notified.Add(1)
+		e.q.counts.delivered.Add(1)
 		err = msg.DoubleAck(ctx)
 		if err != nil {
-			e.q.cfg.Log.Debug("a notification may be sent again", append(fields, zap.Error(err))...)
+			e.q.cfg.Log.Debug("an outcome message may be sent again", append(fields, zap.Error(err))...)
 		}
 		return
 	}
 	tries := msg.tries()
 	var refused *destination.Refused
-	if tries >= notifyAttempts || errors.As(err, &refused) && refused.Final {
-		e.q.counts.unnotified.Add(1)
-		e.q.cfg.Log.Error("a notification is dropped: its destination does not take it", append(fields, zap.Uint64("tries", tries))...)
+	if tries >= sendAttempts || errors.As(err, &refused) && refused.Final {
+		e.q.counts.undelivered.Add(1)
+		e.q.cfg.Log.Error("an outcome message is dropped: its destination does not take it", append(fields, zap.Uint64("tries", tries))...)
 		err = msg.TermWithReason("not taken")
 	} else {
-		delay := notifyPause(tries)
+		delay := sendPause(tries)
 		if refused != nil && refused.After > 0 {
-			delay = min(refused.After, maxNotifyServer)
+			delay = min(refused.After, maxSendServer)
 		}
-		e.q.cfg.Log.Warn("a notification is tried again", append(fields, zap.Duration("delay", delay))...)
+		e.q.cfg.Log.Warn("an outcome message is tried again", append(fields, zap.Duration("delay", delay))...)
 		err = msg.NakWithDelay(delay)
 	}
 	if err != nil {
-		e.q.cfg.Log.Debug("a notification was not acknowledged: the server redelivers it", zap.Error(err))
+		e.q.cfg.Log.Debug("an outcome message was not acknowledged: the server redelivers it", zap.Error(err))
 	}
 }

@@ -29,8 +29,9 @@ import (
 )
 
 // configure sets destinations for the version "latest".
-// TestNotificationIsUTF8: JSON whose strings hold other bytes becomes JSON for everyone, and what is no JSON a string.
-func TestNotificationIsUTF8(t *testing.T) {
+// TestOutcomeMessageIsUTF8: JSON whose strings hold other bytes becomes JSON for everyone, and what is no JSON a
+// string.
+func TestOutcomeMessageIsUTF8(t *testing.T) {
 	f := &testFunction{result: "{\"r\":\"na\xefve\"}"}
 	folder := t.TempDir()
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) { c.Folder = folder })
@@ -58,7 +59,7 @@ func configure(t *testing.T, q *Queue, success, failure *Destination) {
 	require.NoError(t, err)
 }
 
-// sent waits for the file that a notification without an endpoint became.
+// sent waits for the file that an outcome message without an endpoint became.
 func sent(t *testing.T, pattern string) map[string]any {
 	t.Helper()
 	var files []string
@@ -70,7 +71,7 @@ func sent(t *testing.T, pattern string) map[string]any {
 	return n
 }
 
-func TestNotification(t *testing.T) {
+func TestOutcomeMessage(t *testing.T) {
 	f := &testFunction{answer: func(_ int, _ *fncontext.Invocation, event string) *fault.Error {
 		if strings.Contains(event, "fail") {
 			return &fault.Error{Kind: fault.Function, Code: fault.CodeInvocation, Body: []byte(`{"errorMessage":"asked to"}`)}
@@ -113,7 +114,7 @@ func TestNotification(t *testing.T) {
 	require.Equal(t, Fail, one(t, q, id).Status)
 }
 
-func TestNotificationOfLargeResults(t *testing.T) {
+func TestOutcomeMessageOfLargeResults(t *testing.T) {
 	f := &testFunction{result: `"` + strings.Repeat("x", maxResult) + `"`}
 	folder := t.TempDir()
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) { c.Folder = folder })
@@ -124,9 +125,9 @@ func TestNotificationOfLargeResults(t *testing.T) {
 	require.Empty(t, n["request_payload"], "six times as long as JSON: more than a message may have")
 }
 
-// TestNotificationOfManyBytes: the size as JSON, the size of the param, and the server's limit all count; whatever the
-// notification is, the request ends.
-func TestNotificationOfManyBytes(t *testing.T) {
+// TestOutcomeMessageOfManyBytes: the size as JSON, the size of the param, and the server's limit all count; whatever
+// the outcome message is, the request ends.
+func TestOutcomeMessageOfManyBytes(t *testing.T) {
 	markup := `{"xml":"` + strings.Repeat("<>", 125_000) + `"}`
 	escaped := `{"k":"` + strings.Repeat(`\"`, 125_000) + `"}`
 	for name, c := range map[string]struct {
@@ -158,9 +159,9 @@ func TestNotificationOfManyBytes(t *testing.T) {
 	}
 }
 
-// TestFullNotifications: a request that has ended waits until there is room for its notification, longer each time, and
+// TestFullOutbox: a request that has ended waits until there is room for its outcome message, longer each time, and
 // does not run again.
-func TestFullNotifications(t *testing.T) {
+func TestFullOutbox(t *testing.T) {
 	answer := make(chan struct{})
 	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-answer }))
 	defer service.Close()
@@ -178,13 +179,13 @@ func TestFullNotifications(t *testing.T) {
 	delays := map[any][]time.Duration{}
 	require.Eventually(t, func() bool {
 		clear(delays)
-		for _, l := range logs.FilterMessageSnippet("its notification cannot be stored").All() {
+		for _, l := range logs.FilterMessageSnippet("its outcome message cannot be stored").All() {
 			m := l.ContextMap()
 			delays[m["request_id"]] = append(delays[m["request_id"]], m["delay"].(time.Duration))
 		}
 		for _, d := range delays {
 			if len(d) > 1 {
-				return d[0] == notifyDelay && d[1] == 2*notifyDelay
+				return d[0] == sendDelay && d[1] == 2*sendDelay
 			}
 		}
 		return false
@@ -195,13 +196,13 @@ func TestFullNotifications(t *testing.T) {
 	require.Equal(t, requests, f.calls())
 }
 
-// TestLighten: what a server refuses for its size loses its payloads, then the notification; the outcome stays.
+// TestLighten: what a server refuses for its size loses its payloads, then the outcome message; the outcome stays.
 func TestLighten(t *testing.T) {
 	q := open(t, startServer(t, t.TempDir()), &testFunction{}, func(c *Config) { c.Folder, c.Log = t.TempDir(), zap.NewNop() })
 	require.NoError(t, q.Start(t.Context()))
 	e, large := q.open, strings.Repeat("x", 1<<20)
 	text := func(payload, message string) []byte {
-		n := &Notification{RequestPayload: json.RawMessage(`"` + payload + `"`), ResponsePayload: json.RawMessage(`""`)}
+		n := &OutcomeMessage{RequestPayload: json.RawMessage(`"` + payload + `"`), ResponsePayload: json.RawMessage(`""`)}
 		n.Response.Error = message
 		text, err := plainJSON(n)
 		require.NoError(t, err)
@@ -229,8 +230,8 @@ func TestLighten(t *testing.T) {
 	require.EqualValues(t, 2, q.Counts()["notification_failures"])
 }
 
-// TestNotificationsOfCancelled: a request that is cancelled, waiting or running, has failed.
-func TestNotificationsOfCancelled(t *testing.T) {
+// TestOutcomeMessagesOfCancelled: a request that is cancelled, waiting or running, has failed.
+func TestOutcomeMessagesOfCancelled(t *testing.T) {
 	end := make(chan struct{})
 	defer close(end)
 	f := &testFunction{}
@@ -365,8 +366,8 @@ func TestFunctionDestination(t *testing.T) {
 	sent(t, filepath.Join(folder, "notifications/FunctionGraph/nobody", accept(t, q, `{}`)+".json"))
 }
 
-// TestNotificationSurvives: an outcome that was recorded while its notification was not handed over yet.
-func TestNotificationSurvives(t *testing.T) {
+// TestOutcomeMessageSurvives: an outcome that was recorded while its outcome message was not handed over yet.
+func TestOutcomeMessageSurvives(t *testing.T) {
 	folder := t.TempDir()
 	f := &testFunction{}
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) { c.Folder = folder })
@@ -410,7 +411,7 @@ func TestReadEndpoints(t *testing.T) {
 	}
 }
 
-// TestCloseWhileDestinationHangs: the stop does not wait for it, and the notification is sent at the next start, not
+// TestCloseWhileDestinationHangs: the stop does not wait for it, and the outcome message is sent at the next start, not
 // later.
 func TestCloseWhileDestinationHangs(t *testing.T) {
 	asked, answer := make(chan struct{}, 2), make(chan struct{})
@@ -438,7 +439,7 @@ func TestCloseWhileDestinationHangs(t *testing.T) {
 	require.NoError(t, q2.Start(t.Context()))
 	select {
 	case <-asked:
-	case <-time.After(notifyAckWait * 2 / 3):
+	case <-time.After(sendAckWait * 2 / 3):
 		t.Fatal("it was not handed back")
 	}
 	require.Eventually(t, func() bool { return q2.Counts()["notified"] == 1 }, patience, time.Millisecond)
