@@ -152,10 +152,10 @@ func (s *server) prints(ctx context.Context, lines int) error {
 	}
 }
 
-// tally is what became of an agent's events.
+// tally is what became of an agent's telemetry events.
 type tally struct{ events, delivered, drops float64 }
 
-// settled waits until every event was delivered or dropped.
+// settled waits until every telemetry event was delivered or dropped.
 func (s *server) settled(ctx context.Context) (tally, error) {
 	for began := time.Now(); ; {
 		m, err := s.metrics()

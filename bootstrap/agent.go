@@ -72,7 +72,7 @@ func (in *agent) freeze(sig unix.Signal) {
 	in.host.Signal(sig)
 }
 
-// quiet waits until notifications are answered and events delivered, or ctx ends.
+// quiet waits until notifications are answered and telemetry events delivered, or ctx ends.
 func (in *agent) quiet(ctx context.Context) {
 	in.host.Quiet(ctx)
 	in.stream.Flush(ctx)

@@ -172,7 +172,7 @@ func TestCheckGoodExtension(t *testing.T) {
 				c.want(name, "ok", "")
 			}
 			c.want("telemetry", "", "")
-			require.Regexp(t, `\d{4} events in \d+ batches, all taken; the biggest had (\d{3,4}) events, the longest \d{2,3} KiB`, c.lines["telemetry"])
+			require.Regexp(t, `\d{4} telemetry events in \d+ batches, all taken; the biggest had (\d{3,4}) events, the longest \d{2,3} KiB`, c.lines["telemetry"])
 			c.want("telemetry feedback", "ok", "does not print")
 			c.want("shutdown notice", "ok", "answered")
 			c.want("end", "", "exit code 0")

@@ -74,7 +74,7 @@ type Host struct {
 	// outstanding are notifications that are buffered or under way; listener is the telemetry subscriber's place.
 	outstanding atomic.Int64
 	listener    *listener
-	refusals    logger.Limit // of registrations, as events
+	refusals    logger.Limit // of registrations, as telemetry events
 	deliveries  sync.WaitGroup
 	lives       sync.WaitGroup // of those that were started, and of starts to come
 }

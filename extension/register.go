@@ -77,7 +77,7 @@ func (h *Host) Register(r Registration) error {
 	return err
 }
 
-// allowRefusalEvent bounds what refusals become events: they must not crowd out others.
+// allowRefusalEvent bounds what refusals become telemetry events: they must not crowd out others.
 func (h *Host) allowRefusalEvent() bool {
 	_, ok := h.refusals.Take(time.Now())
 	return ok

@@ -28,8 +28,8 @@ func statusOf(f *fault.Error) (status, errorType string) {
 	return telemetry.StatusFailure, f.Type
 }
 
-// initEvents publishes the events of a worker's start: load and initializer, which took that long without the wait for
-// extensions.
+// initEvents publishes the telemetry events of a worker's start: load and initializer, which took that long without the
+// wait for extensions.
 func (a *Instance) initEvents(id string, began time.Time, took time.Duration, err error) {
 	e := telemetry.Event{Kind: telemetry.InitRuntimeDone, Begin: began, RequestID: id}
 	if err != nil {
@@ -44,7 +44,7 @@ func (a *Instance) initEvents(id string, began time.Time, took time.Duration, er
 	a.cfg.Stream.Settled()
 }
 
-// endEvents publishes the events of a call's end, after its last line has been written.
+// endEvents publishes the telemetry events of a call's end, after its last line has been written.
 func (l *Lease) endEvents(r *Result, now time.Time) {
 	stream := l.instance.cfg.Stream
 	if !stream.Keeps(telemetry.TypePlatform) {

@@ -16,7 +16,7 @@ const (
 
 var reasonNames = [reasons]string{"overflow", "undelivered", "feedback", "abandoned", "unasked"}
 
-// ReasonNames is the closed list of why events are dropped.
+// ReasonNames is the closed list of why telemetry events are dropped.
 func ReasonNames() []string { return reasonNames[:] }
 
 var reasonTexts = [reasons]string{
@@ -33,7 +33,8 @@ type drops struct {
 	records, bytes int64
 }
 
-// Counts is what became of all events so far; Accepted is Delivered plus all Dropped plus what is still on its way.
+// Counts is what became of all telemetry events so far; Accepted is Delivered plus all Dropped plus what is still on
+// its way.
 type Counts struct {
 	Accepted, Delivered int64
 	Dropped             map[string]int64

@@ -17,10 +17,10 @@ const (
 // TypeNames lists the names of the types in the order of their bits.
 var TypeNames = [...]string{"platform", "function", "extension"}
 
-// Kind is the kind of an event.
+// Kind is the kind of a telemetry event.
 type Kind uint8
 
-// The kinds of events. A phase has three: its start, the runtime's end of it, and its report.
+// The kinds of telemetry events. A phase has three: its start, the runtime's end of it, and its report.
 const (
 	InitStart Kind = iota
 	InitRuntimeDone
@@ -53,7 +53,7 @@ const (
 	StateRefused    = "Refused"
 )
 
-// Event is one thing that happened. Which members count depends on its kind.
+// Event is a telemetry event: one thing that happened. Which members count depends on its kind.
 type Event struct {
 	Kind Kind
 	// Begin is the start of the phase, the same in all events of one; for others the time of the event.

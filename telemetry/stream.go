@@ -1,4 +1,5 @@
-// Package telemetry has the stream that carries the events of the instance to one subscriber.
+// Package telemetry has the stream that carries the telemetry events of the instance to one subscriber. An event is
+// always a telemetry event here, never the input of a call.
 package telemetry
 
 import (
@@ -30,7 +31,7 @@ const (
 	DefaultTimeout  = 100 * time.Millisecond
 )
 
-// Subscriber gets the events. Its members do not change any more.
+// Subscriber gets the telemetry events. Its members do not change any more.
 type Subscriber struct {
 	// Name is the extension's, empty if it is not known: lines of all extensions count as its own then.
 	Name  string
@@ -49,9 +50,9 @@ type Subscriber struct {
 	sending int           // events that are out of the buffers and not delivered yet; the stream's mu guards it
 }
 
-// Stream carries events to at most one subscriber. Publishing never blocks: what does not fit is dropped, lines before
-// platform events, oldest first. Drops are counted and reported to the subscriber. Use NewStream. A nil Stream drops
-// everything.
+// Stream carries telemetry events to at most one subscriber. Publishing never blocks: what does not fit is dropped,
+// lines before platform events, oldest first. Drops are counted and reported to the subscriber. Use NewStream. A nil
+// Stream drops everything.
 type Stream struct {
 	function, version string
 	log               *zap.Logger
@@ -392,7 +393,7 @@ func (s *Stream) Close(ctx context.Context) {
 	}
 }
 
-// Counts returns what became of all events so far. For metrics.
+// Counts returns what became of all telemetry events so far. For metrics.
 func (s *Stream) Counts() Counts {
 	if s == nil {
 		return Counts{}

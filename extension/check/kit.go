@@ -284,8 +284,8 @@ func (k *Kit) ask(ctx context.Context, n int, limit time.Duration) *answers {
 	return a
 }
 
-// call notifies the extension of one call and publishes the events of a function that prints one line. With an
-// extension in sync mode it waits for the answer.
+// call notifies the extension of one call and publishes the telemetry events of a function that prints one line. With
+// an extension in sync mode it waits for the answer.
 func (k *Kit) call() string {
 	id := uuid.NewString()
 	inv := &fncontext.Invocation{RequestID: id, Function: k.cfg.Function}

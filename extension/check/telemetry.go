@@ -56,7 +56,7 @@ func (k *Kit) checkTelemetry(ctx context.Context) finding {
 	if bad > 0 {
 		return failed(rightBatch, "%d of %d deliveries failed: %s", bad, len(seen), inWords(err))
 	}
-	text := fmt.Sprintf("%d events in %d batches, all taken; the biggest had %d events, the longest %d KiB; the slowest took %s", events, len(seen), biggest, biggestBytes>>10, shortTime(slowest))
+	text := fmt.Sprintf("%d telemetry events in %d batches, all taken; the biggest had %d events, the longest %d KiB; the slowest took %s", events, len(seen), biggest, biggestBytes>>10, shortTime(slowest))
 	lost := k.stream.Counts().Dropped
 	switch {
 	case len(seen) == 0:
@@ -147,7 +147,7 @@ func (k *Kit) checkFeedback(ctx context.Context) finding {
 	var what string
 	switch {
 	case loops == feedbackRounds && many >= feedbackEvents:
-		what = "for every event it gets"
+		what = "for every telemetry event it gets"
 	case loops == feedbackRounds:
 		what = "for every batch it gets"
 	default:
@@ -159,7 +159,7 @@ func (k *Kit) checkFeedback(ctx context.Context) finding {
 	return warned("print nothing for telemetry, or leave out the type extension", "it prints %s, and gets that in turn, for ever; %d of its lines were dropped so far", what, k.stream.Counts().Dropped["feedback"])
 }
 
-// printsFor publishes n events and counts the lines that the extension prints then.
+// printsFor publishes n telemetry events and counts the lines that the extension prints then.
 func (k *Kit) printsFor(ctx context.Context, sub *telemetry.Subscriber, n int) int {
 	k.flush(ctx, feedbackFlush)
 	before := k.printed()

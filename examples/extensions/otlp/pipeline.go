@@ -35,7 +35,7 @@ type event struct {
 	} `json:"metrics"`
 }
 
-// pipeline makes records of events and hands them to the exporters.
+// pipeline makes records of telemetry events and hands them to the exporters.
 type pipeline struct {
 	settings *settings
 	ready    chan struct{} // closed when this extension has subscribed
