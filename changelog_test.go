@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TestChangeNotes: each note has a kind, an empty line, and a text; changelog/README.md describes the form.
-func TestChangeNotes(t *testing.T) {
+// TestChangeNotesHaveAKindAndAText: each note has a kind, an empty line, and a text; changelog/README.md describes
+// the form.
+func TestChangeNotesHaveAKindAndAText(t *testing.T) {
 	files, err := filepath.Glob("changelog/unreleased/*")
 	if err != nil {
 		t.Fatal(err)

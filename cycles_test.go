@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// knots are the files that still use each other in a circle, for each package. A file leaves the list when it leaves the
-// circle; none may be added.
+// knots are the files that still use each other in a circle, for each package. A file leaves the list when it leaves
+// the circle; none may be added.
 var knots = map[string]string{
 	"api": "budget.go connection.go connections.go limits.go listener.go",
 	"async": "accept.go cancel.go cascade.go configuration.go counts.go fetch.go functioncall.go " +
@@ -29,8 +29,8 @@ var knots = map[string]string{
 	"process":       "cgroup.go explain.go fork.go leftover.go process.go supervisor.go usage.go",
 }
 
-// TestFilesFormNoCycle: inside a package, a file may use those below it, and never one that uses it. An edge is the use of
-// an identifier, method or field that another file declares.
+// TestFilesFormNoCycle: inside a package, a file may use those below it, and never one that uses it. An edge is the
+// use of an identifier, method or field that another file declares.
 func TestFilesFormNoCycle(t *testing.T) {
 	for pkg := range ranks {
 		edges := fileEdges(t, pkg)

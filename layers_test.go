@@ -49,8 +49,9 @@ var homes = []struct {
 	{called: "os.LookupEnv", packages: []string{"bootstrap", "function"}, why: "only bootstrap reads the environment"},
 }
 
-// TestLayers parses the files itself: a cached answer of the go command once passed after a forbidden import was added.
-func TestLayers(t *testing.T) {
+// TestPackagesImportOnlyLowerLayers parses the files itself: a cached answer of the go command once passed after a
+// forbidden import was added.
+func TestPackagesImportOnlyLowerLayers(t *testing.T) {
 	seen := map[string]bool{}
 	sourceFiles(t, func(pkg, path string, file *ast.File) {
 		if _, known := ranks[pkg]; !known {
@@ -94,8 +95,8 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// TestPackageComments: every package says what it is.
-func TestPackageComments(t *testing.T) {
+// TestEveryPackageHasAComment: every package says what it is.
+func TestEveryPackageHasAComment(t *testing.T) {
 	has := map[string]bool{}
 	sourceFiles(t, func(pkg, _ string, file *ast.File) { has[pkg] = has[pkg] || file.Doc != nil })
 	for pkg, ok := range has {
@@ -105,8 +106,8 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// TestExportedComments: everything exported is explained.
-func TestExportedComments(t *testing.T) {
+// TestEverythingExportedHasAComment: everything exported is explained.
+func TestEverythingExportedHasAComment(t *testing.T) {
 	sourceFiles(t, func(_, path string, file *ast.File) {
 		for _, decl := range file.Decls {
 			switch d := decl.(type) {

@@ -18,8 +18,9 @@ import (
 	fncontext "gantry/context"
 )
 
-// TestCauseOfRefusals: callers of the queue get a 503 without its cause; the log has it, once however many ask.
-func TestCauseOfRefusals(t *testing.T) {
+// TestQueueRefusalHidesItsCauseAndLogsItOnce: callers of the queue get a 503 without its cause; the log has it, once
+// however many ask.
+func TestQueueRefusalHidesItsCauseAndLogsItOnce(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	log := zap.New(core)
 	fn := &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "hello", Version: "latest"}

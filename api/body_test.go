@@ -72,8 +72,9 @@ func settledMemory(t *testing.T, s *Server) {
 	require.Eventually(t, func() bool { return s.ln.bodies.used.Load() == 0 && s.ln.answers.used.Load() == 0 }, testPatience, time.Millisecond)
 }
 
-// TestBodies: bodies of every size arrive whole, announced and in chunks, on connections that go on.
-func TestBodies(t *testing.T) {
+// TestBodiesOfEverySizeArriveWhole: bodies of every size arrive whole, announced and in chunks, on connections that
+// go on.
+func TestBodiesOfEverySizeArriveWhole(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
 	c := dial(t, s)
@@ -104,9 +105,9 @@ func (c *client) says(body string, about ...any) {
 	require.Equal(c.t, body, resp.Header.Get("Body"), about)
 }
 
-// TestPipelinedBodies: what follows a body is the next request, however the reads are split; a 100 is sent only on
-// request.
-func TestPipelinedBodies(t *testing.T) {
+// TestWhatFollowsABodyIsTheNextRequest: what follows a body is the next request, however the reads are split; a 100
+// is sent only on request.
+func TestWhatFollowsABodyIsTheNextRequest(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
 	c := dial(t, s)
@@ -134,9 +135,9 @@ func TestPipelinedBodies(t *testing.T) {
 	settledMemory(t, s)
 }
 
-// TestHeadersDecide: a request that its headers rule out is answered without a byte of its body, with and without
-// Expect.
-func TestHeadersDecide(t *testing.T) {
+// TestRequestIsRefusedByItsHeadersBeforeItsBody: a request that its headers rule out is answered without a byte of
+// its body, with and without Expect.
+func TestRequestIsRefusedByItsHeadersBeforeItsBody(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
 	for name, c := range map[string]struct {
@@ -160,8 +161,8 @@ func TestHeadersDecide(t *testing.T) {
 	}
 }
 
-// TestContinue: a client that asks gets its 100 when the body is wanted.
-func TestContinue(t *testing.T) {
+// TestContinueIsSentToClientsThatExpectIt: a client that asks gets its 100 when the body is wanted.
+func TestContinueIsSentToClientsThatExpectIt(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
 	c := dial(t, s)
@@ -177,9 +178,9 @@ func TestContinue(t *testing.T) {
 	}
 }
 
-// TestUnreadBodies: an unwanted body is never taken for the next request, and a client that sends it all sees the
-// answer.
-func TestUnreadBodies(t *testing.T) {
+// TestUnreadBodyIsNotTakenForTheNextRequest: an unwanted body is never taken for the next request, and a client that
+// sends it all sees the answer.
+func TestUnreadBodyIsNotTakenForTheNextRequest(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
 	c := dial(t, s)
@@ -215,8 +216,9 @@ func TestUnreadBodies(t *testing.T) {
 // tight are limits with memory for two bodies of the largest size.
 func tight() *Limits { return NewLimits(LimitsConfig{Body: 1}) }
 
-// TestStalledBodies: bodies that do not arrive are cut off when others need their memory, and only then.
-func TestStalledBodies(t *testing.T) {
+// TestStalledBodiesAreCutOffWhenMemoryIsNeeded: bodies that do not arrive are cut off when others need their memory,
+// and only then.
+func TestStalledBodiesAreCutOffWhenMemoryIsNeeded(t *testing.T) {
 	s, _ := testServer(t, tight(), hashes(MaxEvent))
 	serveTest(t, s)
 	var stalled []*client
@@ -263,8 +265,9 @@ func (c *client) status() <-chan int {
 	return got
 }
 
-// TestManyLargeBodies: bodies that together need more memory than there is come through one after the other.
-func TestManyLargeBodies(t *testing.T) {
+// TestLargeBodiesTogetherStayWithinTheMemoryLimit: bodies that together need more memory than there is come through
+// one after the other.
+func TestLargeBodiesTogetherStayWithinTheMemoryLimit(t *testing.T) {
 	s, _ := testServer(t, tight(), hashes(MaxEvent))
 	serveTest(t, s)
 	body := noise(MaxEvent)
@@ -304,8 +307,9 @@ func send(s *Server, body []byte) int {
 	return resp.StatusCode
 }
 
-// TestUnreadAnswers: answers that are not read are cut off when there is no memory for others.
-func TestUnreadAnswers(t *testing.T) {
+// TestUnreadAnswersAreCutOffWhenMemoryIsShort: answers that are not read are cut off when there is no memory for
+// others.
+func TestUnreadAnswersAreCutOffWhenMemoryIsShort(t *testing.T) {
 	answer := make([]byte, 4<<20)
 	s, _ := testServer(t, tight(), func(ctx *fasthttp.RequestCtx) {
 		if !answerable(ctx) {
@@ -331,8 +335,8 @@ func TestUnreadAnswers(t *testing.T) {
 	}
 }
 
-// TestLongHeaders: unfinished long headers share the memory of bodies.
-func TestLongHeaders(t *testing.T) {
+// TestUnfinishedLongHeadersShareTheMemoryOfBodies: unfinished long headers share the memory of bodies.
+func TestUnfinishedLongHeadersShareTheMemoryOfBodies(t *testing.T) {
 	s, _ := testServer(t, tight(), hashes(MaxEvent))
 	serveTest(t, s)
 	for range 50 {
@@ -344,8 +348,8 @@ func TestLongHeaders(t *testing.T) {
 	require.Equal(t, 404, c.answer().StatusCode)
 }
 
-// TestBareLineFeeds: a header whose lines end in bare line feeds is answered soon.
-func TestBareLineFeeds(t *testing.T) {
+// TestHeaderWithBareLineFeedsIsRefusedSoon: a header whose lines end in bare line feeds is answered soon.
+func TestHeaderWithBareLineFeedsIsRefusedSoon(t *testing.T) {
 	s, _ := testServer(t, nil, hashes(MaxEvent))
 	serveTest(t, s)
 	for _, request := range []string{"GET / HTTP/1.1\nHost: localhost\n\n", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\n\r\n{}"} {
@@ -359,7 +363,7 @@ func TestBareLineFeeds(t *testing.T) {
 	}
 }
 
-func TestHead(t *testing.T) {
+func TestHeaderEndIsFoundHoweverTheBytesArrive(t *testing.T) {
 	for text, want := range map[string]string{
 		"GET / HTTP/1.1\r\nA: b\r\n\r\n":     "done",
 		"GET / HTTP/1.1\r\nA: b\r\n\r\n\n\n": "done",
@@ -379,8 +383,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestBurst: memory is handed back when a burst is over, and not before.
-func TestBurst(t *testing.T) {
+// TestMemoryIsFreedOnlyAfterABurstEnds: memory is handed back when a burst is over, and not before.
+func TestMemoryIsFreedOnlyAfterABurstEnds(t *testing.T) {
 	freed := make(chan time.Time, 10)
 	b := newBurst(func() {})
 	b.free = func() { freed <- time.Now() }
@@ -397,8 +401,8 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// TestOddRequests: what is no HTTP/1.1, or could be read in two ways, is refused.
-func TestOddRequests(t *testing.T) {
+// TestUnsupportedAmbiguousOrForeignRequestsAreRefused: what is no HTTP/1.1, or could be read in two ways, is refused.
+func TestUnsupportedAmbiguousOrForeignRequestsAreRefused(t *testing.T) {
 	s, _ := testServer(t, nil, checkOrigin(refuseTest, hashes(MaxEvent)))
 	serveTest(t, s)
 	ask := func(line, header string) int {

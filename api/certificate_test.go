@@ -33,8 +33,9 @@ func writePair(t *testing.T, cert, key string, serial int64) {
 	}
 }
 
-// TestRenewedCertificate: new files are taken within the interval; files that do not fit leave the old pair in use.
-func TestRenewedCertificate(t *testing.T) {
+// TestRenewedCertificateReplacesTheOldIfItFits: new files are taken within the interval; files that do not fit leave
+// the old pair in use.
+func TestRenewedCertificateReplacesTheOldIfItFits(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	core, logs := observer.New(zap.InfoLevel)

@@ -47,8 +47,8 @@ func serveTest(t *testing.T, s *Server) {
 	})
 }
 
-// TestAcceptGoesOn: no failure that can pass ends a listener.
-func TestAcceptGoesOn(t *testing.T) {
+// TestAcceptGoesOnAfterPassingFailures: no failure that can pass ends a listener.
+func TestAcceptGoesOnAfterPassingFailures(t *testing.T) {
 	passes := []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN}
 	s, logs := testServer(t, nil, func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("fine") })
 	var asked atomic.Int32
@@ -63,8 +63,8 @@ func TestAcceptGoesOn(t *testing.T) {
 	require.Equal(t, 1, logs.FilterMessageSnippet("cannot be accepted").Len(), "one line for all of them")
 }
 
-// TestAcceptEnds: a listener that is no listener any more ends, and closing one ends its pause.
-func TestAcceptEnds(t *testing.T) {
+// TestAcceptEndsWhenTheListenerIsClosed: a listener that is no listener any more ends, and closing one ends its pause.
+func TestAcceptEndsWhenTheListenerIsClosed(t *testing.T) {
 	for _, err := range []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL} {
 		require.False(t, passing(err), err)
 	}
@@ -158,8 +158,9 @@ func waitOpen(t *testing.T, s *Server, n int) {
 
 const plainGet = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-// TestEvictionOrder: connections without a request go first, then the longest idle; half requests are answered.
-func TestEvictionOrder(t *testing.T) {
+// TestConnectionsWithoutRequestsAreEvictedFirst: connections without a request go first, then the longest idle; half
+// requests are answered.
+func TestConnectionsWithoutRequestsAreEvictedFirst(t *testing.T) {
 	s, logs := testServer(t, scarce(), func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("fine") })
 	serveTest(t, s)
 	known := []*client{dial(t, s), dial(t, s)}

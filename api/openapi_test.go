@@ -97,8 +97,8 @@ func (d openAPI) response(method, path string, status int) any {
 	return d.resolve(member(member(op, "responses"), strconv.Itoa(status)))
 }
 
-// TestOpenAPIRoutes: the document has the routes of the table, and no others.
-func TestOpenAPIRoutes(t *testing.T) {
+// TestOpenAPIHasExactlyTheRoutesOfTheTable: the document has the routes of the table, and no others.
+func TestOpenAPIHasExactlyTheRoutesOfTheTable(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	var want, got []string
 	open, limit := map[string]bool{}, map[string]int{}
@@ -147,8 +147,8 @@ func TestOpenAPIRoutes(t *testing.T) {
 	require.ElementsMatch(t, want, got)
 }
 
-// TestOpenAPIReferences: every reference can be resolved, and every component is referenced.
-func TestOpenAPIReferences(t *testing.T) {
+// TestOpenAPIReferencesResolveAndComponentsAreUsed: every reference can be resolved, and every component is referenced.
+func TestOpenAPIReferencesResolveAndComponentsAreUsed(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	used := map[string]bool{"#/components/responses/Conflict": true} // waits for the first route that has it
 	var walk func(v any)
@@ -174,8 +174,8 @@ func TestOpenAPIReferences(t *testing.T) {
 	}
 }
 
-// TestOpenAPIParameters: the headers have the names and the values that the code reads and writes.
-func TestOpenAPIParameters(t *testing.T) {
+// TestOpenAPIParametersMatchWhatTheCodeReads: the headers have the names and the values that the code reads and writes.
+func TestOpenAPIParametersMatchWhatTheCodeReads(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	schema := func(folder, name string) any { return member(doc.component(folder, name), "schema") }
 	sizes := []any{}
@@ -214,8 +214,8 @@ func TestOpenAPIParameters(t *testing.T) {
 	require.Equal(t, map[int]bool{1: true, 2: true, 3: true, 4: true, 7: true, 8: true}, forms)
 }
 
-// TestOpenAPIErrors: the document knows the statuses and codes of the code, and no other codes.
-func TestOpenAPIErrors(t *testing.T) {
+// TestOpenAPIErrorCodesMatchThoseOfTheCode: the document knows the statuses and codes of the code, and no other codes.
+func TestOpenAPIErrorCodesMatchThoseOfTheCode(t *testing.T) {
 	doc, text := readOpenAPI(t)
 	known := constants(t, "../fault/fault.go", "API")
 	require.Contains(t, known, fault.APINoRoute)
@@ -342,8 +342,8 @@ func openAPIExchange(request *fasthttp.Request) *exchange {
 	return x
 }
 
-// TestOpenAPISchemas: real answers of the routes fit what the document says of them.
-func TestOpenAPISchemas(t *testing.T) {
+// TestRealAnswersFitTheOpenAPISchemas: real answers of the routes fit what the document says of them.
+func TestRealAnswersFitTheOpenAPISchemas(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	p := openAPIPlatform(t)
 	const tokens, projects, domains, invocations = "/v3/auth/tokens", "/v3/projects", "/v3/auth/domains", functionPath + "/invocations"
@@ -428,8 +428,8 @@ func TestOpenAPISchemas(t *testing.T) {
 	requireFits(t, doc, doc.component("schemas", "Login"), body)
 }
 
-// TestOpenAPIInvocations: however a call ends, its answer fits in both forms.
-func TestOpenAPIInvocations(t *testing.T) {
+// TestOpenAPIFitsEveryOutcomeOfAnInvocation: however a call ends, its answer fits in both forms.
+func TestOpenAPIFitsEveryOutcomeOfAnInvocation(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	p := openAPIPlatform(t)
 	const path = functionPath + "/invocations"
@@ -502,9 +502,9 @@ func workerBody(kind fault.Kind) []byte {
 	return nil
 }
 
-// TestOpenAPIConfigurations: the document has the members of a configuration that the code reads and writes, with their
-// ranges and defaults, and the kinds of destinations with what each needs.
-func TestOpenAPIConfigurations(t *testing.T) {
+// TestOpenAPIConfigurationsMatchWhatTheCodeParses: the document has the members of a configuration that the code
+// reads and writes, with their ranges and defaults, and the kinds of destinations with what each needs.
+func TestOpenAPIConfigurationsMatchWhatTheCodeParses(t *testing.T) {
 	doc, _ := readOpenAPI(t)
 	schema := func(name string) any { return doc.component("schemas", name) }
 	properties := func(schema any) map[string]any { return members(member(schema, "properties")) }

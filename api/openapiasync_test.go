@@ -190,9 +190,9 @@ func (a *asyncAnswers) await(id string, status async.Status) {
 	}, openAPIPatience, 5*time.Millisecond, "%s %s", id, status)
 }
 
-// TestOpenAPIAsynchronous: each answer of the asynchronous routes fits the document, and each status and code in the
-// document occurs.
-func TestOpenAPIAsynchronous(t *testing.T) {
+// TestOpenAPIFitsEveryAsynchronousAnswer: each answer of the asynchronous routes fits the document, and each status
+// and code in the document occurs.
+func TestOpenAPIFitsEveryAsynchronousAnswer(t *testing.T) {
 	a := newAsyncAnswers(t)
 	a.records()
 	a.configurations()

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-func TestParsePeer(t *testing.T) {
+func TestParsePeerAcceptsOnlyAddressesWithOptionalPort(t *testing.T) {
 	for text, want := range map[string]string{
 		"203.0.113.9": "203.0.113.9", "203.0.113.9:5555": "203.0.113.9", `"203.0.113.9:5555"`: "203.0.113.9",
 		"2001:db8::1": "2001:db8::1", "[2001:db8::1]": "2001:db8::1", "[2001:db8::1]:4711": "2001:db8::1", `"[2001:db8::1]:4711"`: "2001:db8::1",
@@ -37,8 +37,8 @@ func FuzzParsePeer(f *testing.F) {
 	})
 }
 
-// TestForwardedWarnings: each thing that makes callers one peer is said once.
-func TestForwardedWarnings(t *testing.T) {
+// TestForwardedForProblemsAreLoggedOnce: each thing that makes callers one peer is said once.
+func TestForwardedForProblemsAreLoggedOnce(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	f := &forwarded{log: zap.New(core)}
 	peer := func(headers string) (netip.Addr, bool) {

@@ -12,8 +12,8 @@ import (
 // table is all routes of one listener. R says how it serves a route.
 type table[R any] []row[R]
 
-// row is one route. pattern is a path: a segment {name} stands for any one that is not empty, and a pattern that ends in
-// / stands for everything below it, whose rest is then the last parameter.
+// row is one route. pattern is a path: a segment {name} stands for any one that is not empty, and a pattern that ends
+// in / stands for everything below it, whose rest is then the last parameter.
 type row[R any] struct {
 	method, pattern string
 	target          R

@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestSecure: bodies and refusals over TLS, and plain HTTP to the same port.
-func TestSecure(t *testing.T) {
+// TestServerTakesBodiesOverTLSAndRefusesPlainHTTP: bodies and refusals over TLS, and plain HTTP to the same port.
+func TestServerTakesBodiesOverTLSAndRefusesPlainHTTP(t *testing.T) {
 	cert, key := filepath.Join(t.TempDir(), "cert"), filepath.Join(t.TempDir(), "key")
 	writePair(t, cert, key, 1)
 	pair, err := OpenCertificate(cert, key, zap.NewNop())

@@ -19,7 +19,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 	require.Len(t, functionStatus, len(fault.Kinds()))
 }
 
-func TestClean(t *testing.T) {
+func TestCleanAcceptsOnlyUnambiguousPaths(t *testing.T) {
 	for _, good := range []string{"/", "/invoke", "/a/b.c", "/a..b", "/...", "/%20", "/a/"} {
 		require.True(t, clean([]byte(good)), good)
 	}
@@ -51,7 +51,7 @@ func FuzzClean(f *testing.F) {
 	})
 }
 
-func TestLoopbackName(t *testing.T) {
+func TestLoopbackNameAcceptsOnlyNamesOfLoopback(t *testing.T) {
 	for _, good := range []string{"", "localhost", "LOCALHOST:8000", "localhost.", "127.0.0.1", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:80", "::1"} {
 		require.True(t, loopbackName(good), good)
 	}
@@ -90,8 +90,8 @@ func FuzzLoopbackName(f *testing.F) {
 	})
 }
 
-// TestMoment: a zone's + that a client did not encode is what it is without.
-func TestMoment(t *testing.T) {
+// TestMomentReadsTimesWithAnUnencodedPlus: a zone's + that a client did not encode is what it is without.
+func TestMomentReadsTimesWithAnUnencodedPlus(t *testing.T) {
 	for query, want := range map[string]string{
 		"t=2026-01-31T23:59:59": "2026-01-31T23:59:59Z", "t=2026-01-31T23:59:59Z": "2026-01-31T23:59:59Z",
 		"t=2026-01-31T23:59:59%2B08:00": "2026-01-31T15:59:59Z", "t=2026-01-31T23:59:59+08:00": "2026-01-31T15:59:59Z", "": "0001-01-01T00:00:00Z",

@@ -63,9 +63,9 @@ func observed() (*observer.ObservedLogs, func(*Config)) {
 	return logs, func(c *Config) { c.Log = zap.New(core) }
 }
 
-// TestMaxPayload: an event that the servers, or the account, never take is refused as too large, and a start logs that
-// such events exist.
-func TestMaxPayload(t *testing.T) {
+// TestEventOverMaxPayloadIsRefusedAsTooLarge: an event that the servers, or the account, never take is refused as too
+// large, and a start logs that such events exist.
+func TestEventOverMaxPayloadIsRefusedAsTooLarge(t *testing.T) {
 	for name, config := range map[string]string{
 		"servers": `max_payload: 64KB, accounts {A: {users: [{user: u, password: p}], jetstream: enabled}}`,
 		"account": `accounts {A: {users: [{user: u, password: p}], jetstream: enabled, limits: {max_payload: 65536}}}`,
@@ -93,10 +93,11 @@ func TestMaxPayload(t *testing.T) {
 	require.Zero(t, logs.FilterMessageSnippet("max_payload").Len(), "the default of the servers has room")
 }
 
-// TestClosedByServers: a limit that was lowered while the agent is connected makes the servers close the connection,
-// and the client then connects no more by itself. The queue does. The events are small: while a large one is still being
-// written, the client may notice the end of the connection before its reason, and connects again by itself.
-func TestClosedByServers(t *testing.T) {
+// TestQueueReconnectsAfterServersCloseTheConnection: a limit that was lowered while the agent is connected makes the
+// servers close the connection, and the client then connects no more by itself. The queue does. The events are small:
+// while a large one is still being written, the client may notice the end of the connection before its reason, and
+// connects again by itself.
+func TestQueueReconnectsAfterServersCloseTheConnection(t *testing.T) {
 	logs, log := observed()
 	const user = `authorization {user: u, password: p}`
 	s, reload := startConfigured(t, user)
@@ -120,8 +121,9 @@ func TestClosedByServers(t *testing.T) {
 	}
 }
 
-// TestRefusedCredentials: an agent whose credentials were refused for a while needs no restart.
-func TestRefusedCredentials(t *testing.T) {
+// TestQueueRecoversAfterItsCredentialsWereRefused: an agent whose credentials were refused for a while needs no
+// restart.
+func TestQueueRecoversAfterItsCredentialsWereRefused(t *testing.T) {
 	logs, log := observed()
 	s, reload := startConfigured(t, `authorization {user: u, password: p}`)
 	c := &counted{}
@@ -143,8 +145,8 @@ func TestRefusedCredentials(t *testing.T) {
 	}, patience, 5*time.Millisecond)
 }
 
-// TestFetchesFail: when nothing can be taken out of the queue for long, the log says so and why.
-func TestFetchesFail(t *testing.T) {
+// TestLongFailureToFetchIsLoggedOnce: when nothing can be taken out of the queue for long, the log says so and why.
+func TestLongFailureToFetchIsLoggedOnce(t *testing.T) {
 	logs, log := observed()
 	q := open(t, startServer(t, t.TempDir()), &testFunction{}, log)
 	e, err := q.engine(t.Context())
@@ -184,9 +186,9 @@ const (
 	limitedAccount = `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G, max_bytes_required: true}}}`
 )
 
-// TestMaxBytesRequired: an account that requires a limit of every stream gets one, also for the streams that are there
-// already.
-func TestMaxBytesRequired(t *testing.T) {
+// TestRequiredMaxBytesAreSetOnAllStreams: an account that requires a limit of every stream gets one, also for the
+// streams that are there already.
+func TestRequiredMaxBytesAreSetOnAllStreams(t *testing.T) {
 	s, reload := startConfigured(t, freeAccount)
 	q := open(t, s, &testFunction{}, as(s))
 	id := accept(t, q, "{}")

@@ -19,8 +19,9 @@ import (
 	fncontext "gantry/context"
 )
 
-// TestRecursiveCancel follows an outcome over three functions on one server: the last one runs.
-func TestRecursiveCancel(t *testing.T) {
+// TestRecursiveCancelReachesTheLastOfThreeFunctions follows an outcome over three functions on one server: the last
+// one runs.
+func TestRecursiveCancelReachesTheLastOfThreeFunctions(t *testing.T) {
 	s, end := startServer(t, t.TempDir()), make(chan struct{})
 	defer close(end)
 	named := func(name string, f *testFunction) *Queue {
@@ -50,8 +51,9 @@ func TestRecursiveCancel(t *testing.T) {
 	requireFault(t, first.Cancel(t.Context(), id, true), fault.Invalid, "Invalid RequestId")
 }
 
-// TestRecursiveCancelKeepsOutcome: the failure of what is cancelled goes to a service, but to no function.
-func TestRecursiveCancelKeepsOutcome(t *testing.T) {
+// TestRecursiveCancelNotifiesServicesButNoFunction: the failure of what is cancelled goes to a service, but to no
+// function.
+func TestRecursiveCancelNotifiesServicesButNoFunction(t *testing.T) {
 	end := make(chan struct{})
 	defer close(end)
 	for _, recursive := range []bool{true, false} {
@@ -81,8 +83,9 @@ func TestRecursiveCancelKeepsOutcome(t *testing.T) {
 	}
 }
 
-// TestRecursiveCancelOfOutcomeMessage: the outcome of what is cancelled could not be sent to its function yet.
-func TestRecursiveCancelOfOutcomeMessage(t *testing.T) {
+// TestRecursiveCancelStopsOrFollowsAnOutcomeMessage: the outcome of what is cancelled could not be sent to its
+// function yet.
+func TestRecursiveCancelStopsOrFollowsAnOutcomeMessage(t *testing.T) {
 	var mu sync.Mutex
 	var paths []string
 	refuse := true

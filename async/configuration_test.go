@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestParseConfiguration(t *testing.T) {
+func TestParseConfigurationHasDefaultsAndRefusesBadValues(t *testing.T) {
 	c, err := ParseConfiguration([]byte(`{}`))
 	require.NoError(t, err)
 	require.Equal(t, 3600, c.AgeSeconds)
@@ -80,9 +80,9 @@ func TestParseConfiguration(t *testing.T) {
 	}
 }
 
-// TestDestinationNames: names that the services allow are accepted; where outcome messages become files, names that no
-// file can have are not.
-func TestDestinationNames(t *testing.T) {
+// TestDestinationNamesMustFitAFileWithoutAnEndpoint: names that the services allow are accepted; where outcome
+// messages become files, names that no file can have are not.
+func TestDestinationNamesMustFitAFileWithoutAnEndpoint(t *testing.T) {
 	parse := func(kind, param string) *Configuration {
 		text, err := json.Marshal(map[string]any{"destination_config": destinations{OnSuccess: &Destination{kind, param}}})
 		require.NoError(t, err)
@@ -102,7 +102,7 @@ func TestDestinationNames(t *testing.T) {
 	}
 }
 
-func TestConfigurations(t *testing.T) {
+func TestConfigurationsAreStoredReplacedDeletedAndShared(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	q, other := open(t, s, &testFunction{}), open(t, s, &testFunction{})
 	_, err := q.Configuration(t.Context(), "latest", "")
@@ -142,8 +142,9 @@ func TestConfigurations(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// TestConfigurationChangedAtOnce: the configuration in force is the stored one, even with concurrent changes.
-func TestConfigurationChangedAtOnce(t *testing.T) {
+// TestConcurrentChangesLeaveTheStoredConfigurationInForce: the configuration in force is the stored one, even with
+// concurrent changes.
+func TestConcurrentChangesLeaveTheStoredConfigurationInForce(t *testing.T) {
 	q := open(t, startServer(t, t.TempDir()), &testFunction{})
 	c, err := ParseConfiguration([]byte(`{}`))
 	require.NoError(t, err)
@@ -188,7 +189,7 @@ func FuzzParseConfiguration(f *testing.F) {
 	})
 }
 
-func TestRetryDelays(t *testing.T) {
+func TestRetryDelaysGrowUpToTheirLimits(t *testing.T) {
 	for failures, want := range map[int][2]time.Duration{1: {60 * time.Second, 66 * time.Second}, 2: {120 * time.Second, 132 * time.Second}, 3: {120 * time.Second, 132 * time.Second}} {
 		v := attempts{UserFailures: failures}.afterUserError(3, userDelay)
 		require.True(t, v.again)

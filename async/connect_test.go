@@ -22,8 +22,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCheckURL: what the client would not connect to is an error that shows nothing of the URL.
-func TestCheckURL(t *testing.T) {
+// TestCheckURLNamesTheFaultButNotThePassword: what the client would not connect to is an error that shows nothing of
+// the URL.
+func TestCheckURLNamesTheFaultButNotThePassword(t *testing.T) {
 	for _, url := range []string{
 		"nats://u:s3cret@host:4222", "host", "host:4222", " nats://a , tls://b ,", "[::1]:4222", "nats://:4222", "tls://[::1]", "ws://a,wss://b:443", "WSS://a", "nats://u:p%2Fq@h",
 	} {
@@ -69,9 +70,9 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// TestTLSFirst: servers that want TLS before anything else are reached with the setting, and without it the error names
-// it.
-func TestTLSFirst(t *testing.T) {
+// TestServersWithTLSFirstAreReachedWithTheSetting: servers that want TLS before anything else are reached with the
+// setting, and without it the error names it.
+func TestServersWithTLSFirstAreReachedWithTheSetting(t *testing.T) {
 	cert, key := certificate(t)
 	s, _ := startConfigured(t, fmt.Sprintf(`tls {cert_file: %q, key_file: %q, handshake_first: true}`, cert, key))
 	cluster := &Cluster{URL: strings.Replace(s.ClientURL(), "nats://", "tls://", 1), CA: cert}
@@ -89,8 +90,8 @@ func quiet(c *Config) {
 	log(c)
 }
 
-// TestDomain: the agent is at a leaf node without JetStream, and the queue lies at its hub.
-func TestDomain(t *testing.T) {
+// TestLeafNodeReachesTheQueueOfItsHub: the agent is at a leaf node without JetStream, and the queue lies at its hub.
+func TestLeafNodeReachesTheQueueOfItsHub(t *testing.T) {
 	hub, _ := startConfigured(t, `server_name: hub, jetstream: {domain: hub}, leafnodes {listen: "127.0.0.1:-1"}`)
 	info, err := hub.Varz(nil)
 	require.NoError(t, err)
@@ -139,8 +140,8 @@ func startLeaf(t *testing.T, hub string) *server.Server {
 	})
 }
 
-// TestReservations: an account without room for the streams is named, with what to do.
-func TestReservations(t *testing.T) {
+// TestStartWithoutRoomForStreamsNamesTheSetting: an account without room for the streams is named, with what to do.
+func TestStartWithoutRoomForStreamsNamesTheSetting(t *testing.T) {
 	for name, config := range map[string]string{
 		"in all":     `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 64M}}}`,
 		"per stream": `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G, store_max_stream_bytes: 1M}}}`,

@@ -77,8 +77,9 @@ func allStopped(t *testing.T, pid int) bool {
 	return true
 }
 
-// TestQueueOfAHungChild: events that fill the socket of a child that does not read block neither callers nor the stop.
-func TestQueueOfAHungChild(t *testing.T) {
+// TestHungChildBlocksNeitherCallersNorStop: events that fill the socket of a child that does not read block neither
+// callers nor the stop.
+func TestHungChildBlocksNeitherCallersNorStop(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "gantry-jetstream")
 	buildChild(t, program)
 	c := startChild(t, program)
@@ -107,8 +108,8 @@ func TestQueueOfAHungChild(t *testing.T) {
 	require.NoError(t, unix.Kill(pid, unix.SIGCONT))
 }
 
-// TestQueueWhileTheChildStarts: a slow start blocks no call, and neither the metrics nor the stop.
-func TestQueueWhileTheChildStarts(t *testing.T) {
+// TestSlowChildStartBlocksNeitherCallsNorStop: a slow start blocks no call, and neither the metrics nor the stop.
+func TestSlowChildStartBlocksNeitherCallsNorStop(t *testing.T) {
 	hang := filepath.Join(t.TempDir(), "hang")
 	program := filepath.Join(t.TempDir(), "gantry-jetstream")
 	script := filepath.Join(t.TempDir(), "script")

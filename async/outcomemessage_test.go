@@ -71,7 +71,7 @@ func sent(t *testing.T, pattern string) map[string]any {
 	return n
 }
 
-func TestOutcomeMessage(t *testing.T) {
+func TestOutcomeMessageCarriesRequestResultAndCondition(t *testing.T) {
 	f := &testFunction{answer: func(_ int, _ *fncontext.Invocation, event string) *fault.Error {
 		if strings.Contains(event, "fail") {
 			return &fault.Error{Kind: fault.Function, Code: fault.CodeInvocation, Body: []byte(`{"errorMessage":"asked to"}`)}
@@ -114,7 +114,7 @@ func TestOutcomeMessage(t *testing.T) {
 	require.Equal(t, Fail, one(t, q, id).Status)
 }
 
-func TestOutcomeMessageOfLargeResults(t *testing.T) {
+func TestOutcomeMessageLeavesOutPayloadsThatAreTooLarge(t *testing.T) {
 	f := &testFunction{result: `"` + strings.Repeat("x", maxResult) + `"`}
 	folder := t.TempDir()
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) { c.Folder = folder })
@@ -125,9 +125,9 @@ func TestOutcomeMessageOfLargeResults(t *testing.T) {
 	require.Empty(t, n["request_payload"], "six times as long as JSON: more than a message may have")
 }
 
-// TestOutcomeMessageOfManyBytes: the size as JSON, the size of the param, and the server's limit all count; whatever
-// the outcome message is, the request ends.
-func TestOutcomeMessageOfManyBytes(t *testing.T) {
+// TestOutcomeMessageOfAnySizeEndsTheRequest: the size as JSON, the size of the param, and the server's limit all
+// count; whatever the outcome message is, the request ends.
+func TestOutcomeMessageOfAnySizeEndsTheRequest(t *testing.T) {
 	markup := `{"xml":"` + strings.Repeat("<>", 125_000) + `"}`
 	escaped := `{"k":"` + strings.Repeat(`\"`, 125_000) + `"}`
 	for name, c := range map[string]struct {
@@ -159,9 +159,9 @@ func TestOutcomeMessageOfManyBytes(t *testing.T) {
 	}
 }
 
-// TestFullOutbox: a request that has ended waits until there is room for its outcome message, longer each time, and
-// does not run again.
-func TestFullOutbox(t *testing.T) {
+// TestEndedRequestWaitsForRoomForItsOutcomeMessage: a request that has ended waits until there is room for its
+// outcome message, longer each time, and does not run again.
+func TestEndedRequestWaitsForRoomForItsOutcomeMessage(t *testing.T) {
 	answer := make(chan struct{})
 	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-answer }))
 	defer service.Close()
@@ -196,8 +196,9 @@ func TestFullOutbox(t *testing.T) {
 	require.Equal(t, requests, f.calls())
 }
 
-// TestLighten: what a server refuses for its size loses its payloads, then the outcome message; the outcome stays.
-func TestLighten(t *testing.T) {
+// TestRecordTooLargeLosesPayloadsThenItsOutcomeMessage: what a server refuses for its size loses its payloads, then
+// the outcome message; the outcome stays.
+func TestRecordTooLargeLosesPayloadsThenItsOutcomeMessage(t *testing.T) {
 	q := open(t, startServer(t, t.TempDir()), &testFunction{}, func(c *Config) { c.Folder, c.Log = t.TempDir(), zap.NewNop() })
 	require.NoError(t, q.Start(t.Context()))
 	e, large := q.open, strings.Repeat("x", 1<<20)
@@ -230,8 +231,8 @@ func TestLighten(t *testing.T) {
 	require.EqualValues(t, 2, q.Counts()["notification_failures"])
 }
 
-// TestOutcomeMessagesOfCancelled: a request that is cancelled, waiting or running, has failed.
-func TestOutcomeMessagesOfCancelled(t *testing.T) {
+// TestCancelledRequestsNotifyTheFailureDestination: a request that is cancelled, waiting or running, has failed.
+func TestCancelledRequestsNotifyTheFailureDestination(t *testing.T) {
 	end := make(chan struct{})
 	defer close(end)
 	f := &testFunction{}
@@ -250,8 +251,9 @@ func TestOutcomeMessagesOfCancelled(t *testing.T) {
 	}
 }
 
-// TestEndpoints: what is sent to the services, and what happens when they are slow, refuse, or are away.
-func TestEndpoints(t *testing.T) {
+// TestServicesGetSignedMessagesAndRefusalsAreRetried: what is sent to the services, and what happens when they are
+// slow, refuse, or are away.
+func TestServicesGetSignedMessagesAndRefusalsAreRetried(t *testing.T) {
 	type received struct {
 		path, authorization, expires, hash, date, hops, body string
 	}
@@ -333,9 +335,9 @@ func TestEndpoints(t *testing.T) {
 	require.Equal(t, Success, waitStatus(t, q, accept(t, q, `{}`), Success).Status, "a service that is away changes no record")
 }
 
-// TestFunctionDestination: an outcome becomes an event, of this function or of another one on the same server;
-// functions that are each other's destinations do not go on for ever.
-func TestFunctionDestination(t *testing.T) {
+// TestOutcomeBecomesAnEventOfItsDestinationFunction: an outcome becomes an event, of this function or of another one
+// on the same server; functions that are each other's destinations do not go on for ever.
+func TestOutcomeBecomesAnEventOfItsDestinationFunction(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	folder := t.TempDir()
 	other := &testFunction{}
@@ -366,8 +368,9 @@ func TestFunctionDestination(t *testing.T) {
 	sent(t, filepath.Join(folder, "notifications/FunctionGraph/nobody", accept(t, q, `{}`)+".json"))
 }
 
-// TestOutcomeMessageSurvives: an outcome that was recorded while its outcome message was not handed over yet.
-func TestOutcomeMessageSurvives(t *testing.T) {
+// TestUnsentOutcomeMessageIsSentByTheNextAgent: an outcome that was recorded while its outcome message was not handed
+// over yet.
+func TestUnsentOutcomeMessageIsSentByTheNextAgent(t *testing.T) {
 	folder := t.TempDir()
 	f := &testFunction{}
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) { c.Folder = folder })
@@ -383,7 +386,7 @@ func TestOutcomeMessageSurvives(t *testing.T) {
 	require.Zero(t, f.calls())
 }
 
-func TestReadEndpoints(t *testing.T) {
+func TestReadEndpointsRefusesBadFilesWithoutShowingSecrets(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "endpoints.json")
 	read := func(text string) error {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
@@ -411,9 +414,9 @@ func TestReadEndpoints(t *testing.T) {
 	}
 }
 
-// TestCloseWhileDestinationHangs: the stop does not wait for it, and the outcome message is sent at the next start, not
-// later.
-func TestCloseWhileDestinationHangs(t *testing.T) {
+// TestCloseDoesNotWaitForAHangingDestination: the stop does not wait for it, and the outcome message is sent at the
+// next start, not later.
+func TestCloseDoesNotWaitForAHangingDestination(t *testing.T) {
 	asked, answer := make(chan struct{}, 2), make(chan struct{})
 	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}

@@ -157,7 +157,7 @@ func waitStatus(t *testing.T, q *Queue, id string, want Status) *Record {
 	return r
 }
 
-func TestAcceptAndRun(t *testing.T) {
+func TestAcceptedEventRunsWithItsFactsAndIsRecorded(t *testing.T) {
 	f := &testFunction{}
 	q := open(t, startServer(t, t.TempDir()), f)
 	began := time.Now().Add(-time.Millisecond)
@@ -190,8 +190,8 @@ func requireFault(t *testing.T, err error, kind fault.Kind, says string) {
 	require.Contains(t, f.Message, says)
 }
 
-// TestRetries: user errors by the configuration, others until they pass.
-func TestRetries(t *testing.T) {
+// TestOnlyUserErrorsUseUpTheConfiguredRetries: user errors by the configuration, others until they pass.
+func TestOnlyUserErrorsUseUpTheConfiguredRetries(t *testing.T) {
 	user := &fault.Error{Kind: fault.Function, Code: fault.CodeInvocation, Message: "x", Body: []byte(`{"errorMessage":"asked to fail"}`)}
 	system := &fault.Error{Kind: fault.Internal, Code: fault.CodeInternal, Message: "ours"}
 	event := &fault.Error{Kind: fault.Event, Code: fault.CodeInvocation, Body: []byte("no JSON")}
@@ -228,8 +228,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// TestAge: a request that is too old is discarded, also while it waits for its retry.
-func TestAge(t *testing.T) {
+// TestRequestTooOldForItsRetryIsDiscarded: a request that is too old is discarded, also while it waits for its retry.
+func TestRequestTooOldForItsRetryIsDiscarded(t *testing.T) {
 	f := &testFunction{answer: func(int, *fncontext.Invocation, string) *fault.Error {
 		return &fault.Error{Kind: fault.Function, Code: fault.CodeInvocation, Message: "x", Body: []byte("no")}
 	}}
@@ -267,8 +267,8 @@ func putConfiguration(t *testing.T, q *Queue, text string) {
 	require.NoError(t, err)
 }
 
-// TestAgeAtTheStart: a request that grew too old while it waited for its slot does not run.
-func TestAgeAtTheStart(t *testing.T) {
+// TestRequestTooOldForItsSlotDoesNotRun: a request that grew too old while it waited for its slot does not run.
+func TestRequestTooOldForItsSlotDoesNotRun(t *testing.T) {
 	f := &testFunction{}
 	q, waits, slot, late := gated(t, f)
 	defer close(slot)
@@ -284,8 +284,9 @@ func TestAgeAtTheStart(t *testing.T) {
 	requireCounts(t, q, map[string]int64{"accepted": 1, "expired": 1})
 }
 
-// TestAgeAtTheStartElsewhere: an agent that was cut off meanwhile does not discard what another one runs.
-func TestAgeAtTheStartElsewhere(t *testing.T) {
+// TestExpiryDoesNotDiscardWhatAnotherAgentRuns: an agent that was cut off meanwhile does not discard what another one
+// runs.
+func TestExpiryDoesNotDiscardWhatAnotherAgentRuns(t *testing.T) {
 	f := &testFunction{}
 	q, waits, slot, late := gated(t, f)
 	defer close(slot)
@@ -339,8 +340,9 @@ func TestUnavailableIsNoAttempt(t *testing.T) {
 	require.Equal(t, 1, waitStatus(t, q, accept(t, q, "{}"), Success).Attempts.Started)
 }
 
-// TestUnavailableForLong: an agent that cannot take calls, and is not stopping, is not asked again and again.
-func TestUnavailableForLong(t *testing.T) {
+// TestUnavailableAgentIsAskedWithGrowingPauses: an agent that cannot take calls, and is not stopping, is not asked
+// again and again.
+func TestUnavailableAgentIsAskedWithGrowingPauses(t *testing.T) {
 	var asked atomic.Int64
 	q := open(t, startServer(t, t.TempDir()), &testFunction{}, func(c *Config) {
 		c.Invoke = func(*fncontext.Invocation, func() error, []byte) ([]byte, *fault.Error) {
@@ -373,7 +375,7 @@ func TestParallelIsBounded(t *testing.T) {
 	require.Equal(t, 10, f.calls())
 }
 
-func TestRecords(t *testing.T) {
+func TestRecordsAreListedInOrderFilteredAndPaged(t *testing.T) {
 	gate := make(chan struct{})
 	f := &testFunction{answer: func(_ int, _ *fncontext.Invocation, event string) *fault.Error {
 		if event == "wait" {
@@ -430,7 +432,7 @@ func TestRecords(t *testing.T) {
 	require.True(t, slices.IsSorted(ids))
 }
 
-func TestCancel(t *testing.T) {
+func TestCancelEndsWaitingAndRunningRequests(t *testing.T) {
 	end := make(chan struct{})
 	defer close(end)
 	f := &testFunction{}
@@ -480,8 +482,8 @@ func TestRecordedIsNeverRunAgain(t *testing.T) {
 	require.Equal(t, []string{"once", "after"}, f.events)
 }
 
-// TestRestart: what was accepted and not run yet runs at the next start; what has run does not.
-func TestRestart(t *testing.T) {
+// TestRestartRunsOnlyWhatHasNotRunYet: what was accepted and not run yet runs at the next start; what has run does not.
+func TestRestartRunsOnlyWhatHasNotRunYet(t *testing.T) {
 	dir := t.TempDir()
 	s := startServer(t, dir)
 	first := &testFunction{}
@@ -510,9 +512,9 @@ func TestRestart(t *testing.T) {
 	require.Len(t, append(first.events, second.events...), len(left)+1, "each once")
 }
 
-// TestStrandedRequests: an agent logs that its store holds requests of another version. Stores without such requests,
-// and clusters, where other agents run theirs, cause no log line.
-func TestStrandedRequests(t *testing.T) {
+// TestRequestsOfAnotherVersionAreLoggedAtStart: an agent logs that its store holds requests of another version.
+// Stores without such requests, and clusters, where other agents run theirs, cause no log line.
+func TestRequestsOfAnotherVersionAreLoggedAtStart(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	of := func(version string, more ...func(*Config)) *Queue {
 		return open(t, s, &testFunction{}, append(more, func(c *Config) {
@@ -541,7 +543,7 @@ func TestStrandedRequests(t *testing.T) {
 	require.Equal(t, 1, logs.Len(), "its own are not stranded")
 }
 
-func TestFullQueue(t *testing.T) {
+func TestFullQueueRefusesEventsAsThrottled(t *testing.T) {
 	gate := make(chan struct{})
 	defer close(gate)
 	f := &testFunction{answer: func(int, *fncontext.Invocation, string) *fault.Error { <-gate; return nil }}
@@ -564,9 +566,9 @@ func requireCounts(t *testing.T, q *Queue, want map[string]int64) {
 	}, patience, time.Millisecond, "%v, want %v", &got, want)
 }
 
-// TestCounts: an outcome is counted once, by the agent that recorded it. Another agent recorded these while they ran
-// here.
-func TestCounts(t *testing.T) {
+// TestOutcomeRecordedByAnotherAgentIsNotCounted: an outcome is counted once, by the agent that recorded it. Another
+// agent recorded these while they ran here.
+func TestOutcomeRecordedByAnotherAgentIsNotCounted(t *testing.T) {
 	for name, answer := range map[string]*fault.Error{
 		"canceled":      {Kind: fault.Canceled, Code: fault.CodeCanceled, Message: "function invocation canceled"},
 		"to be retried": {Kind: fault.Internal, Code: fault.CodeInternal, Message: "ours"}, "well": nil,
@@ -597,8 +599,8 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// TestNoServer: every need says why, and the queue opens once the server is there.
-func TestNoServer(t *testing.T) {
+// TestQueueOpensOnceTheServerIsThere: every need says why, and the queue opens once the server is there.
+func TestQueueOpensOnceTheServerIsThere(t *testing.T) {
 	var up atomic.Bool
 	s := startServer(t, t.TempDir())
 	f := &testFunction{}
@@ -626,9 +628,9 @@ func TestNoServer(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestCancelOnTheWay: a request that was fetched and waits for a slot still waits, and does not run once it is
-// cancelled.
-func TestCancelOnTheWay(t *testing.T) {
+// TestCancelledRequestThatAwaitsASlotDoesNotRun: a request that was fetched and waits for a slot still waits, and
+// does not run once it is cancelled.
+func TestCancelledRequestThatAwaitsASlotDoesNotRun(t *testing.T) {
 	f := &testFunction{}
 	waits, slot := make(chan string, 1), make(chan *fault.Error)
 	q := open(t, startServer(t, t.TempDir()), f, func(c *Config) {

@@ -39,9 +39,9 @@ func on(x *exchanged) func(*Config) {
 	}
 }
 
-// TestRestore: the store is gone, with its contents. The queue goes on with a new one, in which acknowledgements of the
-// old one's messages do not count.
-func TestRestore(t *testing.T) {
+// TestQueueGoesOnWithANewEmptyStore: the store is gone, with its contents. The queue goes on with a new one, in which
+// acknowledgements of the old one's messages do not count.
+func TestQueueGoesOnWithANewEmptyStore(t *testing.T) {
 	gates := map[string]chan struct{}{"old": make(chan struct{}), "new": make(chan struct{})}
 	f := &testFunction{answer: func(_ int, _ *fncontext.Invocation, event string) *fault.Error {
 		<-gates[event]
@@ -83,8 +83,9 @@ func TestRestore(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// TestRestoreOfAConsumer: a damaged one was set aside while the agent lived. What is stored runs all the same.
-func TestRestoreOfAConsumer(t *testing.T) {
+// TestStoredRequestsRunAfterTheirConsumerIsLost: a damaged one was set aside while the agent lived. What is stored
+// runs all the same.
+func TestStoredRequestsRunAfterTheirConsumerIsLost(t *testing.T) {
 	gate := make(chan struct{})
 	f := &testFunction{answer: func(int, *fncontext.Invocation, string) *fault.Error {
 		<-gate
@@ -117,8 +118,8 @@ func TestRestoreOfAConsumer(t *testing.T) {
 	require.Equal(t, 11, f.calls())
 }
 
-// TestWhileConnected: a call does not wait for an answer of a server that is gone.
-func TestWhileConnected(t *testing.T) {
+// TestContextEndsWhenTheServerConnectionIsLost: a call does not wait for an answer of a server that is gone.
+func TestContextEndsWhenTheServerConnectionIsLost(t *testing.T) {
 	x := &exchanged{}
 	x.Store(startServer(t, t.TempDir()))
 	q := open(t, x.Load(), &testFunction{}, on(x))
@@ -137,8 +138,9 @@ func TestWhileConnected(t *testing.T) {
 	require.Equal(t, context.Canceled, context.Cause(ctx))
 }
 
-// TestLostAttempts: a request during which agents keep dying runs a bounded number of times.
-func TestLostAttempts(t *testing.T) {
+// TestRequestFailsAfterThreeAttemptsOfDyingAgents: a request during which agents keep dying runs a bounded number of
+// times.
+func TestRequestFailsAfterThreeAttemptsOfDyingAgents(t *testing.T) {
 	for lost, want := range []Status{Success, Success, Fail} {
 		s, f := startServer(t, t.TempDir()), &testFunction{}
 		dead := open(t, s, f)
@@ -178,9 +180,9 @@ func TestRequestIsLookedAfterOnce(t *testing.T) {
 	require.True(t, still)
 }
 
-// TestWaitedTooLong: a request that waited long for its slot runs only if its start can be recorded. Another agent may
-// have recorded an outcome meanwhile.
-func TestWaitedTooLong(t *testing.T) {
+// TestLateRequestRunsOnlyIfItsStartIsRecorded: a request that waited long for its slot runs only if its start can be
+// recorded. Another agent may have recorded an outcome meanwhile.
+func TestLateRequestRunsOnlyIfItsStartIsRecorded(t *testing.T) {
 	for name, c := range map[string]struct {
 		overtaken bool
 		calls     int

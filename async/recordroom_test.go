@@ -16,8 +16,9 @@ import (
 	fncontext "gantry/context"
 )
 
-// TestRecordsAreBounded: requests are refused before their records have no room, so each that was accepted runs once.
-func TestRecordsAreBounded(t *testing.T) {
+// TestRequestsAreRefusedBeforeTheirRecordsLackRoom: requests are refused before their records have no room, so each
+// that was accepted runs once.
+func TestRequestsAreRefusedBeforeTheirRecordsLackRoom(t *testing.T) {
 	const limit = 32 << 10
 	f := &testFunction{}
 	var ahead atomic.Int64
@@ -51,9 +52,10 @@ func TestRecordsAreBounded(t *testing.T) {
 	require.Positive(t, q.Counts()["refused"])
 }
 
-// TestRecordsAreFull: an outcome that has no room with its outcome message is recorded without the payloads, and the
-// function does not run again. A limit that is lowered below the current size leaves room for requests in flight.
-func TestRecordsAreFull(t *testing.T) {
+// TestOutcomeIsRecordedWithoutPayloadsWhenRecordsAreFull: an outcome that has no room with its outcome message is
+// recorded without the payloads, and the function does not run again. A limit that is lowered below the current size
+// leaves room for requests in flight.
+func TestOutcomeIsRecordedWithoutPayloadsWhenRecordsAreFull(t *testing.T) {
 	for name, lowered := range map[string]bool{"filled": false, "limit lowered": true} {
 		t.Run(name, func(t *testing.T) {
 			runs, end := make(chan bool, 1), make(chan bool)

@@ -154,8 +154,9 @@ func refused(t *testing.T, err error, kind fault.Kind, says string) {
 	}
 }
 
-// TestOpenToAll: a gate without a file accepts every request, and its tokens are valid tokens all the same.
-func TestOpenToAll(t *testing.T) {
+// TestGateWithoutUsersFileAcceptsEveryRequest: a gate without a file accepts every request, and its tokens are valid
+// tokens all the same.
+func TestGateWithoutUsersFileAcceptsEveryRequest(t *testing.T) {
 	c := &clock{now: time.Unix(1e9, 0)}
 	g, err := Open(&Config{ProjectID: "p1", Project: "local-1", Now: c.Now, Log: zap.NewNop()})
 	require.NoError(t, err)
@@ -172,7 +173,7 @@ func TestOpenToAll(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "expired")
 }
 
-func TestNoCredentials(t *testing.T) {
+func TestMissingOrRepeatedCredentialsAreRefused(t *testing.T) {
 	g := open(t, testUsers)
 	_, err := g.Check((&message{method: "GET", path: "/"}).request())
 	refused(t, err, fault.Unauthorized, "X-Auth-Token")
@@ -190,7 +191,7 @@ func TestNoCredentials(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "more than once")
 }
 
-func TestAuthorize(t *testing.T) {
+func TestAuthorizeAllowsOnlyTheUsersActions(t *testing.T) {
 	g := open(t, testUsers)
 	caller, err := g.Check(post().request())
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 )
 
 // The published vectors: A is of the signing guide, B and C of the SDK's own tests.
-func TestVectors(t *testing.T) {
+func TestSignaturesOfThePublishedVectorsAreAccepted(t *testing.T) {
 	const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	short := map[string]string{headerDate: "20060102T150405Z"}
 	cases := []struct {
@@ -60,8 +60,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// TestSign: the published vectors from the other side.
-func TestSign(t *testing.T) {
+// TestSignMakesThePublishedSignatures: the published vectors from the other side.
+func TestSignMakesThePublishedSignatures(t *testing.T) {
 	now := time.Date(2006, 1, 2, 15, 4, 5, 0, time.UTC)
 	for want, r := range map[string]*Request{
 		"5a2ce64c865e0e6046321c6f3d5a77ba8413eeaf355c3166c03d58d02ac79624": {Method: "GET", Path: []byte("/path"), Query: []byte("limit=1")},
@@ -76,7 +76,7 @@ func TestSign(t *testing.T) {
 	require.ErrorIs(t, err, errEscapes)
 }
 
-func TestCanonicalQuery(t *testing.T) {
+func TestCanonicalQueryIsSortedAndEncoded(t *testing.T) {
 	c := &canonical{}
 	cases := map[string]string{
 		"":                   "",
@@ -104,7 +104,7 @@ func TestCanonicalQuery(t *testing.T) {
 	}
 }
 
-func TestCanonicalPath(t *testing.T) {
+func TestCanonicalPathIsEncodedInBothAlphabets(t *testing.T) {
 	c := &canonical{}
 	cases := map[string][2]string{
 		"":                  {"/", "/"},
@@ -125,7 +125,7 @@ func TestCanonicalPath(t *testing.T) {
 	require.False(t, c.path([]byte("/%"), strict))
 }
 
-func TestSignedRequests(t *testing.T) {
+func TestSignedRequestsAreAcceptedInAllTheirForms(t *testing.T) {
 	g := open(t, testUsers)
 	check := func(m *message) error { _, err := g.Check(m.request()); return err }
 	require.NoError(t, check(post()))
@@ -170,7 +170,7 @@ func TestSignedRequests(t *testing.T) {
 	})
 }
 
-func TestTampering(t *testing.T) {
+func TestChangeOfAnySignedPartIsRefused(t *testing.T) {
 	g := open(t, testUsers)
 	changes := map[string]func(*message){
 		"method": func(m *message) { m.method = "PUT" },
@@ -192,7 +192,7 @@ func TestTampering(t *testing.T) {
 	}
 }
 
-func TestMalformedAuthorization(t *testing.T) {
+func TestMalformedAuthorizationIsRefusedWithItsReason(t *testing.T) {
 	g := open(t, testUsers)
 	hex64 := strings.Repeat("a", 64)
 	for value, says := range map[string]string{
@@ -228,8 +228,8 @@ func TestMalformedAuthorization(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestClock: the window is fifteen minutes to either side, by the injected clock.
-func TestClock(t *testing.T) {
+// TestDateOffByMoreThanFifteenMinutesIsRefused: the window is fifteen minutes to either side, by the injected clock.
+func TestDateOffByMoreThanFifteenMinutesIsRefused(t *testing.T) {
 	g := open(t, testUsers)
 	for off, ok := range map[time.Duration]bool{
 		15 * time.Minute: true, -15 * time.Minute: true, 15*time.Minute + time.Second: false, -15*time.Minute - time.Second: false, 24 * time.Hour: false,
@@ -255,7 +255,7 @@ func TestClock(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "X-Sdk-Date is needed")
 }
 
-func TestContentHash(t *testing.T) {
+func TestContentHashMustBeSignedAndFitTheBody(t *testing.T) {
 	g := open(t, testUsers)
 	check := func(value string, signed ...string) error {
 		m := &message{method: "POST", path: "/", body: `{"k":1}`, header: map[string]string{headerDate: testDate, headerContentHash: value}}
@@ -271,8 +271,9 @@ func TestContentHash(t *testing.T) {
 	refused(t, check(unsignedPayload, headerContentHash), fault.Unauthorized, "over TLS or on loopback only")
 }
 
-// TestEntry: what no body can make valid is refused by its headers; where the headers suffice, no hash is needed.
-func TestEntry(t *testing.T) {
+// TestEntryDecidesByHeadersWhatNeedsNoBody: what no body can make valid is refused by its headers; where the headers
+// suffice, no hash is needed.
+func TestEntryDecidesByHeadersWhatNeedsNoBody(t *testing.T) {
 	g := open(t, testUsers)
 	begin := func(m *message) (*Entry, error) {
 		r := m.request()
@@ -335,7 +336,7 @@ func TestEntry(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "locked for this peer")
 }
 
-func TestTemporaryKeys(t *testing.T) {
+func TestTemporaryKeyNeedsItsSignedTokenAndExpires(t *testing.T) {
 	g := open(t, testUsers)
 	check := func(token string, signed ...string) error {
 		m := &message{method: "GET", path: "/", header: map[string]string{headerDate: testDate}}
@@ -356,8 +357,9 @@ func TestTemporaryKeys(t *testing.T) {
 	refused(t, check("sts-token", headerSecurityToken), fault.Unauthorized, "expired")
 }
 
-// TestLock: more than five bad signatures in a row lock a key for five minutes, for that peer only.
-func TestLock(t *testing.T) {
+// TestSixBadSignaturesLockAKeyForThatPeer: more than five bad signatures in a row lock a key for five minutes, for
+// that peer only.
+func TestSixBadSignaturesLockAKeyForThatPeer(t *testing.T) {
 	g := open(t, testUsers)
 	try := func(m *message) error { _, err := g.Check(m.request()); return err }
 	bad := func() *message { m := post(); m.body = "x"; return m }

@@ -18,8 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUsersFileThatIsAPipe: it is refused at once, at the start and later, and the next good file is taken over.
-func TestUsersFileThatIsAPipe(t *testing.T) {
+// TestPipeAsUsersFileIsRefusedAtOnce: it is refused at once, at the start and later, and the next good file is taken
+// over.
+func TestPipeAsUsersFileIsRefusedAtOnce(t *testing.T) {
 	g := open(t, testUsers)
 	pipe := g.file + ".pipe"
 	require.NoError(t, unix.Mkfifo(pipe, 0o600))
@@ -40,8 +41,8 @@ func TestUsersFileThatIsAPipe(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "ak not exist")
 }
 
-// TestFollow: a change counts without a request that asks for it.
-func TestFollow(t *testing.T) {
+// TestFollowTakesOverAChangedUsersFile: a change counts without a request that asks for it.
+func TestFollowTakesOverAChangedUsersFile(t *testing.T) {
 	g := open(t, testUsers)
 	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
@@ -56,8 +57,8 @@ func TestFollow(t *testing.T) {
 	following.Wait()
 }
 
-// TestUsersFileCannotBeRead: a lack of descriptors passes without a change of the file.
-func TestUsersFileCannotBeRead(t *testing.T) {
+// TestUsersFileIsReadOnceDescriptorsAreFree: a lack of descriptors passes without a change of the file.
+func TestUsersFileIsReadOnceDescriptorsAreFree(t *testing.T) {
 	g := open(t, testUsers)
 	read := g.read
 	g.read = func(name string) (*directory, error) {
@@ -73,8 +74,9 @@ func TestUsersFileCannotBeRead(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "ak not exist")
 }
 
-// TestUsersFileHangs: revocations that do not count are no secret, and they count when the storage answers again.
-func TestUsersFileHangs(t *testing.T) {
+// TestHangingUsersFileIsReportedAndReadLater: revocations that do not count are no secret, and they count when the
+// storage answers again.
+func TestHangingUsersFileIsReportedAndReadLater(t *testing.T) {
 	g := open(t, testUsers)
 	g.write(strings.ReplaceAll(testUsers, "AKCI", "AKNEW"))
 	identify := g.identify
@@ -92,8 +94,8 @@ func TestUsersFileHangs(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "ak not exist")
 }
 
-// TestExpiredKeys: a key that cannot be used any more is remarked on when the file is read.
-func TestExpiredKeys(t *testing.T) {
+// TestExpiredKeysAreLoggedWhenTheFileIsRead: a key that cannot be used any more is remarked on when the file is read.
+func TestExpiredKeysAreLoggedWhenTheFileIsRead(t *testing.T) {
 	g := open(t, testUsers)
 	const remark = `the access key AKTMP of user "ci" expired at 2019-11-15T04:00:00Z: requests signed with it are refused`
 	require.Zero(t, g.logs.FilterMessage(remark).Len())

@@ -43,8 +43,8 @@ func TestLockoutIsBounded(t *testing.T) {
 	require.True(t, l.locked("b", here), "the same peer by IPv4")
 }
 
-// TestRecordsThatAreOver: they are dropped without being asked for again.
-func TestRecordsThatAreOver(t *testing.T) {
+// TestExpiredLockoutRecordsAreDroppedUnasked: they are dropped without being asked for again.
+func TestExpiredLockoutRecordsAreDroppedUnasked(t *testing.T) {
 	c := &clock{now: time.Unix(1e9, 0)}
 	for _, l := range []*lockout{newLockout(c.Now), newPeerLockout(c.Now)} {
 		for n := range 100 {
@@ -57,8 +57,8 @@ func TestRecordsThatAreOver(t *testing.T) {
 	}
 }
 
-// TestLoginMemory: what logins leave behind does not depend on how long their names are.
-func TestLoginMemory(t *testing.T) {
+// TestLoginMemoryDoesNotGrowWithLongNames: what logins leave behind does not depend on how long their names are.
+func TestLoginMemoryDoesNotGrowWithLongNames(t *testing.T) {
 	g := open(t, testUsers)
 	const logins = 1000
 	long := strings.Repeat("n", 60_000)
@@ -78,8 +78,8 @@ func TestLoginMemory(t *testing.T) {
 	runtime.KeepAlive(g)
 }
 
-// TestLongNames: an over-long name is locked like any other.
-func TestLongNames(t *testing.T) {
+// TestOverlongNameIsLockedLikeAnyOther: an over-long name is locked like any other.
+func TestOverlongNameIsLockedLikeAnyOther(t *testing.T) {
 	g := open(t, testUsers)
 	long := strings.Repeat("n", 60_000)
 	for range maxFailures + 1 {
@@ -116,8 +116,8 @@ func TestLockOutlastsAFlood(t *testing.T) {
 	}
 }
 
-// TestPeerLock: a peer that tries many names is locked itself, and no other peer is.
-func TestPeerLock(t *testing.T) {
+// TestPeerThatTriesManyNamesIsLocked: a peer that tries many names is locked itself, and no other peer is.
+func TestPeerThatTriesManyNamesIsLocked(t *testing.T) {
 	g := open(t, testUsers)
 	for n := range maxPeerFailures + 1 {
 		_, _, err := g.login(stranger(fmt.Sprint(n), there))
@@ -135,8 +135,9 @@ func TestPeerLock(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestPeerWindow: wrong passwords that come slowly, as of many callers behind one address, lock no peer.
-func TestPeerWindow(t *testing.T) {
+// TestSlowWrongPasswordsDoNotLockAPeer: wrong passwords that come slowly, as of many callers behind one address, lock
+// no peer.
+func TestSlowWrongPasswordsDoNotLockAPeer(t *testing.T) {
 	g := open(t, testUsers)
 	for n := range 3 * maxPeerFailures {
 		_, _, err := g.login(stranger(fmt.Sprint(n), here))
@@ -147,8 +148,8 @@ func TestPeerWindow(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestFindByID: the cost of a login by id does not grow with the number of users.
-func TestFindByID(t *testing.T) {
+// TestFindByIDLooksAtOneUserOnly: the cost of a login by id does not grow with the number of users.
+func TestFindByIDLooksAtOneUserOnly(t *testing.T) {
 	d := newDirectory("acme", "0123456789abcdef0123456789abcdef")
 	for n := range 1000 {
 		require.NoError(t, d.add(&userRow{Name: fmt.Sprint("user", n), Actions: []Action{}}))

@@ -25,7 +25,7 @@ func (h *harness) withToken(text string) (*Caller, error) {
 	return h.Check((&message{method: "GET", path: "/", header: map[string]string{headerToken: text}}).request())
 }
 
-func TestLogin(t *testing.T) {
+func TestLoginGivesATokenForItsProject(t *testing.T) {
 	g := open(t, testUsers)
 	text, token, err := g.login()
 	require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestLogin(t *testing.T) {
 	require.NotEmpty(t, byID)
 }
 
-func TestScopes(t *testing.T) {
+func TestTokensWithoutProjectScopeMayNotInvoke(t *testing.T) {
 	g := open(t, testUsers)
 	for name, change := range map[string]func(*Login){
 		"domain": func(l *Login) { l.Project, l.ForDomain = Named{}, Named{Name: "acme"} },
@@ -80,7 +80,7 @@ func TestScopes(t *testing.T) {
 	refused(t, err, fault.NotFound, "does not exist here")
 }
 
-func TestBadLogins(t *testing.T) {
+func TestBadLoginsAllGetTheSameRefusal(t *testing.T) {
 	g := open(t, testUsers)
 	for name, change := range map[string]func(*Login){
 		"wrong password":   func(l *Login) { l.Password = "correct horsf" },
@@ -98,8 +98,8 @@ func TestBadLogins(t *testing.T) {
 	}
 }
 
-// TestPasswordLock: as for keys; an unknown user is locked alike, by name or by id.
-func TestPasswordLock(t *testing.T) {
+// TestWrongPasswordsLockAUserByNameOrID: as for keys; an unknown user is locked alike, by name or by id.
+func TestWrongPasswordsLockAUserByNameOrID(t *testing.T) {
 	g := open(t, testUsers)
 	_, token, err := g.login()
 	require.NoError(t, err)
@@ -125,7 +125,7 @@ func TestPasswordLock(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "locked")
 }
 
-func TestTokenLife(t *testing.T) {
+func TestTokenIsValidOnlyWithinItsLife(t *testing.T) {
 	g := open(t, testUsers)
 	text, _, err := g.login()
 	require.NoError(t, err)
@@ -143,8 +143,8 @@ func TestTokenLife(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "future")
 }
 
-// TestRevocation: a changed users file takes effect within a second.
-func TestRevocation(t *testing.T) {
+// TestChangedUsersFileRevokesTokens: a changed users file takes effect within a second.
+func TestChangedUsersFileRevokesTokens(t *testing.T) {
 	changes := map[string][2]string{
 		"user removed":      {`{"name": "ci"`, `{"name": "ci2"`},
 		"generation raised": {`"generation": 1`, `"generation": 2`},
@@ -164,7 +164,7 @@ func TestRevocation(t *testing.T) {
 		g.write(testUsers)
 		g.follow()
 		if name == "user removed" {
-			continue // see TestTokenOfRemovedUser
+			continue // see TestTokenOfARemovedUserStaysRevoked
 		}
 		_, err = g.withToken(text)
 		require.NoError(t, err, name)
@@ -178,8 +178,9 @@ func TestRevocation(t *testing.T) {
 	refused(t, err, fault.Unauthorized, "decrypt token fail")
 }
 
-// TestTokenOfRemovedUser: a user who comes back with the same password and generation gets new tokens only.
-func TestTokenOfRemovedUser(t *testing.T) {
+// TestTokenOfARemovedUserStaysRevoked: a user who comes back with the same password and generation gets new tokens
+// only.
+func TestTokenOfARemovedUserStaysRevoked(t *testing.T) {
 	g := open(t, testUsers)
 	text, _, err := g.login()
 	require.NoError(t, err)
@@ -204,7 +205,7 @@ func TestTokenOfRemovedUser(t *testing.T) {
 	require.Empty(t, g.removed, "by now every token of before has expired")
 }
 
-func TestForgedTokens(t *testing.T) {
+func TestForgedOrDamagedTokensAreRefused(t *testing.T) {
 	g := open(t, testUsers)
 	text, _, err := g.login()
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 
 const goodSecret = `"secret": "0123456789abcdef0123456789abcdef"`
 
-func TestUsersFile(t *testing.T) {
+func TestUsersFileErrorsNameTheFaultWithoutSecrets(t *testing.T) {
 	d, err := parseDirectory([]byte("{" + goodSecret + "}"))
 	require.NoError(t, err)
 	require.Equal(t, "local", d.domain)
@@ -58,7 +58,7 @@ func TestUsersFile(t *testing.T) {
 	}
 }
 
-func TestUsersFileRights(t *testing.T) {
+func TestUsersFileThatOthersMayWriteIsRefused(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "users.json")
 	require.NoError(t, os.WriteFile(name, []byte(testUsers), 0o600))
 	for mode, says := range map[os.FileMode]string{0o600: "", 0o400: "", 0o640: "read by others", 0o604: "read by others", 0o620: "written by others", 0o602: "written by others", 0o666: "written by others"} {
@@ -92,8 +92,9 @@ func TestUsersFileRights(t *testing.T) {
 	}
 }
 
-// TestBrokenChange: a file that cannot be used leaves the users in force, and one line in the log.
-func TestBrokenChange(t *testing.T) {
+// TestBrokenUsersFileLeavesTheUsersInForce: a file that cannot be used leaves the users in force, and one line in the
+// log.
+func TestBrokenUsersFileLeavesTheUsersInForce(t *testing.T) {
 	g := open(t, testUsers)
 	for _, broken := range []string{"{", `{"secret": "short"}`} {
 		g.write(broken)

@@ -141,8 +141,8 @@ func documented(t *testing.T, env ...string) (addr string) {
 	return addr
 }
 
-// TestAPIDoc runs the shell examples of docs/API.md, with the users that the page has.
-func TestAPIDoc(t *testing.T) {
+// TestExamplesOfAPIPagePrintWhatItSays runs the shell examples of docs/API.md, with the users that the page has.
+func TestExamplesOfAPIPagePrintWhatItSays(t *testing.T) {
 	page := apiBlocks(t, "json users")
 	require.Len(t, page, 1)
 	var file struct {
@@ -167,8 +167,8 @@ func TestAPIDoc(t *testing.T) {
 	requireOutputs(t, blocks, shell(t, blocks, env...))
 }
 
-// TestAPIDocOpen runs the quick start of docs/API.md, which has no authentication.
-func TestAPIDocOpen(t *testing.T) {
+// TestQuickStartOfAPIPagePrintsWhatItSays runs the quick start of docs/API.md, which has no authentication.
+func TestQuickStartOfAPIPagePrintsWhatItSays(t *testing.T) {
 	const printed = "127.0.0.1:8079"
 	addr := documented(t, "GANTRY_API_AUTH=none")
 	blocks := apiBlocks(t, "sh open")
@@ -179,8 +179,8 @@ func TestAPIDocOpen(t *testing.T) {
 	requireOutputs(t, blocks, shell(t, blocks))
 }
 
-// TestAPIDocSettings: the page has every setting of the platform API.
-func TestAPIDocSettings(t *testing.T) {
+// TestAPIPageHasEverySettingOfThePlatformAPI: the page has every setting of the platform API.
+func TestAPIPageHasEverySettingOfThePlatformAPI(t *testing.T) {
 	page, err := os.ReadFile("../docs/API.md")
 	require.NoError(t, err)
 	for _, s := range settings() {
@@ -190,8 +190,8 @@ func TestAPIDocSettings(t *testing.T) {
 	}
 }
 
-// TestAPIDocFits: the comparison notices what it is there to notice.
-func TestAPIDocFits(t *testing.T) {
+// TestFitsRefusesOutputThatDiffersFromThePage: the comparison notices what it is there to notice.
+func TestFitsRefusesOutputThatDiffersFromThePage(t *testing.T) {
 	require.NoError(t, fits("a…c\nd\n", "abbc\r\nd"))
 	require.NoError(t, fits("", ""))
 	for _, got := range []string{"", "abc", "abc\nd\ne", "xabc\nd", "abc\nd."} {

@@ -71,7 +71,7 @@ func (r *running) waitStatus(id, want string) {
 	require.Eventually(r.t, func() bool { got = r.status(id); return got == want }, patience, 10*time.Millisecond, "%s is %s, want %s", id, got, want)
 }
 
-func TestAsync(t *testing.T) {
+func TestAsyncStatusFollowsRunsFailuresAndCancels(t *testing.T) {
 	env, data := queueSettings(t)
 	r := ungated(t, outcomes, append(env, "RUNTIME_TIMEOUT=60")...)
 	_, err := os.Stat(data)
@@ -102,8 +102,9 @@ func TestAsync(t *testing.T) {
 	r.waitMetric("gantry_async_queue_length", "0")
 }
 
-// TestAsyncStop: what waits or runs when the agent stops is run after the next start; what has run is not.
-func TestAsyncStop(t *testing.T) {
+// TestOnlyUnfinishedAsyncRequestsRunAfterARestart: what waits or runs when the agent stops is run after the next
+// start; what has run is not.
+func TestOnlyUnfinishedAsyncRequestsRunAfterARestart(t *testing.T) {
 	env, data := queueSettings(t)
 	file := filepath.Join(t.TempDir(), "runs")
 	source := `const fs = require('fs'), file = ` + strconv.Quote(file) + `;
@@ -136,8 +137,9 @@ exports.handler = async (event, context) => {
 	require.Equal(t, 1, strings.Count(string(text), waiting))
 }
 
-// TestAsyncOfAnotherVersion: the agent logs at the start that the folder still holds requests of another version.
-func TestAsyncOfAnotherVersion(t *testing.T) {
+// TestAsyncRequestsOfAnotherVersionAreLoggedAtStart: the agent logs at the start that the folder still holds requests
+// of another version.
+func TestAsyncRequestsOfAnotherVersionAreLoggedAtStart(t *testing.T) {
 	env, _ := queueSettings(t)
 	env = append(env, "RUNTIME_TIMEOUT=60", "GANTRY_SHUTDOWN_TIMEOUT=4")
 	r := ungated(t, outcomes, append(env, "RUNTIME_FUNC_VERSION=v1")...)
@@ -184,8 +186,8 @@ func TestAsyncKeepsNoCredentials(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 }
 
-// TestAsyncCommands: the commands find address and keys in the agent's own settings.
-func TestAsyncCommands(t *testing.T) {
+// TestAsyncCommandsUseAddressAndKeysOfTheSettings: the commands find address and keys in the agent's own settings.
+func TestAsyncCommandsUseAddressAndKeysOfTheSettings(t *testing.T) {
 	env, _ := queueSettings(t)
 	users := filepath.Join(t.TempDir(), "users.json")
 	writeUsers(t, users, strings.Replace(apiUsers, `["invoke"]`, `["invokeAsync"]`, 1))
@@ -256,7 +258,7 @@ func TestAsyncCommands(t *testing.T) {
 	}
 }
 
-func TestNoQueue(t *testing.T) {
+func TestAsyncCallsGet503WithoutAUsableQueue(t *testing.T) {
 	r := ungated(t, outcomes, "GANTRY_ASYNC_PROGRAM=/no/such/program", "GANTRY_DATA_DIR="+t.TempDir())
 	a := r.request("POST", r.api+asyncPath+"invocations-async", `{}`)
 	requireError(t, a, 503, "FSS.0503", "the queue's program is missing")
@@ -279,7 +281,8 @@ func killRounds(t *testing.T) int {
 	return n
 }
 
-// killed is the load of TestAsyncKills: it accepts for as long as it may, whatever dies meanwhile.
+// killed is the load of TestNoAcceptedAsyncRequestIsLostThroughKills: it accepts for as long as it may, whatever dies
+// meanwhile.
 type killed struct {
 	mu       sync.Mutex
 	url      string
@@ -314,9 +317,9 @@ func (k *killed) count() int {
 	return len(k.accepted)
 }
 
-// TestAsyncKills kills the agent, the child, or both, at random moments under load: of what was accepted nothing is
-// lost, and nothing runs again after its outcome was recorded.
-func TestAsyncKills(t *testing.T) {
+// TestNoAcceptedAsyncRequestIsLostThroughKills kills the agent, the child, or both, at random moments under load: of
+// what was accepted nothing is lost, and nothing runs again after its outcome was recorded.
+func TestNoAcceptedAsyncRequestIsLostThroughKills(t *testing.T) {
 	rounds := killRounds(t)
 	env, data := queueSettings(t)
 	runs := filepath.Join(t.TempDir(), "runs")
@@ -458,8 +461,9 @@ func checkRuns(t *testing.T, k *killed, file string, records map[string]async.Re
 	require.Zero(t, late, "run again after the outcome was recorded")
 }
 
-// TestAsyncTraceHeaders: what a call at once is refused for is not accepted for later, where no attempt could run.
-func TestAsyncTraceHeaders(t *testing.T) {
+// TestOverlongTraceHeadersAreRefusedForAsyncCallsToo: what a call at once is refused for is not accepted for later,
+// where no attempt could run.
+func TestOverlongTraceHeadersAreRefusedForAsyncCallsToo(t *testing.T) {
 	env, _ := queueSettings(t)
 	r := ungated(t, outcomes, env...)
 	parent := "Traceparent: " + strings.Repeat("\xff", 15<<10)

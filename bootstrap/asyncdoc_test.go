@@ -13,8 +13,8 @@ import (
 
 const asyncDoc = "docs/ASYNC.md"
 
-// TestAsyncDoc runs the shell examples of docs/ASYNC.md.
-func TestAsyncDoc(t *testing.T) {
+// TestExamplesOfAsyncPagePrintWhatItSays runs the shell examples of docs/ASYNC.md.
+func TestExamplesOfAsyncPagePrintWhatItSays(t *testing.T) {
 	code, err := filepath.Abs("../examples/chaos/function")
 	require.NoError(t, err)
 	dir := t.TempDir()
@@ -33,8 +33,8 @@ func TestAsyncDoc(t *testing.T) {
 	requireOutputs(t, blocks, shell(t, blocks, "F=http://"+addr+function, "DATA="+data))
 }
 
-// TestAsyncDocEndpoints: the file of endpoints that the page has is one.
-func TestAsyncDocEndpoints(t *testing.T) {
+// TestEndpointsFileOfAsyncPageCanBeRead: the file of endpoints that the page has is one.
+func TestEndpointsFileOfAsyncPageCanBeRead(t *testing.T) {
 	blocks := pageBlocks(t, asyncDoc, "json endpoints")
 	require.Len(t, blocks, 1)
 	file := filepath.Join(t.TempDir(), "endpoints.json")
@@ -47,8 +47,9 @@ func TestAsyncDocEndpoints(t *testing.T) {
 	require.NotEmpty(t, endpoints.Functions)
 }
 
-// TestAsyncDocNames: the page has every setting of the queue, and docs/CONFIGURATION.md every one of its counters.
-func TestAsyncDocNames(t *testing.T) {
+// TestAsyncSettingsAndCountersAreDocumented: the page has every setting of the queue, and docs/CONFIGURATION.md every
+// one of its counters.
+func TestAsyncSettingsAndCountersAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../" + asyncDoc)
 	require.NoError(t, err)
 	for _, s := range settings() {

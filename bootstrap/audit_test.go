@@ -29,9 +29,9 @@ func (r *running) logged(message string) (lines []map[string]string) {
 	return lines
 }
 
-// TestAudit: the agent's log says who was let in to do what, and why others were refused; every accepted request has
-// its line, however many there are.
-func TestAudit(t *testing.T) {
+// TestLogHasEveryAcceptedRequestAndReasonsOfRefusals: the agent's log says who was let in to do what, and why others
+// were refused; every accepted request has its line, however many there are.
+func TestLogHasEveryAcceptedRequestAndReasonsOfRefusals(t *testing.T) {
 	r, _ := guarded(t, outcomes, "GANTRY_LOG_FORMAT=json")
 	a, token := r.login("correct horse")
 	const issued, accepted, refused = "platform API token issued", "platform API request accepted", "platform API request refused"
@@ -66,8 +66,9 @@ func TestAudit(t *testing.T) {
 	r.stderr.WaitFor(t, "Incorrect IAM authentication information: verify aksk signature fail")
 }
 
-// TestProjectAndDomainHeaders: a request that names another project or account is not for here, on every route.
-func TestProjectAndDomainHeaders(t *testing.T) {
+// TestRequestsThatNameAnotherProjectOrAccountAreRefused: a request that names another project or account is not for
+// here, on every route.
+func TestRequestsThatNameAnotherProjectOrAccountAreRefused(t *testing.T) {
 	r, _ := guarded(t, outcomes)
 	_, token := r.login("correct horse")
 	domain := struct{ Domains []struct{ ID string } }{}
@@ -106,9 +107,9 @@ func TestShortIdentifierIsExplained(t *testing.T) {
 	require.Contains(t, r.request("POST", r.url+"/invoke", `{}`, "Host: evil.example").body, "set GANTRY_ADDR")
 }
 
-// TestProxyThatWritesPorts: callers behind a proxy are distinguished by address even if a port follows it; where they
-// cannot be, the log says so.
-func TestProxyThatWritesPorts(t *testing.T) {
+// TestCallersBehindAProxyAreDistinguishedDespitePorts: callers behind a proxy are distinguished by address even if a
+// port follows it; where they cannot be, the log says so.
+func TestCallersBehindAProxyAreDistinguishedDespitePorts(t *testing.T) {
 	r, _ := guarded(t, outcomes, "GANTRY_API_BEHIND_PROXY=true", "GANTRY_API_ADDR=0.0.0.0:0")
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(r.api, "http://"))
 	require.NoError(t, err)

@@ -189,8 +189,8 @@ func openKit(c *config, o *checkOptions, log *zap.Logger, p *program) (*check.Ki
 	return k, err
 }
 
-// runChecks runs k within limit. The error is for an end by a signal: the first one cuts the checks off and the extension is
-// stopped in order, the second one kills it.
+// runChecks runs k within limit. The error is for an end by a signal: the first one cuts the checks off and the
+// extension is stopped in order, the second one kills it.
 func runChecks(k *check.Kit, limit time.Duration, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

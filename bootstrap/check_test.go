@@ -160,7 +160,7 @@ func checkScript(t *testing.T, name, text string, mode os.FileMode) string {
 	return path
 }
 
-func TestCheckGoodExtension(t *testing.T) {
+func TestCheckFindsNoFailureInAGoodExtension(t *testing.T) {
 	harness.FixedPorts(t)
 	path := checkScript(t, "extensionGood", goodExtension, 0o755)
 	for _, mode := range []string{"async", "sync"} {
@@ -185,8 +185,8 @@ func TestCheckGoodExtension(t *testing.T) {
 	}
 }
 
-// TestCheckTelemetryAlone: an extension may want no calls.
-func TestCheckTelemetryAlone(t *testing.T) {
+// TestCheckSkipsCallsWhenTheExtensionWantsNone: an extension may want no calls.
+func TestCheckSkipsCallsWhenTheExtensionWantsNone(t *testing.T) {
 	harness.FixedPorts(t)
 	c := runCheck(t, "--extension", checkScript(t, "extensionGood", goodExtension, 0o755), "--wait", "60", "--timeout", "2m", "--env", "EVENTS=SHUTDOWN")
 	c.noFailure()
@@ -198,7 +198,7 @@ func TestCheckTelemetryAlone(t *testing.T) {
 	c.want("shutdown notice", "ok", "")
 }
 
-func TestCheckLogger(t *testing.T) {
+func TestCheckFindsNoFailureInTheLoggerExample(t *testing.T) {
 	harness.FixedPorts(t)
 	dir := filepath.Join(t.TempDir(), "extension")
 	require.NoError(t, os.Mkdir(dir, 0o755))
@@ -212,7 +212,7 @@ func TestCheckLogger(t *testing.T) {
 	require.Contains(t, c.stderr, "[extensionLogger] registered with function check\n")
 }
 
-func TestCheckChaos(t *testing.T) {
+func TestCheckReportsEachKindOfMisbehaviour(t *testing.T) {
 	harness.FixedPorts(t)
 	t.Run("never registers", func(t *testing.T) {
 		c := chaosCheck(t, "CHAOS=silent", "--wait=1")
@@ -292,8 +292,8 @@ func (c *checked) requireGone(line string) {
 	}
 }
 
-// TestCheckFiles: what is wrong with a file is said before, or instead of, the start.
-func TestCheckFiles(t *testing.T) {
+// TestCheckSaysWhatIsWrongWithAFile: what is wrong with a file is said before, or instead of, the start.
+func TestCheckSaysWhatIsWrongWithAFile(t *testing.T) {
 	const quick = "#!/bin/sh\necho started\n"
 	cases := []struct {
 		name, file, text string
@@ -336,8 +336,8 @@ func TestCheckFiles(t *testing.T) {
 	})
 }
 
-// TestCheckEnvironment: an extension gets what an agent gives it, and --env.
-func TestCheckEnvironment(t *testing.T) {
+// TestCheckAddsEnvToTheEnvironmentAnAgentGives: an extension gets what an agent gives it, and --env.
+func TestCheckAddsEnvToTheEnvironmentAnAgentGives(t *testing.T) {
 	path := checkScript(t, "extensionEnv", `#!/bin/sh
 echo "cwd $(pwd) root $EXTENSION_ROOT api ${EXTENSION_API_ADDR%:*} a $A b $B home $HOME name $RUNTIME_FUNC_NAME timeout $RUNTIME_TIMEOUT color $COLOR nice $(nice)"
 kill -0 -$$ && echo "a group of its own"
@@ -357,8 +357,9 @@ func niceness(t *testing.T) int {
 	return n
 }
 
-// TestCheckChildren: children in the group that still run at the extension's end are killed and reported.
-func TestCheckChildren(t *testing.T) {
+// TestCheckKillsAndReportsChildrenLeftInTheGroup: children in the group that still run at the extension's end are
+// killed and reported.
+func TestCheckKillsAndReportsChildrenLeftInTheGroup(t *testing.T) {
 	ready := "while ! test -e $READY; do sleep 0.01; done; sleep 600"
 	path := checkScript(t, "extensionParent.sh", "#!/bin/sh\n(trap '' TERM; touch $READY; exec sleep 600) &\n"+ready+"\n", 0o755)
 	c := runCheck(t, "--extension", path, "--wait", "3", "--env", "READY="+filepath.Join(t.TempDir(), "ready"))
@@ -370,8 +371,8 @@ func TestCheckChildren(t *testing.T) {
 	c.want("leftovers", "ok", "")
 }
 
-// TestCheckTimeLimit: everything is over in time, whatever the extension does.
-func TestCheckTimeLimit(t *testing.T) {
+// TestCheckEndsWithinItsTimeLimit: everything is over in time, whatever the extension does.
+func TestCheckEndsWithinItsTimeLimit(t *testing.T) {
 	harness.FixedPorts(t)
 	stubborn := checkScript(t, "extensionStubborn.sh", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o755)
 	c := runCheck(t, "--extension", stubborn, "--wait", "60", "--timeout", "8")
@@ -385,8 +386,8 @@ func TestCheckTimeLimit(t *testing.T) {
 	require.Equal(t, []string{"time"}, slices.DeleteFunc(slices.Clone(c.names), func(name string) bool { return slices.Contains(checkNames, name) }))
 }
 
-// TestCheckSignal: a signal cuts the checks off, and the extension is stopped.
-func TestCheckSignal(t *testing.T) {
+// TestSignalCutsChecksOffAndStopsTheExtension: a signal cuts the checks off, and the extension is stopped.
+func TestSignalCutsChecksOffAndStopsTheExtension(t *testing.T) {
 	path := checkScript(t, "extensionSilent", "#!/bin/sh\necho $$ waits\nsleep 600\n", 0o755)
 	cmd := checkProgram(t, "--extension", path, "--wait", "600", "--timeout", "600")
 	stdout, stderr := &harness.Output{}, &harness.Output{}
@@ -403,7 +404,7 @@ func TestCheckSignal(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestCheckUsage(t *testing.T) {
+func TestCheckRefusesWrongCommandLinesWithTheReason(t *testing.T) {
 	good := checkScript(t, "extensionX", "#!/bin/sh\n", 0o755)
 	for want, args := range map[string][]string{
 		"--extension FILE is missing":             nil,

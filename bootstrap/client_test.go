@@ -9,8 +9,8 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// TestNoAnswer: what a person reads is not what the library says.
-func TestNoAnswer(t *testing.T) {
+// TestNoAnswerNamesTheCauseInPlainWords: what a person reads is not what the library says.
+func TestNoAnswerNamesTheCauseInPlainWords(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
@@ -40,8 +40,8 @@ func request(t *testing.T, uri string) *fasthttp.Request {
 	return req
 }
 
-// TestAskedForAnotherFunction: the name of the working folder was asked for, and the error says so.
-func TestAskedForAnotherFunction(t *testing.T) {
+// TestErrorSaysWhichFunctionWasAskedForAndWhy: the name of the working folder was asked for, and the error says so.
+func TestErrorSaysWhichFunctionWasAskedForAndWhy(t *testing.T) {
 	t.Parallel()
 	r := start(t, writeFiles(t, map[string]string{"index.js": okFunction}), "GANTRY_API_AUTH=none", "GANTRY_API_ADDR=127.0.0.1:0", "RUNTIME_FUNC_NAME=mine")
 	dir := writeFiles(t, map[string]string{"index.js": okFunction})

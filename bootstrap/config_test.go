@@ -25,7 +25,7 @@ func loadWith(t *testing.T, env []string, flags map[string]string) (*config, err
 	return load(append([]string{"PATH=" + os.Getenv("PATH")}, env...), flags, facts{pid: 100, cwd: codeFolder(t)})
 }
 
-func TestDefaults(t *testing.T) {
+func TestUnsetSettingsHaveTheirDefaultsAlsoAsPID1(t *testing.T) {
 	if _, err := os.Stat(platformCode); err == nil {
 		t.Skip("LOUD SKIP: " + platformCode + " exists on this machine")
 	}
@@ -45,14 +45,14 @@ func TestDefaults(t *testing.T) {
 	require.True(t, pid1.trust, "the platform is in front of a container")
 }
 
-func TestPrecedence(t *testing.T) {
+func TestFlagWinsOverTheEnvironment(t *testing.T) {
 	c, err := loadWith(t, []string{"RUNTIME_TIMEOUT=7", "RUNTIME_MEMORY=256"}, map[string]string{"timeout": "1m30s"})
 	require.NoError(t, err)
 	require.Equal(t, 90*time.Second, c.fn.Timeout, "a flag beats the environment")
 	require.Equal(t, 256, c.fn.MemoryMB)
 }
 
-func TestBadSettings(t *testing.T) {
+func TestBadSettingsAreRefusedWithoutShowingSecrets(t *testing.T) {
 	cases := []struct{ env, says string }{
 		{"RUNTIME_TIMEOUT=soon", `RUNTIME_TIMEOUT: "soon", from the environment: want seconds`},
 		{"RUNTIME_TIMEOUT=0", "want between 1ms and 259200s"},
@@ -98,7 +98,7 @@ func TestBadSettings(t *testing.T) {
 	require.NotContains(t, err.Error(), "a\\x00b", "a secret is not shown")
 }
 
-func TestInitializerThatIsNone(t *testing.T) {
+func TestInitializerOfAnotherFormMeansNone(t *testing.T) {
 	for value, want := range map[string]string{"index.init": "index.init", "index": "", "a.b.c": "", "index.": "", "src/index.init": "src/index.init"} {
 		c, err := loadWith(t, []string{"RUNTIME_INITIALIZER_HANDLER=" + value}, nil)
 		require.NoError(t, err)
@@ -106,8 +106,8 @@ func TestInitializerThatIsNone(t *testing.T) {
 	}
 }
 
-// TestSettingsTable compares the code, docs/CONFIGURATION.md and --help.
-func TestSettingsTable(t *testing.T) {
+// TestSettingsAgreeWithDocumentationAndHelp compares the code, docs/CONFIGURATION.md and --help.
+func TestSettingsAgreeWithDocumentationAndHelp(t *testing.T) {
 	doc, err := os.ReadFile("../docs/CONFIGURATION.md")
 	require.NoError(t, err)
 	rows := map[string]string{}
@@ -175,8 +175,9 @@ func TestSecretsLeaveTheEnvironmentOfChildren(t *testing.T) {
 	require.Contains(t, c.extensionEnvironment(), "COLOR=blue")
 }
 
-// TestSecretFile: line ends and a byte order mark around a value are no part of it, and a pipe is as good as a file.
-func TestSecretFile(t *testing.T) {
+// TestSecretComesWithoutLineEndsAlsoFromPipes: line ends and a byte order mark around a value are no part of it, and
+// a pipe is as good as a file.
+func TestSecretComesWithoutLineEndsAlsoFromPipes(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "token")
 	for text, want := range map[string]string{"abc": "abc", "abc\r\n": "abc", "\ufeffabc\n": "abc", " abc ": " abc "} {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
@@ -199,8 +200,9 @@ func TestSecretFile(t *testing.T) {
 	require.Equal(t, "late", c.secrets.AuthToken)
 }
 
-// TestHandlersOfImages: the platform's "-" means the default handler, and no initializer or hook, in every language.
-func TestHandlersOfImages(t *testing.T) {
+// TestDashMeansDefaultHandlerInEveryLanguage: the platform's "-" means the default handler, and no initializer or
+// hook, in every language.
+func TestDashMeansDefaultHandlerInEveryLanguage(t *testing.T) {
 	goFolder := t.TempDir()
 	require.NoError(t, os.Symlink("/bin/true", filepath.Join(goFolder, "handler")))
 	for dir, want := range map[string]string{
@@ -216,8 +218,8 @@ func TestHandlersOfImages(t *testing.T) {
 	}
 }
 
-// TestNameOfTheFolder: what a URN cannot hold does not get into the function's name.
-func TestNameOfTheFolder(t *testing.T) {
+// TestFolderNameBecomesAValidFunctionName: what a URN cannot hold does not get into the function's name.
+func TestFolderNameBecomesAValidFunctionName(t *testing.T) {
 	for folder, want := range map[string]string{"hello": "hello", "my function": "my-function", " a:b!c ": "a-b-c", "naïve": "naïve", "!": "function", "x\xff": "x"} {
 		dir := filepath.Join(t.TempDir(), folder)
 		require.NoError(t, os.Mkdir(dir, 0o755))
@@ -235,8 +237,8 @@ func TestNameOfTheFolder(t *testing.T) {
 	}
 }
 
-// TestHooksWithoutEffect: a hook that will not run is said.
-func TestHooksWithoutEffect(t *testing.T) {
+// TestHooksWithoutEffectAreNamedInRemarks: a hook that will not run is said.
+func TestHooksWithoutEffectAreNamedInRemarks(t *testing.T) {
 	custom := writeFiles(t, map[string]string{"bootstrap": "#!/bin/sh\n"})
 	c, err := load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"}, nil, facts{pid: 100, cwd: custom})
 	require.NoError(t, err)
@@ -253,8 +255,9 @@ func TestHooksWithoutEffect(t *testing.T) {
 	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end"}, c.remarks)
 }
 
-// TestReachOfAContainer: an agent that is not PID 1 of its container says that nothing outside reaches it.
-func TestReachOfAContainer(t *testing.T) {
+// TestAgentWarnsIfNotPID1OfItsContainer: an agent that is not PID 1 of its container says that nothing outside
+// reaches it.
+func TestAgentWarnsIfNotPID1OfItsContainer(t *testing.T) {
 	for _, c := range []struct {
 		init   string
 		direct bool

@@ -120,9 +120,9 @@ func (c *conformanceCase) event() string {
 	return string(c.Event)
 }
 
-// TestConformance runs every case against every language, and holds the table in docs/COMPATIBILITY.md against what was
-// seen.
-func TestConformance(t *testing.T) {
+// TestEveryLanguagePassesTheCasesOfTheTable runs every case against every language, and holds the table in
+// docs/COMPATIBILITY.md against what was seen.
+func TestEveryLanguagePassesTheCasesOfTheTable(t *testing.T) {
 	t.Parallel()
 	var cases []conformanceCase
 	var languages []conformanceLanguage

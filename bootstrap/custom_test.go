@@ -75,8 +75,8 @@ func custom(t *testing.T, source string, env ...string) *running {
 	return start(t, writeFiles(t, map[string]string{"bootstrap": source}), env...)
 }
 
-// TestCustomAnswers: what a runtime posts, and what it may not.
-func TestCustomAnswers(t *testing.T) {
+// TestRuntimeAPITakesGoodPostsAndRefusesBadOnes: what a runtime posts, and what it may not.
+func TestRuntimeAPITakesGoodPostsAndRefusesBadOnes(t *testing.T) {
 	t.Parallel()
 	r := custom(t, loop, "RUNTIME_TIMEOUT=20")
 	require.Contains(t, r.stderr.String(), `"runtime": "custom"`)
@@ -114,8 +114,9 @@ func TestCustomAnswers(t *testing.T) {
 	require.Equal(t, `{"event": {}}`, r.invoke("").body)
 }
 
-// TestCustomDeadlines: each call ends, says what the runtime did not do, and the next one works.
-func TestCustomDeadlines(t *testing.T) {
+// TestTimeoutSaysWhatTheCustomRuntimeDidNotDo: each call ends, says what the runtime did not do, and the next one
+// works.
+func TestTimeoutSaysWhatTheCustomRuntimeDidNotDo(t *testing.T) {
 	t.Parallel()
 	r := custom(t, loop, "RUNTIME_TIMEOUT=2", "GANTRY_CONCURRENCY=2")
 	got := r.invoke(`{"do":"silent"}`)
@@ -138,7 +139,7 @@ func TestCustomDeadlines(t *testing.T) {
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
-func TestCustomDeath(t *testing.T) {
+func TestDeadCustomRuntimeIsReportedWithItsExitCode(t *testing.T) {
 	t.Parallel()
 	r := custom(t, loop, "RUNTIME_TIMEOUT=20")
 	for _, code := range []string{"0", "7"} {
@@ -150,8 +151,8 @@ func TestCustomDeath(t *testing.T) {
 	}
 }
 
-// TestCustomCannotStart: what cannot be run at all ends the agent with code 2 and the reason.
-func TestCustomCannotStart(t *testing.T) {
+// TestUnrunnableBootstrapEndsTheAgentWithCode2: what cannot be run at all ends the agent with code 2 and the reason.
+func TestUnrunnableBootstrapEndsTheAgentWithCode2(t *testing.T) {
 	t.Parallel()
 	arm := "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00\x01\x00\x00\x00" + strings.Repeat("\x00", 28) + "\x40\x00\x38\x00\x00\x00\x40\x00\x00\x00\x00\x00"
 	cases := map[string]struct {
@@ -181,8 +182,8 @@ func TestCustomCannotStart(t *testing.T) {
 	}
 }
 
-// TestCustomNeverReady: every call is answered with the reason.
-func TestCustomNeverReady(t *testing.T) {
+// TestCallsGetTheReasonWhenTheRuntimeNeverPolls: every call is answered with the reason.
+func TestCallsGetTheReasonWhenTheRuntimeNeverPolls(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ source, code, message, hint string }{
 		"exits":       {"#!/bin/sh\nexit 0\n", "4204", "runtime process is exited: exit code 0", "it has to ask for events in an endless loop"},
@@ -202,8 +203,9 @@ func TestCustomNeverReady(t *testing.T) {
 	}
 }
 
-// TestCustomScript: without a first line like #!/bin/sh a shell runs it, and the user variables are real ones there.
-func TestCustomScript(t *testing.T) {
+// TestScriptWithoutInterpreterLineRunsWithUserVariables: without a first line like #!/bin/sh a shell runs it, and the
+// user variables are real ones there.
+func TestScriptWithoutInterpreterLineRunsWithUserVariables(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	script := `ask() { python3 -c 'import os,sys,urllib.request as u
@@ -223,8 +225,9 @@ done
 	require.Equal(t, `{"colour": "blue", "event": {"n":2}}`, r.invoke(`{"n":2}`).body)
 }
 
-// TestCustomBash: the guide's bootstrap is for /bin/sh and needs bash, which sh is on the platform.
-func TestCustomBash(t *testing.T) {
+// TestBootstrapForShMayUseBashFeatures: the guide's bootstrap is for /bin/sh and needs bash, which sh is on the
+// platform.
+func TestBootstrapForShMayUseBashFeatures(t *testing.T) {
 	if _, err := os.Stat("/bin/bash"); err != nil {
 		t.Skip("LOUD SKIP: no bash on this machine")
 	}

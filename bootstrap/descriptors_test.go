@@ -72,9 +72,9 @@ func (r *running) descriptors() int {
 
 const postForm = "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
-// TestIdleConnectionsOfAStranger: a thousand idle connections cost others nothing, on any listener of an agent that may
-// open 256 files.
-func TestIdleConnectionsOfAStranger(t *testing.T) {
+// TestThousandIdleConnectionsDoNotBlockOtherCallers: a thousand idle connections cost others nothing, on any listener
+// of an agent that may open 256 files.
+func TestThousandIdleConnectionsDoNotBlockOtherCallers(t *testing.T) {
 	t.Parallel()
 	node := map[string]string{"index.js": "exports.handler = async (event, context) => 'fine';"}
 	cases := []struct {

@@ -27,7 +27,7 @@ func chaosAgent(t *testing.T, env ...string) *running {
 	return start(t, dir, env...)
 }
 
-func TestAnswerHeaders(t *testing.T) {
+func TestAnswerHeadersHaveIdSummaryAndLogTail(t *testing.T) {
 	t.Parallel()
 	r := function(t, `exports.handler = async (e, c) => { console.log('seen'); return { id: c.getRequestID() } }`)
 	id := "0c5a9b5e-7e1c-4c3e-9a63-4c1f9f3e2d10"
@@ -64,8 +64,8 @@ func TestAnswerHeaders(t *testing.T) {
 	}
 }
 
-// TestOutcomes walks the table of answers.
-func TestOutcomes(t *testing.T) {
+// TestEachOutcomeHasItsStatusAndErrorCode walks the table of answers.
+func TestEachOutcomeHasItsStatusAndErrorCode(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "RUNTIME_TIMEOUT=2")
 	cases := []struct {
@@ -98,7 +98,7 @@ func TestOutcomes(t *testing.T) {
 	require.Equal(t, "1", r.metric(`gantry_invocations_total{outcome="event"}`))
 }
 
-func TestRefusedRequests(t *testing.T) {
+func TestUnacceptableRequestsAreRefusedWithTheirStatus(t *testing.T) {
 	t.Parallel()
 	r := function(t, `exports.handler = async (e, c) => 'ok'`)
 	post := func(path, extra, body string) string {
@@ -142,7 +142,7 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-func TestFullRoom(t *testing.T) {
+func TestCallsBeyondTheQueueOrItsWaitGet429(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "GANTRY_QUEUE=1", "GANTRY_QUEUE_WAIT=0.3", "RUNTIME_TIMEOUT=5")
 	require.Eventually(t, func() bool { return r.ready().status == 200 }, patience, 10*time.Millisecond, "a load may take longer than the wait")
@@ -166,7 +166,7 @@ func TestFullRoom(t *testing.T) {
 	require.Equal(t, "false", a.header.Get("X-Is-Func-Err"))
 }
 
-func TestLoadFailureAndReload(t *testing.T) {
+func TestReloadMendsAFunctionThatCouldNotLoad(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"index.js": "exports.handler = (;"})
 	r := start(t, dir)
@@ -202,7 +202,7 @@ func TestReloadDoesNotDisturbCalls(t *testing.T) {
 	require.Equal(t, "old", (<-slow).body)
 }
 
-func TestInitializer(t *testing.T) {
+func TestInitializerRunsOnceAndItsFailuresReachCallers(t *testing.T) {
 	t.Parallel()
 	source := `let n = 0; exports.init = (c, cb) => { n++; console.log('in init'); setTimeout(() => cb(null), 50) }; exports.handler = async (e, c) => n`
 	r := function(t, source, "RUNTIME_INITIALIZER_HANDLER=index.init")
@@ -226,7 +226,7 @@ func TestInitializer(t *testing.T) {
 	require.Contains(t, a.body, "runtime initialization timed out after 0.2s")
 }
 
-func TestCredentials(t *testing.T) {
+func TestCredentialsReachTheContextAndNothingElse(t *testing.T) {
 	t.Parallel()
 	source := `const fs = require('fs');
 const read = (f) => { try { return fs.readFileSync(f, 'latin1') } catch (e) { return String(e.code) } };
@@ -258,7 +258,7 @@ exports.handler = async (e, c) => {
 	}
 }
 
-func TestSecretFromFile(t *testing.T) {
+func TestSecretFromAFileReachesTheContext(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte("out-of-a-file\n"), 0o600))
@@ -266,7 +266,7 @@ func TestSecretFromFile(t *testing.T) {
 	require.Equal(t, "out-of-a-file,0", r.invoke("{}").body)
 }
 
-func TestEnvironmentOfTheWorker(t *testing.T) {
+func TestWorkerHasPresetVariablesButNoGantryOnes(t *testing.T) {
 	t.Parallel()
 	source := `exports.handler = async (e, c) => ({ greeting: process.env.GREETING, gantry: Object.keys(process.env).filter(k => k.startsWith('GANTRY_')),
   runtime: Object.keys(process.env).filter(k => k.startsWith('RUNTIME_')).sort().join(' '), cwd: process.cwd(), user: c.getUserData('color'), ext: process.env.EXTENSION_API_ADDR })`
@@ -290,9 +290,9 @@ func TestEnvironmentOfTheWorker(t *testing.T) {
 	require.NotContains(t, closed.invoke("{}").body, `"greeting"`)
 }
 
-// TestNeighboursOfALoop: one call blocks the event loop for ever; the others keep their deadlines, and the next call
-// works.
-func TestNeighboursOfALoop(t *testing.T) {
+// TestBlockedEventLoopLeavesOtherCallsTheirDeadlines: one call blocks the event loop for ever; the others keep their
+// deadlines, and the next call works.
+func TestBlockedEventLoopLeavesOtherCallsTheirDeadlines(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "GANTRY_CONCURRENCY=64", "RUNTIME_TIMEOUT=10")
 	require.Equal(t, 200, r.invoke("{}").status)
@@ -310,8 +310,8 @@ func TestNeighboursOfALoop(t *testing.T) {
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
-// TestKilledWorker: every call in flight gets its own answer, the next call works.
-func TestKilledWorker(t *testing.T) {
+// TestEachCallOfAKilledWorkerGets502: every call in flight gets its own answer, the next call works.
+func TestEachCallOfAKilledWorkerGets502(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "GANTRY_CONCURRENCY=64", "RUNTIME_TIMEOUT=60")
 	require.Equal(t, 200, r.invoke("{}").status)
@@ -336,7 +336,7 @@ func TestKilledWorker(t *testing.T) {
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
-func TestGarbageFromTheWorker(t *testing.T) {
+func TestGarbageFromTheWorkerFailsOnlyItsCall(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "RUNTIME_TIMEOUT=30")
 	a := r.invoke(`{"do":"garbage"}`)
@@ -345,7 +345,7 @@ func TestGarbageFromTheWorker(t *testing.T) {
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
-func TestOutOfMemory(t *testing.T) {
+func TestCallOverTheMemoryLimitFailsWith4205(t *testing.T) {
 	t.Parallel()
 	r := chaosAgent(t, "RUNTIME_MEMORY=96", "RUNTIME_TIMEOUT=60")
 	require.Equal(t, 200, r.invoke("{}").status)
@@ -359,8 +359,9 @@ func TestOutOfMemory(t *testing.T) {
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
-// TestLogFlood: many lines, one huge line and binary garbage pass with bounded memory, and nothing blocks.
-func TestLogFlood(t *testing.T) {
+// TestLogFloodPassesWithBoundedMemory: many lines, one huge line and binary garbage pass with bounded memory, and
+// nothing blocks.
+func TestLogFloodPassesWithBoundedMemory(t *testing.T) {
 	t.Parallel()
 	source := `const { spawnSync } = require('child_process');
 exports.handler = async (e, c) => {
@@ -420,7 +421,7 @@ func TestCallsGoOnWhenStdoutIsNotRead(t *testing.T) {
 	require.Equal(t, 0, r.wait(), "stop does not wait for a reader for ever")
 }
 
-func TestStop(t *testing.T) {
+func TestStopWaitsForCallsUntilDeadlineOrSecondSignal(t *testing.T) {
 	t.Parallel()
 	t.Run("in-flight calls end first", func(t *testing.T) {
 		t.Parallel()
@@ -467,7 +468,7 @@ func TestStop(t *testing.T) {
 	})
 }
 
-func TestExitOnFailure(t *testing.T) {
+func TestAgentExitsWhenLoadingFailsIfAsked(t *testing.T) {
 	t.Parallel()
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": "throw new Error('broken')"}), "GANTRY_EXIT_ON_FAILURE=true")
 	r.launch()
@@ -475,7 +476,7 @@ func TestExitOnFailure(t *testing.T) {
 	r.stderr.WaitFor(t, "broken")
 }
 
-func TestTakenPorts(t *testing.T) {
+func TestTakenPortEndsTheAgentAndIsNamed(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -494,7 +495,7 @@ func TestTakenPorts(t *testing.T) {
 	r.stderr.WaitFor(t, "no loopback address")
 }
 
-func TestPlatformCodeInterpreterMissing(t *testing.T) {
+func TestMissingInterpreterEndsTheAgentAtTheStart(t *testing.T) {
 	t.Parallel()
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": ""}), "PATH=/nowhere")
 	r.launch()
@@ -502,8 +503,8 @@ func TestPlatformCodeInterpreterMissing(t *testing.T) {
 	r.stderr.WaitFor(t, "Node.js was not found")
 }
 
-// TestConcurrentCalls hammers one agent, with clients that leave early among them.
-func TestConcurrentCalls(t *testing.T) {
+// TestConcurrentCallsGetTheirOwnAnswers hammers one agent, with clients that leave early among them.
+func TestConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
 	t.Parallel()
 	r := function(t, `exports.handler = async (e, c) => { await new Promise((r) => setImmediate(r)); return { n: e.n, pad: e.pad } }`, "GANTRY_CONCURRENCY=32", "GANTRY_WORKERS=2", "GANTRY_QUEUE=1000", "RUNTIME_TIMEOUT=60")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}

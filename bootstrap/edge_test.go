@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestClosedStdout: the function goes on when the reader of the log goes away.
-func TestClosedStdout(t *testing.T) {
+// TestCallsGoOnWhenStdoutIsClosed: the function goes on when the reader of the log goes away.
+func TestCallsGoOnWhenStdoutIsClosed(t *testing.T) {
 	t.Parallel()
 	dir, err := filepath.Abs(chaos)
 	require.NoError(t, err)
@@ -35,8 +35,8 @@ func TestClosedStdout(t *testing.T) {
 	require.Equal(t, 0, r.wait())
 }
 
-// TestOneOfTwoWorkersFails: the others serve, whichever comes up first.
-func TestOneOfTwoWorkersFails(t *testing.T) {
+// TestCallsAreServedWhenOneOfTwoWorkersFails: the others serve, whichever comes up first.
+func TestCallsAreServedWhenOneOfTwoWorkersFails(t *testing.T) {
 	t.Parallel()
 	flag := filepath.Join(t.TempDir(), "flag")
 	source := `const fs = require('fs');
@@ -50,8 +50,8 @@ exports.handler = async (e, c) => 'served'`
 	require.Equal(t, 200, r.ready().status)
 }
 
-// TestInterpreterTooOld uses a program that behaves as Node.js 8 does with the worker's arguments.
-func TestInterpreterTooOld(t *testing.T) {
+// TestTooOldNodeIsRefusedAtTheStart uses a program that behaves as Node.js 8 does with the worker's arguments.
+func TestTooOldNodeIsRefusedAtTheStart(t *testing.T) {
 	t.Parallel()
 	bin := writeFiles(t, map[string]string{"node": "#!/bin/sh\n[ \"$1\" = --version ] && { echo v8.17.0; exit 0; }\necho 'node: bad option' >&2\nexit 9\n"})
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": ""}), "PATH="+bin)
@@ -71,7 +71,7 @@ func TestInitNeedsNoSlot(t *testing.T) {
 	require.Equal(t, "1", r.metric("gantry_invocations_in_flight"))
 }
 
-func TestLinesWithoutAnEnd(t *testing.T) {
+func TestLongLinesAreSplitAndUnfinishedOnesWritten(t *testing.T) {
 	t.Parallel()
 	source := `exports.handler = async (e, c) => {
   setTimeout(() => { process.stdout.write('after the answer, without an end'); require('fs').writeFileSync(e.flag, '') }, 20);
@@ -115,14 +115,14 @@ func TestSlowWorkerKeepsDeadlines(t *testing.T) {
 	require.Equal(t, 200, r.invoke("{}").status)
 }
 
-func TestForeignOriginOnOps(t *testing.T) {
+func TestOpsRefusesForeignOriginAndHost(t *testing.T) {
 	t.Parallel()
 	r := function(t, okFunction)
 	require.Equal(t, 403, r.request("GET", r.ops+"/metrics", "", "Origin: http://evil.example").status)
 	require.Equal(t, 403, r.request("GET", r.ops+"/metrics", "", "Host: evil.example").status)
 }
 
-func TestRelativeExtensionFolder(t *testing.T) {
+func TestExtensionsOfARelativeFolderAreStarted(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"index.js": okFunction, "ext/extensionRel.sh": "#!/bin/sh\necho relative works\n"})
 	r := prepare(t, dir, "GANTRY_EXTENSION_DIRS=ext", "GANTRY_EXTENSION_WAIT=60")

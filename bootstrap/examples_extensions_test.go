@@ -83,7 +83,7 @@ func events(t *testing.T, files ...string) (all []telemetryEvent) {
 
 const printingFunction = `exports.handler = async (e, c) => { for (let i = 0; i < e.lines; i++) console.log(e.text + ' ' + i); return c.getRequestID(); }`
 
-func TestTelemetryFileExample(t *testing.T) {
+func TestTelemetryFileExampleWritesEveryEventAndRotates(t *testing.T) {
 	harness.FixedPorts(t)
 	t.Run("has everything", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "out.ndjson")
@@ -229,7 +229,7 @@ func (d *datadog) sum() (n int64) {
 	return n
 }
 
-func TestDatadogExample(t *testing.T) {
+func TestDatadogExampleCountsCallsExactly(t *testing.T) {
 	harness.FixedPorts(t)
 	env := []string{"GANTRY_EXTENSION_ENV=DD_*", "DD_API_KEY=key", "DD_TAGS=env:test, team:a", "DD_INTERVAL=20ms", "GANTRY_EXTENSION_WAIT=60", "RUNTIME_FUNC_NAME=shop", "RUNTIME_FUNC_VERSION=v3", "GANTRY_CONCURRENCY=4"}
 	code := withExample(t, okFunction, "datadog")
@@ -345,7 +345,7 @@ func (s *configServer) counts() (asked, unchanged int) {
 	return s.asked, s.unchanged
 }
 
-func TestConfigExample(t *testing.T) {
+func TestConfigExampleKeepsTheDocumentUpToDate(t *testing.T) {
 	harness.FixedPorts(t)
 	const reading = `const fs = require('fs'), file = process.env.CONFIG_FILE; let first;
 exports.initializer = (c, callback) => { first = JSON.parse(fs.readFileSync(file)).v; callback(null); };
@@ -423,8 +423,9 @@ exports.handler = async (e, c) => first + ' ' + JSON.parse(fs.readFileSync(file)
 	})
 }
 
-// TestOtlpExample looks at the messages as plain JSON; test/otlp decodes them with OpenTelemetry's own types.
-func TestOtlpExample(t *testing.T) {
+// TestOtlpExampleSendsSpansAndLogsAsJSON looks at the messages as plain JSON; test/otlp decodes them with
+// OpenTelemetry's own types.
+func TestOtlpExampleSendsSpansAndLogsAsJSON(t *testing.T) {
 	harness.FixedPorts(t)
 	bodies := map[string]*harness.Output{"/v1/logs": {}, "/v1/traces": {}}
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -474,9 +475,9 @@ func TestOtlpExample(t *testing.T) {
 	r.stopWell()
 }
 
-// TestExamplesEnd: every example ends on TERM with exit code 0, even with work left and a receiver that refuses
-// connections; without its variables it ends with one line that says so.
-func TestExamplesEnd(t *testing.T) {
+// TestExampleExtensionsEndWithCode0OnTerm: every example ends on TERM with exit code 0, even with work left and a
+// receiver that refuses connections; without its variables it ends with one line that says so.
+func TestExampleExtensionsEndWithCode0OnTerm(t *testing.T) {
 	harness.FixedPorts(t)
 	nobody := "http://" + freeAddress(t)
 	for example, env := range map[string][]string{

@@ -25,8 +25,8 @@ func hangingExec(t *testing.T, path string) {
 	t.Cleanup(func() { _ = unix.Close(fd) }) // which lets the exec go on
 }
 
-// TestExecThatHangs: calls are refused in time, probes answer, and the agent stops.
-func TestExecThatHangs(t *testing.T) {
+// TestHangingWorkerExecBlocksNeitherProbesNorStop: calls are refused in time, probes answer, and the agent stops.
+func TestHangingWorkerExecBlocksNeitherProbesNorStop(t *testing.T) {
 	t.Parallel()
 	for name, forced := range map[string]bool{"stop": false, "second signal": true} {
 		t.Run(name, func(t *testing.T) {
@@ -56,8 +56,9 @@ func TestExecThatHangs(t *testing.T) {
 	}
 }
 
-// TestExecThatHangsAtTheStart: the first worker never runs, and the agent listens and stops all the same.
-func TestExecThatHangsAtTheStart(t *testing.T) {
+// TestAgentListensAndStopsWhileTheFirstExecHangs: the first worker never runs, and the agent listens and stops all
+// the same.
+func TestAgentListensAndStopsWhileTheFirstExecHangs(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"bootstrap": loop})
 	hangingExec(t, filepath.Join(dir, "bootstrap"))

@@ -36,7 +36,7 @@ func (r *running) register(name, address string) answer {
 	return r.request("POST", r.ext+"/extension/register", "this body is not parsed {", header...)
 }
 
-func TestRegistration(t *testing.T) {
+func TestRegistrationTakesTenExtensionsAndRefusesBadOnes(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, okFunction, "RUNTIME_FUNC_VERSION=v2", "RUNTIME_FUNC_NAME=order-sync")
 	a := r.register("extensionA", "127.0.0.1:8081")
@@ -85,7 +85,7 @@ func TestRegistration(t *testing.T) {
 	require.Equal(t, 404, r.request("POST", r.ext+"/logs", "{}").status)
 }
 
-func TestStrictRegistration(t *testing.T) {
+func TestStrictRegistrationRefusesUnknownExtensions(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, okFunction, "GANTRY_EXTENSION_STRICT=true")
 	a := r.register("extensionForeign", "127.0.0.1:8081")
@@ -105,8 +105,8 @@ func TestForeignExtensionIsForgotten(t *testing.T) {
 	require.Equal(t, 200, r.register("extensionOther", "127.0.0.1:8089").status)
 }
 
-// TestExampleExtensions starts the two examples, in Go and in Python, beside an example function.
-func TestExampleExtensions(t *testing.T) {
+// TestExampleExtensionsAreNotifiedOfEachCall starts the two examples, in Go and in Python, beside an example function.
+func TestExampleExtensionsAreNotifiedOfEachCall(t *testing.T) {
 	harness.FixedPorts(t)
 	dir := t.TempDir()
 	compile(t, "gantry/examples/extensions/logger", filepath.Join(dir, "extensionLogger"))
@@ -127,7 +127,7 @@ func TestExampleExtensions(t *testing.T) {
 	require.Equal(t, "0", r.metric(`gantry_notification_failures_total{slot="8082"}`))
 }
 
-func TestMisbehavingExtensions(t *testing.T) {
+func TestMisbehavingExtensionsDoNotDisturbCalls(t *testing.T) {
 	harness.FixedPorts(t)
 	t.Run("never registers", func(t *testing.T) {
 		r := withChaos(t, "silent", "GANTRY_EXTENSION_WAIT=0.5")
@@ -185,7 +185,7 @@ func TestMisbehavingExtensions(t *testing.T) {
 	})
 }
 
-func TestExtensionScripts(t *testing.T) {
+func TestExtensionScriptsStartAndOtherFilesAreNamed(t *testing.T) {
 	script := "#!/bin/sh\necho \"cwd $(pwd) root $EXTENSION_ROOT api $EXTENSION_API_ADDR color $COLOR gantry $GANTRY_SECURITY_TOKEN name $RUNTIME_FUNC_NAME home $SECRET_OF_THE_HOST\"\n"
 	dir := writeFiles(t, map[string]string{
 		"index.js": okFunction, "extension/extension_ok.sh": script, "extension/extension_plain.sh": strings.TrimPrefix(script, "#!/bin/sh\n"),

@@ -13,8 +13,8 @@ import (
 
 const extensionDoc = "docs/EXTENSIONS.md"
 
-// TestExtensionDoc runs the extension of docs/EXTENSIONS.md, as the page says.
-func TestExtensionDoc(t *testing.T) {
+// TestExampleOfExtensionPageRunsAsItSays runs the extension of docs/EXTENSIONS.md, as the page says.
+func TestExampleOfExtensionPageRunsAsItSays(t *testing.T) {
 	harness.FixedPorts(t)
 	source := pageBlocks(t, extensionDoc, "python extension")
 	require.Len(t, source, 1)
@@ -25,8 +25,8 @@ func TestExtensionDoc(t *testing.T) {
 	requireOutputs(t, blocks, shell(t, blocks, "BOOTSTRAP="+program, "CODE="+code, "EXTENSION_API_ADDR=127.0.0.1:0"))
 }
 
-// TestExtensionDocEvents: the events that the page shows are JSON, and have what an event has.
-func TestExtensionDocEvents(t *testing.T) {
+// TestEventsOfExtensionPageAreValidJSON: the events that the page shows are JSON, and have what an event has.
+func TestEventsOfExtensionPageAreValidJSON(t *testing.T) {
 	blocks := pageBlocks(t, extensionDoc, "json events")
 	require.Len(t, blocks, 1)
 	seen := map[string]bool{}
@@ -39,8 +39,8 @@ func TestExtensionDocEvents(t *testing.T) {
 	require.Len(t, seen, 10)
 }
 
-// TestExtensionDocNames: the page has every setting of extensions.
-func TestExtensionDocNames(t *testing.T) {
+// TestExtensionPageHasEverySettingOfExtensions: the page has every setting of extensions.
+func TestExtensionPageHasEverySettingOfExtensions(t *testing.T) {
 	page, err := os.ReadFile("../" + extensionDoc)
 	require.NoError(t, err)
 	for _, s := range settings() {

@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFatalSignals: a function that runs as the agent's user cannot end the agent with a signal that ends Go programs.
-func TestFatalSignals(t *testing.T) {
+// TestFatalSignalsOfTheFunctionLeaveTheAgentRunning: a function that runs as the agent's user cannot end the agent
+// with a signal that ends Go programs.
+func TestFatalSignalsOfTheFunctionLeaveTheAgentRunning(t *testing.T) {
 	r := function(t, `exports.handler = async (e, c) => { process.kill(process.ppid, e.signal); return 'sent'; };`)
 	for _, sig := range fatalSignals {
 		a := r.invoke(`{"signal":` + itoa(int(sig.(syscall.Signal))) + `}`)
@@ -22,8 +23,9 @@ func TestFatalSignals(t *testing.T) {
 	require.Zero(t, r.wait())
 }
 
-// TestFunctionLeavesItsGroup: a worker that has joined the agent's process group is killed at its timeout.
-func TestFunctionLeavesItsGroup(t *testing.T) {
+// TestWorkerInTheAgentsGroupIsKilledAtTimeout: a worker that has joined the agent's process group is killed at its
+// timeout.
+func TestWorkerInTheAgentsGroupIsKilledAtTimeout(t *testing.T) {
 	r := start(t, writeFiles(t, map[string]string{"index.py": `import os
 def handler(event, context):
     os.setpgid(0, os.getpgid(os.getppid()))

@@ -88,8 +88,9 @@ const maxTries = 3
 // log.
 const longFailure = `exports.init = (c, cb) => cb(new Error('x'.repeat(300000))); exports.handler = async (e, c) => 1`
 
-// TestStderrWithoutAReader: calls and probes are answered, and the stop ends in time, also while stdout has no reader.
-func TestStderrWithoutAReader(t *testing.T) {
+// TestCallsAndStopWorkWhenStderrHasNoReader: calls and probes are answered, and the stop ends in time, also while
+// stdout has no reader.
+func TestCallsAndStopWorkWhenStderrHasNoReader(t *testing.T) {
 	t.Parallel()
 	for name, stdout := range map[string]bool{"stderr": false, "stderr and stdout": true} {
 		t.Run(name, func(t *testing.T) {
@@ -112,8 +113,8 @@ func TestStderrWithoutAReader(t *testing.T) {
 	}
 }
 
-// TestSecondSignalWithoutReaders: nothing is waited for.
-func TestSecondSignalWithoutReaders(t *testing.T) {
+// TestSecondSignalEndsAnAgentWithoutLogReaders: nothing is waited for.
+func TestSecondSignalEndsAnAgentWithoutLogReaders(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"index.js": "exports.init = (c, cb) => cb(new Error('x'.repeat(300000))); exports.handler = async (e, c) => 1"})
 	r := unread(t, true, dir, "RUNTIME_INITIALIZER_HANDLER=index.init", "GANTRY_SHUTDOWN_TIMEOUT=300", "RUNTIME_TIMEOUT=300")
@@ -126,8 +127,8 @@ func TestSecondSignalWithoutReaders(t *testing.T) {
 	require.Equal(t, 143, r.force())
 }
 
-// TestSignalTwiceAtOnce: coreutils' timeout signals the process, and then its group.
-func TestSignalTwiceAtOnce(t *testing.T) {
+// TestSignalRepeatedAtOnceForcesNothing: coreutils' timeout signals the process, and then its group.
+func TestSignalRepeatedAtOnceForcesNothing(t *testing.T) {
 	t.Parallel()
 	r := function(t, "exports.handler = async (e, c) => { await new Promise(r => setTimeout(r, 600)); return 1 }", "RUNTIME_TIMEOUT=30")
 	require.Equal(t, 200, r.invoke("{}").status)
@@ -143,7 +144,7 @@ func TestSignalTwiceAtOnce(t *testing.T) {
 	require.Regexp(t, `INFO stopped \{"took": "[^"]+"\}\n$`, r.stderr.String(), "the last line")
 }
 
-func TestWish(t *testing.T) {
+func TestOnlyALaterSecondStopSignalForces(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	var w wish
@@ -197,9 +198,9 @@ func (f *freezer) freeze(pid string) {
 	}, patience, time.Millisecond)
 }
 
-// TestWorkerThatCannotBeKilled: its call has its answer in time, the next call a worker of its own, and the stop its
-// deadline.
-func TestWorkerThatCannotBeKilled(t *testing.T) {
+// TestUnkillableWorkerHoldsUpNeitherCallsNorStop: its call has its answer in time, the next call a worker of its own,
+// and the stop its deadline.
+func TestUnkillableWorkerHoldsUpNeitherCallsNorStop(t *testing.T) {
 	t.Parallel()
 	f := newFreezer(t)
 	r := function(t, "exports.handler = async (e, c) => { if (e.hang) await new Promise(() => {}); return process.pid }", "RUNTIME_TIMEOUT=2", "GANTRY_SHUTDOWN_TIMEOUT=3")
@@ -220,8 +221,8 @@ func TestWorkerThatCannotBeKilled(t *testing.T) {
 	r.stderr.WaitFor(t, "not all that was started has ended in time: worker (process "+pid+")")
 }
 
-// TestWorkerThatLeftItsGroup: it is ended all the same, by its deadline and by the stop.
-func TestWorkerThatLeftItsGroup(t *testing.T) {
+// TestWorkerThatLeftItsGroupIsStillEnded: it is ended all the same, by its deadline and by the stop.
+func TestWorkerThatLeftItsGroupIsStillEnded(t *testing.T) {
 	t.Parallel()
 	source := `import os
 def handler(event, context):

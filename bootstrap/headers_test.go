@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHeadersCostNoBody: the platform API answers a request that its headers rule out before any of its body has come,
-// also to clients that ask whether to send it.
-func TestHeadersCostNoBody(t *testing.T) {
+// TestRequestIsRefusedByHeadersBeforeItsBodyComes: the platform API answers a request that its headers rule out
+// before any of its body has come, also to clients that ask whether to send it.
+func TestRequestIsRefusedByHeadersBeforeItsBodyComes(t *testing.T) {
 	t.Parallel()
 	r, _ := guarded(t, `exports.handler = async (event, context) => 'fine';`)
 	login, token := r.login("correct horse")

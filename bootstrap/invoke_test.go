@@ -39,8 +39,8 @@ func runCommand(t *testing.T, dir string, args []string, env ...string) ran {
 	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// TestInvokeRemarks: what serve says about the settings, invoke says as well.
-func TestInvokeRemarks(t *testing.T) {
+// TestInvokeSaysWhatServeSaysOfSettings: what serve says about the settings, invoke says as well.
+func TestInvokeSaysWhatServeSaysOfSettings(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"index.js": okFunction})
 	got := runInvoke(t, dir, []string{"--initializer", "nothere", "--prestop", "nothere"}, "GANTRY_CONCURENCY=10")
@@ -53,8 +53,9 @@ func TestInvokeRemarks(t *testing.T) {
 	require.Contains(t, got.stderr, "WARN the code folder has no index.js, but app.js: if that has the handler, set --handler app.handler")
 }
 
-// TestInvokeReplacesNothing: after the one call no other worker is needed, however the call's own ended.
-func TestInvokeReplacesNothing(t *testing.T) {
+// TestInvokeStartsNoOtherWorkerAfterItsCall: after the one call no other worker is needed, however the call's own
+// ended.
+func TestInvokeStartsNoOtherWorkerAfterItsCall(t *testing.T) {
 	t.Parallel()
 	for name, source := range map[string]string{
 		"a deadline": "exports.handler = (e, c, cb) => {}", "a death": "exports.handler = (e, c, cb) => process.exit(3)",
@@ -69,8 +70,8 @@ func TestInvokeReplacesNothing(t *testing.T) {
 	}
 }
 
-// TestInvokeCannotStart: what ends serve with code 2 ends invoke with it.
-func TestInvokeCannotStart(t *testing.T) {
+// TestInvokeEndsWithCode2WhereServeDoes: what ends serve with code 2 ends invoke with it.
+func TestInvokeEndsWithCode2WhereServeDoes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bootstrap"), []byte("#!/no/such/thing\n"), 0o755))

@@ -97,8 +97,9 @@ func (r *running) registered(n int) {
 	r.waitMetric("gantry_extensions_registered", itoa(n))
 }
 
-// TestTenExtensions: nine misbehave, each in its own way. All calls succeed, and the healthy one is notified of all.
-func TestTenExtensions(t *testing.T) {
+// TestNineBadExtensionsDisturbNeitherCallsNorTheTenth: nine misbehave, each in its own way. All calls succeed, and
+// the healthy one is notified of all.
+func TestNineBadExtensionsDisturbNeitherCallsNorTheTenth(t *testing.T) {
 	harness.FixedPorts(t)
 	file := filepath.Join(t.TempDir(), "notes")
 	signal := filepath.Join(t.TempDir(), "signal")
@@ -142,8 +143,9 @@ func TestTenExtensions(t *testing.T) {
 	require.Less(t, stopped, 2*time.Second+5*time.Second)
 }
 
-// TestRegistrationFlood: a thousand registrations a second, good and bad, disturb neither calls nor the log.
-func TestRegistrationFlood(t *testing.T) {
+// TestRegistrationFloodDisturbsNeitherCallsNorLog: a thousand registrations a second, good and bad, disturb neither
+// calls nor the log.
+func TestRegistrationFloodDisturbsNeitherCallsNorLog(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, okFunction, "GANTRY_EXTENSION_WAIT=60")
 	s := r.beside("extensionGood", 8081)
@@ -222,8 +224,9 @@ func floods(client *http.Client, api string, i int) bool {
 	return err == nil && resp.StatusCode == k.status
 }
 
-// TestKillStorm: extensions are killed under load and come back; no call fails, and a subscriber sees it.
-func TestKillStorm(t *testing.T) {
+// TestKilledExtensionsComeBackAndNoCallFails: extensions are killed under load and come back; no call fails, and a
+// subscriber sees it.
+func TestKilledExtensionsComeBackAndNoCallFails(t *testing.T) {
 	harness.FixedPorts(t)
 	names := []string{"extension_a.sh", "extension_b.sh"}
 	files := map[string]string{}
@@ -282,8 +285,9 @@ func TestKillStorm(t *testing.T) {
 	require.Equal(t, "0", r.metric(`gantry_notification_drops_total{slot="8083"}`))
 }
 
-// TestShutdownOrder: the call, the worker, its report, the notice, TERM; and no longer than needed.
-func TestShutdownOrder(t *testing.T) {
+// TestShutdownEndsCallThenWorkerThenExtension: the call, the worker, its report, the notice, TERM; and no longer than
+// needed.
+func TestShutdownEndsCallThenWorkerThenExtension(t *testing.T) {
 	harness.FixedPorts(t)
 	code := writeFiles(t, map[string]string{"index.js": `const fs = require('fs');
 setInterval(() => fs.appendFileSync(__dirname + '/alive', Date.now() / 1000 + '\n'), 5);
@@ -358,8 +362,8 @@ exports.handler = async (e, c) => { await new Promise((r) => setTimeout(r, e.ms 
 	})
 }
 
-// TestRequiredExtension: without it the function does not start, and takes no calls.
-func TestRequiredExtension(t *testing.T) {
+// TestFunctionTakesNoCallsWithoutItsRequiredExtension: without it the function does not start, and takes no calls.
+func TestFunctionTakesNoCallsWithoutItsRequiredExtension(t *testing.T) {
 	harness.FixedPorts(t)
 	t.Run("missing at the start", func(t *testing.T) {
 		r := function(t, okFunction, "GANTRY_EXTENSION_REQUIRED=extensionGhost.sh", "GANTRY_EXTENSION_WAIT=0.3")
@@ -452,8 +456,8 @@ func state(pid int) string {
 	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))[0]
 }
 
-// TestFreeze: between calls worker and extensions stand still; no call notices.
-func TestFreeze(t *testing.T) {
+// TestWorkerAndExtensionsStandStillBetweenCalls: between calls worker and extensions stand still; no call notices.
+func TestWorkerAndExtensionsStandStillBetweenCalls(t *testing.T) {
 	harness.FixedPorts(t)
 	for _, mode := range []string{"async", "sync"} {
 		t.Run(mode, func(t *testing.T) {
@@ -549,9 +553,9 @@ func (r *running) children() []int {
 	return all
 }
 
-// TestFreezeBeforeDelivery: a subscriber that is too slow to get everything before the freeze gets the rest after the
-// thaw.
-func TestFreezeBeforeDelivery(t *testing.T) {
+// TestTelemetryLeftByTheFreezeComesAfterTheThaw: a subscriber that is too slow to get everything before the freeze
+// gets the rest after the thaw.
+func TestTelemetryLeftByTheFreezeComesAfterTheThaw(t *testing.T) {
 	harness.FixedPorts(t)
 	file := filepath.Join(t.TempDir(), "notes")
 	dir := misbehaving(t, []string{"extension_cold.sh", "CHAOS_TELEMETRY=slow", "CHAOS_TELEMETRY_SECONDS=1.5", "CHAOS_RECORD=" + file})
@@ -570,8 +574,9 @@ func TestFreezeBeforeDelivery(t *testing.T) {
 	require.Empty(t, r.totals().dropped)
 }
 
-// TestFreezeQueue: asynchronous requests thaw the instance too, and it freezes again after them.
-func TestFreezeQueue(t *testing.T) {
+// TestAsyncRequestThawsTheInstanceAndItFreezesAgain: asynchronous requests thaw the instance too, and it freezes
+// again after them.
+func TestAsyncRequestThawsTheInstanceAndItFreezesAgain(t *testing.T) {
 	harness.FixedPorts(t)
 	env, _ := queueSettings(t)
 	file := filepath.Join(t.TempDir(), "notes")
@@ -595,9 +600,9 @@ func TestFreezeQueue(t *testing.T) {
 	require.Equal(t, 1, are(notes(t, file), "TERM"))
 }
 
-// TestLateRegistration: calls do not wait for an extension that is late; it is notified of later ones, and gets what
-// was kept of its telemetry.
-func TestLateRegistration(t *testing.T) {
+// TestCallsDoNotWaitForALateExtension: calls do not wait for an extension that is late; it is notified of later ones,
+// and gets what was kept of its telemetry.
+func TestCallsDoNotWaitForALateExtension(t *testing.T) {
 	harness.FixedPorts(t)
 	file := filepath.Join(t.TempDir(), "notes")
 	signal := filepath.Join(t.TempDir(), "signal")
@@ -618,8 +623,9 @@ func TestLateRegistration(t *testing.T) {
 	require.Eventually(t, func() bool { return where(notes(t, file), func(n *note) bool { return n.ID == late }) >= 0 }, patience, 5*time.Millisecond)
 }
 
-// TestSyncMode: a call waits for an extension that asked for it, two seconds at most, and before its own time.
-func TestSyncMode(t *testing.T) {
+// TestCallWaitsTwoSecondsAtMostForSyncExtension: a call waits for an extension that asked for it, two seconds at
+// most, and before its own time.
+func TestCallWaitsTwoSecondsAtMostForSyncExtension(t *testing.T) {
 	harness.FixedPorts(t)
 	waits := func(t *testing.T, how, seconds string) (*running, time.Duration, float64) {
 		dir := misbehaving(t, []string{"extension_sync.sh", "CHAOS=" + how, "CHAOS_MODE=sync", "CHAOS_SECONDS=" + seconds})
@@ -648,8 +654,9 @@ func TestSyncMode(t *testing.T) {
 	})
 }
 
-// TestTimeline: invoke says which extension cost what, and ends though one of them hangs.
-func TestTimeline(t *testing.T) {
+// TestInvokeTimelineShowsWhatEachExtensionCost: invoke says which extension cost what, and ends though one of them
+// hangs.
+func TestInvokeTimelineShowsWhatEachExtensionCost(t *testing.T) {
 	harness.FixedPorts(t)
 	dir := misbehaving(t,
 		[]string{"extension_never.sh", "CHAOS=never", "CHAOS_ADDR=127.0.0.1:8081"},

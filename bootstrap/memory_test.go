@@ -99,9 +99,9 @@ func announce(t *testing.T, addr, path string, n, part int) (all []net.Conn) {
 	return all
 }
 
-// TestAnnouncedBodies: two thousand connections that announce 6 MiB each cost an agent in a group of 256 MB neither its
-// life nor other callers their time.
-func TestAnnouncedBodies(t *testing.T) {
+// TestAnnouncedBodiesHarmNeitherAgentNorOtherCallers: two thousand connections that announce 6 MiB each cost an agent
+// in a group of 256 MB neither its life nor other callers their time.
+func TestAnnouncedBodiesHarmNeitherAgentNorOtherCallers(t *testing.T) {
 	users := filepath.Join(t.TempDir(), "users.json")
 	writeUsers(t, users, apiUsers)
 	const open = "GANTRY_API_AUTH=none"
@@ -149,8 +149,9 @@ func TestAnnouncedBodies(t *testing.T) {
 	}
 }
 
-// TestManyLargeEvents: callers whose events together need more memory than there is wait, or get 429.
-func TestManyLargeEvents(t *testing.T) {
+// TestCallersWithTooManyLargeEventsWaitOrGet429: callers whose events together need more memory than there is wait,
+// or get 429.
+func TestCallersWithTooManyLargeEventsWaitOrGet429(t *testing.T) {
 	group := memoryGroup(t, 256<<20)
 	r := grouped(t, group, echoLength, "GANTRY_API_AUTH=none", "RUNTIME_TIMEOUT=60")
 	event := `"` + strings.Repeat("x", 6291454) + `"`
@@ -176,8 +177,8 @@ func TestManyLargeEvents(t *testing.T) {
 	require.Equal(t, "0", oomKills(t, group))
 }
 
-// TestUnreadAnswers: callers that never read their answers do not keep the memory of others.
-func TestUnreadAnswers(t *testing.T) {
+// TestUnreadAnswersDoNotUseUpTheMemory: callers that never read their answers do not keep the memory of others.
+func TestUnreadAnswersDoNotUseUpTheMemory(t *testing.T) {
 	group := memoryGroup(t, 256<<20)
 	r := grouped(t, group, echoLength, "GANTRY_API_AUTH=none", "RUNTIME_TIMEOUT=60")
 	const ask = `{"big":6000000}`

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -159,9 +160,9 @@ func (f *exposed) checkHistogram() error {
 	return nil
 }
 
-// TestMetricsFormat: what a scrape gets is the text format of Prometheus, with type and help of every family, and each
-// is in the documentation.
-func TestMetricsFormat(t *testing.T) {
+// TestMetricsAreValidPrometheusTextWithTypes: what a scrape gets is the text format of Prometheus, with type and help
+// of every family, and each is in the documentation.
+func TestMetricsAreValidPrometheusTextWithTypes(t *testing.T) {
 	env, _ := queueSettings(t)
 	r := ungated(t, outcomes, env...)
 	r.waitStatus(r.enqueue(`{}`), "SUCCESS")
@@ -182,15 +183,20 @@ func TestMetricsFormat(t *testing.T) {
 	} {
 		require.Equal(t, kind, kinds[name], name)
 	}
+	document, err := os.ReadFile("../docs/CONFIGURATION.md")
+	require.NoError(t, err)
 	for name, kind := range kinds {
+		if strings.HasPrefix(name, "gantry_") {
+			require.Contains(t, string(document), "`"+name, "docs/CONFIGURATION.md has no row for it")
+		}
 		if kind == "untyped" {
 			require.Contains(t, []string{"go_cgo_calls_count", "go_cpu_count", "go_gc_forced_count"}, name, "its type is not known: metrics/families.go lacks it")
 		}
 	}
 }
 
-// TestParseExposition: the parser refuses what it should.
-func TestParseExposition(t *testing.T) {
+// TestParserRefusesMalformedMetricsText: the parser refuses what it should.
+func TestParserRefusesMalformedMetricsText(t *testing.T) {
 	head := func(name, kind string) string { return "# HELP " + name + " A.\n# TYPE " + name + " " + kind + "\n" }
 	for name, text := range map[string]string{
 		"no type":         "a 1\n",

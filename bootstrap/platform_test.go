@@ -98,7 +98,7 @@ exports.handler = async (event, context) => {
     return {id: context.requestID, alias: context.getAlias(), memory: context.getMemorySize(), token: context.getToken(), ak: context.getAccessKey()};
 };`
 
-func TestPlatformOutcomes(t *testing.T) {
+func TestPlatformAPIAnswersEachOutcomeWithItsCode(t *testing.T) {
 	r := ungated(t, outcomes, "RUNTIME_TIMEOUT=3")
 	cases := []struct {
 		event, code string
@@ -154,7 +154,7 @@ func TestPlatformOutcomes(t *testing.T) {
 	require.Empty(t, r.call(`{}`).header.Get("X-Cff-Function-Log"), "no log that was not asked for")
 }
 
-func TestPlatformRefusals(t *testing.T) {
+func TestPlatformAPIRefusesBadRequestsWithErrorCodes(t *testing.T) {
 	r := ungated(t, outcomes)
 	a := r.call(`{"k":`, "X-Cff-Log-Type: tail")
 	requireError(t, a, 406, "FSS.0406", "not a JSON event")
@@ -220,7 +220,7 @@ func TestPlatformIgnoresPlatformHeaders(t *testing.T) {
 	require.Contains(t, a.body, `"alias":"prod"`)
 }
 
-func TestPlatformFailedFunction(t *testing.T) {
+func TestPlatformAPIReportsAFunctionThatCannotLoad(t *testing.T) {
 	r := ungated(t, `throw new Error('broken at load');`)
 	a := r.call(`{}`, "X-CFF-Request-Version: v1")
 	require.Equal(t, 200, a.status)
@@ -255,7 +255,7 @@ func TestPlatformThrottlesAndDrains(t *testing.T) {
 	require.Zero(t, r.wait())
 }
 
-func TestGatewayTimeout(t *testing.T) {
+func TestGatewayTimeoutAnswersAndTheCallRunsOn(t *testing.T) {
 	r := ungated(t, outcomes, "GANTRY_API_GATEWAY_TIMEOUT=500ms", "RUNTIME_TIMEOUT=60")
 	a := r.call(`{"wait":2000}`)
 	requireError(t, a, 504, "APIGW.0201", "no answer within 500ms")
@@ -263,7 +263,7 @@ func TestGatewayTimeout(t *testing.T) {
 	require.Equal(t, 200, r.call(`{}`).status)
 }
 
-func TestPlatformCredentials(t *testing.T) {
+func TestPlatformAPITakesOnlyGoodTokensAndSignatures(t *testing.T) {
 	r, _ := guarded(t, outcomes)
 	_, token := r.login("correct horse")
 	require.NotEmpty(t, token)
@@ -315,7 +315,8 @@ exports.handler = async (event, context) => {
 	}
 }
 
-// TestBadSignaturesLockTheirPeerOnly: a flood of bad signatures locks its own peer only, and every good call is answered.
+// TestBadSignaturesLockTheirPeerOnly: a flood of bad signatures locks its own peer only, and every good call is
+// answered.
 func TestBadSignaturesLockTheirPeerOnly(t *testing.T) {
 	r, _ := guarded(t, `exports.handler = async () => 'ok';`, "GANTRY_CONCURRENCY=4")
 	ctx, stop := context.WithCancel(context.Background())
@@ -363,8 +364,8 @@ func TestBadSignaturesLockTheirPeerOnly(t *testing.T) {
 	require.Positive(t, lines)
 }
 
-// TestRevokedWhileRunning: the users file is followed.
-func TestRevokedWhileRunning(t *testing.T) {
+// TestChangedUsersFileTakesEffectWhileRunning: the users file is followed.
+func TestChangedUsersFileTakesEffectWhileRunning(t *testing.T) {
 	r, users := guarded(t, outcomes)
 	_, token := r.login("correct horse")
 	require.Equal(t, 200, r.call(`{}`, "X-Auth-Token: "+token).status)
@@ -381,8 +382,9 @@ func TestRevokedWhileRunning(t *testing.T) {
 	require.Equal(t, 200, r.call(`{}`, "X-Auth-Token: "+token).status)
 }
 
-// TestBehindProxy: the host is the proxy's business, and its last X-Forwarded-For is the peer.
-func TestBehindProxy(t *testing.T) {
+// TestLastForwardedAddressIsThePeerBehindAProxy: the host is the proxy's business, and its last X-Forwarded-For is
+// the peer.
+func TestLastForwardedAddressIsThePeerBehindAProxy(t *testing.T) {
 	r, _ := guarded(t, outcomes, "GANTRY_API_BEHIND_PROXY=true", "GANTRY_API_ADDR=0.0.0.0:0")
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(r.api, "http://"))
 	require.NoError(t, err)
@@ -398,7 +400,7 @@ func TestBehindProxy(t *testing.T) {
 	require.Equal(t, 200, from("192.0.2.2", apiSecret).status)
 }
 
-func TestPlatformListenerRules(t *testing.T) {
+func TestPlatformAPIListensOnlyWithSafeSettings(t *testing.T) {
 	dir := t.TempDir()
 	users, open := filepath.Join(dir, "users.json"), filepath.Join(dir, "open.json")
 	require.NoError(t, os.WriteFile(users, []byte(apiUsers), 0o600))
@@ -451,8 +453,8 @@ func TestPlatformListenerRules(t *testing.T) {
 	}
 }
 
-// TestProjectsByName is what a client does that only knows its region.
-func TestProjectsByName(t *testing.T) {
+// TestProjectsAreFoundByTheNameOfTheRegion is what a client does that only knows its region.
+func TestProjectsAreFoundByTheNameOfTheRegion(t *testing.T) {
 	r := ungated(t, outcomes, "GANTRY_REGION=eu-west-101")
 	for name, rows := range map[string]int{"": 1, "?name=eu-west-101": 1, "?name=" + url.QueryEscape("local-1"): 0} {
 		var list struct{ Projects []struct{ ID, Name string } }

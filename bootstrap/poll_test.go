@@ -56,9 +56,9 @@ func pids(t *testing.T, dir string) (all []int) {
 	return all
 }
 
-// TestPollUnderLoad: one agent is the platform, another its custom runtime, which is stopped in order and killed under
-// load. A stop loses nothing; a kill makes the calls in flight fail with an error.
-func TestPollUnderLoad(t *testing.T) {
+// TestPollStopLosesNoCallAndKillFailsThem: one agent is the platform, another its custom runtime, which is stopped in
+// order and killed under load. A stop loses nothing; a kill makes the calls in flight fail with an error.
+func TestPollStopLosesNoCallAndKillFailsThem(t *testing.T) {
 	t.Parallel()
 	const callers = 8
 	for name, how := range map[string]syscall.Signal{"stop": syscall.SIGTERM, "kill": syscall.SIGKILL} {
@@ -193,8 +193,9 @@ func poller(t *testing.T, files map[string]string, env ...string) *running {
 	return r
 }
 
-// TestPoll: what comes from the platform reaches the function, and what the function answers comes back.
-func TestPoll(t *testing.T) {
+// TestPollRunsEventsAndPostsTheirAnswers: what comes from the platform reaches the function, and what the function
+// answers comes back.
+func TestPollRunsEventsAndPostsTheirAnswers(t *testing.T) {
 	t.Parallel()
 	api := newFakeAPI(t)
 	r := poller(t, map[string]string{"index.py": pulled}, "RUNTIME_API_ADDR="+api.addr(), "RUNTIME_HANDLER=bootstrap", "EXTENSION_API_ADDR=127.0.0.1:1", "RUNTIME_TIMEOUT=30")
@@ -233,8 +234,8 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-// TestPollFailedFunction: the platform's callers get the reason.
-func TestPollFailedFunction(t *testing.T) {
+// TestPollPostsWhyTheFunctionCannotLoad: the platform's callers get the reason.
+func TestPollPostsWhyTheFunctionCannotLoad(t *testing.T) {
 	t.Parallel()
 	api := newFakeAPI(t)
 	poller(t, map[string]string{"index.js": "throw new RangeError('boom')"}, "RUNTIME_API_ADDR="+api.addr())
@@ -244,8 +245,9 @@ func TestPollFailedFunction(t *testing.T) {
 	require.Contains(t, p.body, "function entry exception, error: boom")
 }
 
-// TestPollWithExtension: telemetry and notifications as anywhere; the extension finds the agent's own address.
-func TestPollWithExtension(t *testing.T) {
+// TestPollNotifiesExtensionsOfItsCalls: telemetry and notifications as anywhere; the extension finds the agent's own
+// address.
+func TestPollNotifiesExtensionsOfItsCalls(t *testing.T) {
 	harness.FixedPorts(t)
 	api := newFakeAPI(t)
 	counter, err := os.ReadFile("../examples/extensions/counter/counter.py")
@@ -259,8 +261,8 @@ func TestPollWithExtension(t *testing.T) {
 	r.stdout.WaitFor(t, "[extensionCounter.sh]")
 }
 
-// TestPollOutage: the runtime API goes away and comes back.
-func TestPollOutage(t *testing.T) {
+// TestPollGoesOnAfterARuntimeAPIOutage: the runtime API goes away and comes back.
+func TestPollGoesOnAfterARuntimeAPIOutage(t *testing.T) {
 	t.Parallel()
 	api := newFakeAPI(t)
 	front := httptest.NewUnstartedServer(api.Config.Handler)

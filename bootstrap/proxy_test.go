@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLoopbackDirect(t *testing.T) {
+func TestLoopbackIsExemptFromAProxyThatIsSet(t *testing.T) {
 	const both = ",127.0.0.1,localhost"
 	for _, c := range []struct{ says, env, lower, upper string }{
 		{"without a proxy", "NO_PROXY=a", "", "a"},
@@ -28,9 +28,9 @@ func TestLoopbackDirect(t *testing.T) {
 	}
 }
 
-// TestProxyInTheEnvironment: a custom runtime and an extension reach the agent although their environment names a
-// proxy, at which nothing listens here.
-func TestProxyInTheEnvironment(t *testing.T) {
+// TestRuntimeAndExtensionReachTheAgentDespiteAProxy: a custom runtime and an extension reach the agent although their
+// environment names a proxy, at which nothing listens here.
+func TestRuntimeAndExtensionReachTheAgentDespiteAProxy(t *testing.T) {
 	t.Parallel()
 	const poller = `#!/usr/bin/env python3
 import os, json, urllib.request as u

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRuntimeDoc runs the functions of docs/RUNTIMES.md, each in the way of its section.
-func TestRuntimeDoc(t *testing.T) {
+// TestFunctionsOfRuntimesPageRunAsDocumented runs the functions of docs/RUNTIMES.md, each in the way of its section.
+func TestFunctionsOfRuntimesPageRunAsDocumented(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../docs/RUNTIMES.md")
 	require.NoError(t, err)

@@ -10,9 +10,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestScripts runs the real binary as the text files in testdata/script say, with the function written in the same
-// file.
-func TestScripts(t *testing.T) {
+// TestProgramBehavesAsTheScriptFilesSay runs the real binary as the text files in testdata/script say, with the
+// function written in the same file.
+func TestProgramBehavesAsTheScriptFilesSay(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "../testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

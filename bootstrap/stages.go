@@ -6,13 +6,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// stage is one stage of the stop. Times are sixteenths of the stop's time: GANTRY_SHUTDOWN_TIMEOUT since the first signal,
-// or what is left of it once the workers had their time.
+// stage is one stage of the stop. Times are sixteenths of the stop's time: GANTRY_SHUTDOWN_TIMEOUT since the first
+// signal, or what is left of it once the workers had their time.
 type stage struct {
 	name string
 	rest bool // of what is left
-	// until is when the stage cuts off its own work; next is when the following stage begins, whatever this one still waits
-	// for. Each ends as soon as its work is done.
+	// until is when the stage cuts off its own work; next is when the following stage begins, whatever this one still
+	// waits for. Each ends as soon as its work is done.
 	until, next float64
 	// most is how long the stage takes at most, if it begins early; 0 for no such limit.
 	most float64
@@ -44,8 +44,8 @@ func (s schedule) at(sixteenths float64) time.Time {
 	return s.began.Add(time.Duration(float64(s.limit) / 16 * sixteenths))
 }
 
-// run runs the stage of that name, until it has ended or its time is over. What it does beyond that goes on beside the next
-// one.
+// run runs the stage of that name, until it has ended or its time is over. What it does beyond that goes on beside
+// the next one.
 func (s schedule) run(name string, do func(until time.Time)) {
 	st := stageOf(name)
 	until := s.at(st.until)
@@ -70,8 +70,8 @@ func (s schedule) run(name string, do func(until time.Time)) {
 	}
 }
 
-// killLimit bounds the kill of all children by an exit that waits for nothing else. Those that it does not reach die with
-// the agent (PDEATHSIG).
+// killLimit bounds the kill of all children by an exit that waits for nothing else. Those that it does not reach die
+// with the agent (PDEATHSIG).
 const killLimit = 500 * time.Millisecond
 
 // stageOf finds a row of the table; a name that is not there would be a mistake of ours.

@@ -59,8 +59,9 @@ func TestStagesFollowEachOther(t *testing.T) {
 	}
 }
 
-// TestStageThatHangs: the stop goes on at the next stage's time and names the stage; its own deadline came before.
-func TestStageThatHangs(t *testing.T) {
+// TestHangingStageIsNamedAndTheNextOneBegins: the stop goes on at the next stage's time and names the stage; its own
+// deadline came before.
+func TestHangingStageIsNamedAndTheNextOneBegins(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	plan := schedule{time.Now(), 160 * time.Millisecond, zap.New(core)}
 	release := make(chan struct{})

@@ -126,8 +126,9 @@ func newTerminal(t *testing.T) (window, shell *os.File) {
 	return window, shell
 }
 
-// TestHangup: SIGHUP is a reload as long as the terminal is there, and the end once its window is closed.
-func TestHangup(t *testing.T) {
+// TestHangupReloadsUntilTheTerminalIsGone: SIGHUP is a reload as long as the terminal is there, and the end once its
+// window is closed.
+func TestHangupReloadsUntilTheTerminalIsGone(t *testing.T) {
 	t.Parallel()
 	handled := make(chan os.Signal, 1)
 	signal.Notify(handled, syscall.SIGHUP) // a child inherits a signal that is ignored: the tests may run under nohup
@@ -148,8 +149,9 @@ func TestHangup(t *testing.T) {
 	require.Contains(t, r.stderr.String(), "the terminal it was started from is gone")
 }
 
-// TestHangupWithoutTerminal: an agent that never had a terminal, or was started by nohup, is meant to go on.
-func TestHangupWithoutTerminal(t *testing.T) {
+// TestHangupReloadsAgentsWithoutTerminalOrUnderNohup: an agent that never had a terminal, or was started by nohup, is
+// meant to go on.
+func TestHangupReloadsAgentsWithoutTerminalOrUnderNohup(t *testing.T) {
 	t.Parallel()
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()

@@ -295,8 +295,8 @@ func (p *pressed) end(runs string, env []string) {
 	}
 }
 
-// TestStoreFull: a full disk costs refusals, and nothing that was accepted.
-func TestStoreFull(t *testing.T) {
+// TestFullDiskRefusesEventsAndLosesNone: a full disk costs refusals, and nothing that was accepted.
+func TestFullDiskRefusesEventsAndLosesNone(t *testing.T) {
 	d := mountDisk(t, filepath.Join(t.TempDir(), "disk"), "8m")
 	env, _ := queueSettings(t)
 	env[0] = "GANTRY_DATA_DIR=" + filepath.Join(d.path, "data")
@@ -311,8 +311,9 @@ func TestStoreFull(t *testing.T) {
 	p.end(runs, env)
 }
 
-// TestStoreReadOnly: the store becomes read-only while the agent runs, or is so when it starts.
-func TestStoreReadOnly(t *testing.T) {
+// TestReadOnlyStoreRefusesEventsUntilItIsWritable: the store becomes read-only while the agent runs, or is so when it
+// starts.
+func TestReadOnlyStoreRefusesEventsUntilItIsWritable(t *testing.T) {
 	env, data := queueSettings(t)
 	d := mountDisk(t, filepath.Join(data, "store"), "512m")
 	runs, gate := filepath.Join(t.TempDir(), "runs"), filepath.Join(t.TempDir(), "gate")
@@ -392,9 +393,9 @@ func (p *pressed) acceptedSince(at time.Time) map[string]bool {
 	return later
 }
 
-// TestStoreVanished: the folder is removed while it is in use. What was in it is lost, and the log says so; the queue
-// goes on with a new one.
-func TestStoreVanished(t *testing.T) {
+// TestRemovedStoreIsLoggedAndMadeAgain: the folder is removed while it is in use. What was in it is lost, and the log
+// says so; the queue goes on with a new one.
+func TestRemovedStoreIsLoggedAndMadeAgain(t *testing.T) {
 	for name, part := range map[string]string{"store": "store", "data folder": ""} {
 		t.Run(name, func(t *testing.T) {
 			env, data := queueSettings(t)
@@ -431,9 +432,9 @@ func TestStoreVanished(t *testing.T) {
 	}
 }
 
-// TestStoreDamaged: files are damaged while the agent is down. It starts, says what is damaged, and what can be read
-// runs.
-func TestStoreDamaged(t *testing.T) {
+// TestDamagedStoreIsLoggedAndWhatIsReadableRuns: files are damaged while the agent is down. It starts, says what is
+// damaged, and what can be read runs.
+func TestDamagedStoreIsLoggedAndWhatIsReadableRuns(t *testing.T) {
 	const waiting = 20
 	env, data := queueSettings(t)
 	runs, gate := filepath.Join(t.TempDir(), "runs"), filepath.Join(t.TempDir(), "gate")
@@ -501,8 +502,9 @@ func TestStoreDamaged(t *testing.T) {
 	}
 }
 
-// TestStoreDamagedInUse: the child dies and leaves a damaged file behind. What was accepted runs, and once.
-func TestStoreDamagedInUse(t *testing.T) {
+// TestAcceptedEventsRunOnceAfterDamageInUse: the child dies and leaves a damaged file behind. What was accepted runs,
+// and once.
+func TestAcceptedEventsRunOnceAfterDamageInUse(t *testing.T) {
 	env, data := queueSettings(t)
 	runs := filepath.Join(t.TempDir(), "runs")
 	p := press(ungated(t, noting(runs), append(env, "GANTRY_CONCURRENCY=4")...), `{"wait":10}`, 1)
@@ -539,9 +541,9 @@ func (r *running) requirePoisoned(id, data string) {
 	require.Contains(r.t, string(text), `"condition":"RetriesExhausted"`)
 }
 
-// TestPoisonEvent: an event that kills the worker each time is tried as often as the configuration says, and makes no
-// other call fail.
-func TestPoisonEvent(t *testing.T) {
+// TestEventThatKillsWorkersIsRetriedAsConfigured: an event that kills the worker each time is tried as often as the
+// configuration says, and makes no other call fail.
+func TestEventThatKillsWorkersIsRetriedAsConfigured(t *testing.T) {
 	for _, kill := range []string{"exit", "abort", "self"} {
 		t.Run(kill, func(t *testing.T) {
 			env, data := queueSettings(t)
@@ -564,8 +566,9 @@ func TestPoisonEvent(t *testing.T) {
 	}
 }
 
-// TestPoisonEventKillsTheAgent: the same with an event that kills the agent, which is started again each time.
-func TestPoisonEventKillsTheAgent(t *testing.T) {
+// TestEventThatKillsTheAgentFailsAfterItsRetries: the same with an event that kills the agent, which is started again
+// each time.
+func TestEventThatKillsTheAgentFailsAfterItsRetries(t *testing.T) {
 	env, data := queueSettings(t)
 	runs, gate := filepath.Join(t.TempDir(), "runs"), filepath.Join(t.TempDir(), "gate")
 	start := func() *running { return ungated(t, noting(runs), append(env, "RUNTIME_TIMEOUT=60")...) }

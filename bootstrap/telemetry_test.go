@@ -220,9 +220,9 @@ func (r *running) took(calls int, event string) time.Duration {
 	return all[len(all)/2]
 }
 
-// TestTelemetryFaults: whatever a subscriber does, the function answers as without one, the agent stays small, every
-// event is accounted for, and the stop keeps its limit.
-func TestTelemetryFaults(t *testing.T) {
+// TestSubscriberFaultsDisturbNeitherFunctionNorStop: whatever a subscriber does, the function answers as without one,
+// the agent stays small, every event is accounted for, and the stop keeps its limit.
+func TestSubscriberFaultsDisturbNeitherFunctionNorStop(t *testing.T) {
 	harness.FixedPorts(t)
 	lines, calls := 100_000, 2
 	if raced() {
@@ -284,9 +284,9 @@ func TestTelemetryFaults(t *testing.T) {
 // plain is an answer without its headers.
 func (a answer) plain() answer { return answer{a.status, nil, a.body} }
 
-// TestTelemetryFeedback: a subscriber that prints for all it gets, gets what it prints. The loop goes on, but costs
-// little.
-func TestTelemetryFeedback(t *testing.T) {
+// TestSubscriberThatPrintsItsEventsCostsLittle: a subscriber that prints for all it gets, gets what it prints. The
+// loop goes on, but costs little.
+func TestSubscriberThatPrintsItsEventsCostsLittle(t *testing.T) {
 	harness.FixedPorts(t)
 	for _, c := range []struct {
 		name string
@@ -321,8 +321,8 @@ func TestTelemetryFeedback(t *testing.T) {
 	}
 }
 
-// TestTelemetryManyLines: what one call prints arrives, line by line, or is counted.
-func TestTelemetryManyLines(t *testing.T) {
+// TestEachPrintedLineArrivesOrIsCountedAsDropped: what one call prints arrives, line by line, or is counted.
+func TestEachPrintedLineArrivesOrIsCountedAsDropped(t *testing.T) {
 	harness.FixedPorts(t)
 	const lines = 20_000
 	r := function(t, loud, "RUNTIME_TIMEOUT=60")
@@ -356,7 +356,8 @@ func TestTelemetryManyLines(t *testing.T) {
 	}
 }
 
-// TestPortOfAnotherExtensionIsRefused: no extension gets the notifications or telemetry of another one by asking for its port.
+// TestPortOfAnotherExtensionIsRefused: no extension gets the notifications or telemetry of another one by asking for
+// its port.
 func TestPortOfAnotherExtensionIsRefused(t *testing.T) {
 	harness.FixedPorts(t)
 	r := function(t, loud)

@@ -19,8 +19,9 @@ func utf16le(text string) string {
 	return b.String()
 }
 
-// TestReadEvent: a file, standard input or the JSON itself; a byte order mark is no part of it.
-func TestReadEvent(t *testing.T) {
+// TestEventIsReadFromFileStdinOrArgument: a file, standard input or the JSON itself; a byte order mark is no part of
+// it.
+func TestEventIsReadFromFileStdinOrArgument(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -44,8 +45,8 @@ func TestReadEvent(t *testing.T) {
 	}
 }
 
-// TestSecretFiles: a byte order mark is no part of the secret.
-func TestSecretFiles(t *testing.T) {
+// TestSecretFileLosesItsByteOrderMark: a byte order mark is no part of the secret.
+func TestSecretFileLosesItsByteOrderMark(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	for text, want := range map[string]string{"\xef\xbb\xbftoken\r\n": "token", "token": "token", "\xef\xbb\xbf": ""} {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))

@@ -6,9 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestUnknownVariables: what looks like a setting and is none is named, with what was probably meant and without its
-// value.
-func TestUnknownVariables(t *testing.T) {
+// TestUnknownVariablesAreNamedWithoutTheirValues: what looks like a setting and is none is named, with what was
+// probably meant and without its value.
+func TestUnknownVariablesAreNamedWithoutTheirValues(t *testing.T) {
 	for variable, want := range map[string]string{
 		"GANTRY_CONCURENCY=10":            "GANTRY_CONCURENCY is no setting, and has no effect; did you mean GANTRY_CONCURRENCY?",
 		"GANTRY_CONCURRENYC=10":           "GANTRY_CONCURRENYC is no setting, and has no effect; did you mean GANTRY_CONCURRENCY?",
@@ -37,7 +37,7 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
+func TestDistanceCountsTheEditsBetweenNames(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		want int

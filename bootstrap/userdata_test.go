@@ -32,9 +32,10 @@ def handler(e, c):
         "leaks": b"s3cr3t" in open("/proc/self/environ", "rb").read(), "early": early}, separators=(",", ":"))
 `
 
-// TestUserVariables: those of RUNTIME_USERDATA are variables of the function's environment, unless the name is a preset
-// one; encrypted ones are in the context alone, from the initializer on, and nothing prints them.
-func TestUserVariables(t *testing.T) {
+// TestEncryptedUserVariablesAreInTheContextAlone: those of RUNTIME_USERDATA are variables of the function's
+// environment, unless the name is a preset one; encrypted ones are in the context alone, from the initializer on, and
+// nothing prints them.
+func TestEncryptedUserVariablesAreInTheContextAlone(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("\xef\xbb\xbf{\"SECRET\": \"s3cr3t\"}\r\n"), 0o600))
@@ -62,9 +63,9 @@ func TestUserVariables(t *testing.T) {
 	}
 }
 
-// TestEncryptedForCustom: a custom runtime has no context, so its encrypted variables are in the environment, as on the
-// platform.
-func TestEncryptedForCustom(t *testing.T) {
+// TestCustomRuntimeHasEncryptedVariablesInItsEnvironment: a custom runtime has no context, so its encrypted variables
+// are in the environment, as on the platform.
+func TestCustomRuntimeHasEncryptedVariablesInItsEnvironment(t *testing.T) {
 	c, err := load([]string{
 		"PATH=" + os.Getenv("PATH"), `GANTRY_ENCRYPTED_USERDATA={"SECRET":"s","PATH":"/x"}`, `RUNTIME_USERDATA={"GANTRY_CONCURRENCY":"4"}`,
 	}, nil, facts{pid: 100, cwd: writeFiles(t, map[string]string{"bootstrap": "#!/bin/sh\n"})})
@@ -75,9 +76,9 @@ func TestEncryptedForCustom(t *testing.T) {
 	require.NotContains(t, strings.Join(c.extensionEnvironment(), "\n"), "SECRET", "extensions are often of other authors")
 }
 
-// TestUserVariableNames: the presets win, what the agent only hands on gives way, and no name occurs twice: which of
-// two counts differs from language to language.
-func TestUserVariableNames(t *testing.T) {
+// TestPresetNamesWinOverUserVariablesWithoutDuplicates: the presets win, what the agent only hands on gives way, and
+// no name occurs twice: which of two counts differs from language to language.
+func TestPresetNamesWinOverUserVariablesWithoutDuplicates(t *testing.T) {
 	names := []string{"RUNTIME_HANDLER", "GANTRY_ADDR", "PATH", "HOME", "HOSTNAME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "PAAS_POD_ID", "EXTENSION_API_ADDR", "EXTENSION_ROOT", "A=B", ""}
 	data := `{"TZ":"Asia/Shanghai","DB":"user","LC_ALL":"C"`
 	for _, name := range names {
@@ -98,7 +99,7 @@ func TestUserVariableNames(t *testing.T) {
 	require.Contains(t, strings.Join(c.remarks, "\n"), "A=B, EXTENSION_API_ADDR, EXTENSION_ROOT, GANTRY_ADDR, HOME")
 }
 
-func TestBadUserData(t *testing.T) {
+func TestBadUserDataIsRefusedWithoutBeingShown(t *testing.T) {
 	for text, says := range map[string]string{
 		"[1]": "this is an array", `"x"`: "this is a string", "7": "this is a number", "true": "this is a truth value", `{"a":`: "this is no JSON from byte 5 on",
 		`{"a":"` + strings.Repeat("x", 128<<10) + `"}`: "bytes are too many: the kernel takes at most",
@@ -121,8 +122,9 @@ func TestBadUserData(t *testing.T) {
 	require.NotContains(t, err.Error(), "s3cr3t")
 }
 
-// TestAccessKeys: getAccessKey and getSecretKey have settings like those of the temporary keys.
-func TestAccessKeys(t *testing.T) {
+// TestAccessKeysOfSettingsReachTheContext: getAccessKey and getSecretKey have settings like those of the temporary
+// keys.
+func TestAccessKeysOfSettingsReachTheContext(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "key")
 	require.NoError(t, os.WriteFile(file, []byte("\xef\xbb\xbfsk-s3cr3t\n"), 0o600))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestParseHandler(t *testing.T) {
+func TestParseHandlerSplitsGoodNamesAndRefusesBadOnes(t *testing.T) {
 	good := map[string]Handler{
 		"index.handler":      {"index", "handler"},
 		"src/index.handler":  {"src/index", "handler"},
@@ -123,7 +123,7 @@ func TestRemainingMayBeNegative(t *testing.T) {
 	}
 }
 
-func TestURN(t *testing.T) {
+func TestFunctionURNNamesAllItsParts(t *testing.T) {
 	f := Function{Region: "local-1", Project: "p", Package: "default", Name: "hello", Version: "latest"}
 	if got, want := f.URN(), "urn:fss:local-1:p:function:default:hello:latest"; got != want {
 		t.Errorf("URN = %s, want %s", got, want)

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 )
 
-// Secrets are the agency credentials of one call, in the clear. They travel to the worker in the Invoke frame and nowhere
-// else: not in an environment, not in a log.
+// Secrets are the agency credentials of one call, in the clear. They travel to the worker in the Invoke frame and
+// nowhere else: not in an environment, not in a log.
 type Secrets struct {
 	AccessKey, SecretKey                 string
 	SecurityAccessKey, SecuritySecretKey string
@@ -20,8 +20,9 @@ func (s Secrets) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted
 // MarshalJSON implements json.Marshaler.
 func (s Secrets) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
-// Credentials wraps Secrets in a closure (fmt follows pointers in unexported fields, never functions), so that printing any struct that holds them shows "[redacted]", whichever
-// verb, encoder or logger is used. The zero value holds none.
+// Credentials wraps Secrets in a closure (fmt follows pointers in unexported fields, never functions), so that
+// printing any struct that holds them shows "[redacted]", whichever verb, encoder or logger is used. The zero value
+// holds none.
 type Credentials struct{ reveal func() Secrets }
 
 const redacted = "[redacted]"

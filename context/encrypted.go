@@ -6,8 +6,8 @@ import (
 	"log/slog"
 )
 
-// EncryptedData are the encrypted user variables, wrapped in a closure for the reason that Credentials gives: whatever prints a
-// struct that holds them shows "[redacted]". The zero value holds none.
+// EncryptedData are the encrypted user variables, wrapped in a closure for the reason that Credentials gives:
+// whatever prints a struct that holds them shows "[redacted]". The zero value holds none.
 type EncryptedData struct{ reveal func() map[string]string }
 
 // NewEncryptedData wraps values, which must not change afterwards; no values at all give the zero value.
@@ -18,8 +18,8 @@ func NewEncryptedData(values map[string]string) EncryptedData {
 	return EncryptedData{reveal: func() map[string]string { return values }}
 }
 
-// Reveal returns the variables in the clear, by name; the caller does not change the map. Only what hands them to the function
-// calls it.
+// Reveal returns the variables in the clear, by name; the caller does not change the map. Only what hands them to the
+// function calls it.
 func (d EncryptedData) Reveal() map[string]string {
 	if d.reveal == nil {
 		return nil

@@ -44,8 +44,8 @@ func (f *Function) HandlerString() string { return f.Handler.String() }
 
 // Handler is a handler string, split at its last dot (docs/COMPATIBILITY.md).
 type Handler struct {
-	// File is the path below the code root without its extension, Symbol the exported name. A handler that is a program has
-	// no Symbol.
+	// File is the path below the code root without its extension, Symbol the exported name. A handler that is a program
+	// has no Symbol.
 	File, Symbol string
 }
 

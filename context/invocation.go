@@ -39,8 +39,8 @@ type Workflow struct{ ID, RunID, StateID string }
 // Remaining returns the time until the deadline at now. It may be negative, as on the platform (docs/COMPATIBILITY.md).
 func (c *Call) Remaining(now time.Time) time.Duration { return c.Deadline.Sub(now) }
 
-// TakeHeaders takes over what the platform says about this call in its headers (docs/COMPATIBILITY.md): credentials, all of
-// them if there is any, alias and workflow. get returns a header's value, or nothing.
+// TakeHeaders takes over what the platform says about this call in its headers (docs/COMPATIBILITY.md): credentials,
+// all of them if there is any, alias and workflow. get returns a header's value, or nothing.
 func (c *Invocation) TakeHeaders(get func(name string) string) {
 	value := func(name string) string {
 		v := get(name)

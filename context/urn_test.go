@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestParseURN(t *testing.T) {
+func TestParseURNTakesEveryFormAndRefusesOthers(t *testing.T) {
 	good := map[string]URN{
 		"hello":                                  {Name: "hello", Version: "latest"},
 		"app:hello":                              {Package: "app", Name: "hello", Version: "latest"},

@@ -25,7 +25,7 @@ import (
 	fncontext "gantry/context"
 )
 
-func TestParseAddress(t *testing.T) {
+func TestParseAddressTakesOnlyLoopbackPortsOfExtensions(t *testing.T) {
 	for _, good := range []string{"127.0.0.1:8081", "127.0.0.1:8090"} {
 		addr, err := ParseAddress(good)
 		require.NoError(t, err)
@@ -65,7 +65,7 @@ func FuzzRegister(f *testing.F) {
 	})
 }
 
-func TestDiscover(t *testing.T) {
+func TestDiscoverFindsExtensionsAndNamesThePassedOver(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	write := func(dir, name string, mode os.FileMode) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), mode))
@@ -107,8 +107,8 @@ func TestDiscover(t *testing.T) {
 	require.ErrorContains(t, err, "extension10.sh")
 }
 
-// TestDiscoverNothing: in a folder without an extension every file was meant to be one.
-func TestDiscoverNothing(t *testing.T) {
+// TestDiscoverReportsFilesThatAreNoExtension: in a folder without an extension every file was meant to be one.
+func TestDiscoverReportsFilesThatAreNoExtension(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "index.js")
 	require.NoError(t, os.WriteFile(file, []byte("console.log(1)"), 0o644))
@@ -144,7 +144,7 @@ func TestNoExtensionsIsReadyAtOnce(t *testing.T) {
 	require.Less(t, time.Since(began), 3*time.Second)
 }
 
-func TestShuttingDownRefuses(t *testing.T) {
+func TestRegistrationWhileShuttingDownIsRefused(t *testing.T) {
 	h := newHost(t, nil, nil)
 	h.Stop(time.Now().Add(time.Second), ReasonSpindown)
 	var e *fault.Error
@@ -164,7 +164,7 @@ func receiver(t *testing.T, port int, handle http.HandlerFunc) string {
 	return ln.Addr().String()
 }
 
-func TestNotification(t *testing.T) {
+func TestNotificationCarriesRequestTraceAndFunctionURN(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	got := make(chan string, 10)
@@ -177,8 +177,8 @@ func TestNotification(t *testing.T) {
 	require.Equal(t, `POST /extension/invoke application/json 00-ab-cd-01 {"traceId":"7c1d","invokedFunctionUrn":"urn:fss:r:p:function:default:f:latest"}`, <-got)
 }
 
-// TestLateListener registers before it listens: the first notification is tried again.
-func TestLateListener(t *testing.T) {
+// TestNotificationIsRetriedUntilTheListenerIsThere registers before it listens: the first notification is tried again.
+func TestNotificationIsRetriedUntilTheListenerIsThere(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	require.NoError(t, h.Register(Registration{Name: "extensionX.sh", Address: "127.0.0.1:8086"}))
@@ -192,8 +192,9 @@ func TestLateListener(t *testing.T) {
 	}
 }
 
-// TestOverload: an extension that does not answer makes its own buffer overflow, and delays no call.
-func TestOverload(t *testing.T) {
+// TestOverloadDeliversOrCountsEveryNotification: an extension that does not answer makes its own buffer overflow, and
+// delays no call.
+func TestOverloadDeliversOrCountsEveryNotification(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	release := make(chan struct{})

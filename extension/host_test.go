@@ -48,8 +48,8 @@ func watchStates(t *testing.T, h *Host) func() []string {
 	}
 }
 
-// TestStatesAreEvents: the whole life of an extension, and what was refused.
-func TestStatesAreEvents(t *testing.T) {
+// TestExtensionLifeAndRefusalsArePublished: the whole life of an extension, and what was refused.
+func TestExtensionLifeAndRefusalsArePublished(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, nil)
 	states := watchStates(t, h)
@@ -87,8 +87,9 @@ func TestStopReportsTheLastExit(t *testing.T) {
 	require.ElementsMatch(t, []string{"extension0 Exited signal 15 (SIGTERM)", "extension1 Exited signal 15 (SIGTERM)", "extension2 Exited signal 15 (SIGTERM)"}, states())
 }
 
-// TestCannotBeStarted: the failure is logged and published, and WaitReady does not wait for that extension.
-func TestCannotBeStarted(t *testing.T) {
+// TestExtensionThatCannotStartIsNotAwaited: the failure is logged and published, and WaitReady does not wait for that
+// extension.
+func TestExtensionThatCannotStartIsNotAwaited(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := streaming(t, []Script{{Name: "extensionA", Path: t.TempDir() + "/nowhere", Executable: true}}, func(c *Config) { c.Log, c.Restart = zap.New(core), true })
 	states := watchStates(t, h)
@@ -134,7 +135,7 @@ func TestOwnExtensionIsNotLost(t *testing.T) {
 	require.Equal(t, 1, h.Registered())
 }
 
-func TestStrictNames(t *testing.T) {
+func TestStrictHostRefusesNamesOfForeignExtensions(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Strict = true })
 	requireRefused(t, h.Register(Registration{Name: "foreign", Address: "127.0.0.1:8081"}), fault.Forbidden, TypeUnknownName)

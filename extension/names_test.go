@@ -10,9 +10,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestOtherName: an extension that registers under a name that is not its file's is late for ever; the log has the name
-// it used.
-func TestOtherName(t *testing.T) {
+// TestLogNamesExtensionThatRegisteredUnderAnotherName: an extension that registers under a name that is not its
+// file's is late for ever; the log has the name it used.
+func TestLogNamesExtensionThatRegisteredUnderAnotherName(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	h := newHost(t, []Script{{Name: "extensionX", Path: "/bin/sleep", Executable: true}}, func(c *Config) {
 		c.Wait, c.Log = 50*time.Millisecond, zap.New(core)

@@ -51,8 +51,9 @@ func TestNotificationHasTheDeadline(t *testing.T) {
 	require.NotContains(t, header, "Traceparent", "the caller sent none")
 }
 
-// TestEvents: an extension gets only the events that it asked for, and a call does not wait for it otherwise.
-func TestEvents(t *testing.T) {
+// TestExtensionGetsOnlyTheEventsItAskedFor: an extension gets only the events that it asked for, and a call does not
+// wait for it otherwise.
+func TestExtensionGetsOnlyTheEventsItAskedFor(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	got := make(chan string, 10)
@@ -69,8 +70,9 @@ func TestEvents(t *testing.T) {
 	require.Empty(t, got)
 }
 
-// TestSync: the call waits for the answer of the extension in sync mode, and for no other.
-func TestSync(t *testing.T) {
+// TestCallWaitsForTheExtensionInSyncMode: the call waits for the answer of the extension in sync mode, and for no
+// other.
+func TestCallWaitsForTheExtensionInSyncMode(t *testing.T) {
 	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)
 	h := newHost(t, nil, func(c *Config) { c.Log = zap.New(core) })
@@ -98,7 +100,7 @@ func TestSync(t *testing.T) {
 	require.Zero(t, logs.FilterMessageSnippet("goes on without").Len())
 }
 
-func TestSyncIsBounded(t *testing.T) {
+func TestWaitForASyncExtensionIsBounded(t *testing.T) {
 	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)
 	h := newHost(t, nil, func(c *Config) { c.Log = zap.New(core) })
@@ -114,9 +116,9 @@ func TestSyncIsBounded(t *testing.T) {
 	require.Equal(t, 1, logs.FilterMessageSnippet("goes on without").Len(), "whichever of the two limits of two seconds came first")
 }
 
-// TestSyncClosedConnection: an extension in sync mode that closes the connection ends the wait, and the log names the
-// call.
-func TestSyncClosedConnection(t *testing.T) {
+// TestClosedConnectionEndsTheWaitInSyncMode: an extension in sync mode that closes the connection ends the wait, and
+// the log names the call.
+func TestClosedConnectionEndsTheWaitInSyncMode(t *testing.T) {
 	harness.FixedPorts(t)
 	core, logs := observer.New(zap.WarnLevel)
 	h := newHost(t, nil, func(c *Config) { c.Log = zap.New(core) })
@@ -129,8 +131,8 @@ func TestSyncClosedConnection(t *testing.T) {
 	require.Less(t, entries[0].ContextMap()["waited"], syncLimit)
 }
 
-// TestSyncOfOneThatEnds: what is buffered for it is not waited for any longer.
-func TestSyncOfOneThatEnds(t *testing.T) {
+// TestEndOfASyncExtensionReleasesQueuedCalls: what is buffered for it is not waited for any longer.
+func TestEndOfASyncExtensionReleasesQueuedCalls(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	ids, never := make(chan string, 100), make(chan struct{})
@@ -182,8 +184,9 @@ func TestDeliveriesGoSideBySide(t *testing.T) {
 	}
 }
 
-// TestKeptConnectionThatHasEnded: servers close those that are idle; the next notification arrives all the same, once.
-func TestKeptConnectionThatHasEnded(t *testing.T) {
+// TestNotificationArrivesOnceAfterAKeptConnectionEnded: servers close those that are idle; the next notification
+// arrives all the same, once.
+func TestNotificationArrivesOnceAfterAKeptConnectionEnded(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	ids := make(chan string, 100)
@@ -235,7 +238,7 @@ func TestAnswersAreNotRead(t *testing.T) {
 	require.Positive(t, h.cfg.Metrics.NotificationSeconds[4].Get())
 }
 
-func TestQuiet(t *testing.T) {
+func TestQuietWaitsUntilNotificationsAreAnswered(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	h.Quiet(t.Context()) // there is nothing
@@ -262,8 +265,8 @@ func TestQuiet(t *testing.T) {
 	<-quiet
 }
 
-// TestShutdownNotice comes before TERM, to those that asked for it.
-func TestShutdownNotice(t *testing.T) {
+// TestShutdownNoticeComesBeforeTerm comes before TERM, to those that asked for it.
+func TestShutdownNoticeComesBeforeTerm(t *testing.T) {
 	harness.FixedPorts(t)
 	log := filepath.Join(t.TempDir(), "log")
 	h := newHost(t, []Script{script(t, "extensionA", "trap 'echo TERM >> "+log+"; exit 0' TERM; echo up >> "+log+"; while :; do sleep 0.01; done")}, nil)

@@ -23,7 +23,7 @@ func poster(port int) func(context.Context, []byte) error {
 	return newSubscriber("x", &subscription{uri: fmt.Sprintf("http://127.0.0.1:%d/", port)}, &Observer{}).Send
 }
 
-func TestPostmanAnswers(t *testing.T) {
+func TestPostmanJudgesAnswersByTheirStatus(t *testing.T) {
 	harness.FixedPorts(t)
 	var answer http.HandlerFunc
 	receiver(t, 8085, func(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +90,7 @@ func hijack(text string) http.HandlerFunc {
 	}
 }
 
-func TestPostmanWithoutAListener(t *testing.T) {
+func TestPostmanReportsAMissingListenerAsGone(t *testing.T) {
 	harness.FixedPorts(t)
 	send := poster(8085)
 	require.ErrorIs(t, send(t.Context(), []byte("[]")), telemetry.ErrGone)
@@ -98,7 +98,7 @@ func TestPostmanWithoutAListener(t *testing.T) {
 	require.NoError(t, send(t.Context(), []byte("[]")))
 }
 
-func TestPostmanGivesUp(t *testing.T) {
+func TestPostmanGivesUpWithoutATimelyAnswer(t *testing.T) {
 	harness.FixedPorts(t)
 	release := make(chan struct{})
 	receiver(t, 8085, func(http.ResponseWriter, *http.Request) { <-release })

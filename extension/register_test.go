@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOptions(t *testing.T) {
+func TestRegistrationOptionsAreParsedOrRefused(t *testing.T) {
 	for _, c := range []struct {
 		events, mode string
 		want         options
@@ -44,8 +44,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestRegistrationWithWrongOptions: nothing is taken.
-func TestRegistrationWithWrongOptions(t *testing.T) {
+// TestRegistrationWithWrongOptionsIsRefused: nothing is taken.
+func TestRegistrationWithWrongOptionsIsRefused(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	requireRefused(t, h.Register(Registration{Name: "a", Address: "127.0.0.1:8081", Mode: "x"}), fault.Invalid, TypeInvalidHeader)

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAttempts(t *testing.T) {
+func TestRestartPausesGrowAndHealthResetsThem(t *testing.T) {
 	const ms = time.Millisecond
 	ends := func(a *attempts, lived time.Duration, n int) (pauses []time.Duration) {
 		for range n {
@@ -44,7 +44,7 @@ func TestAttempts(t *testing.T) {
 	require.Equal(t, []time.Duration{500 * ms}, ends(a, 0, 1))
 }
 
-func TestShortages(t *testing.T) {
+func TestShortagePausesGrowAndAreNoEnds(t *testing.T) {
 	const ms = time.Millisecond
 	a := &attempts{}
 	var pauses []time.Duration
@@ -56,9 +56,9 @@ func TestShortages(t *testing.T) {
 	require.True(t, again, "they are no ends")
 }
 
-// TestStartsWhenItCan: without descriptors an extension does not start, and later it does. The limit is that of this
-// process, so the test runs alone.
-func TestStartsWhenItCan(t *testing.T) {
+// TestExtensionStartsOnceDescriptorsAreFree: without descriptors an extension does not start, and later it does. The
+// limit is that of this process, so the test runs alone.
+func TestExtensionStartsOnceDescriptorsAreFree(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Log = zap.New(core) })
 	var limit unix.Rlimit
@@ -77,8 +77,8 @@ func TestStartsWhenItCan(t *testing.T) {
 	})
 }
 
-// TestComesBack: a real process that ends well, and its place is free meanwhile.
-func TestComesBack(t *testing.T) {
+// TestEndedExtensionIsStartedAnewAfterAPause: a real process that ends well, and its place is free meanwhile.
+func TestEndedExtensionIsStartedAnewAfterAPause(t *testing.T) {
 	harness.FixedPorts(t)
 	core, logs := observer.New(zap.InfoLevel)
 	mark := filepath.Join(t.TempDir(), "mark")
@@ -103,7 +103,7 @@ func TestComesBack(t *testing.T) {
 	require.Empty(t, h.byName, "nothing was started after the stop")
 }
 
-func TestStaysAway(t *testing.T) {
+func TestEndedExtensionStaysAwayWithoutRestart(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := streaming(t, []Script{script(t, "extensionA", "exit 3")}, func(c *Config) { c.Log = zap.New(core) })
 	states := watchStates(t, h)
@@ -121,7 +121,7 @@ func required(t *testing.T, test func(t *testing.T, h *Host)) {
 	})
 }
 
-func TestRequiredDoesNotStartWithout(t *testing.T) {
+func TestStartFailsWithoutARequiredExtension(t *testing.T) {
 	required(t, func(t *testing.T, h *Host) {
 		began := time.Now()
 		register(t, h, "a", 8081)
@@ -153,8 +153,8 @@ func TestRequiredIsWaitedFor(t *testing.T) {
 	})
 }
 
-// TestComplete: calls wait for what is required as long as a start does.
-func TestComplete(t *testing.T) {
+// TestCallsWaitForRequiredExtensions: calls wait for what is required as long as a start does.
+func TestCallsWaitForRequiredExtensions(t *testing.T) {
 	required(t, func(t *testing.T, h *Host) {
 		began := time.Now()
 		err := h.Complete(t.Context())
@@ -196,8 +196,8 @@ func TestComplete(t *testing.T) {
 	})
 }
 
-// TestRequiredComesBack: whatever GANTRY_EXTENSION_RESTART says, and calls wait for it.
-func TestRequiredComesBack(t *testing.T) {
+// TestRequiredExtensionIsRestartedAndAwaited: whatever GANTRY_EXTENSION_RESTART says, and calls wait for it.
+func TestRequiredExtensionIsRestartedAndAwaited(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, []Script{script(t, "extensionA", "exec sleep 1000")}, func(c *Config) { c.Required, c.Wait = []string{"extensionA"}, patience })
 	h.Start("127.0.0.1:1")

@@ -23,7 +23,7 @@ func asked(uri, types, more string) string {
 	return fmt.Sprintf(`{"subscriber":{"protocol":"POST","uri":%q},"types":[%s]%s}`, uri, types, more)
 }
 
-func TestParseSubscription(t *testing.T) {
+func TestParseSubscriptionTakesEveryValidForm(t *testing.T) {
 	const uri, all = "http://127.0.0.1:8085/path", `"platform","function","extension"`
 	everything := telemetry.TypePlatform | telemetry.TypeFunction | telemetry.TypeExtension
 	plain := subscription{uri: uri, types: everything, maxItems: 1000, maxBytes: 256 << 10, timeout: 100 * time.Millisecond}
@@ -69,7 +69,7 @@ func TestParseSubscription(t *testing.T) {
 	}
 }
 
-func TestParseSubscriptionRefuses(t *testing.T) {
+func TestParseSubscriptionRefusesWithTheRightType(t *testing.T) {
 	const uri, all = "http://127.0.0.1:8085/path", `"platform"`
 	for errorType, bodies := range map[string][]string{
 		TypeInvalidBody: {
@@ -204,8 +204,9 @@ func register(t *testing.T, h *Host, name string, port int) {
 	require.NoError(t, h.Register(Registration{Name: name, Address: fmt.Sprint("127.0.0.1:", port)}))
 }
 
-// TestOwner: whose subscription it is, by the header, by the port, or because there is only one.
-func TestOwner(t *testing.T) {
+// TestSubscriptionOwnerIsFoundByNameOrPort: whose subscription it is, by the header, by the port, or because there is
+// only one.
+func TestSubscriptionOwnerIsFoundByNameOrPort(t *testing.T) {
 	harness.FixedPorts(t)
 	for _, c := range []struct {
 		name  string
@@ -233,9 +234,9 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestSecondSubscription: the same one is no error, another one is refused until the first one's address refuses
-// connections.
-func TestSecondSubscription(t *testing.T) {
+// TestSecondSubscriptionIsRefusedWhileTheFirstListens: the same one is no error, another one is refused until the
+// first one's address refuses connections.
+func TestSecondSubscriptionIsRefusedWhileTheFirstListens(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	register(t, h, "a", 8081)
@@ -287,7 +288,7 @@ func TestOwnerMayRegisterItsListener(t *testing.T) {
 	require.Equal(t, "a", h.owner())
 }
 
-func TestSubscribeWhileStopping(t *testing.T) {
+func TestSubscribeWhileStoppingIsRefused(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	register(t, h, "a", 8081)
@@ -295,7 +296,7 @@ func TestSubscribeWhileStopping(t *testing.T) {
 	requireRefused(t, h.Subscribe("a", at(8085)), fault.Unavailable, TypeShuttingDown)
 }
 
-func TestSubscribeWithoutTelemetry(t *testing.T) {
+func TestSubscribeWithoutTelemetryIsRefused(t *testing.T) {
 	harness.FixedPorts(t)
 	h := newHost(t, nil, nil)
 	register(t, h, "a", 8081)
@@ -320,8 +321,8 @@ func TestOwnersEndEndsTheSubscription(t *testing.T) {
 	require.False(t, h.cfg.Stream.Subscribed())
 }
 
-// TestTelemetryArrives: from the stream through the listener.
-func TestTelemetryArrives(t *testing.T) {
+// TestTelemetryArrivesAtTheSubscribedURI: from the stream through the listener.
+func TestTelemetryArrivesAtTheSubscribedURI(t *testing.T) {
 	harness.FixedPorts(t)
 	h := streaming(t, nil, nil)
 	got := make(chan string, 10)

@@ -77,8 +77,8 @@ const (
 	codeUserSideLast  = 4999
 )
 
-// Codes of the platform's own API (pages ErrorCode and the gateway's error table; docs/COMPATIBILITY.md). Package api has
-// the general one of each kind; these say more.
+// Codes of the platform's own API (pages ErrorCode and the gateway's error table; docs/COMPATIBILITY.md). Package api
+// has the general one of each kind; these say more.
 const (
 	APIQuery          = "FSS.1001"   // a query parameter cannot be read
 	APIMemory         = "FSS.1007"   // X-Cff-Instance-Memory is not in the platform's list
@@ -119,7 +119,8 @@ type Error struct {
 	Message string
 	// APICode is the code on the platform's API, like FSS.1051. Empty means the general code of the kind.
 	APICode string
-	// Body holds the worker's own bytes, sent to the caller unchanged (docs/COMPATIBILITY.md). Empty for the agent's errors.
+	// Body holds the worker's own bytes, sent to the caller unchanged (docs/COMPATIBILITY.md). Empty for the agent's
+	// errors.
 	Body []byte
 	// Hint says what to do about it; Stderr holds the worker's last lines. Both are shown to local callers only.
 	Hint   string
@@ -200,7 +201,8 @@ func withHint(body []byte, hint string) []byte {
 // UserSide reports whether the code lies on the user's side (4xxx), the meaning of X-Is-Func-Err.
 func (e *Error) UserSide() bool { return e.Code >= codeUserSideFirst && e.Code <= codeUserSideLast }
 
-// From returns err as an *Error. Anything unclassified becomes Internal, with a message that says nothing about its cause.
+// From returns err as an *Error. Anything unclassified becomes Internal, with a message that says nothing about its
+// cause.
 func From(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestText(t *testing.T) {
+func TestTextShowsHintsOnlyLocallyAndNoCause(t *testing.T) {
 	e := &Error{Kind: Crash, Type: TypeExited, Code: CodeExited, Message: `runtime process is exited: <"x">`, Hint: "do this", Stderr: []string{"a", "b\n"}, Err: errors.New("cause")}
 	require.Equal(t, "{\n    \"errorMessage\": \"runtime process is exited: <\\\"x\\\">\",\n    \"errorType\": \"Runtime.Exited\"\n}", string(e.Text(false)))
 	var local struct {
@@ -24,7 +24,7 @@ func TestText(t *testing.T) {
 	require.Empty(t, (&Error{Kind: Function}).Text(true), "an empty error body stays empty")
 }
 
-func TestFrom(t *testing.T) {
+func TestFromUnwrapsFaultsAndHidesOtherErrors(t *testing.T) {
 	e := &Error{Kind: Timeout}
 	require.Same(t, e, From(fmt.Errorf("wrapped: %w", e)))
 	hidden := From(errors.New("password=1"))
@@ -33,13 +33,13 @@ func TestFrom(t *testing.T) {
 	require.ErrorContains(t, hidden, "password", "the log sees it")
 }
 
-func TestUserSide(t *testing.T) {
+func TestUserSideIsTrueForCodesOfUserErrors(t *testing.T) {
 	for code, want := range map[int]bool{0: false, 400: false, 4001: true, 4140: true, 4999: true, 5000: false, CodeMaxInstances: false} {
 		require.Equal(t, want, (&Error{Code: code}).UserSide(), code)
 	}
 }
 
-func TestKindNames(t *testing.T) {
+func TestEveryKindHasANameOfItsOwn(t *testing.T) {
 	seen := map[string]bool{}
 	for _, k := range Kinds() {
 		require.False(t, seen[k.String()], k)

@@ -2,8 +2,8 @@ package fault
 
 import "errors"
 
-// Mark gives err a kind without an answer's type and code: for errors that end a command and never reach a caller. Command
-// bootstrap makes an exit code of the kind. Mark of nil is nil.
+// Mark gives err a kind without an answer's type and code: for errors that end a command and never reach a caller.
+// Command bootstrap makes an exit code of the kind. Mark of nil is nil.
 func Mark(kind Kind, err error) error {
 	if err == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package files reads the files that settings name, with limits of size and time: such a file may be a pipe that nothing
-// writes to, a device without an end, or on storage that does not answer.
+// Package files reads the files that settings name, with limits of size and time: such a file may be a pipe that
+// nothing writes to, a device without an end, or on storage that does not answer.
 package files
 
 import (
@@ -18,8 +18,9 @@ const Patience = 10 * time.Second
 // Again is how often a file that hangs is reported again.
 const Again = time.Minute
 
-// Read returns the contents of a file, or of a pipe whose writer ends in time, of at most limit bytes. It is for the start
-// of a program: a read that hangs is given up after Patience, and its goroutine stays until the storage answers.
+// Read returns the contents of a file, or of a pipe whose writer ends in time, of at most limit bytes. It is for the
+// start of a program: a read that hangs is given up after Patience, and its goroutine stays until the storage
+// answers.
 func Read(name string, limit int) ([]byte, error) {
 	return Within(name, func() ([]byte, error) { return Load(name, limit) })
 }

@@ -27,7 +27,7 @@ func fifo(t *testing.T) string {
 	return name
 }
 
-func TestRead(t *testing.T) {
+func TestReadTakesFilesWithinTheSizeLimit(t *testing.T) {
 	text, err := Read(write(t, "four"), 4)
 	require.NoError(t, err)
 	require.Equal(t, "four", string(text))
@@ -39,8 +39,8 @@ func TestRead(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// TestReadPipe: a pipe is as good as a file, as in a shell's <(command).
-func TestReadPipe(t *testing.T) {
+// TestReadTakesAPipeLikeAFile: a pipe is as good as a file, as in a shell's <(command).
+func TestReadTakesAPipeLikeAFile(t *testing.T) {
 	name := fifo(t)
 	go func() {
 		f, err := os.OpenFile(name, os.O_WRONLY, 0)
@@ -55,8 +55,8 @@ func TestReadPipe(t *testing.T) {
 	require.Equal(t, "late", string(text))
 }
 
-// TestReadHangs: a pipe that nothing writes to stands for storage that does not answer.
-func TestReadHangs(t *testing.T) {
+// TestReadThatHangsEndsWithinItsLimit: a pipe that nothing writes to stands for storage that does not answer.
+func TestReadThatHangsEndsWithinItsLimit(t *testing.T) {
 	name := fifo(t)
 	_, err := within(time.Millisecond, name, func() ([]byte, error) { return os.ReadFile(name) })
 	require.ErrorContains(t, err, name+" could not be read within 1ms: its storage does not answer")
@@ -65,7 +65,7 @@ func TestReadHangs(t *testing.T) {
 	require.NoError(t, f.Close())
 }
 
-func TestReadRegular(t *testing.T) {
+func TestReadRegularRefusesWhatIsNoRegularFile(t *testing.T) {
 	name := write(t, "four")
 	text, info, err := ReadRegular(name, 4, nil)
 	require.NoError(t, err)
@@ -84,8 +84,9 @@ func TestReadRegular(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// TestWatch: a look that hangs is reported, is not joined by a second one, and when it has ended the looks go on.
-func TestWatch(t *testing.T) {
+// TestWatchReportsAHangingLookAndGoesOn: a look that hangs is reported, is not joined by a second one, and when it
+// has ended the looks go on.
+func TestWatchReportsAHangingLookAndGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var looks, hangs atomic.Int64
 	var busy atomic.Bool
@@ -116,8 +117,8 @@ func TestWatch(t *testing.T) {
 	<-ended
 }
 
-// TestWatchEnds: the end of a watch does not wait for a look that hangs.
-func TestWatchEnds(t *testing.T) {
+// TestWatchEndsWithoutWaitingForALook: the end of a watch does not wait for a look that hangs.
+func TestWatchEndsWithoutWaitingForALook(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	looking, released := make(chan struct{}), make(chan struct{})
 	defer close(released)

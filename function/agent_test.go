@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestAnswers: what a handler returns, and what the agent gets.
-func TestAnswers(t *testing.T) {
+// TestHandlerResultsBecomeAnswersToTheAgent: what a handler returns, and what the agent gets.
+func TestHandlerResultsBecomeAnswersToTheAgent(t *testing.T) {
 	p := ready(t, "typed", "RUNTIME_MAX_RESP_BODY_SIZE=1000", "RUNTIME_CODE_ROOT=/code")
 	const text = `{"text":true}`
 	failure := func(message, kind string) string {
@@ -66,8 +66,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestCodeFolderByALink: its path is shortened under both of its names.
-func TestCodeFolderByALink(t *testing.T) {
+// TestLinkedCodeFolderIsShortenedUnderBothNames: its path is shortened under both of its names.
+func TestLinkedCodeFolderIsShortenedUnderBothNames(t *testing.T) {
 	folder := t.TempDir()
 	real, link := filepath.Join(folder, "real"), filepath.Join(folder, "a link")
 	require.NoError(t, os.Mkdir(real, 0o755))
@@ -81,8 +81,9 @@ func TestCodeFolderByALink(t *testing.T) {
 	require.Equal(t, "/x/y: coded", body.Message, "below the root folder there is nothing to shorten")
 }
 
-// TestMemoryLimit: the collector knows the function's memory, unless the user has said something else.
-func TestMemoryLimit(t *testing.T) {
+// TestMemoryLimitIsSetUnlessTheUserDid: the collector knows the function's memory, unless the user has said something
+// else.
+func TestMemoryLimitIsSetUnlessTheUserDid(t *testing.T) {
 	for want, env := range map[string][]string{
 		"114085068":                      {"RUNTIME_MEMORY=128"},
 		fmt.Sprint(int64(math.MaxInt64)): nil,
@@ -107,8 +108,9 @@ type errorBody struct {
 	Stack   []string `json:"stackTrace"`
 }
 
-// TestPanics: what does not return is answered too, with the user's part of the stack, and the process goes on.
-func TestPanics(t *testing.T) {
+// TestPanicsAreAnsweredWithTheUsersStack: what does not return is answered too, with the user's part of the stack,
+// and the process goes on.
+func TestPanicsAreAnsweredWithTheUsersStack(t *testing.T) {
 	p := ready(t, "typed")
 	const here, there, place = `gantry/function_test\.typed\(\)`, `gantry/function_test\.deep\(\)`, `    /.*/functions_test\.go:\d+`
 	for event, want := range map[string]errorBody{
@@ -138,8 +140,8 @@ func TestPanics(t *testing.T) {
 	require.Equal(t, frame.Result, p.call("{}").Type)
 }
 
-// TestRaw: bytes come and go as they are, however many.
-func TestRaw(t *testing.T) {
+// TestRawHandlersReceiveAndReturnUnchangedBytes: bytes come and go as they are, however many.
+func TestRawHandlersReceiveAndReturnUnchangedBytes(t *testing.T) {
 	for _, function := range []string{"raw", "message"} {
 		t.Run(function, func(t *testing.T) {
 			t.Parallel()
@@ -156,8 +158,8 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// TestContext: the context's facts, from the environment and from the call.
-func TestContext(t *testing.T) {
+// TestContextHasFactsOfEnvironmentAndCall: the context's facts, from the environment and from the call.
+func TestContextHasFactsOfEnvironmentAndCall(t *testing.T) {
 	p := ready(t, "context", "RUNTIME_FUNC_NAME=n", "RUNTIME_PACKAGE=g", "RUNTIME_FUNC_VERSION=v", "RUNTIME_PROJECT_ID=p", "RUNTIME_MEMORY=256", "RUNTIME_CPU=400",
 		"RUNTIME_TIMEOUT=2.5", `RUNTIME_USERDATA={"user":"<u>","number":1.50}`, "RUNTIME_ALIAS=other")
 	want := map[string]any{
@@ -173,8 +175,8 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// TestLogs: lines have their levels and their calls, long ones come in pieces.
-func TestLogs(t *testing.T) {
+// TestLogLinesHaveTheirLevelAndCall: lines have their levels and their calls, long ones come in pieces.
+func TestLogLinesHaveTheirLevelAndCall(t *testing.T) {
 	p := ready(t, "logs")
 	require.Equal(t, []string{
 		"DEBUG one a=1", `INFO two a=1 msg="x y"`, "WARN three a=1 g.b=true", "ERROR four a=1 h.c=d", "ERROR five\nlines a=1",
@@ -194,8 +196,8 @@ func TestLogs(t *testing.T) {
 	require.Equal(t, "request-1 INFO after that", logLine(t, p.next()))
 }
 
-// TestCancel: a Cancel ends the context, and the answer is not sent.
-func TestCancel(t *testing.T) {
+// TestCancelEndsTheContextWithoutAnAnswer: a Cancel ends the context, and the answer is not sent.
+func TestCancelEndsTheContextWithoutAnAnswer(t *testing.T) {
 	p := ready(t, "waits")
 	for _, event := range []string{"", `{"Do":"child"}`} {
 		id := p.send(frame.Invoke, soon(""), event)
@@ -211,8 +213,8 @@ func TestCancel(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestMany: calls run at the same time, and each gets its own answer.
-func TestMany(t *testing.T) {
+// TestManyCallsRunAtTheSameTime: calls run at the same time, and each gets its own answer.
+func TestManyCallsRunAtTheSameTime(t *testing.T) {
 	p := ready(t, "waits")
 	const n = 200
 	var calls []byte
@@ -243,8 +245,8 @@ func TestMany(t *testing.T) {
 	require.Len(t, seen, n)
 }
 
-// TestInitializer: it runs when the agent asks, or with the load.
-func TestInitializer(t *testing.T) {
+// TestInitializerRunsOnRequestOrWithTheLoad: it runs when the agent asks, or with the load.
+func TestInitializerRunsOnRequestOrWithTheLoad(t *testing.T) {
 	const set = "RUNTIME_INITIALIZER_HANDLER=init"
 	message := func(a answer) string {
 		var body errorBody
@@ -290,8 +292,8 @@ func TestInitializer(t *testing.T) {
 	})
 }
 
-// TestEnds: what ends the process, and how.
-func TestEnds(t *testing.T) {
+// TestEveryEndOfTheProcessHasItsExitCode: what ends the process, and how.
+func TestEveryEndOfTheProcessHasItsExitCode(t *testing.T) {
 	for name, test := range map[string]struct {
 		does   func(p *process)
 		code   int
@@ -330,8 +332,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestDescriptors: children get nothing that belongs to the agent, nor do they learn of it.
-func TestDescriptors(t *testing.T) {
+// TestChildrenInheritNothingOfTheAgent: children get nothing that belongs to the agent, nor do they learn of it.
+func TestChildrenInheritNothingOfTheAgent(t *testing.T) {
 	p := ready(t, "typed")
 	got := p.call(`{"Do":"children"}`)
 	require.Equal(t, frame.Result, got.Type, got.body)
@@ -339,16 +341,16 @@ func TestDescriptors(t *testing.T) {
 	require.True(t, strings.HasSuffix(got.body, "\n"), got.body)
 }
 
-// TestPrint: what is printed goes to stdout, a context without its credentials.
-func TestPrint(t *testing.T) {
+// TestPrintedContextShowsNoCredentials: what is printed goes to stdout, a context without its credentials.
+func TestPrintedContextShowsNoCredentials(t *testing.T) {
 	p := ready(t, "typed", "RUNTIME_FUNC_NAME=n", "RUNTIME_FUNC_VERSION=v")
 	id := p.send(frame.Invoke, soon(`,"credentials":{"authToken":"s3cret"}`), `{"Do":"print","Text":"x"}`)
 	require.Equal(t, frame.Result, p.answer(id).Type)
 	within(t, "the line", func() bool { return p.stdout.String() == "{request request-1 of n:v} x\n" })
 }
 
-// TestAlone: a program that was not started as a function says what it is.
-func TestAlone(t *testing.T) {
+// TestProgramStartedAloneSaysWhatItIs: a program that was not started as a function says what it is.
+func TestProgramStartedAloneSaysWhatItIs(t *testing.T) {
 	p := launch(t, "typed", nil)
 	require.Equal(t, 2, p.exit())
 	require.Contains(t, p.stderr.String(), "bootstrap serve")

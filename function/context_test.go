@@ -23,7 +23,7 @@ func testCall(t *testing.T, meta string) *call {
 	return c
 }
 
-func TestFromContext(t *testing.T) {
+func TestFromContextFindsTheCallInDerivedContexts(t *testing.T) {
 	require.Nil(t, FromContext(t.Context()))
 	c := testCall(t, fmt.Sprintf(`{"requestId":"r","deadline":%d}`, time.Now().Add(time.Hour).UnixMilli()))
 	child, cancel := context.WithTimeout(context.WithValue(c, noSink{}, 1), time.Minute)
@@ -36,9 +36,9 @@ func TestFromContext(t *testing.T) {
 	require.NotContains(t, fmt.Sprint(child), "0x")
 }
 
-// TestCallContext: a call is a context like those of the standard library, whether Done was asked for before its end or
-// after.
-func TestCallContext(t *testing.T) {
+// TestCallContextBehavesLikeAStandardContext: a call is a context like those of the standard library, whether Done
+// was asked for before its end or after.
+func TestCallContextBehavesLikeAStandardContext(t *testing.T) {
 	later := fmt.Sprintf(`{"requestId":"r","deadline":%d}`, time.Now().Add(time.Hour).UnixMilli())
 	const past = `{"requestId":"r","deadline":1000.5}`
 	for name, test := range map[string]struct {

@@ -9,8 +9,8 @@ import (
 
 const fullMeta = `{"requestId":"r","deadline":1767225600000.125,"alias":"a","workflowId":"1","workflowRunId":"2","workflowStateId":"3","traceparent":"t","tracestate":"s","credentials":{"v":1,"accessKey":"a","secretKey":"b","securityAccessKey":"c","securitySecretKey":"d","securityToken":"e","authToken":"f"}}`
 
-// TestScan: what the agent writes takes the fast way.
-func TestScan(t *testing.T) {
+// TestScanTakesTheAgentsMetaTheFastWay: what the agent writes takes the fast way.
+func TestScanTakesTheAgentsMetaTheFastWay(t *testing.T) {
 	for _, meta := range []string{fullMeta, `{"requestId":"r","deadline":1767225600000}`, `{}`} {
 		var m callMeta
 		require.True(t, m.scan([]byte(meta)), meta)
@@ -46,7 +46,7 @@ func FuzzMeta(f *testing.F) {
 	})
 }
 
-func TestFacts(t *testing.T) {
+func TestFactsOfTheEnvironmentHaveDefaults(t *testing.T) {
 	env := map[string]string{"RUNTIME_TIMEOUT": "2.5", "RUNTIME_MEMORY": "x", "RUNTIME_CPU": "-1", "RUNTIME_MAX_RESP_BODY_SIZE": "1e12", "RUNTIME_INITIALIZER_TIMEOUT": ""}
 	f := newFacts(func(name string) string { return env[name] })
 	require.Equal(t, 2500*time.Millisecond, f.timeout)
@@ -71,7 +71,7 @@ func FuzzUserData(f *testing.F) {
 	})
 }
 
-func TestVersion(t *testing.T) {
+func TestVersionIsReadFromTheGoVersion(t *testing.T) {
 	for text, want := range map[string]string{"go1.26.8": "1.26.8", "go1.26": "1.26", "go1.26.8 X:nodwarf5": "1.26.8", "devel go1.27-abc Mon": "1.27-abc", "go1.27rc1": "1.27rc1", "odd": "odd"} {
 		require.Equal(t, want, version(text))
 	}

@@ -70,8 +70,8 @@ func (p *platform) call(event platformEvent) post {
 	return <-p.posts
 }
 
-// TestPlatform: events and answers of a custom runtime.
-func TestPlatform(t *testing.T) {
+// TestPlatformEventsGetResponsesOrErrors: events and answers of a custom runtime.
+func TestPlatformEventsGetResponsesOrErrors(t *testing.T) {
 	api := newPlatform(t)
 	p := api.start(t, "typed", "RUNTIME_MAX_RESP_BODY_SIZE=1000")
 	const document, octets = "application/json", "application/octet-stream"
@@ -107,8 +107,8 @@ func TestPlatform(t *testing.T) {
 	within(t, "a word about the lost answer", func() bool { return strings.Contains(p.stderr.String(), "request r4 is lost") })
 }
 
-// TestPlatformContext: the facts of a call come from the headers.
-func TestPlatformContext(t *testing.T) {
+// TestPlatformContextComesFromTheHeaders: the facts of a call come from the headers.
+func TestPlatformContextComesFromTheHeaders(t *testing.T) {
 	api := newPlatform(t)
 	api.start(t, "context", "RUNTIME_ALIAS=fallback", "RUNTIME_TIMEOUT=60", `RUNTIME_USERDATA={"user":"u"}`)
 	header := map[string]string{
@@ -127,8 +127,8 @@ func TestPlatformContext(t *testing.T) {
 	require.Equal(t, "fallback", got["Alias"])
 }
 
-// TestPollers: how many events are asked for at once.
-func TestPollers(t *testing.T) {
+// TestPollersAskForAsManyEventsAsConfigured: how many events are asked for at once.
+func TestPollersAskForAsManyEventsAsConfigured(t *testing.T) {
 	for n, start := range map[int32]func(api *platform){
 		1: func(api *platform) { api.start(t, "typed") },
 		2: func(api *platform) { api.start(t, "typed", "GANTRY_CONCURRENCY=2") },
@@ -140,8 +140,8 @@ func TestPollers(t *testing.T) {
 	}
 }
 
-// TestTerm: after TERM the program polls no more, and the last event is answered.
-func TestTerm(t *testing.T) {
+// TestTermEndsPollingAndTheLastEventIsAnswered: after TERM the program polls no more, and the last event is answered.
+func TestTermEndsPollingAndTheLastEventIsAnswered(t *testing.T) {
 	api := newPlatform(t)
 	p := api.start(t, "gate", "GANTRY_CONCURRENCY=2", "RUNTIME_TIMEOUT=1000")
 	within(t, "both pollers", func() bool { return api.asking.Load() == 2 })
@@ -156,8 +156,8 @@ func TestTerm(t *testing.T) {
 	require.Empty(t, p.stderr.String())
 }
 
-// TestSecondTerm: a second TERM ends the program without waiting for the last call.
-func TestSecondTerm(t *testing.T) {
+// TestSecondTermEndsWithoutTheLastAnswer: a second TERM ends the program without waiting for the last call.
+func TestSecondTermEndsWithoutTheLastAnswer(t *testing.T) {
 	api := newPlatform(t)
 	p := api.start(t, "waits", "RUNTIME_TIMEOUT=1000", "GANTRY_CONCURRENCY=2")
 	within(t, "both pollers", func() bool { return api.asking.Load() == 2 })
@@ -182,8 +182,8 @@ func ignoreEnded(err error) error {
 	return err
 }
 
-// TestPlatformStart: what happens before the first event.
-func TestPlatformStart(t *testing.T) {
+// TestPlatformStartInitializesOrExitsWithTheReason: what happens before the first event.
+func TestPlatformStartInitializesOrExitsWithTheReason(t *testing.T) {
 	api := newPlatform(t)
 	p := api.start(t, "initializer")
 	require.Equal(t, `"" true`, api.call(platformEvent{id: "r1"}).body)
@@ -204,8 +204,8 @@ func TestPlatformStart(t *testing.T) {
 	require.Contains(t, p.stderr.String(), `GANTRY_CONCURRENCY is "many"`)
 }
 
-// TestPlatformOutage: a function outlives the runtime API, and says so.
-func TestPlatformOutage(t *testing.T) {
+// TestFunctionOutlivesAnOutageOfThePlatform: a function outlives the runtime API, and says so.
+func TestFunctionOutlivesAnOutageOfThePlatform(t *testing.T) {
 	api := newPlatform(t)
 	p := api.start(t, "typed")
 	within(t, "the poller", func() bool { return api.asking.Load() == 1 })

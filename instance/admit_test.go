@@ -102,8 +102,9 @@ func TestBothKindsStartFourToOne(t *testing.T) {
 	}
 }
 
-// TestDirect: a call that comes while a slot is free and others wait for it, which lasts only until the next dispatch.
-func TestDirect(t *testing.T) {
+// TestCallTakesAFreeSlotOnlyInItsTurn: a call that comes while a slot is free and others wait for it, which lasts
+// only until the next dispatch.
+func TestCallTakesAFreeSlotOnlyInItsTurn(t *testing.T) {
 	h := newInstance(t, patient, func(c *Config) { c.Runtime.Concurrency = 8 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	cases := map[string]struct {
@@ -283,8 +284,8 @@ func TestAsyncIsRefusedLikeOthers(t *testing.T) {
 	})
 }
 
-// TestDroppedLease: the call never began, and its slot is free again.
-func TestDroppedLease(t *testing.T) {
+// TestDroppedLeaseFreesItsSlotWithoutACall: the call never began, and its slot is free again.
+func TestDroppedLeaseFreesItsSlotWithoutACall(t *testing.T) {
 	notified := 0
 	var events func() []published
 	h := newInstance(t, patient, func(c *Config) {

@@ -103,8 +103,8 @@ func TestCancelTakesTheNeighbours(t *testing.T) {
 	}
 }
 
-// TestCancelOfWaitingCalls: they leave the waiting rooms, and no other call is affected.
-func TestCancelOfWaitingCalls(t *testing.T) {
+// TestCancelOfWaitingCallsAffectsNoOtherCall: they leave the waiting rooms, and no other call is affected.
+func TestCancelOfWaitingCallsAffectsNoOtherCall(t *testing.T) {
 	var order starts
 	h := newInstance(t, patient, func(c *Config) { c.Notify = order.record })
 	require.NoError(t, h.WaitReady(h.Base()))
@@ -133,7 +133,7 @@ func TestCancelOfWaitingCalls(t *testing.T) {
 	require.Len(t, order.all(), 5, "those that never ran were not announced")
 }
 
-func TestCancelTwice(t *testing.T) {
+func TestSeveralCancelsOfOneCallEndItOnce(t *testing.T) {
 	h := newInstance(t, patient, nil)
 	result := h.start("x", false, `{"hang":true}`)
 	h.eventually(func() bool { return h.InFlight() == 1 })
@@ -153,9 +153,9 @@ func TestCancelTwice(t *testing.T) {
 	require.Nil(t, h.invoke("{}").Fault)
 }
 
-// TestCancelAtAnyMoment: of a call that is being admitted, runs, or has just been answered. Whatever comes first
-// counts; a call that Cancel did not find has an answer of its own.
-func TestCancelAtAnyMoment(t *testing.T) {
+// TestCancelAtAnyMomentLeavesEachCallAnAnswer: of a call that is being admitted, runs, or has just been answered.
+// Whatever comes first counts; a call that Cancel did not find has an answer of its own.
+func TestCancelAtAnyMomentLeavesEachCallAnAnswer(t *testing.T) {
 	h := newInstance(t, patient, func(c *Config) { c.Workers, c.Runtime.Concurrency, c.WaitingRoom, c.Log = 2, 2, 100, zap.NewNop() })
 	for round := range 24 {
 		var neighbours [4]<-chan Result
@@ -188,9 +188,9 @@ func (h *harness) admitted(id string, async bool) *Lease {
 	return l
 }
 
-// TestCancelBetweenTwoWorkers: the first one ended before the call reached it, and the call waits nowhere at the
-// moment.
-func TestCancelBetweenTwoWorkers(t *testing.T) {
+// TestCancelFindsACallBetweenTwoWorkers: the first one ended before the call reached it, and the call waits nowhere
+// at the moment.
+func TestCancelFindsACallBetweenTwoWorkers(t *testing.T) {
 	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	l := h.admitted("x", false)
@@ -202,8 +202,8 @@ func TestCancelBetweenTwoWorkers(t *testing.T) {
 	h.forget(l)
 }
 
-// TestCancelOfTheLastTry: no other worker would follow, and it is a cancel all the same.
-func TestCancelOfTheLastTry(t *testing.T) {
+// TestCallOnItsLastTryCanBeCanceled: no other worker would follow, and it is a cancel all the same.
+func TestCallOnItsLastTryCanBeCanceled(t *testing.T) {
 	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	l := h.admitted("x", false)
@@ -214,9 +214,9 @@ func TestCancelOfTheLastTry(t *testing.T) {
 	requireCanceled(t, l.Invoke(t.Context(), []byte("{}")))
 }
 
-// TestCancelAfterTheAnswer: a failure that the agent has not passed on yet becomes a cancel, which is not retried. A
-// result stays one.
-func TestCancelAfterTheAnswer(t *testing.T) {
+// TestLateCancelReplacesAFailureButNoResult: a failure that the agent has not passed on yet becomes a cancel, which
+// is not retried. A result stays one.
+func TestLateCancelReplacesAFailureButNoResult(t *testing.T) {
 	h := newInstance(t, "exports.handler = async (e, c) => { if (e.fail) throw new Error('asked to fail'); return 1 }", nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	run := func(event string) Result {
@@ -232,8 +232,8 @@ func TestCancelAfterTheAnswer(t *testing.T) {
 	require.Equal(t, "1", string(r.Body))
 }
 
-// TestCancelOfARefusedCall: it has its answer, even if it does not know yet.
-func TestCancelOfARefusedCall(t *testing.T) {
+// TestCancelDoesNotFindARefusedCall: it has its answer, even if it does not know yet.
+func TestCancelDoesNotFindARefusedCall(t *testing.T) {
 	for _, async := range []bool{false, true} {
 		a := New(&Config{Workers: 1, WaitingRoom: 1, Runtime: &runtime.Config{Concurrency: 1}, Log: zap.NewNop()})
 		l := &Lease{instance: a, call: fncontext.Call{Invocation: &fncontext.Invocation{RequestID: "x", Async: async}}}
@@ -245,8 +245,8 @@ func TestCancelOfARefusedCall(t *testing.T) {
 	}
 }
 
-// TestCancelBeforeTheWorkerSawIt: the slot is taken, nothing was sent yet.
-func TestCancelBeforeTheWorkerSawIt(t *testing.T) {
+// TestCancelWorksBeforeTheWorkerSawTheCall: the slot is taken, nothing was sent yet.
+func TestCancelWorksBeforeTheWorkerSawTheCall(t *testing.T) {
 	var h *harness
 	h = newInstance(t, patient, func(c *Config) {
 		c.Notify = func(inv *fncontext.Call) { // between the two
@@ -286,7 +286,7 @@ func TestNeighbourThatWasNotSentGoesOn(t *testing.T) {
 	requireCanceled(t, <-result)
 }
 
-func TestCancelDuringDrain(t *testing.T) {
+func TestCancelDuringDrainLetsTheDrainEnd(t *testing.T) {
 	h := newInstance(t, patient, nil)
 	require.NoError(t, h.WaitReady(h.Base()))
 	result := h.start("x", true, `{"hang":true}`)
@@ -310,8 +310,8 @@ func TestCancelBeatsWhatComesLater(t *testing.T) {
 	requireCanceled(t, <-result)
 }
 
-// TestCancelOfADyingWorker: one of the two is the reason, and the next call finds a worker.
-func TestCancelOfADyingWorker(t *testing.T) {
+// TestCancelOfADyingWorkerLeavesOneReason: one of the two is the reason, and the next call finds a worker.
+func TestCancelOfADyingWorkerLeavesOneReason(t *testing.T) {
 	h := newInstance(t, patient, func(c *Config) { c.Log = zap.NewNop() })
 	for range 3 {
 		result := h.start("x", false, `{"exit":true}`)

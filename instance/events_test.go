@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 )
 
-func TestStatusOf(t *testing.T) {
+func TestStatusOfFaultsIsThatOfTheirKind(t *testing.T) {
 	body := []byte(`{"errorMessage":"m","errorType":"RangeError"}`)
 	for _, c := range []struct {
 		fault        *fault.Error
@@ -86,7 +86,7 @@ func named(all []published, names ...string) []published {
 	return slices.DeleteFunc(slices.Clone(all), func(e published) bool { return !slices.Contains(names, e.Name) })
 }
 
-func TestCallEvents(t *testing.T) {
+func TestEachCallHasStartDoneAndReportEvents(t *testing.T) {
 	const source = `exports.handler = async (e, c) => {
 	  if (e.raise) throw new RangeError('raised');
 	  if (e.ms) await new Promise((r) => setTimeout(r, e.ms));
@@ -151,7 +151,7 @@ func TestRefusedCallsHaveNoEvents(t *testing.T) {
 	require.Empty(t, named(events(), "platform.start", "platform.RuntimeDone", "platform.report"))
 }
 
-func TestInitEvents(t *testing.T) {
+func TestEachStartOfAWorkerHasItsInitEvents(t *testing.T) {
 	const initializer = "exports.handler = async (e, c) => 1; exports.initializer = (c, done) => { "
 	withInitializer := func(c *Config) {
 		c.Runtime.Function.Initializer = "index.initializer"
@@ -211,8 +211,9 @@ func TestInitEvents(t *testing.T) {
 	}
 }
 
-// TestInitDuration: the report has what the start's own report had, which is without the wait for extensions.
-func TestInitDuration(t *testing.T) {
+// TestFirstReportAloneHasTheInitDuration: the report has what the start's own report had, which is without the wait
+// for extensions.
+func TestFirstReportAloneHasTheInitDuration(t *testing.T) {
 	const wait = time.Second
 	var events func() []published
 	h := newInstance(t, echo, func(c *Config) {
@@ -234,8 +235,8 @@ func TestInitDuration(t *testing.T) {
 	require.NotContains(t, reports[2].Metrics, "initDurationMs")
 }
 
-// TestCallsWithoutASubscriber: without a stream, and with a stream that has no subscriber.
-func TestCallsWithoutASubscriber(t *testing.T) {
+// TestCallsWithoutASubscriberAreAnswered: without a stream, and with a stream that has no subscriber.
+func TestCallsWithoutASubscriberAreAnswered(t *testing.T) {
 	h := newInstance(t, echo, nil)
 	require.Equal(t, "1", string(h.invoke(`{"n":1}`).Body))
 	s := telemetry.NewStream("f", "latest", zap.NewNop())

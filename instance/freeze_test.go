@@ -84,7 +84,7 @@ func (f *frozen) waitFrozen(pid int) {
 	f.eventually(func() bool { return f.Frozen() && processState(pid) == "T" })
 }
 
-func TestFreezeBetweenCalls(t *testing.T) {
+func TestWorkerIsFrozenBetweenItsCalls(t *testing.T) {
 	f := newFrozen(t, patient, nil)
 	require.False(t, f.Frozen(), "not before the first call")
 	var want []unix.Signal
@@ -180,8 +180,8 @@ func TestFreezeSparesWhatStarts(t *testing.T) {
 	f.waitFrozen(second)
 }
 
-// TestStopWhileFrozen: in time, and with the chance to end by itself.
-func TestStopWhileFrozen(t *testing.T) {
+// TestStopLetsAFrozenWorkerEndByItself: in time, and with the chance to end by itself.
+func TestStopLetsAFrozenWorkerEndByItself(t *testing.T) {
 	const source = "process.on('SIGTERM', () => { require('fs').writeFileSync(process.env.RUNTIME_CODE_ROOT + '/term', ''); process.exit(0) });\n" + patient
 	f := newFrozen(t, source, nil)
 	pid := f.pid()
@@ -196,8 +196,8 @@ func TestStopWhileFrozen(t *testing.T) {
 	require.FileExists(t, filepath.Join(f.fn.CodeRoot, "term"))
 }
 
-// TestStopAtAnyMoment: whatever the freeze is doing then, nothing stays stopped.
-func TestStopAtAnyMoment(t *testing.T) {
+// TestStopAtAnyMomentLeavesNothingFrozen: whatever the freeze is doing then, nothing stays stopped.
+func TestStopAtAnyMomentLeavesNothingFrozen(t *testing.T) {
 	for i := range 6 {
 		f := newFrozen(t, patient, nil)
 		pid := f.pid()
@@ -210,8 +210,8 @@ func TestStopAtAnyMoment(t *testing.T) {
 	}
 }
 
-// TestCallsAtAnyMoment: a call that comes while everything is being stopped is answered like any other.
-func TestCallsAtAnyMoment(t *testing.T) {
+// TestCallsDuringAFreezeAreAnswered: a call that comes while everything is being stopped is answered like any other.
+func TestCallsDuringAFreezeAreAnswered(t *testing.T) {
 	rounds := 150
 	if testing.Short() {
 		rounds = 30
@@ -240,8 +240,8 @@ func TestCallsAtAnyMoment(t *testing.T) {
 	}
 }
 
-// TestReloadWhileFrozen: the old worker ends, and the new one answers.
-func TestReloadWhileFrozen(t *testing.T) {
+// TestReloadWhileFrozenReplacesTheWorker: the old worker ends, and the new one answers.
+func TestReloadWhileFrozenReplacesTheWorker(t *testing.T) {
 	f := newFrozen(t, patient, nil)
 	for range 3 {
 		pid := f.pid()
@@ -252,8 +252,8 @@ func TestReloadWhileFrozen(t *testing.T) {
 	}
 }
 
-// TestSignalWhileFrozen: a signal arrives at once, because its sender waits for the effect.
-func TestSignalWhileFrozen(t *testing.T) {
+// TestSignalReachesAFrozenWorkerAtOnce: a signal arrives at once, because its sender waits for the effect.
+func TestSignalReachesAFrozenWorkerAtOnce(t *testing.T) {
 	const source = "process.on('SIGUSR2', () => require('fs').appendFileSync(process.env.RUNTIME_CODE_ROOT + '/trace', '.'));\n" + patient
 	f := newFrozen(t, source, nil)
 	pid := f.pid()
@@ -266,8 +266,8 @@ func TestSignalWhileFrozen(t *testing.T) {
 	}
 }
 
-// TestDeathWhileFrozen: the next call finds the next worker.
-func TestDeathWhileFrozen(t *testing.T) {
+// TestFrozenWorkerThatDiesIsReplaced: the next call finds the next worker.
+func TestFrozenWorkerThatDiesIsReplaced(t *testing.T) {
 	f := newFrozen(t, patient, nil)
 	pid := f.pid()
 	f.waitFrozen(pid)
@@ -281,8 +281,8 @@ func TestDeathWhileFrozen(t *testing.T) {
 	require.NotEqual(t, pid, f.pid())
 }
 
-// TestTimersWhileFrozen: what the function does beside its calls stands still until the next one.
-func TestTimersWhileFrozen(t *testing.T) {
+// TestTimersStandStillWhileFrozen: what the function does beside its calls stands still until the next one.
+func TestTimersStandStillWhileFrozen(t *testing.T) {
 	const source = "setInterval(() => require('fs').appendFileSync(process.env.RUNTIME_CODE_ROOT + '/ticks', '.'), 1);\n" + patient
 	f := newFrozen(t, source, nil)
 	ticks := func() int {

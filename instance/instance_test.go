@@ -22,7 +22,7 @@ import (
 	fncontext "gantry/context"
 )
 
-func TestStateTable(t *testing.T) {
+func TestOnlyLegalStateChangesAreAllowed(t *testing.T) {
 	legal := map[[2]State]bool{
 		{Init, Ready}: true, {Init, Failed}: true, {Init, Draining}: true, {Ready, Busy}: true, {Ready, Init}: true, {Ready, Draining}: true,
 		{Busy, Ready}: true, {Busy, Init}: true, {Busy, Draining}: true, {Failed, Init}: true, {Failed, Draining}: true, {Draining, Stopped}: true,
@@ -35,7 +35,7 @@ func TestStateTable(t *testing.T) {
 	}
 }
 
-func TestDecide(t *testing.T) {
+func TestCrashesRestartAndFailedStartsGiveUp(t *testing.T) {
 	h := &history{}
 	require.False(t, h.decide(neverStarted, 0).fail)
 	require.False(t, h.decide(neverStarted, 0).fail)
@@ -209,7 +209,7 @@ func TestFailedAnswersWithTheReason(t *testing.T) {
 	require.Nil(t, h.Failure())
 }
 
-func TestLoadTimeout(t *testing.T) {
+func TestLoadThatTakesTooLongTimesOut(t *testing.T) {
 	h := newInstance(t, "for (;;);", func(c *Config) { c.LoadTimeout = 200 * time.Millisecond })
 	r := h.invoke(`{}`)
 	require.Equal(t, fault.CodeStartTimeout, r.Fault.Code)
@@ -250,9 +250,9 @@ func TestNotifyComesBeforeTheHandlerAndOnce(t *testing.T) {
 	require.Equal(t, []string{"the-id"}, notified)
 }
 
-// TestRequestIDInFlight: an id belongs to one call from its admission to its end, and a second call with it takes
-// nothing away from the first one.
-func TestRequestIDInFlight(t *testing.T) {
+// TestRequestIDInFlightBelongsToOneCall: an id belongs to one call from its admission to its end, and a second call
+// with it takes nothing away from the first one.
+func TestRequestIDInFlightBelongsToOneCall(t *testing.T) {
 	h := newInstance(t, patient, func(c *Config) { c.WaitingRoom = 2 })
 	require.NoError(t, h.WaitReady(h.Base()))
 	running := h.start("runs", false, `{"hang":true}`)
@@ -270,8 +270,8 @@ func TestRequestIDInFlight(t *testing.T) {
 	require.Nil(t, h.call("waits", false, "{}").Fault)
 }
 
-// TestAllocations holds the promise of at most 25 allocations in the agent per call.
-func TestAllocations(t *testing.T) {
+// TestCallMakesAtMostTwentyFiveAllocations holds the promise of at most 25 allocations in the agent per call.
+func TestCallMakesAtMostTwentyFiveAllocations(t *testing.T) {
 	h := newInstance(t, echo, func(c *Config) { c.Log = zap.NewNop() })
 	require.NoError(t, h.WaitReady(h.Base()))
 	event := []byte(`{"n":1}`)

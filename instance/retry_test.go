@@ -22,7 +22,7 @@ import (
 	fncontext "gantry/context"
 )
 
-func TestDecideStarts(t *testing.T) {
+func TestShortagesPassAndUnusableCodeFails(t *testing.T) {
 	h := &history{attempts: 1}
 	require.True(t, h.decide(unusable, 0).fail, "the code itself is wrong: no further attempt")
 	h = &history{attempts: maxAttempts - 1, crashes: 3}
@@ -43,7 +43,7 @@ func TestDecideStarts(t *testing.T) {
 	require.Equal(t, 100*ms, h.decide(crashed, 0).delay, "one that dies before it answers still backs off")
 }
 
-func TestRetryPauses(t *testing.T) {
+func TestRetryPausesDoubleToALimitUnlessFinal(t *testing.T) {
 	var r retry
 	now := time.Now()
 	var pauses []time.Duration
@@ -119,8 +119,9 @@ func TestInitializerIsTriedAgain(t *testing.T) {
 	require.Zero(t, h.retry.pause)
 }
 
-// TestTryThatIsCut: a cancel and a reload while a call waits for the new worker of a failed instance.
-func TestTryThatIsCut(t *testing.T) {
+// TestCanceledOrReloadedTryLeavesAWorkingInstance: a cancel and a reload while a call waits for the new worker of a
+// failed instance.
+func TestCanceledOrReloadedTryLeavesAWorkingInstance(t *testing.T) {
 	const source = countStarts + `if (fs.existsSync(root + 'good')) exports.handler = async (e, c) => 1;
 	else { while (fs.existsSync(root + 'gate')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5); throw new Error('broken'); }`
 	h := newInstance(t, source, nil)
@@ -176,8 +177,8 @@ func TestCodeItselfIsTriedOnce(t *testing.T) {
 	}
 }
 
-// TestDeathAfterTheAnswer: it costs the next call a start, however often it happens.
-func TestDeathAfterTheAnswer(t *testing.T) {
+// TestDeathAfterTheAnswerIsRestartedAtOnce: it costs the next call a start, however often it happens.
+func TestDeathAfterTheAnswerIsRestartedAtOnce(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	const source = "exports.handler = async (e, c) => { setTimeout(() => Promise.reject(new Error('late')), 5); return 1 }"
 	h := newInstance(t, source, func(c *Config) { c.Log = zap.New(core) })
@@ -191,8 +192,8 @@ func TestDeathAfterTheAnswer(t *testing.T) {
 	}
 }
 
-// TestDeathBeforeTheAnswer backs off: starting again at once would only repeat it.
-func TestDeathBeforeTheAnswer(t *testing.T) {
+// TestDeathBeforeTheAnswerBacksOff backs off: starting again at once would only repeat it.
+func TestDeathBeforeTheAnswerBacksOff(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	h := newInstance(t, "exports.handler = async (e, c) => process.exit(1)", func(c *Config) { c.Log = zap.New(core) })
 	for range 3 {
@@ -248,9 +249,9 @@ func (h *harness) worker() *runtime.Worker {
 	return w
 }
 
-// TestShortage: a start that fails for want of something is tried until it works, whether a worker was ready before or
-// not.
-func TestShortage(t *testing.T) {
+// TestStartIsTriedUntilAShortagePasses: a start that fails for want of something is tried until it works, whether a
+// worker was ready before or not.
+func TestStartIsTriedUntilAShortagePasses(t *testing.T) {
 	for name, first := range map[string]int{"at the start": 1, "later": 2} {
 		t.Run(name, func(t *testing.T) {
 			var tries atomic.Int32
@@ -279,8 +280,8 @@ func TestShortage(t *testing.T) {
 	}
 }
 
-// TestStartThatFailsLater: once a worker was ready, what the machine lacks is tried again by calls.
-func TestStartThatFailsLater(t *testing.T) {
+// TestLaterFailedStartIsRetriedByCalls: once a worker was ready, what the machine lacks is tried again by calls.
+func TestLaterFailedStartIsRetriedByCalls(t *testing.T) {
 	var broken atomic.Bool
 	h := custom(t, func(int) error {
 		if broken.Load() {
@@ -298,8 +299,8 @@ func TestStartThatFailsLater(t *testing.T) {
 	require.Nil(t, h.invoke("{}").Fault)
 }
 
-// TestStartThatHangs: nothing waits for it that need not.
-func TestStartThatHangs(t *testing.T) {
+// TestHangingStartHoldsUpNeitherCancelNorReload: nothing waits for it that need not.
+func TestHangingStartHoldsUpNeitherCancelNorReload(t *testing.T) {
 	gate := make(chan struct{})
 	var open sync.Once
 	release := func() { open.Do(func() { close(gate) }) }
@@ -335,8 +336,8 @@ func TestStartThatHangs(t *testing.T) {
 	})
 }
 
-// TestStopWhileAStartHangs: calls are refused at once, and the worker does not outlive the stop.
-func TestStopWhileAStartHangs(t *testing.T) {
+// TestStopDuringAHangingStartLeavesNoWorker: calls are refused at once, and the worker does not outlive the stop.
+func TestStopDuringAHangingStartLeavesNoWorker(t *testing.T) {
 	gate := make(chan struct{})
 	var hanging atomic.Int32
 	h := custom(t, func(start int) error {

@@ -23,7 +23,7 @@ func play(waits string) string {
 	return string(started)
 }
 
-func TestTurns(t *testing.T) {
+func TestTurnsGiveFourSyncStartsPerAsyncOne(t *testing.T) {
 	cases := map[string]struct{ waits, started string }{
 		"nobody else":                           {"ssssssssss", "ssssssssss"},
 		"only asynchronous":                     {"aaaaaaaaaa", "aaaaaaaaaa"},

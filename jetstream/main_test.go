@@ -153,7 +153,7 @@ func patient(t *testing.T) context.Context {
 	return ctx
 }
 
-func TestByHand(t *testing.T) {
+func TestProgramStartedByHandShowsItsUsage(t *testing.T) {
 	try := func(args ...string) (string, int) {
 		cmd := exec.Command(os.Args[0], args...)
 		cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0")
@@ -181,7 +181,7 @@ func TestOnlyTheParentIsTheAgent(t *testing.T) {
 	require.Equal(t, usage+"\n", r.stderr.String())
 }
 
-func TestEnds(t *testing.T) {
+func TestProgramEndsWithTermOrWithItsAgent(t *testing.T) {
 	for name, end := range map[string]func(*running){
 		"term":     func(r *running) { r.cmd.Process.Signal(unix.SIGTERM) },
 		"no agent": func(r *running) { r.control.Close() },
@@ -200,7 +200,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-func TestEndsWithoutALine(t *testing.T) {
+func TestProgramEndsWhenTheAgentSendsNoLine(t *testing.T) {
 	r := start(t)
 	require.NoError(t, r.control.CloseWrite())
 	text, err := io.ReadAll(r.answers)
@@ -209,7 +209,7 @@ func TestEndsWithoutALine(t *testing.T) {
 	require.Equal(t, exitError, r.exit())
 }
 
-func TestBadLine(t *testing.T) {
+func TestBadLineIsRefusedWithoutShowingIt(t *testing.T) {
 	for line, want := range map[string]string{
 		"secret-password":                            "the agent's line is no JSON of ours",
 		`{"store":"/s","socket":"/s"}`:               "the agent's line lacks store, socket or password",
@@ -221,7 +221,7 @@ func TestBadLine(t *testing.T) {
 	}
 }
 
-func TestStoreThatCannotBeOpened(t *testing.T) {
+func TestStoreThatCannotBeOpenedEndsTheProgram(t *testing.T) {
 	r := start(t)
 	require.NoError(t, os.WriteFile(r.config.Store, nil, 0o600))
 	a := r.open()
@@ -233,7 +233,7 @@ func TestStoreThatCannotBeOpened(t *testing.T) {
 }
 
 // The server says no more than that it is "not writable".
-func TestProbe(t *testing.T) {
+func TestProbeSaysWhyAStoreCannotBeMade(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "store")
 	require.Empty(t, probe(folder))
 	require.Empty(t, probe(folder))
@@ -243,7 +243,7 @@ func TestProbe(t *testing.T) {
 	require.Contains(t, probe("/proc/1/store"), " (mkdir /proc/1/store: no such file or directory)")
 }
 
-func TestSocketOfAFormerProcess(t *testing.T) {
+func TestSocketOfAFormerProcessIsReplaced(t *testing.T) {
 	r := start(t)
 	old, err := net.ListenUnix("unix", &net.UnixAddr{Name: r.config.Socket, Net: "unix"})
 	require.NoError(t, err)
@@ -256,7 +256,7 @@ func TestSocketOfAFormerProcess(t *testing.T) {
 	require.Equal(t, os.ModeSocket|0o600, info.Mode())
 }
 
-func TestFileInTheWayOfTheSocket(t *testing.T) {
+func TestFileInTheWayOfTheSocketIsKept(t *testing.T) {
 	r := start(t)
 	require.NoError(t, os.WriteFile(r.config.Socket, []byte("mine"), 0o600))
 	require.Contains(t, r.open().Error, "address already in use")
@@ -266,7 +266,7 @@ func TestFileInTheWayOfTheSocket(t *testing.T) {
 	require.Equal(t, "mine", string(text))
 }
 
-func TestNotices(t *testing.T) {
+func TestDebugShowsServerNoticesWithoutThePassword(t *testing.T) {
 	r := start(t)
 	r.config.Debug = true
 	require.True(t, r.open().Ready)
@@ -290,7 +290,7 @@ func TestRefusesOtherProcesses(t *testing.T) {
 }
 
 // The kernel gives the files of a process that is not dumpable to root.
-func TestIsProtected(t *testing.T) {
+func TestEnvironmentOfTheProcessBelongsToRoot(t *testing.T) {
 	r := start(t, func(cmd *exec.Cmd) {
 		if os.Getuid() == 0 {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -309,7 +309,7 @@ func TestIsProtected(t *testing.T) {
 
 // After a failed write the server answers no publisher, whether there is room or not. The program ends, to be
 // restarted.
-func TestWriteError(t *testing.T) {
+func TestProgramEndsAfterAWriteError(t *testing.T) {
 	r := start(t)
 	require.True(t, r.open().Ready)
 	js := r.client()
@@ -332,7 +332,7 @@ func TestWriteError(t *testing.T) {
 }
 
 // The server itself does not notice that its files are gone.
-func TestVanishedStore(t *testing.T) {
+func TestProgramEndsWhenItsStoreVanishes(t *testing.T) {
 	r := start(t)
 	require.True(t, r.open().Ready)
 	js := r.client()
@@ -347,7 +347,7 @@ func TestVanishedStore(t *testing.T) {
 	require.Contains(t, r.stderr.String(), "error: the store "+r.config.Store+" was removed or replaced while it was in use; lost with it: messages: 3 of tests\n")
 }
 
-func TestWatch(t *testing.T) {
+func TestWatchNoticesARemovedOrReplacedStore(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	s, err := openStore(&control.Config{Store: store, Password: "secret-password"}, newJournal(io.Discard))
 	require.NoError(t, err)
@@ -380,7 +380,7 @@ func TestWatch(t *testing.T) {
 }
 
 // Without the state of a consumer all messages come again; the server alone would refuse to make it anew.
-func TestDamagedConsumer(t *testing.T) {
+func TestDamagedConsumerIsSetAsideAndMadeAnew(t *testing.T) {
 	r := start(t)
 	store := r.config.Store
 	for round := range 2 {
@@ -410,7 +410,7 @@ func TestDamagedConsumer(t *testing.T) {
 	require.FileExists(t, filepath.Join(to, "o.dat"))
 }
 
-func TestLimiter(t *testing.T) {
+func TestLimiterAllowsBurstsAndCountsDrops(t *testing.T) {
 	l := limiter{every: time.Second, burst: 2}
 	now := time.Unix(1000, 0)
 	var got []string
@@ -424,7 +424,7 @@ func TestLimiter(t *testing.T) {
 	}, got)
 }
 
-func TestJournal(t *testing.T) {
+func TestJournalWritesWarningsAndKeepsTheReason(t *testing.T) {
 	out := &harness.Output{}
 	j := newJournal(out)
 	require.Contains(t, j.lastError(), "does not say why")
@@ -452,7 +452,7 @@ func TestJournal(t *testing.T) {
 	require.LessOrEqual(t, strings.Count(out.String(), "\n"), journalBurst)
 }
 
-func TestJournalIsALimitedOne(t *testing.T) {
+func TestJournalReportsHowManyLinesWereLeftOut(t *testing.T) {
 	out := &harness.Output{}
 	j := newJournal(out)
 	j.limit.start = time.Now().Add(-2 * journalEvery)
@@ -479,7 +479,7 @@ func socketPair(t *testing.T) (*net.UnixConn, *net.UnixConn) {
 	return ends[0], ends[1]
 }
 
-func TestSplice(t *testing.T) {
+func TestSpliceCarriesBytesAndTheServersLastWords(t *testing.T) {
 	agent, outside := socketPair(t)
 	inside, server := net.Pipe()
 	done := make(chan struct{})

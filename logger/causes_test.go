@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-func TestCauses(t *testing.T) {
+func TestRepeatedCausesAreLoggedOnceAndCounted(t *testing.T) {
 	core, logs := observer.New(zap.DebugLevel)
 	c := NewCauses(zap.New(core))
 	now := time.Unix(1000, 0)

@@ -35,7 +35,7 @@ func assemble(pieces ...string) []part {
 	return got
 }
 
-func TestAssembler(t *testing.T) {
+func TestAssemblerMakesLinesAndCutsLongOnes(t *testing.T) {
 	long := strings.Repeat("x", MaxLine)
 	cases := map[string]struct {
 		pieces []string
@@ -93,7 +93,7 @@ func FuzzAssembler(f *testing.F) {
 	})
 }
 
-func TestTail(t *testing.T) {
+func TestTailIsCutAtALineStart(t *testing.T) {
 	tail := NewTail(20)
 	tail.Append([]byte("short\n"))
 	require.Equal(t, "short\n", string(tail.Last(20)))
@@ -108,7 +108,7 @@ func TestTail(t *testing.T) {
 	require.Equal(t, "b\n", string(CutTail([]byte("aaaa\nb\n"), 4)))
 }
 
-func TestLineFormats(t *testing.T) {
+func TestLinesAreWrittenAsTextAndJSON(t *testing.T) {
 	now := time.Date(2026, 3, 17, 10, 13, 22, 5e6, time.UTC)
 	cases := []struct {
 		line       Line
@@ -228,7 +228,7 @@ func TestPumpMemoryIsConstant(t *testing.T) {
 	require.Equal(t, MaxLine, longest)
 }
 
-func TestRequestLog(t *testing.T) {
+func TestRequestLogJoinsPiecesAndKeepsItsTail(t *testing.T) {
 	var buf bytes.Buffer
 	s := NewSink(&buf, false, nil)
 	r := NewRequest(s, "id", false, true)
@@ -252,7 +252,7 @@ func TestNewRefusesUnknownLevels(t *testing.T) {
 	require.ErrorContains(t, err, "want debug, info, warn or error")
 }
 
-func TestLimit(t *testing.T) {
+func TestLimitRefusesAndCountsTheExcessOfAPeriod(t *testing.T) {
 	var l Limit
 	now := time.Now()
 	for range limitTaken {

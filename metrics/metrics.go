@@ -1,5 +1,5 @@
-// Package metrics has the agent's counters, gauges and histograms, and writes them as Prometheus reads them. Labels come from
-// closed sets only: a caller can choose none.
+// Package metrics has the agent's counters, gauges and histograms, and writes them as Prometheus reads them. Labels
+// come from closed sets only: a caller can choose none.
 package metrics
 
 import (

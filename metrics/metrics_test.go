@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestExposition(t *testing.T) {
+func TestPrometheusTextHasEveryKindOfMetric(t *testing.T) {
 	m := NewMetrics([]string{"success", "timeout"})
 	m.Outcome("success")
 	m.Outcome("success")

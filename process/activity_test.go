@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestActivity: a loop, also one of a descendant, is busy and uses time; what sleeps does neither, and what has ended
-// is nothing.
-func TestActivity(t *testing.T) {
+// TestActivityShowsLoopsBusyAndSleepersIdle: a loop, also one of a descendant, is busy and uses time; what sleeps
+// does neither, and what has ended is nothing.
+func TestActivityShowsLoopsBusyAndSleepersIdle(t *testing.T) {
 	s := NewSupervisor(false)
 	defer s.Close()
 	run := func(script string) *Process {

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTooLargeEnvironment: the kernel's "argument list too long" says which variable it is.
-func TestTooLargeEnvironment(t *testing.T) {
+// TestTooLargeEnvironmentNamesItsVariable: the kernel's "argument list too long" says which variable it is.
+func TestTooLargeEnvironmentNamesItsVariable(t *testing.T) {
 	s := NewSupervisor(false)
 	defer s.Close()
 	_, err := s.Start(&Command{

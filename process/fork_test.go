@@ -64,9 +64,9 @@ func (h *heldExec) command(o *output) *Command {
 	return &Command{Name: "held", Path: h.path, Args: []string{h.path}, UID: -1, GID: -1, Output: o.read}
 }
 
-// TestExecThatHangs: an exec that hangs holds up its own start, and nothing else: neither the garbage collector, nor
-// other starts, nor signals.
-func TestExecThatHangs(t *testing.T) {
+// TestHangingExecHoldsUpNothingElse: an exec that hangs holds up its own start, and nothing else: neither the garbage
+// collector, nor other starts, nor signals.
+func TestHangingExecHoldsUpNothingElse(t *testing.T) {
 	h := holdExec(t)
 	s := newSupervisor(t)
 	var o output
@@ -110,8 +110,9 @@ func TestExecThatHangs(t *testing.T) {
 	require.Zero(t, r.p.Exit().Code)
 }
 
-// TestExecThatNeverEnds: the start gives up, its child is killed, and the error says that a later start may succeed.
-func TestExecThatNeverEnds(t *testing.T) {
+// TestStartGivesUpAnExecThatNeverEnds: the start gives up, its child is killed, and the error says that a later start
+// may succeed.
+func TestStartGivesUpAnExecThatNeverEnds(t *testing.T) {
 	h := holdExec(t)
 	s := newSupervisor(t)
 	s.slow = 50 * time.Millisecond
@@ -126,8 +127,9 @@ func TestExecThatNeverEnds(t *testing.T) {
 	})
 }
 
-// TestManyStarts: children share the agent's memory until exec, so the garbage collector must leave them what they use.
-func TestManyStarts(t *testing.T) {
+// TestManyStartsSurviveTheGarbageCollector: children share the agent's memory until exec, so the garbage collector
+// must leave them what they use.
+func TestManyStartsSurviveTheGarbageCollector(t *testing.T) {
 	s := newSupervisor(t)
 	stop := make(chan struct{})
 	var collector, all sync.WaitGroup
@@ -238,8 +240,8 @@ func TestOutputCanBeOpened(t *testing.T) {
 	}
 }
 
-// TestExpendable: the kernel ends such a child before the agent.
-func TestExpendable(t *testing.T) {
+// TestExpendableChildHasAHigherOOMScore: the kernel ends such a child before the agent.
+func TestExpendableChildHasAHigherOOMScore(t *testing.T) {
 	s := newSupervisor(t)
 	s.Unmet = func(child, wish string, err error) { t.Error(child, wish, err) }
 	var o output
@@ -254,8 +256,9 @@ func TestExpendable(t *testing.T) {
 	wait(t, p.Done())
 }
 
-// TestChildLeavesItsGroup: a child that has joined another process group, and takes no TERM, is killed all the same.
-func TestChildLeavesItsGroup(t *testing.T) {
+// TestChildThatLeftItsGroupIsKilled: a child that has joined another process group, and takes no TERM, is killed all
+// the same.
+func TestChildThatLeftItsGroupIsKilled(t *testing.T) {
 	s := newSupervisor(t)
 	var o output
 	p, err := s.Start(self(t, &o, "leave-group"))
@@ -280,8 +283,8 @@ func leaveGroup() {
 	select {}
 }
 
-// TestKernelHoldsChild: the supervisor does not wait for a killed child longer than killLimit.
-func TestKernelHoldsChild(t *testing.T) {
+// TestEndGivesUpAChildTheKernelHolds: the supervisor does not wait for a killed child longer than killLimit.
+func TestEndGivesUpAChildTheKernelHolds(t *testing.T) {
 	freezer := findCgroup("/", "freezer", "freezer.state")
 	if freezer.Version != 1 {
 		t.Skip("LOUD SKIP: only a freezer of version 1 keeps a killed process")
@@ -308,8 +311,9 @@ func TestKernelHoldsChild(t *testing.T) {
 	wait(t, p.Done())
 }
 
-// TestKeepThreads: with threads made in advance, a process that can get no more lives on while its goroutines block.
-func TestKeepThreads(t *testing.T) {
+// TestThreadsMadeInAdvanceCarryBlockedGoroutines: with threads made in advance, a process that can get no more lives
+// on while its goroutines block.
+func TestThreadsMadeInAdvanceCarryBlockedGoroutines(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("LOUD SKIP: a user without other processes needs root")
 	}
@@ -368,8 +372,8 @@ func fewProcesses() {
 	os.Exit(0)
 }
 
-// TestReadingIsBounded: a tree of more threads than a reading may open files costs no more than that.
-func TestReadingIsBounded(t *testing.T) {
+// TestUsageReadingStopsAtItsFileLimit: a tree of more threads than a reading may open files costs no more than that.
+func TestUsageReadingStopsAtItsFileLimit(t *testing.T) {
 	var made, ended sync.WaitGroup
 	release := make(chan struct{})
 	defer ended.Wait()

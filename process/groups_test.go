@@ -29,9 +29,9 @@ func openGroups(t *testing.T) *Groups {
 	return g
 }
 
-// TestLimitIsThereFirst: the first thing that a child does sees its limit. Twenty times, because it used to be a matter
-// of luck.
-func TestLimitIsThereFirst(t *testing.T) {
+// TestChildStartsInsideItsLimitedGroup: the first thing that a child does sees its limit. Twenty times, because it
+// used to be a matter of luck.
+func TestChildStartsInsideItsLimitedGroup(t *testing.T) {
 	g := openGroups(t)
 	s := newSupervisor(t)
 	for range 20 {
@@ -50,8 +50,9 @@ func TestLimitIsThereFirst(t *testing.T) {
 	}
 }
 
-// TestOutOfMemory: a child that takes more than its limit is killed, and what it had taken is known.
-func TestOutOfMemory(t *testing.T) {
+// TestChildOverItsMemoryLimitIsKilled: a child that takes more than its limit is killed, and what it had taken is
+// known.
+func TestChildOverItsMemoryLimitIsKilled(t *testing.T) {
 	g := openGroups(t)
 	s := newSupervisor(t)
 	group, err := g.New()
@@ -83,8 +84,8 @@ func TestKillReachesTheControlGroup(t *testing.T) {
 	requireGone(t, o.String())
 }
 
-// TestStartOutsideOfAGroup: a child that cannot enter its group runs without, and says so.
-func TestStartOutsideOfAGroup(t *testing.T) {
+// TestChildThatCannotEnterItsGroupRunsWithout: a child that cannot enter its group runs without, and says so.
+func TestChildThatCannotEnterItsGroupRunsWithout(t *testing.T) {
 	s := newSupervisor(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	require.NoError(t, err)
@@ -130,7 +131,7 @@ func TestProcessesAreLimited(t *testing.T) {
 	wait(t, p.Done())
 }
 
-func TestPidsForWorkers(t *testing.T) {
+func TestPidsForWorkersLeavesSomeForTheAgent(t *testing.T) {
 	for limit, want := range map[int64]int64{60: 30, 100: 50, 512: 256, 2048: 1792, 1 << 20: 1<<20 - 256} {
 		require.Equal(t, want, pidsForWorkers(limit), limit)
 	}

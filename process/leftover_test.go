@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLeft: a child of the child that goes on after TERM is left; one that TERM ends is not, however late it notices.
-func TestLeft(t *testing.T) {
+// TestLeftNamesProcessesThatOutliveTheChild: a child of the child that goes on after TERM is left; one that TERM ends
+// is not, however late it notices.
+func TestLeftNamesProcessesThatOutliveTheChild(t *testing.T) {
 	s := NewSupervisor(false)
 	defer s.Close()
 	cases := []struct {
@@ -55,10 +56,10 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestStrangers plays in a process of its own: adopting orphans is for good.
-func TestStrangers(t *testing.T) {
+// TestOrphansAreListedAndEndedAsStrangers plays in a process of its own: adopting orphans is for good.
+func TestOrphansAreListedAndEndedAsStrangers(t *testing.T) {
 	if os.Getenv("PROCESS_TEST_STRANGERS") == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestStrangers$", "-test.v")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestOrphansAreListedAndEndedAsStrangers$", "-test.v")
 		cmd.Env = append(os.Environ(), "PROCESS_TEST_STRANGERS=1")
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, string(out))

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMemoryLimit(t *testing.T) {
+func TestMemoryLimitIsReadFromTheControlGroup(t *testing.T) {
 	root := t.TempDir()
 	put := func(name, text string) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))

@@ -104,7 +104,7 @@ func wait(t *testing.T, done <-chan struct{}) {
 	}
 }
 
-func TestExitCodesAndOutput(t *testing.T) {
+func TestExitCodesAndOutputArriveForEveryChild(t *testing.T) {
 	s := newSupervisor(t)
 	var all sync.WaitGroup
 	for code := range 64 {
@@ -124,7 +124,7 @@ func TestExitCodesAndOutput(t *testing.T) {
 	all.Wait()
 }
 
-func TestSignalledExit(t *testing.T) {
+func TestSignalledExitNamesTheSignal(t *testing.T) {
 	s := newSupervisor(t)
 	p, err := s.Start(shell(&output{}, "kill -9 $$"))
 	require.NoError(t, err)
@@ -135,8 +135,8 @@ func TestSignalledExit(t *testing.T) {
 	require.NoError(t, p.Signal(unix.SIGTERM), "signalling a dead child is no error")
 }
 
-// TestDaemonHoldingStdout: a grandchild outside the group keeps stdout open; Done comes all the same.
-func TestDaemonHoldingStdout(t *testing.T) {
+// TestDaemonHoldingStdoutDoesNotDelayDone: a grandchild outside the group keeps stdout open; Done comes all the same.
+func TestDaemonHoldingStdoutDoesNotDelayDone(t *testing.T) {
 	s := newSupervisor(t)
 	var o output
 	p, err := s.Start(shell(&o, "setsid sleep 30 & echo started; exit 5"))
@@ -163,7 +163,7 @@ func TestGroupEndsWithItsLeader(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 }
 
-func TestStopEscalates(t *testing.T) {
+func TestStopKillsWhatIgnoresTerm(t *testing.T) {
 	s := newSupervisor(t)
 	var trapped output
 	p, err := s.Start(shell(&trapped, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done"))
@@ -215,9 +215,9 @@ func TestStartErrorsExplain(t *testing.T) {
 	require.ErrorContains(t, err, "working directory /no/such/dir does not exist")
 }
 
-// TestPID1 runs the supervisor as PID 1 of a namespace: 300 children each leave orphans, no exit code is lost, no
-// zombie stays.
-func TestPID1(t *testing.T) {
+// TestSupervisorAsPID1LosesNoExitCode runs the supervisor as PID 1 of a namespace: 300 children each leave orphans,
+// no exit code is lost, no zombie stays.
+func TestSupervisorAsPID1LosesNoExitCode(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("LOUD SKIP: a PID namespace needs root")
 	}
@@ -280,7 +280,7 @@ func pid1() {
 	os.Exit(0)
 }
 
-func TestMeter(t *testing.T) {
+func TestMeterReadsCPUAndMemoryOfAProcess(t *testing.T) {
 	s := newSupervisor(t)
 	p, err := s.Start(shell(&output{}, "sh -c 'while :; do :; done' & while :; do :; done"))
 	require.NoError(t, err)
@@ -305,7 +305,7 @@ func tree(t *testing.T, files map[string]string) string {
 	return root
 }
 
-func TestFindCgroup(t *testing.T) {
+func TestFindCgroupFindsBothVersions(t *testing.T) {
 	v1 := tree(t, map[string]string{"proc/self/cgroup": "5:devices:/\n4:cpu,memory:/a/b\n0::/\n", "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "1", "sys/fs/cgroup/memory/a/b/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"})
 	g := FindCgroup(v1)
 	require.Equal(t, CgroupTree{Version: 1, Own: filepath.Join(v1, "sys/fs/cgroup/memory/a/b")}, g)
@@ -320,8 +320,9 @@ func TestFindCgroup(t *testing.T) {
 	require.EqualValues(t, -1, CgroupTree{}.OOMKills())
 }
 
-// TestGroupsV2 works on fixture files: the kernel of most machines that run the tests has version 1.
-func TestGroupsV2(t *testing.T) {
+// TestGroupsOfVersion2SetTheirLimits works on fixture files: the kernel of most machines that run the tests has
+// version 1.
+func TestGroupsOfVersion2SetTheirLimits(t *testing.T) {
 	own := "sys/fs/cgroup/x/"
 	workers := fmt.Sprintf("%sgantry-%d-workers/", own, os.Getpid())
 	root := tree(t, map[string]string{
@@ -357,7 +358,7 @@ func TestGroupsV2(t *testing.T) {
 	holds(workers+"pids.max", "50") // half of what the agent has
 }
 
-func TestDelegate(t *testing.T) {
+func TestDelegateMovesTheAgentIntoALeaf(t *testing.T) {
 	bare := tree(t, map[string]string{"cgroup.subtree_control": "cpu\n", "gantry-agent/cgroup.procs": ""})
 	require.NoError(t, delegate(bare))
 	b, err := os.ReadFile(filepath.Join(bare, "gantry-agent/cgroup.procs"))
@@ -366,7 +367,7 @@ func TestDelegate(t *testing.T) {
 	require.Error(t, delegate(filepath.Join(bare, "nothing")))
 }
 
-func TestNoGroups(t *testing.T) {
+func TestMissingControlGroupsEnforceNothing(t *testing.T) {
 	none := OpenGroups(t.TempDir(), 1)
 	defer none.Close()
 	require.Error(t, none.PidsErr())
@@ -382,8 +383,8 @@ func TestNoGroups(t *testing.T) {
 	require.Empty(t, missing.entries())
 }
 
-// TestSlowReader: what a child has left in its pipes is not lost to a reader that gets its turn late.
-func TestSlowReader(t *testing.T) {
+// TestSlowReaderStillGetsAllOutput: what a child has left in its pipes is not lost to a reader that gets its turn late.
+func TestSlowReaderStillGetsAllOutput(t *testing.T) {
 	s := newSupervisor(t)
 	var o output
 	cmd := shell(&o, "echo out; echo err >&2")

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestTransient(t *testing.T) {
+func TestTransientIsTrueForErrorsThatPass(t *testing.T) {
 	for _, err := range []error{
 		unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ETXTBSY, unix.EINTR,
 		os.NewSyscallError("pipe2", unix.EMFILE),
@@ -29,9 +29,9 @@ func TestTransient(t *testing.T) {
 	}
 }
 
-// TestStartFailsTransiently: Start's error when no descriptors are left differs from that of a missing program, and the
-// next Start succeeds as soon as there are some again.
-func TestStartFailsTransiently(t *testing.T) {
+// TestStartWithoutDescriptorsFailsTransiently: Start's error when no descriptors are left differs from that of a
+// missing program, and the next Start succeeds as soon as there are some again.
+func TestStartWithoutDescriptorsFailsTransiently(t *testing.T) {
 	s := newSupervisor(t)
 	var old unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))

@@ -20,8 +20,9 @@ type stream struct {
 
 func (s stream) Read(p []byte) (int, error) { return s.Reader.Read(p) }
 
-// TestBoundedConn: messages up to the limit pass unchanged, whatever is read at once; one above it fails at its length.
-func TestBoundedConn(t *testing.T) {
+// TestBoundedConnFailsAtALengthOverTheLimit: messages up to the limit pass unchanged, whatever is read at once; one
+// above it fails at its length.
+func TestBoundedConnFailsAtALengthOverTheLimit(t *testing.T) {
 	sizes := []int{0, 1, 100, 126, 127, 128, 255, 256, 70_000, 65_536}
 	for _, slow := range []bool{false, true} {
 		var sent bytes.Buffer

@@ -338,8 +338,8 @@ func regular(file string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// FindOwnProgram returns the absolute path of the function's own program, for a language without an interpreter. Whether it
-// can be run is seen when it is started, which says why not.
+// FindOwnProgram returns the absolute path of the function's own program, for a language without an interpreter.
+// Whether it can be run is seen when it is started, which says why not.
 func (l *Language) FindOwnProgram(codeRoot, handler string) (string, error) {
 	name := handler
 	if l.File != "" {

@@ -26,8 +26,8 @@ func codeFolder(t *testing.T, files string) string {
 	return dir
 }
 
-// TestDetectLanguage: by the handler's file, then by a program, then by any file.
-func TestDetectLanguage(t *testing.T) {
+// TestLanguageIsDetectedByTheFilesAndHandler: by the handler's file, then by a program, then by any file.
+func TestLanguageIsDetectedByTheFilesAndHandler(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ files, handler, want, says string }{
 		{"index.js", "", "nodejs", "index.js is in the code folder"},
@@ -74,8 +74,8 @@ func TestDetectLanguage(t *testing.T) {
 	}
 }
 
-// TestDetectRemarks: what is there instead of the handler's file, and what to do.
-func TestDetectRemarks(t *testing.T) {
+// TestMissingHandlerFileGetsARemarkWithAdvice: what is there instead of the handler's file, and what to do.
+func TestMissingHandlerFileGetsARemarkWithAdvice(t *testing.T) {
 	t.Parallel()
 	for files, want := range map[string]string{
 		"index.js":                "",
@@ -98,9 +98,9 @@ func TestDetectRemarks(t *testing.T) {
 	require.Contains(t, d.Remark, "no src/main.js, but main.js: if that has the handler, set --handler main.run")
 }
 
-// TestDetectHTTP: an HTTP function is not a custom runtime without an execute bit, and not the Node.js function that
-// its server could be.
-func TestDetectHTTP(t *testing.T) {
+// TestHTTPFunctionsAreRecognizedAndRefused: an HTTP function is not a custom runtime without an execute bit, and not
+// the Node.js function that its server could be.
+func TestHTTPFunctionsAreRecognizedAndRefused(t *testing.T) {
 	t.Parallel()
 	const server = "require('http').createServer().listen(8000)"
 	cases := []struct {
@@ -133,8 +133,8 @@ func TestDetectHTTP(t *testing.T) {
 	}
 }
 
-// TestDetectProgramWithoutExecuteBit: the start says what it lacks, and not that index.js is missing.
-func TestDetectProgramWithoutExecuteBit(t *testing.T) {
+// TestProgramWithoutExecuteBitIsDetectedAsGo: the start says what it lacks, and not that index.js is missing.
+func TestProgramWithoutExecuteBitIsDetectedAsGo(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestDetectIgnoresTheAgent(t *testing.T) {
 	require.Equal(t, "python", d.Language.Name)
 }
 
-func TestLanguageByName(t *testing.T) {
+func TestRuntimeNameGivesALanguageOrWhyNot(t *testing.T) {
 	t.Parallel()
 	for _, l := range Languages {
 		got, err := LanguageByName(l.Name)
@@ -190,7 +190,7 @@ func TestLanguageByName(t *testing.T) {
 	require.ErrorContains(t, err, `runtime "cobol" is not one of: nodejs, python, go, custom`)
 }
 
-func TestVersions(t *testing.T) {
+func TestVersionsAreParsedAndComparedByNumber(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"3.8.18": "3.8", "20.1.0": "20.1", "3": "3", "3.14.0rc1": "3.14", "10.0.0": "10"} {
 		v, ok := parseVersion(text)

@@ -6,8 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFinalLoadErrors: errors of the code itself are distinguished from errors that a retry may not meet.
-func TestFinalLoadErrors(t *testing.T) {
+// TestLoadErrorsOfTheCodeItselfAreFinal: errors of the code itself are distinguished from errors that a retry may not
+// meet.
+func TestLoadErrorsOfTheCodeItselfAreFinal(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		node, python string

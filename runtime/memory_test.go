@@ -20,9 +20,9 @@ func withMemory(t *testing.T, mb int) option {
 	return func(c *Config) { c.Groups, c.Function.MemoryMB = groups, mb }
 }
 
-// TestNodeSeesTheLimit: Node.js sizes its heap by the limit it finds when it begins. Twenty times, because it was found
-// by chance.
-func TestNodeSeesTheLimit(t *testing.T) {
+// TestNodeSizesItsHeapByTheGroupsLimit: Node.js sizes its heap by the limit it finds when it begins. Twenty times,
+// because it was found by chance.
+func TestNodeSizesItsHeapByTheGroupsLimit(t *testing.T) {
 	limited := withMemory(t, 128)
 	seen := map[string]int{}
 	for range 20 {
@@ -44,8 +44,8 @@ func TestNodeSeesTheLimit(t *testing.T) {
 	}
 }
 
-// TestMemoryOfAKilledWorker is what it had taken when it was killed, not what was read before that.
-func TestMemoryOfAKilledWorker(t *testing.T) {
+// TestKilledWorkerIsReportedWithItsPeakMemory is what it had taken when it was killed, not what was read before that.
+func TestKilledWorkerIsReportedWithItsPeakMemory(t *testing.T) {
 	const mb = 128
 	f := startWorker(t, map[string]string{"index.js": `exports.handler = async (e, c) => { const a = []; for (;;) a.push(Buffer.alloc(1 << 20, 1)); };`}, withMemory(t, mb)).ready()
 	before := f.Meter().Read(time.Now()).Peak

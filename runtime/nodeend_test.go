@@ -18,8 +18,8 @@ func (f *fixture) ended() string {
 	return f.Death().Message
 }
 
-// TestNodeEndsByItself: an orderly stop runs exit hooks, whatever keeps the process alive.
-func TestNodeEndsByItself(t *testing.T) {
+// TestNodeStopRunsExitHooksWhateverKeepsItAlive: an orderly stop runs exit hooks, whatever keeps the process alive.
+func TestNodeStopRunsExitHooksWhateverKeepsItAlive(t *testing.T) {
 	t.Parallel()
 	const hook = "process.on('exit', () => console.log('exit hook'));\nexports.handler = async (e, c) => 'ok';\n"
 	cases := map[string]struct{ source, lines string }{
@@ -44,8 +44,8 @@ func TestNodeEndsByItself(t *testing.T) {
 	}
 }
 
-// TestNodeEndWritesReports: what Node.js writes when it ends in order.
-func TestNodeEndWritesReports(t *testing.T) {
+// TestNodeWritesCoverageAndCompileCacheAtItsEnd: what Node.js writes when it ends in order.
+func TestNodeWritesCoverageAndCompileCacheAtItsEnd(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"NODE_V8_COVERAGE", "NODE_COMPILE_CACHE"} {
 		for version, node := range nodes(t) {
@@ -72,8 +72,9 @@ func TestNodeEndWritesReports(t *testing.T) {
 	}
 }
 
-// TestNodeEndOfAThread: the lines of a thread that has hardly started when the stop begins, as loggers have them.
-func TestNodeEndOfAThread(t *testing.T) {
+// TestNodeThreadStillWritesItsLinesAtTheStop: the lines of a thread that has hardly started when the stop begins, as
+// loggers have them.
+func TestNodeThreadStillWritesItsLinesAtTheStop(t *testing.T) {
 	t.Parallel()
 	source := `const { Worker } = require('worker_threads');
 const shared = new Int32Array(new SharedArrayBuffer(4));
@@ -86,8 +87,8 @@ exports.handler = async (e, c) => 'ok';`
 	require.Contains(t, f.out.String(), "from the thread\n")
 }
 
-// TestNodeEndOfABusyWorker: one that cannot read Bye gets TERM, long before KILL.
-func TestNodeEndOfABusyWorker(t *testing.T) {
+// TestBusyNodeWorkerGetsTermLongBeforeKill: one that cannot read Bye gets TERM, long before KILL.
+func TestBusyNodeWorkerGetsTermLongBeforeKill(t *testing.T) {
 	t.Parallel()
 	f := startWorker(t, map[string]string{"index.js": "exports.handler = (e, c) => { for (;;); }"}).ready()
 	f.timesOut(300*time.Millisecond, "")
@@ -95,9 +96,9 @@ func TestNodeEndOfABusyWorker(t *testing.T) {
 	require.Contains(t, f.Death().Message, unix.SignalName(unix.SIGTERM))
 }
 
-// TestNodeStopTwice: the second stop brings its earlier deadline, and no second TERM, which would end the handler of
-// the first.
-func TestNodeStopTwice(t *testing.T) {
+// TestSecondNodeStopBringsItsDeadlineButNoTerm: the second stop brings its earlier deadline, and no second TERM,
+// which would end the handler of the first.
+func TestSecondNodeStopBringsItsDeadlineButNoTerm(t *testing.T) {
 	t.Parallel()
 	source := "process.once('SIGTERM', () => { console.log('term'); setInterval(() => {}, 1000); });\nexports.handler = async (e, c) => 'ok';"
 	f := startWorker(t, map[string]string{"index.js": source}).ready()
@@ -112,8 +113,8 @@ func TestNodeStopTwice(t *testing.T) {
 	require.Contains(t, f.Death().Message, unix.SignalName(unix.SIGKILL))
 }
 
-// TestNodeEndsWithoutItsAgent: the end of the stream of calls ends the process, whatever keeps it alive.
-func TestNodeEndsWithoutItsAgent(t *testing.T) {
+// TestNodeEndsWhenTheStreamOfCallsCloses: the end of the stream of calls ends the process, whatever keeps it alive.
+func TestNodeEndsWhenTheStreamOfCallsCloses(t *testing.T) {
 	t.Parallel()
 	for version, node := range nodes(t) {
 		t.Run(version, func(t *testing.T) {
@@ -132,8 +133,8 @@ func TestNodeEndsWithoutItsAgent(t *testing.T) {
 	}
 }
 
-// TestNodeTermDuringExitHooks: TERM, which follows Bye after a while, does not cut them off.
-func TestNodeTermDuringExitHooks(t *testing.T) {
+// TestTermDoesNotCutNodeExitHooksOff: TERM, which follows Bye after a while, does not cut them off.
+func TestTermDoesNotCutNodeExitHooksOff(t *testing.T) {
 	t.Parallel()
 	source := `const fs = require('fs');
 process.on('exit', () => { console.log('begin'); while (!fs.existsSync(process.env.RUNTIME_CODE_ROOT + '/go')); console.log('end'); });

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNodeHints: what local callers and the log get besides the platform's texts.
-func TestNodeHints(t *testing.T) {
+// TestNodeLoadErrorsHaveHintsForLocalCallers: what local callers and the log get besides the platform's texts.
+func TestNodeLoadErrorsHaveHintsForLocalCallers(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		files map[string]string
@@ -46,8 +46,8 @@ func TestNodeHints(t *testing.T) {
 	})
 }
 
-// TestNodeLastLinesOfAFullHeap: the last lines say that the heap was full, not only where.
-func TestNodeLastLinesOfAFullHeap(t *testing.T) {
+// TestNodeLastLinesSayThatTheHeapWasFull: the last lines say that the heap was full, not only where.
+func TestNodeLastLinesSayThatTheHeapWasFull(t *testing.T) {
 	t.Parallel()
 	source := "exports.handler = async (e, c) => { const all = []; for (;;) all.push(new Array(1000).fill({})); };"
 	for version, node := range nodes(t) {

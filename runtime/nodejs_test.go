@@ -37,8 +37,8 @@ func nodes(t *testing.T) map[string]string {
 
 func withNode(path string) option { return func(c *Config) { c.Program = path } }
 
-// TestNodeResults: what a handler answers, and the bytes of it.
-func TestNodeResults(t *testing.T) {
+// TestNodeResultsOfEveryKindHaveTheRightBytes: what a handler answers, and the bytes of it.
+func TestNodeResultsOfEveryKindHaveTheRightBytes(t *testing.T) {
 	cases := []struct{ name, handler, event, want string }{
 		{"object", "async (e, c) => ({a: 1, b: [true, null]})", "{}", `{"a":1,"b":[true,null]}`},
 		{"array", "async (e, c) => [1, 'x']", "{}", `[1,"x"]`},
@@ -91,8 +91,8 @@ func TestNodeResults(t *testing.T) {
 	}
 }
 
-// TestNodeErrors: codes, types and exact bodies.
-func TestNodeErrors(t *testing.T) {
+// TestNodeErrorsHaveTheirCodeTypeAndBody: codes, types and exact bodies.
+func TestNodeErrorsHaveTheirCodeTypeAndBody(t *testing.T) {
 	cases := []struct {
 		name, handler, event string
 		code                 int
@@ -174,7 +174,7 @@ func TestNodeErrors(t *testing.T) {
 	}
 }
 
-func TestNodeResultOfExactlyTheLimit(t *testing.T) {
+func TestNodeResultOfExactlyTheLimitIsAnswered(t *testing.T) {
 	f := startWorker(t, map[string]string{"index.js": "exports.handler = async (n, c) => 'x'.repeat(n)"}).ready()
 	r, err := f.invoke("6291456")
 	require.NoError(t, err)
@@ -184,7 +184,7 @@ func TestNodeResultOfExactlyTheLimit(t *testing.T) {
 	require.Len(t, r.Body, 200000)
 }
 
-func TestNodeCircularResult(t *testing.T) {
+func TestNodeCircularResultFailsWith4007(t *testing.T) {
 	f := startWorker(t, map[string]string{"index.js": "exports.handler = async (e, c) => { const o = {}; o.o = o; return o }"}).ready()
 	_, err := f.invoke("{}")
 	var e *fault.Error
@@ -193,8 +193,8 @@ func TestNodeCircularResult(t *testing.T) {
 	require.Contains(t, string(e.Body), "function result is invalid, error: Converting circular structure to JSON")
 }
 
-// TestNodeLoadFailures: what stands in the way of a load, and the words for it.
-func TestNodeLoadFailures(t *testing.T) {
+// TestNodeLoadFailureNamesItsCause: what stands in the way of a load, and the words for it.
+func TestNodeLoadFailureNamesItsCause(t *testing.T) {
 	cases := []struct {
 		name             string
 		files            map[string]string
@@ -224,7 +224,7 @@ func TestNodeLoadFailures(t *testing.T) {
 	}
 }
 
-func TestNodeModules(t *testing.T) {
+func TestNodeLoadsModulesOfEveryKind(t *testing.T) {
 	cases := map[string]struct {
 		files   map[string]string
 		handler string
@@ -247,8 +247,8 @@ func TestNodeModules(t *testing.T) {
 	}
 }
 
-// TestNodeContext: methods, properties, types.
-func TestNodeContext(t *testing.T) {
+// TestNodeContextHasThePlatformsMethodsAndKeys: methods, properties, types.
+func TestNodeContextHasThePlatformsMethodsAndKeys(t *testing.T) {
 	source := `exports.handler = async (e, c) => ({
   methods: [c.getRequestID(), c.getAccessKey(), c.getSecretKey(), c.getSecurityAccessKey(), c.getSecuritySecretKey(), c.getSecurityToken(), c.getToken(),
     c.getUserData('k'), typeof c.getUserData('nope'), typeof c.getUserData('toString'), c.getFunctionName(), c.getRunningTimeInSeconds(), c.getVersion(), c.getMemorySize(), c.getCPUNumber(),
@@ -304,7 +304,7 @@ func sortedLike(keys []string) []string {
 	return out
 }
 
-func TestNodeLogging(t *testing.T) {
+func TestNodeLogsObeyLevelsAndHideSecrets(t *testing.T) {
 	source := `exports.handler = async (e, c) => {
   const log = c.getLogger();
   log.info('i %d %s', 1, 'x'); log.debug('hidden'); log.warn('w'); log.error('e', {a: 1});
@@ -334,8 +334,9 @@ func TestNodeLogging(t *testing.T) {
 	require.Contains(t, log, "[redacted]")
 }
 
-// TestNodeLogAttribution runs many calls at once: each line must name its own request, after awaits as well.
-func TestNodeLogAttribution(t *testing.T) {
+// TestNodeLinesNameTheirCallsWhenManyRun runs many calls at once: each line must name its own request, after awaits
+// as well.
+func TestNodeLinesNameTheirCallsWhenManyRun(t *testing.T) {
 	source := `const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 exports.handler = async (e, c) => {
   for (let i = 0; i < 5; i++) { console.log('step', e.n, c.getRequestID()); await sleep(Math.random() * 5); }
@@ -354,7 +355,7 @@ exports.handler = async (e, c) => {
 	}
 }
 
-func TestNodeInitializer(t *testing.T) {
+func TestNodeInitializerRunsOrFailsWithItsReason(t *testing.T) {
 	handler := "exports.handler = async (e, c) => globalThis.ready || 'no';\n"
 	good := map[string]string{
 		"callback":            "exports.init = (c, cb) => { globalThis.ready = c.getFunctionName(); cb(null, 'x') }",
@@ -389,8 +390,9 @@ func TestNodeInitializer(t *testing.T) {
 	}
 }
 
-// TestNodeTimeout: the caller gets its answer at the deadline, with the reason; neighbours are not harmed.
-func TestNodeTimeout(t *testing.T) {
+// TestNodeCallIsAnsweredAtItsDeadlineWithReason: the caller gets its answer at the deadline, with the reason;
+// neighbours are not harmed.
+func TestNodeCallIsAnsweredAtItsDeadlineWithReason(t *testing.T) {
 	cases := map[string]struct{ handler, hint string }{
 		"plain return":    {"(e, c) => 5", "can never answer"},
 		"thenable":        {"(e, c, cb) => ({then(f) { f(1) }})", "no native Promise"},
@@ -408,7 +410,7 @@ func TestNodeTimeout(t *testing.T) {
 	}
 }
 
-func TestNodeDeath(t *testing.T) {
+func TestNodeDeathEndsEveryCallWithItsReason(t *testing.T) {
 	source := `exports.handler = async (e, c) => {
   console.log('before the end');
   if (e.how === 'exit') process.exit(7);
@@ -460,8 +462,8 @@ exports.handler = async (e, c) => 'ok'`
 	require.Contains(t, f.Death().Message, "exit code 0")
 }
 
-// TestNodePreStop: hooks of every form, after calls and without any, in each Node.js.
-func TestNodePreStop(t *testing.T) {
+// TestNodePreStopHookRunsInEveryForm: hooks of every form, after calls and without any, in each Node.js.
+func TestNodePreStopHookRunsInEveryForm(t *testing.T) {
 	t.Parallel()
 	handler := "exports.handler = async (e, c) => { exports.calls = (exports.calls || 0) + 1; return exports.calls };\nconst said = (c) => c.getLogger().info('hook of %s, %d calls, %s, %s', c.getAlias(), exports.calls || 0, c.getToken().length, c.getRemainingTimeInMilliSeconds() > 0);\n"
 	good := map[string]string{
@@ -512,8 +514,8 @@ func TestNodePreStop(t *testing.T) {
 	}
 }
 
-// TestNodePreStopLeftOut: a worker whose hook is left out does not get the hook's time.
-func TestNodePreStopLeftOut(t *testing.T) {
+// TestNodePreStopHookLeftOutGetsNoTime: a worker whose hook is left out does not get the hook's time.
+func TestNodePreStopHookLeftOutGetsNoTime(t *testing.T) {
 	t.Parallel()
 	source := "process.on('SIGTERM', () => {});\nexports.handler = (e, c) => {};\nexports.stop = async (c) => {};"
 	f := startWorker(t, map[string]string{"index.js": source}, withPreStop("index.stop"), func(c *Config) { c.Function.PreStopTimeout = 10 * time.Minute }).ready()
@@ -526,8 +528,8 @@ func TestNodePreStopLeftOut(t *testing.T) {
 	}
 }
 
-// TestNodePreStopBeforeTerm: the hook runs first, then the user's own handler of TERM.
-func TestNodePreStopBeforeTerm(t *testing.T) {
+// TestNodePreStopHookRunsBeforeTheTermHandler: the hook runs first, then the user's own handler of TERM.
+func TestNodePreStopHookRunsBeforeTheTermHandler(t *testing.T) {
 	t.Parallel()
 	source := `exports.handler = async (e, c) => 'ok';
 exports.stop = async (c) => { await new Promise((r) => setTimeout(r, 20)); console.log('hook') };
@@ -540,8 +542,9 @@ process.on('SIGTERM', () => { console.log('term'); process.exit(0) });`
 	require.Contains(t, f.Death().Message, "exit code 0")
 }
 
-// TestNodeUnanswered: a handler that never calls its callback gets a hint, and so does one that waits too long.
-func TestNodeUnanswered(t *testing.T) {
+// TestUnansweredNodeCallGetsAHint: a handler that never calls its callback gets a hint, and so does one that waits
+// too long.
+func TestUnansweredNodeCallGetsAHint(t *testing.T) {
 	for _, source := range []string{"exports.handler = (e, c, cb) => {}", "exports.handler = async (e, c) => new Promise(() => {})"} {
 		f := startWorker(t, map[string]string{"index.js": source}).ready()
 		inv := f.invocation()

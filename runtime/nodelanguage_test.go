@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNodeReplacedLanguage: user code that replaces what the worker could use. Each time the function is loaded,
-// initialized, called well and badly, logs, and is stopped.
-func TestNodeReplacedLanguage(t *testing.T) {
+// TestNodeWorkerBearsReplacedBuiltins: user code that replaces what the worker could use. Each time the function is
+// loaded, initialized, called well and badly, logs, and is stopped.
+func TestNodeWorkerBearsReplacedBuiltins(t *testing.T) {
 	t.Parallel()
 	function := `
 exports.init = async (c, cb) => { console.log('initialized'); };
@@ -91,8 +91,9 @@ const stderr = process.stderr, bad = (name) => function () { throw new Error('re
 	}
 }
 
-// TestNodePromisesOfUserCode: a class of promises that starts its work in then is waited for as await does.
-func TestNodePromisesOfUserCode(t *testing.T) {
+// TestNodeAwaitsPromiseSubclassesOfUserCode: a class of promises that starts its work in then is waited for as await
+// does.
+func TestNodeAwaitsPromiseSubclassesOfUserCode(t *testing.T) {
 	t.Parallel()
 	source := `class Lazy extends Promise {
   constructor(start) { super((resolve) => resolve()); this.start = start; }
@@ -127,8 +128,9 @@ func withCodeRoot(path func(root string) string) option {
 	}
 }
 
-// TestNodeStacksInAnyFolder: links, blanks and other characters in the code folder's path change nothing in stacks.
-func TestNodeStacksInAnyFolder(t *testing.T) {
+// TestNodeStacksAreTheSameInAnyFolder: links, blanks and other characters in the code folder's path change nothing in
+// stacks.
+func TestNodeStacksAreTheSameInAnyFolder(t *testing.T) {
 	t.Parallel()
 	const odd = "my code [1] #%20é~"
 	variants := map[string]struct {
@@ -188,9 +190,9 @@ func TestNodeStacksInAnyFolder(t *testing.T) {
 	}
 }
 
-// TestNodeStacksOutsideTheFolder: where no frame is in the code folder, as with source maps, the stack shows what there
-// is.
-func TestNodeStacksOutsideTheFolder(t *testing.T) {
+// TestNodeStackOutsideTheCodeFolderIsShown: where no frame is in the code folder, as with source maps, the stack
+// shows what there is.
+func TestNodeStackOutsideTheCodeFolderIsShown(t *testing.T) {
 	t.Parallel()
 	// The map says that each line is the same line of ../src/index.ts.
 	source := "exports.handler = async (e, c) => {\nthrow new Error('mapped');\n};\n//# sourceMappingURL=data:application/json;base64," +
@@ -225,8 +227,9 @@ func TestNodeStacksOutsideTheFolder(t *testing.T) {
 	})
 }
 
-// TestNodeSourceHasNoFile: no name of the worker's in a stack can be opened, whatever user code has as descriptor 5.
-func TestNodeSourceHasNoFile(t *testing.T) {
+// TestNodeWorkersNamesInStacksCannotBeOpened: no name of the worker's in a stack can be opened, whatever user code
+// has as descriptor 5.
+func TestNodeWorkersNamesInStacksCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	source := `const fs = require('fs');
 for (let fd = 0; fd < 100; fd++) fs.openSync(__filename, 'r');
@@ -264,8 +267,9 @@ exports.handler = async (e, c) => {
 	}
 }
 
-// TestNodeUntypedModules: a file without a type that is an ES module by its syntax loads as with "node index.js".
-func TestNodeUntypedModules(t *testing.T) {
+// TestNodeLoadsUntypedFilesAsModulesBySyntax: a file without a type that is an ES module by its syntax loads as with
+// "node index.js".
+func TestNodeLoadsUntypedFilesAsModulesBySyntax(t *testing.T) {
 	t.Parallel()
 	loads := map[string]map[string]string{
 		"top-level await":         {"index.js": "await 0; export const handler = async (e, c) => 'fine';"},

@@ -19,9 +19,9 @@ func (f *fixture) olderThan(major, minor int) bool {
 	return v.before(Version{major, minor})
 }
 
-// TestNodeLinesOfWhatOutlivesACall: sockets, timers, queues and loggers that were made while loading, in the
-// initializer or in an earlier call write for the call that runs.
-func TestNodeLinesOfWhatOutlivesACall(t *testing.T) {
+// TestLinesOfOldNodeResourcesNameTheRunningCall: sockets, timers, queues and loggers that were made while loading, in
+// the initializer or in an earlier call write for the call that runs.
+func TestLinesOfOldNodeResourcesNameTheRunningCall(t *testing.T) {
 	t.Parallel()
 	source := `const net = require('net');
 const jobs = {}, sockets = {}, loggers = {};
@@ -78,8 +78,8 @@ exports.handler = async (e, c) => {
 	}
 }
 
-// TestNodeLinesOfSeveralCalls: what has no context belongs to no call while several run.
-func TestNodeLinesOfSeveralCalls(t *testing.T) {
+// TestNodeLinesWithoutContextHaveNoCallAmongSeveral: what has no context belongs to no call while several run.
+func TestNodeLinesWithoutContextHaveNoCallAmongSeveral(t *testing.T) {
 	t.Parallel()
 	source := `const jobs = [], loggers = [];
 setInterval(() => { if (jobs.length === 2) while (jobs.length) jobs.shift()(); }, 1);
@@ -111,8 +111,8 @@ exports.handler = async (e, c) => {
 	}
 }
 
-// TestNodePreloadThatPrints: what is loaded before the worker may use the console.
-func TestNodePreloadThatPrints(t *testing.T) {
+// TestNodeLinesNameTheirCallsAfterAPreloadPrints: what is loaded before the worker may use the console.
+func TestNodeLinesNameTheirCallsAfterAPreloadPrints(t *testing.T) {
 	t.Parallel()
 	preload := filepath.Join(t.TempDir(), "preload.js")
 	require.NoError(t, os.WriteFile(preload, []byte("console.log('before'); console.error('the worker');"), 0o600))
@@ -147,8 +147,8 @@ func TestNodePreloadThatPrints(t *testing.T) {
 	}
 }
 
-// TestNodeStreamsOfUserCode: a stream in the place of stdout is written out before the answer.
-func TestNodeStreamsOfUserCode(t *testing.T) {
+// TestNodeReplacedStdoutIsWrittenOutBeforeTheAnswer: a stream in the place of stdout is written out before the answer.
+func TestNodeReplacedStdoutIsWrittenOutBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	slow := `const { Transform, Writable } = require('stream');
 const before = process.stdout;
@@ -186,8 +186,8 @@ const slow = new Transform({ transform(chunk, encoding, done) { setTimeout(() =>
 	}
 }
 
-// TestNodeStreamThatIsNeverRead: a stream that swallows output costs one call a moment, and the others nothing.
-func TestNodeStreamThatIsNeverRead(t *testing.T) {
+// TestUnreadNodeStreamDelaysOnlyOneCall: a stream that swallows output costs one call a moment, and the others nothing.
+func TestUnreadNodeStreamDelaysOnlyOneCall(t *testing.T) {
 	t.Parallel()
 	source := `const { PassThrough } = require('stream');
 Object.defineProperty(process, 'stdout', { value: new PassThrough({ highWaterMark: 1 }) });
@@ -203,8 +203,9 @@ exports.handler = async (e, c) => { process.stdout.write('swallowed'); return e;
 	require.NotContains(t, f.out.String(), "swallowed")
 }
 
-// TestNodeEndOfStdout: what waits for the end of stdout sees one, again and again, and stdout stays open.
-func TestNodeEndOfStdout(t *testing.T) {
+// TestNodeStdoutCanBeEndedAndStaysOpen: what waits for the end of stdout sees one, again and again, and stdout stays
+// open.
+func TestNodeStdoutCanBeEndedAndStaysOpen(t *testing.T) {
 	t.Parallel()
 	handlers := []string{
 		"async () => { if (parseInt(process.versions.node) < 14) return console.log('piped'); /* never ends in plain Node.js either */ await new Promise((done, fail) => stream.pipeline(from('piped'), process.stdout, (e) => e ? fail(e) : done())); }",

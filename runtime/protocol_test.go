@@ -14,8 +14,9 @@ import (
 	fncontext "gantry/context"
 )
 
-// TestProtocolPage runs the Python worker that docs/PROTOCOL.md shows, with the agent's real transport.
-func TestProtocolPage(t *testing.T) {
+// TestWorkerOfProtocolPageWorksWithTheAgent runs the Python worker that docs/PROTOCOL.md shows, with the agent's real
+// transport.
+func TestWorkerOfProtocolPageWorksWithTheAgent(t *testing.T) {
 	page, err := os.ReadFile("../docs/PROTOCOL.md")
 	require.NoError(t, err)
 	_, rest, found := strings.Cut(string(page), "```python\n")

@@ -107,8 +107,8 @@ func onOldAndNewPython(t *testing.T, test func(t *testing.T, python option)) {
 	}
 }
 
-// TestPythonResults: what a handler returns, and the bytes of it.
-func TestPythonResults(t *testing.T) {
+// TestPythonResultsOfEveryKindHaveTheRightBytes: what a handler returns, and the bytes of it.
+func TestPythonResultsOfEveryKindHaveTheRightBytes(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		name, handler, event, want string
@@ -171,8 +171,8 @@ func pythonError(kind, message string, stack ...string) string {
 	return body + "\n}"
 }
 
-// TestPythonErrors: codes, types and exact bodies, and that the next call works.
-func TestPythonErrors(t *testing.T) {
+// TestPythonErrorsHaveTheirCodeTypeAndBody: codes, types and exact bodies, and that the next call works.
+func TestPythonErrorsHaveTheirCodeTypeAndBody(t *testing.T) {
 	t.Parallel()
 	const prefix = "function invocation exception, error: "
 	frame := func(line, name string) string { return `"File './index.py', line ` + line + `, in ` + name + `"` }
@@ -272,8 +272,9 @@ def handler(event, context): return handlers[int(context.getAlias())](event, con
 	})
 }
 
-// TestPythonSpoiled: what user code has done to its process does not keep the worker from answering.
-func TestPythonSpoiled(t *testing.T) {
+// TestPythonWorkerAnswersInASpoiledProcess: what user code has done to its process does not keep the worker from
+// answering.
+func TestPythonWorkerAnswersInASpoiledProcess(t *testing.T) {
 	t.Parallel()
 	source := `import os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
@@ -337,9 +338,9 @@ def handler(e, c):
 	})
 }
 
-// TestPythonStacks: showing a stack opens no descriptor of the user's, neither a pipe, which would block, nor a file,
-// whose lines would be taken for the worker's.
-func TestPythonStacks(t *testing.T) {
+// TestPythonStacksOpenNoDescriptorOfTheUser: showing a stack opens no descriptor of the user's, neither a pipe, which
+// would block, nor a file, whose lines would be taken for the worker's.
+func TestPythonStacksOpenNoDescriptorOfTheUser(t *testing.T) {
 	t.Parallel()
 	source := `import logging, os, traceback, warnings
 fds = [%s for _ in range(4)]
@@ -367,9 +368,9 @@ def handler(e, c):
 	})
 }
 
-// TestPythonPaths: the code folder's path is shortened where a path begins with it, under each of its names, and
-// nowhere else.
-func TestPythonPaths(t *testing.T) {
+// TestPythonShortensPathsThatBeginWithTheCodeFolder: the code folder's path is shortened where a path begins with it,
+// under each of its names, and nowhere else.
+func TestPythonShortensPathsThatBeginWithTheCodeFolder(t *testing.T) {
 	t.Parallel()
 	source := `import os, sys
 def handler(e, c):
@@ -422,8 +423,8 @@ func quoted(text string) string {
 	return string(append(b, '"'))
 }
 
-// TestPythonReplacedFunctions: the worker does not depend on functions that user code has replaced.
-func TestPythonReplacedFunctions(t *testing.T) {
+// TestPythonWorkerBearsReplacedFunctions: the worker does not depend on functions that user code has replaced.
+func TestPythonWorkerBearsReplacedFunctions(t *testing.T) {
 	t.Parallel()
 	source := `import builtins, os, sys, threading
 met = threading.Barrier(3)
@@ -456,8 +457,9 @@ builtins.callable = builtins.sum = broken
 	})
 }
 
-// TestPythonLastWords: what print() wrote without the end of a line is there, however the process ends.
-func TestPythonLastWords(t *testing.T) {
+// TestPythonUnfinishedLineSurvivesTheProcessEnd: what print() wrote without the end of a line is there, however the
+// process ends.
+func TestPythonUnfinishedLineSurvivesTheProcessEnd(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "import os\ndef handler(e, c):\n  print('last', 'words', end='')\n  os._exit(1)\n"}).ready()
 	_, err := f.invoke("{}")
@@ -465,7 +467,7 @@ func TestPythonLastWords(t *testing.T) {
 	f.logHas("last words")
 }
 
-func TestPythonWrongParameters(t *testing.T) {
+func TestPythonHandlerOfWrongParametersFailsWith4002(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "def handler(event): return 1"}).ready()
 	_, err := f.invoke("{}")
@@ -476,7 +478,7 @@ func TestPythonWrongParameters(t *testing.T) {
 	require.Contains(t, string(e.Body), `"stackTrace": []`)
 }
 
-func TestPythonResultOfExactlyTheLimit(t *testing.T) {
+func TestPythonResultOfExactlyTheLimitIsAnswered(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "def handler(n, c): return 'x' * n if isinstance(n, int) else len(n)"}).ready()
 	for _, n := range []int{6291456, 200000, 65536, 65535, 1} {
@@ -489,8 +491,8 @@ func TestPythonResultOfExactlyTheLimit(t *testing.T) {
 	require.Equal(t, "6291454", string(r.Body), "an event of the largest size")
 }
 
-// TestPythonLoadFailures: what stands in the way of a load, and the words for it.
-func TestPythonLoadFailures(t *testing.T) {
+// TestPythonLoadFailureNamesItsCause: what stands in the way of a load, and the words for it.
+func TestPythonLoadFailureNamesItsCause(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		name             string
@@ -520,8 +522,8 @@ func TestPythonLoadFailures(t *testing.T) {
 	}
 }
 
-// TestPythonModules: where modules are found, and that nothing of the worker shows in them.
-func TestPythonModules(t *testing.T) {
+// TestPythonFindsModulesAndHidesTheWorker: where modules are found, and that nothing of the worker shows in them.
+func TestPythonFindsModulesAndHidesTheWorker(t *testing.T) {
 	t.Parallel()
 	fine := "def handler(e, c): return 'fine'"
 	cases := map[string]struct {
@@ -590,8 +592,8 @@ def handler(e, c):
 	}
 }
 
-// TestPythonContext: methods, properties, types.
-func TestPythonContext(t *testing.T) {
+// TestPythonContextHasThePlatformsMethodsAndAttributes: methods, properties, types.
+func TestPythonContextHasThePlatformsMethodsAndAttributes(t *testing.T) {
 	t.Parallel()
 	source := `def handler(e, c):
     c.mine = 1
@@ -634,7 +636,7 @@ func TestPythonContext(t *testing.T) {
 	})
 }
 
-func TestPythonLogging(t *testing.T) {
+func TestPythonOutputOfEveryKindIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	source := `import sys, logging, os, warnings, threading
 print('while loading')
@@ -685,8 +687,9 @@ def handler(e, c):
 	})
 }
 
-// TestPythonChildLoggers: children follow the context's logger, and their own settings apply to them alone.
-func TestPythonChildLoggers(t *testing.T) {
+// TestPythonChildLoggersFollowTheContextLogger: children follow the context's logger, and their own settings apply to
+// them alone.
+func TestPythonChildLoggersFollowTheContextLogger(t *testing.T) {
 	t.Parallel()
 	source := `import logging
 def handler(e, c):
@@ -712,8 +715,8 @@ def handler(e, c):
 	})
 }
 
-// TestPythonForkedLines: what a forked child prints stays in its lines.
-func TestPythonForkedLines(t *testing.T) {
+// TestPythonForkedChildKeepsItsLinesWhole: what a forked child prints stays in its lines.
+func TestPythonForkedChildKeepsItsLinesWhole(t *testing.T) {
 	t.Parallel()
 	source := "import os\ndef handler(e, c):\n  pid = os.fork()\n  if pid == 0:\n    print('a', end=''); print('b', end=''); print('c')\n    os._exit(0)\n  os.waitpid(pid, 0)\n"
 	f := startPython(t, map[string]string{"index.py": source}).ready()
@@ -722,9 +725,9 @@ func TestPythonForkedLines(t *testing.T) {
 	f.logHas("abc\n")
 }
 
-// TestPythonLogAttribution runs many calls at once, on threads and in the event loop: each line must name its own
-// request.
-func TestPythonLogAttribution(t *testing.T) {
+// TestPythonLinesNameTheirCallsWhenManyRun runs many calls at once, on threads and in the event loop: each line must
+// name its own request.
+func TestPythonLinesNameTheirCallsWhenManyRun(t *testing.T) {
 	t.Parallel()
 	sources := map[string]string{
 		"threads": `import random, time, threading, contextvars
@@ -758,7 +761,7 @@ async def handler(e, c):
 	}
 }
 
-func TestPythonInitializer(t *testing.T) {
+func TestPythonInitializerRunsOrFailsWithItsReason(t *testing.T) {
 	t.Parallel()
 	handler := "ready = 'no'\ndef handler(e, c): return ready\n"
 	good := map[string]string{

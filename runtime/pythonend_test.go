@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPythonEndsByItself: an orderly stop ends the process as any program in Python: threads, exit hooks, streams.
-func TestPythonEndsByItself(t *testing.T) {
+// TestPythonStopEndsTheProcessAsAnyProgram: an orderly stop ends the process as any program in Python: threads, exit
+// hooks, streams.
+func TestPythonStopEndsTheProcessAsAnyProgram(t *testing.T) {
 	t.Parallel()
 	const plain = "def handler(e, c): return 'ok'\n"
 	const hook = "import asyncio, atexit, io, signal, sys, threading, time\natexit.register(print, 'exit hook')\n"
@@ -83,8 +84,8 @@ loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop)
 	})
 }
 
-// TestPythonEndUncalled: the same without a call.
-func TestPythonEndUncalled(t *testing.T) {
+// TestPythonStopRunsExitHooksWithoutACall: the same without a call.
+func TestPythonStopRunsExitHooksWithoutACall(t *testing.T) {
 	t.Parallel()
 	for want, handler := range map[string]string{
 		"exit hook\n":       "def handler(e, c): pass\ndef init(c): pass\n",
@@ -100,8 +101,9 @@ func TestPythonEndUncalled(t *testing.T) {
 	}
 }
 
-// TestPythonEndWithTheSocketHeld: how the process ended counts, also if a child of its own keeps descriptor 4 open.
-func TestPythonEndWithTheSocketHeld(t *testing.T) {
+// TestPythonExitCodeCountsWhenChildHoldsSocket: how the process ended counts, also if a child of its own keeps
+// descriptor 4 open.
+func TestPythonExitCodeCountsWhenChildHoldsSocket(t *testing.T) {
 	t.Parallel()
 	source := "import os, subprocess\ndef handler(e, c):\n  subprocess.Popen(['sleep', '5'], start_new_session=True, pass_fds=[4])\n  os._exit(7)\n"
 	for range 8 { // which of two reasons was taken had been chance
@@ -116,9 +118,9 @@ func TestPythonEndWithTheSocketHeld(t *testing.T) {
 	}
 }
 
-// TestPythonEndReadLate: lines that an ended process has left in its socket are not lost to an agent that is busy
-// meanwhile.
-func TestPythonEndReadLate(t *testing.T) {
+// TestLastLinesOfEndedPythonWorkerAreNotLost: lines that an ended process has left in its socket are not lost to an
+// agent that is busy meanwhile.
+func TestLastLinesOfEndedPythonWorkerAreNotLost(t *testing.T) {
 	t.Parallel()
 	source := `import os, time
 def handler(e, c):
@@ -146,8 +148,8 @@ def handler(e, c):
 	}
 }
 
-// TestPythonEndOfABusyWorker: one whose main thread does not come back gets TERM, long before KILL.
-func TestPythonEndOfABusyWorker(t *testing.T) {
+// TestBusyPythonWorkerGetsTermLongBeforeKill: one whose main thread does not come back gets TERM, long before KILL.
+func TestBusyPythonWorkerGetsTermLongBeforeKill(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "def handler(e, c):\n  while True: pass\n"}).ready()
 	f.timesOut(300*time.Millisecond, "")
@@ -155,8 +157,8 @@ func TestPythonEndOfABusyWorker(t *testing.T) {
 	require.Contains(t, f.Death().Message, unix.SignalName(unix.SIGTERM))
 }
 
-// TestPythonEndWithCalls: calls on other threads are answered first.
-func TestPythonEndWithCalls(t *testing.T) {
+// TestPythonStopAnswersRunningCallsFirst: calls on other threads are answered first.
+func TestPythonStopAnswersRunningCallsFirst(t *testing.T) {
 	t.Parallel()
 	source := "import atexit, threading, time\natexit.register(print, 'exit hook')\nmet = threading.Barrier(3)\ndef handler(e, c):\n  met.wait(20); print('met'); time.sleep(0.2)\n  return 'done'\n"
 	f := startPython(t, map[string]string{"index.py": source}, withConcurrency(3)).ready()

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPythonStart: ways to the interpreter.
-func TestPythonStart(t *testing.T) {
+// TestPythonStartsByEveryWayToTheInterpreter: ways to the interpreter.
+func TestPythonStartsByEveryWayToTheInterpreter(t *testing.T) {
 	t.Parallel()
 	lang, err := LanguageByName("python")
 	require.NoError(t, err)
@@ -101,8 +101,9 @@ func TestPythonStart(t *testing.T) {
 	})
 }
 
-// TestPythonOneByOne: what belongs to a thread or a loop keeps working from call to call, also after slow calls.
-func TestPythonOneByOne(t *testing.T) {
+// TestPythonThreadAndLoopStateLastsBetweenCalls: what belongs to a thread or a loop keeps working from call to call,
+// also after slow calls.
+func TestPythonThreadAndLoopStateLastsBetweenCalls(t *testing.T) {
 	t.Parallel()
 	sources := map[string]string{
 		"threads": `import sqlite3, signal, threading, time, asyncio
@@ -171,8 +172,8 @@ async def handler(e, c):
 	}
 }
 
-// TestPythonAtOnce: calls that wait for each other all run, on threads and in the event loop.
-func TestPythonAtOnce(t *testing.T) {
+// TestPythonCallsThatWaitForEachOtherRun: calls that wait for each other all run, on threads and in the event loop.
+func TestPythonCallsThatWaitForEachOtherRun(t *testing.T) {
 	t.Parallel()
 	sources := map[string]string{
 		"threads": "import threading\nb = threading.Barrier(20)\ndef handler(e, c):\n  b.wait(60)\n  return 'met'\n",
@@ -198,8 +199,9 @@ func TestPythonAtOnce(t *testing.T) {
 	}
 }
 
-// TestPythonTimeout: the caller gets its answer at the deadline, with the place where the handler is stuck.
-func TestPythonTimeout(t *testing.T) {
+// TestPythonTimeoutSaysWhereTheHandlerWas: the caller gets its answer at the deadline, with the place where the
+// handler is stuck.
+func TestPythonTimeoutSaysWhereTheHandlerWas(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ source, hint string }{
 		"sleep":          {"import time\ndef handler(e, c):\n  inner()\ndef inner():\n  print('begun', end='')\n  time.sleep(60)\n", "shortly before the deadline the handler was at ./index.py:6, in inner: limit that wait"},
@@ -221,7 +223,7 @@ func TestPythonTimeout(t *testing.T) {
 	}
 }
 
-func TestPythonDeath(t *testing.T) {
+func TestPythonDeathEndsEveryCallWithItsReason(t *testing.T) {
 	t.Parallel()
 	source := `import os, ctypes, threading
 def handler(e, c):
@@ -244,8 +246,9 @@ def handler(e, c):
 	}
 }
 
-// TestPythonSignals: handlers of user code run in the main thread, between calls too, and may print there.
-func TestPythonSignals(t *testing.T) {
+// TestPythonSignalHandlersRunAndMayPrint: handlers of user code run in the main thread, between calls too, and may
+// print there.
+func TestPythonSignalHandlersRunAndMayPrint(t *testing.T) {
 	t.Parallel()
 	t.Run("stop", func(t *testing.T) {
 		t.Parallel()
@@ -281,8 +284,8 @@ def handler(e, c):
 	})
 }
 
-// TestPythonFlood: many small calls and many lines, one by one and at once, lose nothing.
-func TestPythonFlood(t *testing.T) {
+// TestPythonFloodLosesNoCallsOrLines: many small calls and many lines, one by one and at once, lose nothing.
+func TestPythonFloodLosesNoCallsOrLines(t *testing.T) {
 	t.Parallel()
 	for name, source := range map[string]string{"threads": "def handler(e, c):\n  print(e)\n  return e", "loop": "async def handler(e, c):\n  print(e)\n  return e"} {
 		for _, concurrency := range []int{1, 8} {
@@ -308,8 +311,9 @@ func TestPythonFlood(t *testing.T) {
 	}
 }
 
-// TestPythonPreStop: hooks of every form, after calls and without any, on threads and in the event loop.
-func TestPythonPreStop(t *testing.T) {
+// TestPythonPreStopHookRunsInEveryForm: hooks of every form, after calls and without any, on threads and in the event
+// loop.
+func TestPythonPreStopHookRunsInEveryForm(t *testing.T) {
 	t.Parallel()
 	said := "import asyncio, time\ncalls = 0\ndef said(c): c.getLogger().info('hook of %s, %d calls, %d, %s', c.getAlias(), calls, len(c.getToken()), c.getRemainingTimeInMilliSeconds() > 0)\n"
 	handlers := map[string]string{
@@ -366,8 +370,8 @@ func TestPythonPreStop(t *testing.T) {
 	}
 }
 
-// TestPythonPreStopTimeout: what the log says of a hook that was cut off.
-func TestPythonPreStopTimeout(t *testing.T) {
+// TestPythonPreStopTimeoutSaysWhereTheHookWas: what the log says of a hook that was cut off.
+func TestPythonPreStopTimeoutSaysWhereTheHookWas(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "import time\ndef handler(e, c): pass\ndef stop(c):\n  time.sleep(60)\n"}, withPreStop("index.stop")).ready()
 	inv := f.invocation()
@@ -379,8 +383,8 @@ func TestPythonPreStopTimeout(t *testing.T) {
 	require.Contains(t, e.Hint, "shortly before the deadline the pre-stop hook was at ./index.py:4, in stop: ")
 }
 
-// TestPythonPreStopAlone: the hook also has its time when no caller waits for the worker's end.
-func TestPythonPreStopAlone(t *testing.T) {
+// TestRetiredPythonWorkerStillRunsItsPreStopHook: the hook also has its time when no caller waits for the worker's end.
+func TestRetiredPythonWorkerStillRunsItsPreStopHook(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "import time\ndef handler(e, c): pass\ndef stop(c):\n  time.sleep(3)\n  print('hook ended')\n"}, withPreStop("index.stop")).ready()
 	_, err := f.invoke("{}")
@@ -390,8 +394,8 @@ func TestPythonPreStopAlone(t *testing.T) {
 	<-f.Gone()
 }
 
-// TestPythonStopDuringHook: a stop waits for a hook that runs already.
-func TestPythonStopDuringHook(t *testing.T) {
+// TestPythonStopWaitsForARunningHook: a stop waits for a hook that runs already.
+func TestPythonStopWaitsForARunningHook(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "import time\ndef handler(e, c): pass\ndef stop(c):\n  print('hook begins')\n  time.sleep(1)\n  print('hook ended')\n"}, withPreStop("index.stop")).ready()
 	_, err := f.invoke("{}")
@@ -402,8 +406,8 @@ func TestPythonStopDuringHook(t *testing.T) {
 	f.logHas("hook ended")
 }
 
-// TestPythonBehindALongCall: calls that come together in the moment when a long one ends all run.
-func TestPythonBehindALongCall(t *testing.T) {
+// TestPythonCallsBehindALongOneAllRun: calls that come together in the moment when a long one ends all run.
+func TestPythonCallsBehindALongOneAllRun(t *testing.T) {
 	t.Parallel()
 	source := `import time
 class Slow(dict):
@@ -429,9 +433,9 @@ def handler(e, c):
 	}
 }
 
-// TestPythonLateOutput: what comes behind the answer of its call belongs to the call that runs, if calls run one by
-// one; with several it names its own.
-func TestPythonLateOutput(t *testing.T) {
+// TestLatePythonOutputNamesTheRightCall: what comes behind the answer of its call belongs to the call that runs, if
+// calls run one by one; with several it names its own.
+func TestLatePythonOutputNamesTheRightCall(t *testing.T) {
 	t.Parallel()
 	source := `import contextvars, threading
 go, done = threading.Event(), threading.Event()
@@ -461,9 +465,9 @@ def handler(e, c):
 	}
 }
 
-// TestPythonLoopOfEachThread: asyncio.get_event_loop() finds a loop on each thread that runs calls, and the same one
-// again.
-func TestPythonLoopOfEachThread(t *testing.T) {
+// TestEachPythonThreadOfCallsKeepsItsLoop: asyncio.get_event_loop() finds a loop on each thread that runs calls, and
+// the same one again.
+func TestEachPythonThreadOfCallsKeepsItsLoop(t *testing.T) {
 	t.Parallel()
 	handler := `def handler(e, c):
     %s
@@ -496,8 +500,8 @@ func TestPythonLoopOfEachThread(t *testing.T) {
 	}
 }
 
-// TestPythonLoopOfOtherThreads: those of the user's own have none, as everywhere.
-func TestPythonLoopOfOtherThreads(t *testing.T) {
+// TestPythonThreadsOfTheUserHaveNoLoop: those of the user's own have none, as everywhere.
+func TestPythonThreadsOfTheUserHaveNoLoop(t *testing.T) {
 	t.Parallel()
 	source := `import asyncio, concurrent.futures
 def own():
@@ -512,9 +516,9 @@ def handler(e, c):
 	require.Equal(t, "none", string(r.Body))
 }
 
-// TestPythonEnd: the hook, then the user's own handler of TERM, then the interpreter's end, with a thread that goes on
-// writing.
-func TestPythonEnd(t *testing.T) {
+// TestPythonEndRunsHookThenTermThenExit: the hook, then the user's own handler of TERM, then the interpreter's end,
+// with a thread that goes on writing.
+func TestPythonEndRunsHookThenTermThenExit(t *testing.T) {
 	t.Parallel()
 	start := `import asyncio, atexit, signal, sys, threading
 atexit.register(lambda: sys.stdout.write('clean\n')) # in one piece, which nobody else's can come into
@@ -544,8 +548,9 @@ def talk():
 	}
 }
 
-// TestPythonSlowInitializer: an asynchronous function keeps to one loop when its initializer was slow.
-func TestPythonSlowInitializer(t *testing.T) {
+// TestPythonKeepsOneLoopAfterASlowInitializer: an asynchronous function keeps to one loop when its initializer was
+// slow.
+func TestPythonKeepsOneLoopAfterASlowInitializer(t *testing.T) {
 	t.Parallel()
 	source := `import asyncio, threading
 state = {}

@@ -12,9 +12,9 @@ import (
 // withIDs makes plain output name its call in the text of the log.
 func withIDs(c *Config) { c.Several = true }
 
-// TestPythonReplacedStreams: what is written to a stream that user code has put in the place of stdout is in the log of
-// its call when that ends.
-func TestPythonReplacedStreams(t *testing.T) {
+// TestPythonReplacedStreamIsLoggedWithItsCall: what is written to a stream that user code has put in the place of
+// stdout is in the log of its call when that ends.
+func TestPythonReplacedStreamIsLoggedWithItsCall(t *testing.T) {
 	t.Parallel()
 	cases := map[string]string{
 		"wrapper":              "sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8')",
@@ -52,8 +52,8 @@ func TestPythonReplacedStreams(t *testing.T) {
 	})
 }
 
-// TestPythonReplacedStreamsAtOnce: with several calls each line names its own, or none.
-func TestPythonReplacedStreamsAtOnce(t *testing.T) {
+// TestPythonReplacedStreamsNameTheirCallsOrNone: with several calls each line names its own, or none.
+func TestPythonReplacedStreamsNameTheirCallsOrNone(t *testing.T) {
 	t.Parallel()
 	wrap := "import codecs, io, random, sys, time\nsys.stdout = %s\n"
 	handler := `
@@ -103,9 +103,10 @@ def handler(e, c):
 	})
 }
 
-// TestPythonRawOutput: what bypasses the worker, or comes from a thread that knows no call, belongs to the call that
-// runs if that has been alone since it began. If not, it could be a late line of another one, and has no id.
-func TestPythonRawOutput(t *testing.T) {
+// TestPythonRawOutputNamesOnlyALoneCall: what bypasses the worker, or comes from a thread that knows no call, belongs
+// to the call that runs if that has been alone since it began. If not, it could be a late line of another one, and
+// has no id.
+func TestPythonRawOutputNamesOnlyALoneCall(t *testing.T) {
 	t.Parallel()
 	source := `import os, threading
 met, go = threading.Barrier(2), threading.Event()
@@ -145,9 +146,9 @@ def handler(e, c):
 	require.NotContains(t, f.out.String(), stays.RequestID+" line of a thread\n")
 }
 
-// TestPythonRootLogger: lines of the root logger and of modules' loggers have their level and the id of their call,
-// from INFO on.
-func TestPythonRootLogger(t *testing.T) {
+// TestPythonRootLoggerLinesNameLevelAndCall: lines of the root logger and of modules' loggers have their level and
+// the id of their call, from INFO on.
+func TestPythonRootLoggerLinesNameLevelAndCall(t *testing.T) {
 	t.Parallel()
 	source := `import helper
 def handler(e, c):
@@ -180,9 +181,9 @@ def handler(e, c):
 	})
 }
 
-// TestPythonConfiguredLogging: what user code makes of logging is as in any program: lines appear once, in the user's
-// format.
-func TestPythonConfiguredLogging(t *testing.T) {
+// TestPythonConfiguredLoggingWritesEachLineOnce: what user code makes of logging is as in any program: lines appear
+// once, in the user's format.
+func TestPythonConfiguredLoggingWritesEachLineOnce(t *testing.T) {
 	t.Parallel()
 	const begin, end = "import logging, logging.config, sys\n", "\ndef handler(e, c): logging.getLogger('my.module').warning('the line')\n"
 	cases := map[string]struct{ how, line string }{
@@ -219,8 +220,8 @@ func TestPythonConfiguredLogging(t *testing.T) {
 	})
 }
 
-// TestPythonOwnLoggingModule: a file of the user's of that name is no logging package, and loads.
-func TestPythonOwnLoggingModule(t *testing.T) {
+// TestPythonUserFileNamedLoggingLoads: a file of the user's of that name is no logging package, and loads.
+func TestPythonUserFileNamedLoggingLoads(t *testing.T) {
 	t.Parallel()
 	f := startPython(t, map[string]string{"index.py": "import logging\ndef handler(e, c): return logging.v", "logging.py": "v = 'mine'"}).ready()
 	r, err := f.invoke("{}")

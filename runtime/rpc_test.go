@@ -69,8 +69,8 @@ func startSDK(t *testing.T, opts ...option) *fixture {
 	return startGo(t, goProgram(t, "./testdata/sdk"), opts...)
 }
 
-// TestSDKResults: what a function of the platform's Go SDK answers, and the bytes of it.
-func TestSDKResults(t *testing.T) {
+// TestSDKResultsOfEveryKindHaveTheRightBytes: what a function of the platform's Go SDK answers, and the bytes of it.
+func TestSDKResultsOfEveryKindHaveTheRightBytes(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t).ready()
 	f.logHas("loading")
@@ -99,8 +99,9 @@ func TestSDKResults(t *testing.T) {
 	require.Len(t, r.Body, 6<<20-100+len(`{"do":"raw","x":""}`))
 }
 
-// TestSDKMemoryLimit: Go's collector knows the function's memory, unless the user has said something else.
-func TestSDKMemoryLimit(t *testing.T) {
+// TestSDKCollectorKnowsTheMemoryOfTheFunction: Go's collector knows the function's memory, unless the user has said
+// something else.
+func TestSDKCollectorKnowsTheMemoryOfTheFunction(t *testing.T) {
 	t.Parallel()
 	memory := func(c *Config) { c.Function.MemoryMB = 128 }
 	for want, env := range map[string][]string{"114085068": nil, "52428800": {"GOMEMLIMIT=50MiB"}} {
@@ -110,7 +111,7 @@ func TestSDKMemoryLimit(t *testing.T) {
 	}
 }
 
-func TestSDKErrors(t *testing.T) {
+func TestSDKErrorsHaveTheirCodeTypeAndBody(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t).ready()
 	cases := []struct {
@@ -137,8 +138,8 @@ func TestSDKErrors(t *testing.T) {
 	require.Len(t, r.Body, 6291456)
 }
 
-// TestSDKLimit: a function that does not look at the limit itself.
-func TestSDKLimit(t *testing.T) {
+// TestAgentRefusesAnSDKResultOverTheLimit: a function that does not look at the limit itself.
+func TestAgentRefusesAnSDKResultOverTheLimit(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t, func(c *Config) {
 		for i, kv := range c.Env {
@@ -154,8 +155,9 @@ func TestSDKLimit(t *testing.T) {
 	require.Equal(t, "response body size 6291457 exceeds the limit of 6291456", string(e.Body))
 }
 
-// TestSDKFarAboveTheLimit: an answer that is far too large is not read; its call learns why, and its program ends.
-func TestSDKFarAboveTheLimit(t *testing.T) {
+// TestSDKResultFarOverTheLimitEndsTheProgram: an answer that is far too large is not read; its call learns why, and
+// its program ends.
+func TestSDKResultFarOverTheLimitEndsTheProgram(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t, withConcurrency(8), func(c *Config) {
 		for i, kv := range c.Env {
@@ -183,7 +185,7 @@ func TestSDKFarAboveTheLimit(t *testing.T) {
 	}
 }
 
-func TestSDKHeaders(t *testing.T) {
+func TestSDKFunctionGetsThePlatformsHeaders(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t).ready()
 	inv := f.invocation()
@@ -196,8 +198,8 @@ func TestSDKHeaders(t *testing.T) {
 		"X-Cff-Security-Token":"st","X-Cff-Auth-Token":"at","GANTRY_FRAMES":"1"}`, string(r.Body))
 }
 
-// TestSDKOutput: what is printed during a call is there when the call ends, and belongs to it.
-func TestSDKOutput(t *testing.T) {
+// TestSDKOutputOfACallIsInItsTail: what is printed during a call is there when the call ends, and belongs to it.
+func TestSDKOutputOfACallIsInItsTail(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t).ready()
 	for range 50 {
@@ -212,7 +214,7 @@ func TestSDKOutput(t *testing.T) {
 	}
 }
 
-func TestSDKAtOnce(t *testing.T) {
+func TestSDKCallsRunAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t, withConcurrency(20)).ready()
 	began := time.Now()
@@ -228,7 +230,7 @@ func TestSDKAtOnce(t *testing.T) {
 	require.Less(t, time.Since(began), 8*time.Second, "one after another they take 10")
 }
 
-func TestSDKDeath(t *testing.T) {
+func TestSDKDeathFailsTheCallWithItsReason(t *testing.T) {
 	t.Parallel()
 	for do, message := range map[string]string{"exit": "exit code 7", "kill": "signal 9"} {
 		t.Run(do, func(t *testing.T) {
@@ -247,7 +249,7 @@ func TestSDKDeath(t *testing.T) {
 	}
 }
 
-func TestSDKTimeout(t *testing.T) {
+func TestSDKTimeoutLeavesOtherCallsAlone(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t, withConcurrency(2)).ready()
 	inv := f.invocation()
@@ -261,8 +263,9 @@ func TestSDKTimeout(t *testing.T) {
 	require.Equal(t, "x", string(r.Body))
 }
 
-// TestSDKHungReader: a program that has stopped reading does not hold a caller beyond its deadline.
-func TestSDKHungReader(t *testing.T) {
+// TestHungSDKProgramHoldsNoCallBeyondItsDeadline: a program that has stopped reading does not hold a caller beyond
+// its deadline.
+func TestHungSDKProgramHoldsNoCallBeyondItsDeadline(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t, withConcurrency(8)).ready()
 	require.NoError(t, f.Signal(19)) // STOP
@@ -282,8 +285,8 @@ func TestSDKHungReader(t *testing.T) {
 	f.Stop(time.Now().Add(time.Second))
 }
 
-// TestSDKStart: when the load ends, and when it never does.
-func TestSDKStart(t *testing.T) {
+// TestSlowSDKStartIsAwaitedAndFailureExplained: when the load ends, and when it never does.
+func TestSlowSDKStartIsAwaitedAndFailureExplained(t *testing.T) {
 	t.Parallel()
 	t.Run("slow", func(t *testing.T) {
 		t.Parallel()
@@ -318,7 +321,7 @@ func TestSDKStart(t *testing.T) {
 	}
 }
 
-func TestSDKFlood(t *testing.T) {
+func TestSDKFloodLosesNoLogLines(t *testing.T) {
 	t.Parallel()
 	f := startSDK(t, withConcurrency(8)).ready()
 	var wg sync.WaitGroup

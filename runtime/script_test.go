@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAsScript: what is for /bin/sh is run by the shell that stands for the platform's; everything else is left to the
-// kernel.
-func TestAsScript(t *testing.T) {
+// TestScriptsForShAreRunByThePlatformsShell: what is for /bin/sh is run by the shell that stands for the platform's;
+// everything else is left to the kernel.
+func TestScriptsForShAreRunByThePlatformsShell(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		text string
@@ -40,8 +40,8 @@ func TestAsScript(t *testing.T) {
 	}
 }
 
-// TestShellRemark: without bash the end of a script says what may be the reason.
-func TestShellRemark(t *testing.T) {
+// TestShellRemarkNamesTheMissingBash: without bash the end of a script says what may be the reason.
+func TestShellRemarkNamesTheMissingBash(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, text string) string {

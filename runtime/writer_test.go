@@ -13,8 +13,9 @@ import (
 	fncontext "gantry/context"
 )
 
-// TestCancelToAFullSocket: a Cancel to a worker that does not read is left out at once, and what follows is written.
-func TestCancelToAFullSocket(t *testing.T) {
+// TestCancelToAFullSocketIsLeftOut: a Cancel to a worker that does not read is left out at once, and what follows is
+// written.
+func TestCancelToAFullSocketIsLeftOut(t *testing.T) {
 	t.Parallel()
 	conn, theirs, err := socketPair()
 	require.NoError(t, err)

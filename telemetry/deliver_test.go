@@ -25,7 +25,7 @@ func failing(n int, err error) func(context.Context, int) error {
 
 const ms = time.Millisecond
 
-func TestRetries(t *testing.T) {
+func TestFailedBatchIsTriedFourTimesThenDropped(t *testing.T) {
 	for n, want := range map[int][]time.Duration{
 		0: {0}, 1: {0, 100 * ms}, 2: {0, 100 * ms, 500 * ms}, 3: {0, 100 * ms, 500 * ms, 2100 * ms}, 4: {0, 100 * ms, 500 * ms, 2100 * ms},
 	} {
@@ -118,8 +118,8 @@ func TestDropsAreNotReportedWithoutTheType(t *testing.T) {
 	})
 }
 
-// TestGoneEndsAfterThree batches in a row; the next subscriber gets the report of what was lost.
-func TestGoneEndsAfterThree(t *testing.T) {
+// TestSubscriptionEndsAfterThreeGoneBatches batches in a row; the next subscriber gets the report of what was lost.
+func TestSubscriptionEndsAfterThreeGoneBatches(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		gone := fmt.Errorf("%w: connection refused", ErrGone)
 		b := &inbox{answer: func(_ context.Context, try int) error {
@@ -220,8 +220,8 @@ func TestHangingAttemptEndsWithTheSubscription(t *testing.T) {
 	}
 }
 
-// TestBodyIsReused: a batch after a large one is whole, and no larger than it has to be.
-func TestBodyIsReused(t *testing.T) {
+// TestBatchAfterALargeOneIsWhole: a batch after a large one is whole, and no larger than it has to be.
+func TestBatchAfterALargeOneIsWhole(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
 		h.subscribe(b, func(s *Subscriber) { s.MaxBytes = 8 * DefaultMaxBytes })

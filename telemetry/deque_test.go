@@ -7,8 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDeque compares with a slice: growth at any position of the head, wrap-around, and the end of a large one.
-func TestDeque(t *testing.T) {
+// TestDequeKeepsTheOrderOfASlice compares with a slice: growth at any position of the head, wrap-around, and the end
+// of a large one.
+func TestDequeKeepsTheOrderOfASlice(t *testing.T) {
 	for _, most := range []int{3, smallDeque, smallDeque + 1, 500, 3 * keptDeque} {
 		var d deque[*int]
 		var want []*int
@@ -47,7 +48,7 @@ func TestDeque(t *testing.T) {
 	}
 }
 
-func TestDequeLetsGo(t *testing.T) {
+func TestDequeLetsGoOfTakenElements(t *testing.T) {
 	var d deque[*int]
 	fill := func(n int) {
 		for i := range n {

@@ -108,7 +108,7 @@ func golden() map[string]struct {
 	}
 }
 
-func TestEncodings(t *testing.T) {
+func TestEveryKindOfEventHasItsGoldenEncoding(t *testing.T) {
 	kinds := map[Kind]bool{}
 	flat, envelope := &encoder{function: "order", version: "v2"}, &encoder{function: "order", version: "v2", envelope: true}
 	for name, c := range golden() {
@@ -127,8 +127,8 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// TestTimes: the second that is remembered, and all of its milliseconds.
-func TestTimes(t *testing.T) {
+// TestTimesAreWrittenAsTimeFormatDoes: the second that is remembered, and all of its milliseconds.
+func TestTimesAreWrittenAsTimeFormatDoes(t *testing.T) {
 	var c encoder
 	at := time.Date(1969, 12, 31, 23, 59, 58, 0, time.UTC)
 	for range 5000 {

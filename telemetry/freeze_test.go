@@ -13,8 +13,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestFreeze: a subscriber that is stopped in the middle of a batch gets it when it goes on, however long that takes.
-func TestFreeze(t *testing.T) {
+// TestFrozenSubscriberGetsItsBatchLater: a subscriber that is stopped in the middle of a batch gets it when it goes
+// on, however long that takes.
+func TestFrozenSubscriberGetsItsBatchLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewStream("f", "v", zap.NewNop())
 		var stopped atomic.Bool
@@ -57,8 +58,8 @@ func TestFreeze(t *testing.T) {
 	})
 }
 
-// TestFreezeRefusals: answers count as answers, though the subscriber is stopped again and again.
-func TestFreezeRefusals(t *testing.T) {
+// TestRefusalsCountDespiteRepeatedFreezes: answers count as answers, though the subscriber is stopped again and again.
+func TestRefusalsCountDespiteRepeatedFreezes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewStream("f", "v", zap.NewNop())
 		tries := 0
@@ -77,8 +78,9 @@ func TestFreezeRefusals(t *testing.T) {
 	})
 }
 
-// TestOwnLinesAlone: what the subscriber prints for a batch does not make the next one follow at once.
-func TestOwnLinesAlone(t *testing.T) {
+// TestOwnLinesAloneDoNotHastenTheNextBatch: what the subscriber prints for a batch does not make the next one follow
+// at once.
+func TestOwnLinesAloneDoNotHastenTheNextBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewStream("f", "v", zap.NewNop())
 		began := time.Now()

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 )
 
-func TestOrder(t *testing.T) {
+func TestEventsArriveInTheirOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		for i, name := range numbers(40) { // before the subscription and after it
 			if i == 20 {
@@ -40,7 +40,7 @@ func (h *harness) three() *inbox {
 	return b
 }
 
-func TestBatchByTime(t *testing.T) {
+func TestBatchIsSentWhenItsTimeIsOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
 		h.subscribe(b, nil)
@@ -58,7 +58,7 @@ func TestBatchByTime(t *testing.T) {
 	})
 }
 
-func TestBatchByItems(t *testing.T) {
+func TestBatchIsSentAtItsNumberOfItems(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
 		h.subscribe(b, func(s *Subscriber) { s.MaxItems = 5 })
@@ -81,7 +81,7 @@ func TestBatchByItems(t *testing.T) {
 	})
 }
 
-func TestBatchByBytes(t *testing.T) {
+func TestBatchIsSentAtItsNumberOfBytes(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
 		h.subscribe(b, func(s *Subscriber) { s.MaxBytes = 4096 })
@@ -116,7 +116,7 @@ func TestIdleSendsAtOnce(t *testing.T) {
 	})
 }
 
-func TestFlushWaits(t *testing.T) {
+func TestFlushWaitsOnlyForEventsBeforeIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{answer: func(context.Context, int) error { time.Sleep(time.Second); return nil }}
 		h.Flush(t.Context()) // no subscriber
@@ -158,8 +158,9 @@ func TestFlushEndsWithTheSubscription(t *testing.T) {
 	})
 }
 
-// TestOverflow: lines are dropped first, then platform events, oldest first; the subscriber gets the report.
-func TestOverflow(t *testing.T) {
+// TestOverflowDropsLinesBeforePlatformEvents: lines are dropped first, then platform events, oldest first; the
+// subscriber gets the report.
+func TestOverflowDropsLinesBeforePlatformEvents(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		open := make(chan struct{})
 		b := &inbox{answer: func(context.Context, int) error { <-open; return nil }}
@@ -201,7 +202,7 @@ func TestOverflow(t *testing.T) {
 	})
 }
 
-func TestOverflowOfText(t *testing.T) {
+func TestOverflowOfTextDropsTheOldestLines(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		open := make(chan struct{})
 		b := &inbox{answer: func(context.Context, int) error { <-open; return nil }}
@@ -226,8 +227,8 @@ func TestOverflowOfText(t *testing.T) {
 	})
 }
 
-// TestFeedback: a subscriber that prints for each event does not get everything it prints.
-func TestFeedback(t *testing.T) {
+// TestSubscribersOwnLinesAreLimitedPerBatch: a subscriber that prints for each event does not get everything it prints.
+func TestSubscribersOwnLinesAreLimitedPerBatch(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
 		h.subscribe(b, nil)
@@ -253,8 +254,9 @@ func TestFeedback(t *testing.T) {
 	})
 }
 
-// TestOwnLinesWait: a batch of nothing but what the subscriber printed is in no hurry; any other event is.
-func TestOwnLinesWait(t *testing.T) {
+// TestBatchOfOwnLinesAloneWaitsLonger: a batch of nothing but what the subscriber printed is in no hurry; any other
+// event is.
+func TestBatchOfOwnLinesAloneWaitsLonger(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
 		h.subscribe(b, nil)
@@ -289,8 +291,8 @@ func TestOwnLinesWait(t *testing.T) {
 	})
 }
 
-// TestFeedbackOfUnnamedSubscriber: a subscriber whose name is not known may be any of the extensions.
-func TestFeedbackOfUnnamedSubscriber(t *testing.T) {
+// TestUnnamedSubscriberLimitsLinesOfAllExtensions: a subscriber whose name is not known may be any of the extensions.
+func TestUnnamedSubscriberLimitsLinesOfAllExtensions(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.subscribe(&inbox{}, func(s *Subscriber) { s.Name = "" })
 		for range maxOwnLines {
@@ -304,7 +306,7 @@ func TestFeedbackOfUnnamedSubscriber(t *testing.T) {
 	})
 }
 
-func TestReplay(t *testing.T) {
+func TestLateSubscriberGetsTheLatestEventsAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		for i := range replayEvents + 50 {
 			if i < 100 {
@@ -324,7 +326,7 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-func TestReplayOfText(t *testing.T) {
+func TestReplayKeepsTheLatestTextWithinItsBytes(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		for i := range 10 {
 			h.line(fmt.Sprintf("%-*d", logger.MaxLine, i))
@@ -336,8 +338,8 @@ func TestReplayOfText(t *testing.T) {
 	})
 }
 
-// TestReplayOfTypes: what was kept and is not asked for was never wanted.
-func TestReplayOfTypes(t *testing.T) {
+// TestReplayGivesOnlyTheTypesAskedFor: what was kept and is not asked for was never wanted.
+func TestReplayGivesOnlyTheTypesAskedFor(t *testing.T) {
 	for types, want := range map[Type][]string{
 		TypePlatform: {"p0", "p1"}, TypeFunction: {"f0", "f1"}, TypeExtension: {"e0", "e1"},
 		TypePlatform | TypeExtension: {"p0", "e0", "p1", "e1"}, allTypes: {"p0", "f0", "e0", "p1", "f1", "e1"},
@@ -364,7 +366,7 @@ func TestReplayOfTypes(t *testing.T) {
 	}
 }
 
-func TestWindowEnds(t *testing.T) {
+func TestEventsAreKeptOnlyUntilTheWindowEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.line("early")
 		time.Sleep(time.Hour)
@@ -395,7 +397,7 @@ func TestWindowEnds(t *testing.T) {
 	})
 }
 
-func TestSubscribedInTheWindow(t *testing.T) {
+func TestSubscriberInTheWindowGetsEarlyAndLateEvents(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.line("early")
 		h.Settled()
@@ -409,7 +411,7 @@ func TestSubscribedInTheWindow(t *testing.T) {
 	})
 }
 
-func TestOneSubscriber(t *testing.T) {
+func TestSecondSubscriberIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		require.False(t, h.Subscribed())
 		sub := h.subscribe(&inbox{}, nil)
@@ -422,9 +424,9 @@ func TestOneSubscriber(t *testing.T) {
 	})
 }
 
-// TestUnsubscribeDuringADelivery: the request ends at once, what was under way and what waits is abandoned, and the
-// next subscriber gets what comes from then on.
-func TestUnsubscribeDuringADelivery(t *testing.T) {
+// TestUnsubscribeAbandonsADeliveryUnderWay: the request ends at once, what was under way and what waits is abandoned,
+// and the next subscriber gets what comes from then on.
+func TestUnsubscribeAbandonsADeliveryUnderWay(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		ended := make(chan struct{})
 		first := &inbox{answer: func(ctx context.Context, _ int) error {
@@ -459,7 +461,8 @@ func TestUnsubscribeDuringADelivery(t *testing.T) {
 	})
 }
 
-// TestEventsAreKeptForTheNextSubscriber: after the end of a subscription the stream keeps a little for the next one, for a while.
+// TestEventsAreKeptForTheNextSubscriber: after the end of a subscription the stream keeps a little for the next one,
+// for a while.
 func TestEventsAreKeptForTheNextSubscriber(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.Settled()
@@ -517,8 +520,8 @@ func TestTextIsCopied(t *testing.T) {
 	})
 }
 
-// TestCloseInTime: a subscriber that hangs holds it until its own time is over, and not longer.
-func TestCloseInTime(t *testing.T) {
+// TestCloseEndsInTimeWhenASubscriberHangs: a subscriber that hangs holds it until its own time is over, and not longer.
+func TestCloseEndsInTimeWhenASubscriberHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.subscribe(&inbox{answer: hang}, nil)
 		h.line("a")
@@ -545,7 +548,7 @@ func TestCloseInTime(t *testing.T) {
 	})
 }
 
-func TestCloseDelivers(t *testing.T) {
+func TestCloseDeliversTheLastEvents(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		b := &inbox{}
 		h.subscribe(b, nil)
@@ -556,8 +559,8 @@ func TestCloseDelivers(t *testing.T) {
 	})
 }
 
-// TestCloseWithoutSubscriber: nothing counts as lost, and the counters agree all the same.
-func TestCloseWithoutSubscriber(t *testing.T) {
+// TestCloseWithoutSubscriberLogsNoLoss: nothing counts as lost, and the counters agree all the same.
+func TestCloseWithoutSubscriberLogsNoLoss(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *harness) {
 		h.line("a")
 		h.start("b")
@@ -587,7 +590,7 @@ func TestCloseWaitsForEarlierSubscribers(t *testing.T) {
 	})
 }
 
-func TestNilStream(t *testing.T) {
+func TestNilStreamAcceptsEveryCall(t *testing.T) {
 	var s *Stream
 	s.Line(&logger.Line{Source: logger.SourceFunction, Text: []byte("x")})
 	s.Publish(&Event{Kind: Start})

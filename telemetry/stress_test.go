@@ -36,9 +36,9 @@ const stormEvents = 2000
 // slowest is how long a subscriber may take that does not care for its context.
 const slowest = 2 * time.Second
 
-// TestStorm: whatever happens, every event is delivered or counted as dropped, every drop is reported or still to be
-// reported, and each publisher's events stay in order.
-func TestStorm(t *testing.T) {
+// TestEveryEventIsDeliveredOrCountedInAStorm: whatever happens, every event is delivered or counted as dropped, every
+// drop is reported or still to be reported, and each publisher's events stay in order.
+func TestEveryEventIsDeliveredOrCountedInAStorm(t *testing.T) {
 	rounds := 8
 	if testing.Short() {
 		rounds = 3

@@ -1,6 +1,6 @@
-// Package destination sends the outcomes of asynchronous requests to where the function's configuration wants them: one file
-// per kind of destination, behind one interface, and one table. It knows no queue: what is sent when, and how often, is
-// decided by package async.
+// Package destination sends the outcomes of asynchronous requests to where the function's configuration wants them:
+// one file per kind of destination, behind one interface, and one table. It knows no queue: what is sent when, and
+// how often, is decided by package async.
 package destination
 
 import (

@@ -29,8 +29,8 @@ func put(t *testing.T, write func(address string) string, answer http.HandlerFun
 	return s.putObject(ctx, &Endpoint{URL: write(service.URL), Access: "AK", Secret: "SK"}, &param{Bucket: "b"}, "a b.json", []byte(`{}`))
 }
 
-// TestSignedHost: what is signed is what the service gets, however the endpoint is written.
-func TestSignedHost(t *testing.T) {
+// TestSignatureFitsWhatTheServiceGets: what is signed is what the service gets, however the endpoint is written.
+func TestSignatureFitsWhatTheServiceGets(t *testing.T) {
 	for name, write := range map[string]func(string) string{
 		"address":      func(a string) string { return a },
 		"slash":        func(a string) string { return a + "/" },
@@ -53,8 +53,8 @@ func TestSignedHost(t *testing.T) {
 	}
 }
 
-// TestEndpointOf: URNs mean the same in all their forms.
-func TestEndpointOf(t *testing.T) {
+// TestEndpointIsFoundByEveryFormOfItsURN: URNs mean the same in all their forms.
+func TestEndpointIsFoundByEveryFormOfItsURN(t *testing.T) {
 	s := &Sender{Function: &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "hello", Version: "v1"}, Endpoints: &Endpoints{}}
 	const full = "urn:fss:r:p:function:default:fix"
 	for _, c := range []struct {
@@ -95,8 +95,8 @@ func TestObjectIsSentOnce(t *testing.T) {
 	require.EqualValues(t, 1, asked.Load())
 }
 
-// TestLongAnswer: of a long answer the status counts.
-func TestLongAnswer(t *testing.T) {
+// TestOnlyTheStatusOfALongAnswerCounts: of a long answer the status counts.
+func TestOnlyTheStatusOfALongAnswerCounts(t *testing.T) {
 	for status, taken := range map[int]bool{http.StatusOK: true, http.StatusServiceUnavailable: false} {
 		err := put(t, func(a string) string { return a }, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
@@ -113,8 +113,8 @@ func TestLongAnswer(t *testing.T) {
 	}
 }
 
-// TestStreamTakesNothing: DIS answers 2xx also when it did not take the record.
-func TestStreamTakesNothing(t *testing.T) {
+// TestStreamAnswerWithFailedRecordIsARefusal: DIS answers 2xx also when it did not take the record.
+func TestStreamAnswerWithFailedRecordIsARefusal(t *testing.T) {
 	for answer, taken := range map[string]bool{
 		`{"failed_record_count":0,"records":[{"partition_id":"0","sequence_number":"1"}]}`: true, ``: true,
 		`{"failed_record_count":1,"records":[{"error_code":"DIS.4303"}]}`: false,
@@ -136,8 +136,8 @@ func TestStreamTakesNothing(t *testing.T) {
 	}
 }
 
-// TestRefusedObject: what was damaged on its way is sent again, what is wrong is not.
-func TestRefusedObject(t *testing.T) {
+// TestRefusedObjectIsRetriedOnlyIfItWasDamaged: what was damaged on its way is sent again, what is wrong is not.
+func TestRefusedObjectIsRetriedOnlyIfItWasDamaged(t *testing.T) {
 	for code, final := range map[string]bool{
 		"XAmzContentSHA256Mismatch": false, "BadDigest": false, "IncompleteBody": false, "RequestTimeout": false,
 		"InvalidBucketName": true, "KeyTooLongError": true, "AuthorizationHeaderMalformed": true,

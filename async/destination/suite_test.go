@@ -18,8 +18,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// services are the kinds that are services, each with a good param, one that lacks a member, and the place of its endpoint. A
-// new kind gets a row, and passes TestEveryService.
+// services are the kinds that are services, each with a good param, one that lacks a member, and the place of its
+// endpoint. A new kind gets a row, and passes TestEveryServiceChecksSendsAndJudgesAnswers.
 var services = map[string]struct {
 	good, lacks string
 	endpoint    func(*Endpoints) *Endpoint
@@ -53,8 +53,8 @@ func TestEveryKindIsInTheTable(t *testing.T) {
 	require.True(t, refused.Final)
 }
 
-// TestEveryService: what holds for each kind that is a service.
-func TestEveryService(t *testing.T) {
+// TestEveryServiceChecksSendsAndJudgesAnswers: what holds for each kind that is a service.
+func TestEveryServiceChecksSendsAndJudgesAnswers(t *testing.T) {
 	for name, c := range services {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, Check("on_success", name, c.good))
@@ -136,8 +136,8 @@ func contents(t *testing.T, folder string) (all []string) {
 	return all
 }
 
-// TestFunctionIsCalled: the outcome message goes to Call as it is.
-func TestFunctionIsCalled(t *testing.T) {
+// TestFunctionIsCalledWithTheUnchangedNotification: the outcome message goes to Call as it is.
+func TestFunctionIsCalledWithTheUnchangedNotification(t *testing.T) {
 	s := sender(t)
 	var urn string
 	s.Call = func(_ context.Context, to string, m *Message) error {

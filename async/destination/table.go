@@ -15,8 +15,8 @@ var (
 	names = []string{OBS, SMN, DIS, Function}
 )
 
-// Check reports what is wrong with a destination of the given kind and param, the JSON text of an object. The error begins
-// with member, the name of the destination in the configuration.
+// Check reports what is wrong with a destination of the given kind and param, the JSON text of an object. The error
+// begins with member, the name of the destination in the configuration.
 func Check(member, name, text string) error {
 	k, ok := kinds[name]
 	if !ok {

@@ -51,8 +51,8 @@ func TestOutputLimitsGrowWithTheCalls(t *testing.T) {
 	require.Equal(t, verdictWarn, k.checkOutput().verdict)
 }
 
-// TestVerdictsOfAnswers needs no clock.
-func TestVerdictsOfAnswers(t *testing.T) {
+// TestVerdictsFollowTheTimesAndFailuresOfAnswers needs no clock.
+func TestVerdictsFollowTheTimesAndFailuresOfAnswers(t *testing.T) {
 	ms := func(all ...int) (d []time.Duration) {
 		for _, n := range all {
 			d = append(d, time.Duration(n)*time.Millisecond)

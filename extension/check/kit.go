@@ -1,5 +1,5 @@
-// Package check is the reference test kit for extensions: it runs one extension alone, as an agent does, and reports what it
-// does right and wrong. Command "bootstrap check" uses it.
+// Package check is the reference test kit for extensions: it runs one extension alone, as an agent does, and reports
+// what it does right and wrong. Command "bootstrap check" uses it.
 package check
 
 import (
@@ -346,8 +346,8 @@ type Config struct {
 	Env []string
 	// UID and GID are those of the extension's process.
 	UID, GID int
-	// Wait is how long the extension may take to register; Shutdown is GANTRY_SHUTDOWN_TIMEOUT of the agent that the kit stands
-	// for. An extension has a quarter of it.
+	// Wait is how long the extension may take to register; Shutdown is GANTRY_SHUTDOWN_TIMEOUT of the agent that the kit
+	// stands for. An extension has a quarter of it.
 	Wait, Shutdown time.Duration
 	// Listen opens the extension API for host. An error of it is the error of Open.
 	Listen func(host *extension.Host) (Listener, error)

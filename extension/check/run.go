@@ -18,8 +18,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Open prepares a run; nothing is started yet. The process becomes the reaper of orphans. A file that cannot be an extension is
-// an error of kind fault.Invalid. On an error nothing is left behind.
+// Open prepares a run; nothing is started yet. The process becomes the reaper of orphans. A file that cannot be an
+// extension is an error of kind fault.Invalid. On an error nothing is left behind.
 func Open(cfg Config) (*Kit, error) {
 	if err := process.Adopt(); err != nil {
 		return nil, fmt.Errorf("orphans cannot be adopted: %w", err)
@@ -74,8 +74,8 @@ const (
 	lateness = 2 * time.Second
 )
 
-// Run makes the checks and stops the extension. It takes limit at most, and two seconds more when a check hangs: then the
-// extension is killed and a finding says so. The end of ctx ends the checks early; its cause becomes a finding.
+// Run makes the checks and stops the extension. It takes limit at most, and two seconds more when a check hangs: then
+// the extension is killed and a finding says so. The end of ctx ends the checks early; its cause becomes a finding.
 func (k *Kit) Run(ctx context.Context, limit time.Duration) {
 	end := time.Now().Add(limit)
 	bounded, cancel := context.WithDeadlineCause(ctx, end.Add(-min(limit/stopShare, k.stopTime()+aroundStop)), errTooLong)

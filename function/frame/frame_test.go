@@ -12,7 +12,7 @@ import (
 	"testing/iotest"
 )
 
-func TestRoundTrip(t *testing.T) {
+func TestFramesComeBackHoweverTheyAreRead(t *testing.T) {
 	type pair struct{ meta, payload string }
 	cases := []pair{
 		{"", ""},
@@ -50,7 +50,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-func TestBadFrames(t *testing.T) {
+func TestBadFramesAreRefusedWithTheirError(t *testing.T) {
 	cases := map[string]struct {
 		wire []byte
 		want error
@@ -74,8 +74,9 @@ func TestBadFrames(t *testing.T) {
 	}
 }
 
-// TestVectors holds the codec against the bytes that docs/PROTOCOL.md shows to authors of workers.
-func TestVectors(t *testing.T) {
+// TestCodecWritesTheBytesOfThePublishedVectors holds the codec against the bytes that docs/PROTOCOL.md shows to
+// authors of workers.
+func TestCodecWritesTheBytesOfThePublishedVectors(t *testing.T) {
 	file, err := os.Open("testdata/vectors.txt")
 	if err != nil {
 		t.Fatal(err)

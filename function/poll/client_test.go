@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestLoop: events and answers share one connection, and arrive as they were sent.
-func TestLoop(t *testing.T) {
+// TestEventsAndAnswersShareOneConnection: events and answers share one connection, and arrive as they were sent.
+func TestEventsAndAnswersShareOneConnection(t *testing.T) {
 	type post struct{ path, kind, body string }
 	posts := make(chan post, 10)
 	s := newServer(t, func(p *peer) {
@@ -61,8 +61,8 @@ func TestLoop(t *testing.T) {
 	require.Empty(t, *remarks)
 }
 
-// TestNoEvent: answers without an event are asked for again, on the same connection.
-func TestNoEvent(t *testing.T) {
+// TestAnswersWithoutAnEventAreAskedAgain: answers without an event are asked for again, on the same connection.
+func TestAnswersWithoutAnEventAreAskedAgain(t *testing.T) {
 	answers := []string{
 		"HTTP/1.1 204 No Content\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -87,8 +87,9 @@ func TestNoEvent(t *testing.T) {
 	require.Empty(t, *remarks)
 }
 
-// TestHostile: whatever the first connection does, the next one brings the event, and an outage is reported once.
-func TestHostile(t *testing.T) {
+// TestEventComesAfterAHostileFirstConnection: whatever the first connection does, the next one brings the event, and
+// an outage is reported once.
+func TestEventComesAfterAHostileFirstConnection(t *testing.T) {
 	tests := map[string]struct {
 		does func(p *peer)
 		// quiet is set where nothing is wrong, and clean where the connection is good for more.
@@ -179,8 +180,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestBodies: the ways of HTTP to say how long a body is.
-func TestBodies(t *testing.T) {
+// TestBodiesAreReadInEveryFraming: the ways of HTTP to say how long a body is.
+func TestBodiesAreReadInEveryFraming(t *testing.T) {
 	const head = "200 OK\r\nX-Cff-Request-Id: r1\r\n"
 	largest := strings.Repeat("z", MaxEvent)
 	for name, test := range map[string]struct{ answer, body string }{
@@ -212,8 +213,8 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// TestTooLarge: an event over the limit is skipped by its id, and the next one comes.
-func TestTooLarge(t *testing.T) {
+// TestTooLargeEventIsSkippedByItsID: an event over the limit is skipped by its id, and the next one comes.
+func TestTooLargeEventIsSkippedByItsID(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nX-Cff-Request-Id: big\r\n"
 	s := newServer(t, func(p *peer) {
 		p.request()
@@ -243,9 +244,9 @@ func TestTooLarge(t *testing.T) {
 	require.Empty(t, *remarks)
 }
 
-// TestRefused: an address that does not serve events is reported, once, and so is the first event; a server that takes
-// its time to answer that there is none is not.
-func TestRefused(t *testing.T) {
+// TestAddressWithoutEventsIsReportedOnce: an address that does not serve events is reported, once, and so is the
+// first event; a server that takes its time to answer that there is none is not.
+func TestAddressWithoutEventsIsReportedOnce(t *testing.T) {
 	for name, test := range map[string]struct {
 		quick   time.Duration
 		remarks []string
@@ -283,8 +284,9 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestHandover: when ctx ends the other side hears of it, and an event that is on its way is not lost.
-func TestHandover(t *testing.T) {
+// TestEventUnderWayIsKeptWhenContextEnds: when ctx ends the other side hears of it, and an event that is on its way
+// is not lost.
+func TestEventUnderWayIsKeptWhenContextEnds(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer string
 		err    error
@@ -326,8 +328,8 @@ func TestHandover(t *testing.T) {
 	}
 }
 
-// TestHandoverInPieces: an event whose body is still coming when ctx ends is read to its end.
-func TestHandoverInPieces(t *testing.T) {
+// TestEventInPiecesIsReadAfterContextEnds: an event whose body is still coming when ctx ends is read to its end.
+func TestEventInPiecesIsReadAfterContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s := newServer(t, func(p *peer) {
@@ -345,8 +347,8 @@ func TestHandoverInPieces(t *testing.T) {
 	require.Equal(t, `{"a":1}`, string(e.Body))
 }
 
-// TestPost: what counts as accepted, and what is tried again.
-func TestPost(t *testing.T) {
+// TestPostIsRetriedOnlyIfBrokenOffOrBusy: what counts as accepted, and what is tried again.
+func TestPostIsRetriedOnlyIfBrokenOffOrBusy(t *testing.T) {
 	const ok, notFound, busy = "200 OK", "404 Not Found", "503 Service Unavailable"
 	for name, test := range map[string]struct {
 		answers []string // "" breaks the connection off
@@ -397,8 +399,8 @@ func TestPost(t *testing.T) {
 	}
 }
 
-// TestEarlyAnswer: a server that refuses a large body without reading it is understood.
-func TestEarlyAnswer(t *testing.T) {
+// TestEarlyRefusalOfALargeBodyIsUnderstood: a server that refuses a large body without reading it is understood.
+func TestEarlyRefusalOfALargeBodyIsUnderstood(t *testing.T) {
 	s := newServer(t, func(p *peer) {
 		if _, err := http.ReadRequest(p.r); err != nil {
 			return
@@ -414,8 +416,8 @@ func TestEarlyAnswer(t *testing.T) {
 	require.Empty(t, *remarks)
 }
 
-// TestPostGivesUp: the end of ctx ends the tries, whatever the other side does.
-func TestPostGivesUp(t *testing.T) {
+// TestPostEndsWithItsContext: the end of ctx ends the tries, whatever the other side does.
+func TestPostEndsWithItsContext(t *testing.T) {
 	for name, does := range map[string]func(p *peer){
 		"silence": func(p *peer) { p.eof() },
 		"closes":  func(*peer) {},
@@ -433,8 +435,8 @@ func TestPostGivesUp(t *testing.T) {
 	}
 }
 
-// TestOutage: the client goes on when the other side comes back, and says so.
-func TestOutage(t *testing.T) {
+// TestClientResumesAfterAnOutageAndReportsIt: the client goes on when the other side comes back, and says so.
+func TestClientResumesAfterAnOutageAndReportsIt(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := ln.Addr().String()
@@ -467,8 +469,8 @@ func TestOutage(t *testing.T) {
 	require.Empty(t, over)
 }
 
-// TestEndDuringOutage: ctx ends the tries for an event.
-func TestEndDuringOutage(t *testing.T) {
+// TestContextEndsTheTriesDuringAnOutage: ctx ends the tries for an event.
+func TestContextEndsTheTriesDuringAnOutage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c, _ := client(t, "127.0.0.1:1")
 	c.Remark = func(error) { cancel() }
@@ -477,7 +479,7 @@ func TestEndDuringOutage(t *testing.T) {
 	require.False(t, errors.Is(err, errNotSent))
 }
 
-func TestBackoff(t *testing.T) {
+func TestBackoffGrowsAndSuccessResetsIt(t *testing.T) {
 	c := New("x")
 	var pauses []time.Duration
 	for range 9 {
@@ -491,8 +493,9 @@ func TestBackoff(t *testing.T) {
 	require.Equal(t, 50*time.Millisecond, c.failed(t.Context(), errNotSent))
 }
 
-// TestPeace: that a connection is silent without an end is the end of an outage; that it ends then is nothing bad.
-func TestPeace(t *testing.T) {
+// TestSilentConnectionEndsAnOutage: that a connection is silent without an end is the end of an outage; that it ends
+// then is nothing bad.
+func TestSilentConnectionEndsAnOutage(t *testing.T) {
 	over := make(chan struct{})
 	s := newServer(t, func(p *peer) {
 		p.request()
@@ -521,8 +524,9 @@ func TestPeace(t *testing.T) {
 	require.Equal(t, 3, s.connections())
 }
 
-// TestStall: a connection on which an answer stops coming, or does not begin to a POST, is given up.
-func TestStall(t *testing.T) {
+// TestStalledConnectionIsGivenUp: a connection on which an answer stops coming, or does not begin to a POST, is given
+// up.
+func TestStalledConnectionIsGivenUp(t *testing.T) {
 	s := newServer(t, func(p *peer) {
 		for r, _ := p.request(); r != nil; r, _ = p.request() {
 			switch {

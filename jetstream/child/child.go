@@ -1,5 +1,5 @@
-// Package child is the agent's side of gantry-jetstream: it starts the program at the first need and again after each of
-// its ends, keeps its folder to one agent, and gives connections to it. It knows no NATS.
+// Package child is the agent's side of gantry-jetstream: it starts the program at the first need and again after each
+// of its ends, keeps its folder to one agent, and gives connections to it. It knows no NATS.
 package child
 
 import (

@@ -527,7 +527,7 @@ func TestChildEndsWithItsAgent(t *testing.T) {
 	newTestChild(t, inFolder(folder)).dial().Close() // and neither lock nor socket are in the way
 }
 
-func TestChildWithoutItsProgram(t *testing.T) {
+func TestChildWithoutItsProgramFailsAtOnce(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "gantry-jetstream")
 	c := newTestChild(t, runs(missing))
 	for range 20 { // an error that no waiting changes comes at once
@@ -538,7 +538,7 @@ func TestChildWithoutItsProgram(t *testing.T) {
 	c.dial().Close()
 }
 
-func TestChildWithoutAFolder(t *testing.T) {
+func TestChildNamesTheFolderItCannotUse(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	c := newTestChild(t, inFolder(filepath.Join(file, "async")))
@@ -565,7 +565,7 @@ func TestChildSaysWhyTheStoreCannotBeOpened(t *testing.T) {
 	c.dial().Close()
 }
 
-func TestChildThatEndsAtOnce(t *testing.T) {
+func TestChildThatEndsAtOnceReportsItsLastLine(t *testing.T) {
 	c := newTestChild(t, runs(script(t, "echo 'panic: at once' >&2; exit 7")))
 	require.ErrorContains(t, c.failure(), "gantry-jetstream ended before it was ready: exit code 7; its last line: panic: at once")
 	require.Equal(t, 3, c.logs.FilterMessage("gantry-jetstream: panic: at once").FilterLevelExact(zapcore.ErrorLevel).Len())
@@ -580,7 +580,7 @@ func TestChildIsTriedThreeTimes(t *testing.T) {
 	require.Zero(t, c.ends)
 }
 
-func TestChildStop(t *testing.T) {
+func TestChildStopEndsItsProcessAndFreesItsFolder(t *testing.T) {
 	c := newTestChild(t)
 	conn := c.dial()
 	pid := c.processID()
@@ -600,7 +600,7 @@ func TestChildStop(t *testing.T) {
 }
 
 // A process that does not end on TERM is killed, and that is said.
-func TestChildStopKills(t *testing.T) {
+func TestChildStopKillsWhatDoesNotEndOnTerm(t *testing.T) {
 	c := newTestChild(t)
 	c.dial().Close()
 	pid := c.processID()
@@ -613,7 +613,7 @@ func TestChildStopKills(t *testing.T) {
 }
 
 // Stop while a start is in progress: in a pause between tries, and while the process does not answer.
-func TestChildStopDuringAStart(t *testing.T) {
+func TestChildStopEndsAStartInProgress(t *testing.T) {
 	for name, text := range map[string]string{"pause": "exit 1", "silent": "echo 'error: silent' >&2; exec sleep 600"} {
 		t.Run(name, func(t *testing.T) {
 			c := newTestChild(t, runs(script(t, text)))
@@ -658,7 +658,7 @@ func TestChildShowsNoPassword(t *testing.T) {
 	}
 }
 
-func TestBackoff(t *testing.T) {
+func TestChildBackoffGrowsUpToALimit(t *testing.T) {
 	var got []time.Duration
 	for ends := range 10 {
 		got = append(got, backoff(ends))

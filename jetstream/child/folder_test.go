@@ -40,8 +40,8 @@ func TestChildProcessHoldsTheLock(t *testing.T) {
 	eventually(t, free, "the lock is free")
 }
 
-// TestChildInAFolderOfOthers: other users cannot reach the socket or the messages, whatever was there before.
-func TestChildInAFolderOfOthers(t *testing.T) {
+// TestChildMakesItsFoldersPrivate: other users cannot reach the socket or the messages, whatever was there before.
+func TestChildMakesItsFoldersPrivate(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, os.Chmod(folder, 0o755))
 	require.NoError(t, os.Mkdir(filepath.Join(folder, "run"), 0o755))
@@ -55,7 +55,7 @@ func TestChildInAFolderOfOthers(t *testing.T) {
 	}
 }
 
-func TestChildInAFolderWithALongPath(t *testing.T) {
+func TestLongFolderPathMovesTheSocketElsewhere(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	folder := filepath.Join(t.TempDir(), strings.Repeat("long", 40), strings.Repeat("path", 40))
@@ -87,7 +87,7 @@ func entries(t *testing.T, folder string) []string {
 	return names
 }
 
-func TestVolatile(t *testing.T) {
+func TestVolatileReportsFoldersOnATmpfs(t *testing.T) {
 	temp := t.TempDir()
 	for path, want := range map[string]bool{
 		"/dev/shm": isVolatile(t, "/dev/shm"), "/dev/shm/missing/folder": isVolatile(t, "/dev/shm"), "/proc": false,

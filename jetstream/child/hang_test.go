@@ -37,8 +37,8 @@ func TestChildIsStartedAgainWhenItHangs(t *testing.T) {
 	require.True(t, ended(pid))
 }
 
-// TestChildThatComesBack: one that has used up its time for the greeting is reached when it goes on.
-func TestChildThatComesBack(t *testing.T) {
+// TestChildThatHungIsReachedWhenItGoesOn: one that has used up its time for the greeting is reached when it goes on.
+func TestChildThatHungIsReachedWhenItGoesOn(t *testing.T) {
 	c := newTestChild(t)
 	c.greeting = time.Second
 	c.dial().Close()

@@ -1,5 +1,6 @@
-// Package harness is what the tests of several packages and modules share: programs under test, their output, networks. The
-// test modules below test import it by a replace, and nothing else of this module: they test what users get.
+// Package harness is what the tests of several packages and modules share: programs under test, their output,
+// networks. The test modules below test import it by a replace, and nothing else of this module: they test what users
+// get.
 package harness
 
 import (

@@ -66,8 +66,8 @@ func (o *Output) WaitFor(t testing.TB, text string) {
 	}, "the output to contain %q", text)
 }
 
-// Logged returns the fields of the agent's log lines that contain text, in the format "text": the JSON object at the end
-// of the line.
+// Logged returns the fields of the agent's log lines that contain text, in the format "text": the JSON object at the
+// end of the line.
 func (o *Output) Logged(text string) (all []map[string]any) {
 	for line := range strings.Lines(o.String()) {
 		brace := strings.IndexByte(line, '{')

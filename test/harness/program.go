@@ -35,8 +35,8 @@ func Start(t testing.TB, cmd *exec.Cmd) *Program {
 	return p
 }
 
-// Launch is Start for a caller that stops the program itself, in a Cleanup of its own. It calls via with the function that
-// starts the process: via decides where, such as in a network namespace.
+// Launch is Start for a caller that stops the program itself, in a Cleanup of its own. It calls via with the function
+// that starts the process: via decides where, such as in a network namespace.
 func Launch(t testing.TB, cmd *exec.Cmd, via func(start func() error) error) *Program {
 	t.Helper()
 	p := &Program{t: t, Cmd: cmd, Stdout: &Output{}, Stderr: &Output{}, Ended: make(chan struct{}), Patience: Patience}
@@ -86,8 +86,8 @@ func (p *Program) Kill() {
 	<-p.Ended
 }
 
-// Listening waits for the agent's start line and returns the addresses in it: function, ops, extension, and platform if it
-// has a platform API. The test fails if the agent ends before.
+// Listening waits for the agent's start line and returns the addresses in it: function, ops, extension, and platform
+// if it has a platform API. The test fails if the agent ends before.
 func (p *Program) Listening() map[string]string {
 	p.t.Helper()
 	var lines []map[string]any
@@ -107,8 +107,8 @@ func (p *Program) Listening() map[string]string {
 	return addresses
 }
 
-// Environ is the environment of an agent with ports of its own: nothing of the test's environment but PATH. What follows in
-// more wins.
+// Environ is the environment of an agent with ports of its own: nothing of the test's environment but PATH. What
+// follows in more wins.
 func Environ(home string, more ...string) []string {
 	return append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "GANTRY_ADDR=127.0.0.1:0", "GANTRY_OPS_ADDR=127.0.0.1:0",
