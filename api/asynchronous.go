@@ -22,7 +22,12 @@ import (
 // queue returns the queue, or says why there is none.
 func (p *platformAPI) queue() (*async.Queue, error) {
 	if p.Queue == nil {
-		return nil, &fault.Error{Kind: fault.Unavailable, Type: fault.TypeQueue, Code: fault.CodeUnavailable, Message: "asynchronous invocation is not available: " + p.NoQueue}
+		return nil, &fault.Error{
+			Kind:    fault.Unavailable,
+			Type:    fault.TypeQueue,
+			Code:    fault.CodeUnavailable,
+			Message: "asynchronous invocation is not available: " + p.NoQueue,
+		}
 	}
 	return p.Queue, nil
 }
@@ -57,7 +62,12 @@ func (p *platformAPI) accept(x *exchange, q *async.Queue) error {
 	}
 	hops, _ := strconv.Atoi(string(h.Peek(async.HeaderHops))) // absent: a caller's own event
 	id, err := q.Accept(p.Instance.Base(), &async.Event{
-		Body: x.ctx.Request.Body(), Alias: x.urn.Alias, Version: x.urn.Version, MemoryMB: memory, Trace: call.Trace, Hops: hops,
+		Body:     x.ctx.Request.Body(),
+		Alias:    x.urn.Alias,
+		Version:  x.urn.Version,
+		MemoryMB: memory,
+		Trace:    call.Trace,
+		Hops:     hops,
 	})
 	if err != nil {
 		return err
@@ -144,7 +154,15 @@ func (p *platformAPI) listConfigurations(x *exchange, q *async.Queue) error {
 	if to < len(all) {
 		info.Next = to
 	}
-	p.respondJSON(x, fasthttp.StatusOK, map[string]any{"async_invoke_configs": append([]*async.Configuration{}, all[from:to]...), "count": len(all), "page_info": info})
+	p.respondJSON(
+		x,
+		fasthttp.StatusOK,
+		map[string]any{
+			"async_invoke_configs": append([]*async.Configuration{}, all[from:to]...),
+			"count":                len(all),
+			"page_info":            info,
+		},
+	)
 	return nil
 }
 
@@ -309,7 +327,11 @@ func (p *platformAPI) enableStatusLog(x *exchange) {
 // agent's log, for functions whose configuration has enable_async_status_log.
 func (p *platformAPI) showStatusLog(x *exchange) {
 	group, stream := "function-async-log-group-"+p.Function.Project, "function-async-log-stream-"+p.Function.Project
-	p.respondJSON(x, fasthttp.StatusOK, map[string]string{"group_name": group, "group_id": group, "stream_name": stream, "stream_id": stream})
+	p.respondJSON(
+		x,
+		fasthttp.StatusOK,
+		map[string]string{"group_name": group, "group_id": group, "stream_name": stream, "stream_id": stream},
+	)
 }
 
 // asyncBodyLimit bounds the bodies of the asynchronous routes but for events.

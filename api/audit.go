@@ -14,13 +14,24 @@ import (
 // becomes a call, before that runs; no sampling drops it.
 func (p *platformAPI) accepted(x *exchange) {
 	if ce := p.audit.Check(zap.InfoLevel, "platform API request accepted"); ce != nil {
-		ce.Write(zap.String("user", x.caller.Name()), zap.String("action", string(x.route.target.action)), zap.String("route", x.route.label), zap.String("request_id", x.id), zap.Stringer("peer", x.peer))
+		ce.Write(
+			zap.String("user", x.caller.Name()),
+			zap.String("action", string(x.route.target.action)),
+			zap.String("route", x.route.label),
+			zap.String("request_id", x.id),
+			zap.Stringer("peer", x.peer),
+		)
 	}
 }
 
 // issued is the audit line of a login.
 func (p *platformAPI) issued(x *exchange, token *auth.Token) {
-	p.audit.Info("platform API token issued", zap.String("user", cutText(token.User.Name, maxReason)), zap.String("request_id", x.id), zap.Stringer("peer", x.peer))
+	p.audit.Info(
+		"platform API token issued",
+		zap.String("user", cutText(token.User.Name, maxReason)),
+		zap.String("request_id", x.id),
+		zap.Stringer("peer", x.peer),
+	)
 }
 
 // refusal is the line of a request that was refused, with the reason that the caller got. Guesses of keys must not fill
@@ -30,7 +41,12 @@ func (p *platformAPI) refusal(x *exchange, code string, f *fault.Error) {
 	if ce == nil {
 		return
 	}
-	fields := []zap.Field{zap.String("request_id", x.id), zap.String("code", code), zap.String("reason", cutText(f.Message, maxReason)), zap.Stringer("peer", x.peer)}
+	fields := []zap.Field{
+		zap.String("request_id", x.id),
+		zap.String("code", code),
+		zap.String("reason", cutText(f.Message, maxReason)),
+		zap.Stringer("peer", x.peer),
+	}
 	if x.caller != nil {
 		fields = append(fields, zap.String("user", x.caller.Name()))
 	}

@@ -16,7 +16,10 @@ import (
 // early returns fasthttp's hook between header and body. fasthttp handles a request only once part of its body has
 // arrived, except with Expect: 100-continue. So a request whose body is not small is treated like one with that header,
 // and passes screened, unless wanted accepts it by its header.
-func early(limit int, wanted func(h *fasthttp.RequestHeader) bool) func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+func early(
+	limit int,
+	wanted func(h *fasthttp.RequestHeader) bool,
+) func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 		switch size := h.ContentLength(); {
 		case size <= promptBody:
@@ -258,11 +261,27 @@ func unreadable(ctx *fasthttp.RequestCtx, err error, bodyLimit int) *fault.Error
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		return tooLarge(ctx.Request.Header.ContentLength(), bodyLimit)
 	case errors.As(err, &tooSmall):
-		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("the request's headers are over the limit of %d bytes", headerLimit)}
+		return &fault.Error{
+			Kind:    fault.Invalid,
+			Type:    fault.TypeBadRequest,
+			Code:    fault.CodeBadRequest,
+			Message: fmt.Sprintf("the request's headers are over the limit of %d bytes", headerLimit),
+		}
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("the request did not arrive within %s", readTimeout)}
+		return &fault.Error{
+			Kind:    fault.Invalid,
+			Type:    fault.TypeBadRequest,
+			Code:    fault.CodeBadRequest,
+			Message: fmt.Sprintf("the request did not arrive within %s", readTimeout),
+		}
 	}
-	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the request is not valid HTTP", Err: err}
+	return &fault.Error{
+		Kind:    fault.Invalid,
+		Type:    fault.TypeBadRequest,
+		Code:    fault.CodeBadRequest,
+		Message: "the request is not valid HTTP",
+		Err:     err,
+	}
 }

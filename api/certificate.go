@@ -78,7 +78,10 @@ func (c *Certificate) versions() (version [2]time.Time) {
 // Follow takes renewed files over within 10 seconds, until ctx ends. The owner of the certificate runs it once.
 func (c *Certificate) Follow(ctx context.Context) {
 	w := &files.Watch{Interval: certificateInterval, Look: c.look, Hangs: func(since time.Duration) {
-		c.log.Error("the certificate's files cannot be read, their storage does not answer: the old certificate stays in use until it does", zap.Duration("since", since.Round(time.Second)))
+		c.log.Error(
+			"the certificate's files cannot be read, their storage does not answer: the old certificate stays in use until it does",
+			zap.Duration("since", since.Round(time.Second)),
+		)
 	}}
 	w.Run(ctx)
 }

@@ -18,7 +18,10 @@ func checkClean(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHa
 	return func(ctx *fasthttp.RequestCtx) {
 		path := ctx.URI().PathOriginal()
 		if !clean(path) {
-			refuse(ctx, invalid(fmt.Sprintf("the path %.200q is not clean: no //, no . or .. and no encoded slashes or dots", path)))
+			refuse(
+				ctx,
+				invalid(fmt.Sprintf("the path %.200q is not clean: no //, no . or .. and no encoded slashes or dots", path)),
+			)
 			return
 		}
 		if wrong := framing(&ctx.Request.Header); wrong != "" {
@@ -37,7 +40,8 @@ func checkClean(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHa
 }
 
 func clean(path []byte) bool {
-	if len(path) == 0 || path[0] != '/' || bytes.Contains(path, []byte("//")) || bytes.IndexByte(path, '\\') >= 0 || bytes.IndexByte(path, 0) >= 0 {
+	if len(path) == 0 || path[0] != '/' || bytes.Contains(path, []byte("//")) || bytes.IndexByte(path, '\\') >= 0 ||
+		bytes.IndexByte(path, 0) >= 0 {
 		return false
 	}
 	if bytes.IndexByte(path, '%') >= 0 {
@@ -120,7 +124,16 @@ var otherHosts = map[string]string{
 func checkHost(listener string, refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		if host := string(ctx.Host()); !loopbackName(host) {
-			refuse(ctx, forbidden(fmt.Sprintf("host %.200q is not a loopback name; this listener answers localhost and 127.0.0.1 only%s", host, otherHosts[listener])))
+			refuse(
+				ctx,
+				forbidden(
+					fmt.Sprintf(
+						"host %.200q is not a loopback name; this listener answers localhost and 127.0.0.1 only%s",
+						host,
+						otherHosts[listener],
+					),
+				),
+			)
 			return
 		}
 		next(ctx)

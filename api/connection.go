@@ -438,8 +438,13 @@ type reception struct {
 // noMemory is the answer to a request whose body there is no memory for.
 func noMemory() *fault.Error {
 	return &fault.Error{
-		Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances,
-		Message: fmt.Sprintf("no memory for another body of over %d bytes at the moment: those of other requests are in use, or this one arrived too slowly while they waited; try again", smallBody),
-		Hint:    "raise GANTRY_BODY_MEMORY if the memory is there",
+		Kind: fault.Throttled,
+		Type: fault.TypeThrottled,
+		Code: fault.CodeMaxInstances,
+		Message: fmt.Sprintf(
+			"no memory for another body of over %d bytes at the moment: those of other requests are in use, or this one arrived too slowly while they waited; try again",
+			smallBody,
+		),
+		Hint: "raise GANTRY_BODY_MEMORY if the memory is there",
 	}
 }

@@ -123,7 +123,8 @@ func (all *connections) choose(l *listener, fresh *connection) (*connection, sta
 		for len(all.idle) > 0 {
 			c := all.idle[len(all.idle)-1]
 			all.idle = all.idle[:len(all.idle)-1]
-			if (l == nil || c.listener == l) && c.stage.load() == stageIdle && c.since == c.connection.since.Load() && !c.closed.Load() {
+			if (l == nil || c.listener == l) && c.stage.load() == stageIdle && c.since == c.connection.since.Load() &&
+				!c.closed.Load() {
 				return c.connection, stageIdle
 			}
 		}

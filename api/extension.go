@@ -35,7 +35,13 @@ func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
 		return nil, err
 	}
 	if !loopback(ln.Addr()) {
-		return nil, errors.Join(fmt.Errorf("extension listener: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT", cfg.Addr), ln.Close())
+		return nil, errors.Join(
+			fmt.Errorf(
+				"extension listener: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT",
+				cfg.Addr,
+			),
+			ln.Close(),
+		)
 	}
 	e := &extensionAPI{ExtensionConfig: cfg}
 	return newServer(&serverConfig{
@@ -50,8 +56,16 @@ type extensionAPI struct {
 
 func (e *extensionAPI) routes() table[openRoute] {
 	return compile(
-		row[openRoute]{method: fasthttp.MethodPost, pattern: "/extension/register", target: openRoute{extensionBodyLimit, e.register}},
-		row[openRoute]{method: fasthttp.MethodPost, pattern: "/telemetry", target: openRoute{extensionBodyLimit, e.subscribe}},
+		row[openRoute]{
+			method:  fasthttp.MethodPost,
+			pattern: "/extension/register",
+			target:  openRoute{extensionBodyLimit, e.register},
+		},
+		row[openRoute]{
+			method:  fasthttp.MethodPost,
+			pattern: "/telemetry",
+			target:  openRoute{extensionBodyLimit, e.subscribe},
+		},
 	)
 }
 
@@ -79,7 +93,10 @@ func (e *extensionAPI) register(ctx *fasthttp.RequestCtx, _ []byte) {
 
 // subscribe is POST /telemetry. What the platform answers is not documented; OK as JSON is what Lambda has.
 func (e *extensionAPI) subscribe(ctx *fasthttp.RequestCtx, _ []byte) {
-	if err := e.Host.Subscribe(string(ctx.Request.Header.Peek("FunctionGraph-Extension-Name")), ctx.Request.Body()); err != nil {
+	if err := e.Host.Subscribe(
+		string(ctx.Request.Header.Peek("FunctionGraph-Extension-Name")),
+		ctx.Request.Body(),
+	); err != nil {
 		f := fault.From(err)
 		e.remark("telemetry subscription refused", f)
 		ctx.Response.SetStatusCode(functionStatus[f.Kind])
@@ -121,7 +138,11 @@ type registered struct {
 }
 
 func (e *extensionAPI) answer(ctx *fasthttp.RequestCtx, code int, errorType, message string) {
-	r := registered{FunctionName: e.Function.Name, FunctionVersion: e.Function.Version, Handler: e.Function.HandlerString()}
+	r := registered{
+		FunctionName:    e.Function.Name,
+		FunctionVersion: e.Function.Version,
+		Handler:         e.Function.HandlerString(),
+	}
 	r.ErrorInfo.Type, r.ErrorInfo.Message = errorType, message
 	body, err := json.Marshal(r)
 	if err != nil { // strings only: cannot happen

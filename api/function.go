@@ -95,7 +95,12 @@ func (f *functionAPI) init(ctx *fasthttp.RequestCtx, _ []byte) {
 
 // invocation builds the call from the headers.
 func (f *functionAPI) invocation(h *fasthttp.RequestHeader) *fncontext.Invocation {
-	inv := &fncontext.Invocation{Function: f.Function, Credentials: f.Credentials, RequestID: requestID(h), Trace: traceOf(h)}
+	inv := &fncontext.Invocation{
+		Function:    f.Function,
+		Credentials: f.Credentials,
+		RequestID:   requestID(h),
+		Trace:       traceOf(h),
+	}
 	if v := h.Peek(headerLogType); len(v) > 0 {
 		inv.Tail = strings.EqualFold(string(v), "tail")
 	}

@@ -71,7 +71,9 @@ func (p *platformAPI) createToken(x *exchange) {
 	var body loginBody
 	login, err := (*auth.Login)(nil), json.Unmarshal(x.ctx.Request.Body(), &body)
 	if err != nil {
-		err = errors.New(`the body is not JSON of the form {"auth":{"identity":{"methods":["password"],"password":{"user":{"name":…,"password":…,"domain":{"name":…}}}},"scope":{"project":{"name":…}}}}`)
+		err = errors.New(
+			`the body is not JSON of the form {"auth":{"identity":{"methods":["password"],"password":{"user":{"name":…,"password":…,"domain":{"name":…}}}},"scope":{"project":{"name":…}}}}`,
+		)
 	} else {
 		login, err = body.login()
 	}
@@ -143,8 +145,13 @@ type (
 func (p *platformAPI) writeToken(x *exchange, status int, text string, token *auth.Token) {
 	domain := &namedJSON{ID: token.Domain.ID, Name: token.Domain.Name}
 	t := tokenJSON{
-		ExpiresAt: token.ExpireAt.Format(timeMicros), IssuedAt: token.IssuedAt.Format(timeMicros), Methods: []string{"password"}, Roles: []namedJSON{},
-		User: userJSON{namedJSON: namedJSON{ID: token.User.ID, Name: token.User.Name, Domain: domain}},
+		ExpiresAt: token.ExpireAt.Format(
+			timeMicros,
+		),
+		IssuedAt: token.IssuedAt.Format(timeMicros),
+		Methods:  []string{"password"},
+		Roles:    []namedJSON{},
+		User:     userJSON{namedJSON: namedJSON{ID: token.User.ID, Name: token.User.Name, Domain: domain}},
 	}
 	for _, a := range token.Actions {
 		t.Roles = append(t.Roles, namedJSON{ID: string(a), Name: "FunctionGraph:function:" + string(a)})
@@ -167,7 +174,14 @@ func (p *platformAPI) writeToken(x *exchange, status int, text string, token *au
 func (p *platformAPI) catalog(x *exchange) []serviceJSON {
 	base := p.base(x)
 	service := func(name, path string) serviceJSON {
-		return serviceJSON{ID: name, Name: name, Type: name, Endpoints: []endpointJSON{{ID: name, Interface: "public", Region: p.Function.Region, RegionID: p.Function.Region, URL: base + path}}}
+		return serviceJSON{
+			ID:   name,
+			Name: name,
+			Type: name,
+			Endpoints: []endpointJSON{
+				{ID: name, Interface: "public", Region: p.Function.Region, RegionID: p.Function.Region, URL: base + path},
+			},
+		}
 	}
 	return []serviceJSON{service("functiongraph", "/v2/"+p.Function.Project), service("iam", "/v3")}
 }
@@ -199,7 +213,19 @@ type (
 // listDomains is GET /v3/auth/domains: the one domain. SDK clients of global services ask for it.
 func (p *platformAPI) listDomains(x *exchange) {
 	domain, self := p.Gate.Domain(), p.base(x)+"/v3/auth/domains"
-	p.writeList(x, "domains", self, []domainJSON{{ID: domain.ID, Name: domain.Name, Enabled: true, Links: map[string]string{"self": p.base(x) + "/v3/domains/" + domain.ID}}})
+	p.writeList(
+		x,
+		"domains",
+		self,
+		[]domainJSON{
+			{
+				ID:      domain.ID,
+				Name:    domain.Name,
+				Enabled: true,
+				Links:   map[string]string{"self": p.base(x) + "/v3/domains/" + domain.ID},
+			},
+		},
+	)
 }
 
 // listProjects is GET /v3/projects: the one project, if its name, which is the region's, is the one asked for.
@@ -207,15 +233,25 @@ func (p *platformAPI) listProjects(x *exchange) {
 	domain, self, projects := p.Gate.Domain().ID, p.base(x)+"/v3/projects", []projectJSON{}
 	if name := x.ctx.QueryArgs().Peek("name"); len(name) == 0 || string(name) == p.Function.Region {
 		projects = append(projects, projectJSON{
-			domainJSON: domainJSON{ID: p.Function.Project, Name: p.Function.Region, Enabled: true, Links: map[string]string{"self": self + "/" + p.Function.Project}},
-			DomainID:   domain, ParentID: domain,
+			domainJSON: domainJSON{
+				ID:      p.Function.Project,
+				Name:    p.Function.Region,
+				Enabled: true,
+				Links:   map[string]string{"self": self + "/" + p.Function.Project},
+			},
+			DomainID: domain,
+			ParentID: domain,
 		})
 	}
 	p.writeList(x, "projects", self, projects)
 }
 
 func (p *platformAPI) writeList(x *exchange, name, self string, rows any) {
-	p.respondJSON(x, fasthttp.StatusOK, map[string]any{name: rows, "links": map[string]any{"self": self, "next": nil, "previous": nil}})
+	p.respondJSON(
+		x,
+		fasthttp.StatusOK,
+		map[string]any{name: rows, "links": map[string]any{"self": self, "next": nil, "previous": nil}},
+	)
 }
 
 // identityBodyLimit bounds the bodies of the IAM routes.

@@ -42,8 +42,12 @@ func (p *platformAPI) invoke(x *exchange) {
 	result, inTime := p.run(x, inv)
 	if !inTime {
 		p.refuse(x, &fault.Error{
-			Kind: fault.Timeout, Type: fault.TypeTimeout,
-			Message: fmt.Sprintf("Backend timeout: no answer within %s; the function goes on (GANTRY_API_GATEWAY_TIMEOUT)", p.GatewayTimeout),
+			Kind: fault.Timeout,
+			Type: fault.TypeTimeout,
+			Message: fmt.Sprintf(
+				"Backend timeout: no answer within %s; the function goes on (GANTRY_API_GATEWAY_TIMEOUT)",
+				p.GatewayTimeout,
+			),
 		})
 		x.ctx.Response.Header.Set(headerRequestID, x.id)
 		return
@@ -81,7 +85,9 @@ func memoryOf(h *fasthttp.RequestHeader) (int, error) {
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || !slices.Contains(memorySizes, n) {
-		f := invalid(fmt.Sprintf("X-Cff-Instance-Memory is %.20q; want one of %s (MB)", v, strings.Trim(fmt.Sprint(memorySizes), "[]")))
+		f := invalid(
+			fmt.Sprintf("X-Cff-Instance-Memory is %.20q; want one of %s (MB)", v, strings.Trim(fmt.Sprint(memorySizes), "[]")),
+		)
 		f.APICode = fault.APIMemory
 		return 0, f
 	}
@@ -158,7 +164,12 @@ func notAcceptable(f *fault.Error) *fault.Error {
 	if err := json.Unmarshal(f.Body, &worker); err != nil || worker.Message == "" {
 		worker.Message = string(f.Body)
 	}
-	return &fault.Error{Kind: f.Kind, Type: f.Type, Code: f.Code, Message: "Not acceptable: the body is not a JSON event: " + worker.Message}
+	return &fault.Error{
+		Kind:    f.Kind,
+		Type:    f.Type,
+		Code:    f.Code,
+		Message: "Not acceptable: the body is not a JSON event: " + worker.Message,
+	}
 }
 
 // appendInvocation writes the v1 body (page functiongraph_06_0125); error_code is there for failures only.

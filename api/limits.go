@@ -57,8 +57,14 @@ func NewLimits(cfg LimitsConfig) *Limits {
 		connections = max(minConnections, min(connections, cfg.Connections/connectionMemory))
 	}
 	l := &Limits{
-		all: newConnections(), body: cfg.Body, connections: int(connections),
-		descriptors: descriptors{reserve: reservedDescriptors + reservedPerWorker*max(cfg.Workers, 1), limit: openFiles, count: countDescriptors},
+		all:         newConnections(),
+		body:        cfg.Body,
+		connections: int(connections),
+		descriptors: descriptors{
+			reserve: reservedDescriptors + reservedPerWorker*max(cfg.Workers, 1),
+			limit:   openFiles,
+			count:   countDescriptors,
+		},
 	}
 	l.burst = newBurst(l.spare.drop)
 	return l

@@ -78,7 +78,11 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		evicted := l.all.evict(nil, nil, true)
-		l.remark("connections cannot be accepted for the moment; the listener goes on", zap.Error(err), zap.Bool("closed_another", evicted))
+		l.remark(
+			"connections cannot be accepted for the moment; the listener goes on",
+			zap.Error(err),
+			zap.Bool("closed_another", evicted),
+		)
 		select {
 		case <-time.After(pause):
 		case <-l.closing:
@@ -120,7 +124,11 @@ func (l *listener) admit(tcp *net.TCPConn) (net.Conn, bool) {
 			among = nil
 		}
 		room = l.all.evict(among, c, lack == wantDescriptors)
-		l.remark("no room for more connections: others are closed, those without a request first", zap.Bool("closed_another", room), zap.Bool("descriptors", lack != wantConnection))
+		l.remark(
+			"no room for more connections: others are closed, those without a request first",
+			zap.Bool("closed_another", room),
+			zap.Bool("descriptors", lack != wantConnection),
+		)
 	}
 	if !room {
 		l.turnAway(c)
@@ -190,7 +198,11 @@ func (l *listener) remark(what string, fields ...zap.Field) {
 // remarkPlain logs that a client does not use TLS.
 func (l *listener) remarkPlain() {
 	if left, ok := l.plain.take(time.Now()); ok {
-		l.log.Info("plain HTTP was sent to a port that speaks TLS, and answered with 400", zap.String("listener", l.name), zap.Int64("not_logged", left))
+		l.log.Info(
+			"plain HTTP was sent to a port that speaks TLS, and answered with 400",
+			zap.String("listener", l.name),
+			zap.Int64("not_logged", left),
+		)
 	}
 }
 

@@ -33,7 +33,10 @@ func (f *forwarded) peer(h *fasthttp.RequestHeader) (addr netip.Addr, ok bool) {
 	last = bytes.Trim(last[bytes.LastIndexByte(last, ',')+1:], " \t")
 	if addr, ok = parsePeer(string(last)); !ok {
 		f.unreadable.Do(func() {
-			f.log.Warn("the last value of X-Forwarded-For is no address: "+onePeer+"let the proxy add its caller's address, like 192.0.2.1 or [2001:db8::1]:4711", zap.String("value", cutText(string(last), maxReason)))
+			f.log.Warn(
+				"the last value of X-Forwarded-For is no address: "+onePeer+"let the proxy add its caller's address, like 192.0.2.1 or [2001:db8::1]:4711",
+				zap.String("value", cutText(string(last), maxReason)),
+			)
 		})
 	}
 	return addr, ok

@@ -31,7 +31,14 @@ func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
 		return nil, err
 	}
 	if cfg.Local && !loopback(ln.Addr()) {
-		return nil, errors.Join(fmt.Errorf("platform listener: %s leads to %s, which is no loopback address; write 127.0.0.1:PORT", cfg.Addr, ln.Addr()), ln.Close())
+		return nil, errors.Join(
+			fmt.Errorf(
+				"platform listener: %s leads to %s, which is no loopback address; write 127.0.0.1:PORT",
+				cfg.Addr,
+				ln.Addr(),
+			),
+			ln.Close(),
+		)
 	}
 	p := newPlatformAPI(cfg, loopback(ln.Addr()) && !cfg.BehindProxy)
 	var secure *tls.Config
@@ -42,12 +49,26 @@ func ListenPlatform(cfg *PlatformConfig) (*Server, error) {
 		p.refuse(&exchange{ctx: ctx, id: uuid.NewString(), peer: p.peer(ctx)}, f)
 	}
 	return newServer(&serverConfig{
-		name: "platform", ln: ln, secure: secure, proxied: cfg.BehindProxy, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: refuse,
+		name:      "platform",
+		ln:        ln,
+		secure:    secure,
+		proxied:   cfg.BehindProxy,
+		bodyLimit: MaxEvent,
+		limits:    cfg.Limits,
+		log:       cfg.Log,
+		refuse:    refuse,
 	}, p.serve), nil
 }
 
 func newPlatformAPI(cfg *PlatformConfig, local bool) *platformAPI {
-	p := &platformAPI{PlatformConfig: cfg, routes: platformRoutes(), local: local, audit: cfg.Log, forwarded: &forwarded{log: cfg.Log}, causes: logger.NewCauses(cfg.Log)}
+	p := &platformAPI{
+		PlatformConfig: cfg,
+		routes:         platformRoutes(),
+		local:          local,
+		audit:          cfg.Log,
+		forwarded:      &forwarded{log: cfg.Log},
+		causes:         logger.NewCauses(cfg.Log),
+	}
 	// Guesses of keys must not fill the log.
 	p.Log = cfg.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Second, 3, 0)
@@ -62,37 +83,46 @@ const (
 
 // platformRoutes is the table of the platform API.
 func platformRoutes() table[access] {
-	// queued is the access of a route that needs the queue.
-	queued := func(serve func(*platformAPI, *exchange, *async.Queue) error) access {
-		return access{action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous(serve)}
-	}
+	invoke := access{action: auth.Invoke, numbered: true, limit: MaxEvent, serve: (*platformAPI).invoke}
 	accept := queued((*platformAPI).accept)
 	accept.numbered, accept.limit = true, async.MaxEvent
-	statusLog := func(serve func(*platformAPI, *exchange)) access {
-		return access{action: auth.InvokeAsync, limit: asyncBodyLimit, serve: serve}
-	}
-	identity := func(serve func(*platformAPI, *exchange)) access {
-		return access{limit: identityBodyLimit, serve: serve}
-	}
-	const get, post = fasthttp.MethodGet, fasthttp.MethodPost
+	login := access{open: true, limit: identityBodyLimit, serve: (*platformAPI).createToken}
+	const get, head, post = fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost
 	return compile(
-		row[access]{method: post, pattern: functionPath + "/invocations", target: access{action: auth.Invoke, numbered: true, limit: MaxEvent, serve: (*platformAPI).invoke}},
-		row[access]{method: post, pattern: functionPath + "/invocations-async", target: accept},
-		row[access]{method: fasthttp.MethodPut, pattern: functionPath + "/async-invoke-config", target: queued((*platformAPI).putConfiguration)},
-		row[access]{method: get, pattern: functionPath + "/async-invoke-config", target: queued((*platformAPI).getConfiguration)},
-		row[access]{method: fasthttp.MethodDelete, pattern: functionPath + "/async-invoke-config", target: queued((*platformAPI).deleteConfiguration)},
-		row[access]{method: get, pattern: functionPath + "/async-invoke-configs", target: queued((*platformAPI).listConfigurations)},
-		row[access]{method: get, pattern: functionPath + "/async-invocations", target: queued((*platformAPI).listRecords)},
-		row[access]{method: get, pattern: functionPath + "/active-async-invocations", target: queued((*platformAPI).listActive)},
-		row[access]{method: post, pattern: functionPath + "/cancel", target: queued((*platformAPI).cancel)},
-		row[access]{method: post, pattern: functionsPath + "/enable-async-status-logs", target: statusLog((*platformAPI).enableStatusLog)},
-		row[access]{method: get, pattern: functionsPath + "/async-status-log-detail", target: statusLog((*platformAPI).showStatusLog)},
-		row[access]{method: post, pattern: "/v3/auth/tokens", target: access{open: true, limit: identityBodyLimit, serve: (*platformAPI).createToken}},
-		row[access]{method: get, pattern: "/v3/auth/tokens", target: identity((*platformAPI).showToken)},
-		row[access]{method: fasthttp.MethodHead, pattern: "/v3/auth/tokens", target: identity((*platformAPI).showToken)},
-		row[access]{method: get, pattern: "/v3/auth/domains", target: identity((*platformAPI).listDomains)},
-		row[access]{method: get, pattern: "/v3/projects", target: identity((*platformAPI).listProjects)},
+		at(post, functionPath+"/invocations", invoke),
+		at(post, functionPath+"/invocations-async", accept),
+		at(fasthttp.MethodPut, functionPath+"/async-invoke-config", queued((*platformAPI).putConfiguration)),
+		at(get, functionPath+"/async-invoke-config", queued((*platformAPI).getConfiguration)),
+		at(fasthttp.MethodDelete, functionPath+"/async-invoke-config", queued((*platformAPI).deleteConfiguration)),
+		at(get, functionPath+"/async-invoke-configs", queued((*platformAPI).listConfigurations)),
+		at(get, functionPath+"/async-invocations", queued((*platformAPI).listRecords)),
+		at(get, functionPath+"/active-async-invocations", queued((*platformAPI).listActive)),
+		at(post, functionPath+"/cancel", queued((*platformAPI).cancel)),
+		at(post, functionsPath+"/enable-async-status-logs", statusLog((*platformAPI).enableStatusLog)),
+		at(get, functionsPath+"/async-status-log-detail", statusLog((*platformAPI).showStatusLog)),
+		at(post, "/v3/auth/tokens", login),
+		at(get, "/v3/auth/tokens", identity((*platformAPI).showToken)),
+		at(head, "/v3/auth/tokens", identity((*platformAPI).showToken)),
+		at(get, "/v3/auth/domains", identity((*platformAPI).listDomains)),
+		at(get, "/v3/projects", identity((*platformAPI).listProjects)),
 	)
+}
+
+func at(method, pattern string, a access) row[access] {
+	return row[access]{method: method, pattern: pattern, target: a}
+}
+
+// queued is the access of a route that needs the queue.
+func queued(serve func(*platformAPI, *exchange, *async.Queue) error) access {
+	return access{action: auth.InvokeAsync, general: true, limit: asyncBodyLimit, serve: asynchronous(serve)}
+}
+
+func statusLog(serve func(*platformAPI, *exchange)) access {
+	return access{action: auth.InvokeAsync, limit: asyncBodyLimit, serve: serve}
+}
+
+func identity(serve func(*platformAPI, *exchange)) access {
+	return access{limit: identityBodyLimit, serve: serve}
 }
 
 // serve finds the route, lets the caller in, finds the function, and checks what the caller may do, in this order.
@@ -116,8 +146,14 @@ func (p *platformAPI) serve(ctx *fasthttp.RequestCtx) {
 func (p *platformAPI) absent(x *exchange, allow []string) {
 	ctx := x.ctx
 	f := &fault.Error{
-		Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, APICode: fault.APINoRoute,
-		Message: fmt.Sprintf("The API does not exist or has not been published in the environment: no route %.200q", ctx.URI().PathOriginal()),
+		Kind:    fault.NotFound,
+		Type:    fault.TypeNotFound,
+		Code:    fault.CodeBadRequest,
+		APICode: fault.APINoRoute,
+		Message: fmt.Sprintf(
+			"The API does not exist or has not been published in the environment: no route %.200q",
+			ctx.URI().PathOriginal(),
+		),
 	}
 	if len(allow) == 0 {
 		p.refuse(x, f)
@@ -209,7 +245,13 @@ func (p *platformAPI) permit(x *exchange, r *row[access], params [2][]byte) erro
 	}
 	x.urn, err = fncontext.ParseURN(name)
 	if err != nil {
-		return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, APICode: fault.APIURN, Message: err.Error()}
+		return &fault.Error{
+			Kind:    fault.Invalid,
+			Type:    fault.TypeBadRequest,
+			Code:    fault.CodeBadRequest,
+			APICode: fault.APIURN,
+			Message: err.Error(),
+		}
 	}
 	if err := p.find(x.urn, project, name); err != nil {
 		if r.target.general {
@@ -243,7 +285,11 @@ func (p *platformAPI) find(u fncontext.URN, project, text string) *fault.Error {
 	fn := p.Function
 	is := func(field, value string) bool { return field == "" || field == value }
 	switch {
-	case project != fn.Project, !is(u.Region, fn.Region), !is(u.Project, fn.Project), !is(u.Package, fn.Package), u.Name != fn.Name:
+	case project != fn.Project,
+		!is(u.Region, fn.Region),
+		!is(u.Project, fn.Project),
+		!is(u.Package, fn.Package),
+		u.Name != fn.Name:
 		return p.missing(fault.APINoFunction, "Not found the function"+reading(u, text))
 	case u.Alias != "" && !slices.Contains(fn.Aliases, u.Alias):
 		return p.missing(fault.APINoAlias, fmt.Sprintf("Not found the alias %q", u.Alias))

@@ -38,7 +38,12 @@ func ListenRuntime(cfg *RuntimeConfig) (*Server, error) {
 	}
 	r := &runtimeAPI{RuntimeConfig: cfg}
 	s := newServer(&serverConfig{
-		name: "runtime", ln: ln.(*net.TCPListener), bodyLimit: cfg.MaxResponse, limits: cfg.Limits, log: cfg.Log, refuse: r.refuse,
+		name:      "runtime",
+		ln:        ln.(*net.TCPListener),
+		bodyLimit: cfg.MaxResponse,
+		limits:    cfg.Limits,
+		log:       cfg.Log,
+		refuse:    r.refuse,
 	}, serveOpen(r.routes(), r.refuse, r.absent))
 	s.http.ReadTimeout = 0 // a poller waits between two requests for as long as a call takes
 	s.http.IdleTimeout = 0
@@ -51,15 +56,30 @@ type runtimeAPI struct{ *RuntimeConfig }
 func (r *runtimeAPI) routes() table[openRoute] {
 	return compile(
 		row[openRoute]{method: fasthttp.MethodGet, pattern: routeNext, target: openRoute{serve: r.next}},
-		row[openRoute]{method: fasthttp.MethodPost, pattern: routeResponse, target: openRoute{serve: func(ctx *fasthttp.RequestCtx, id []byte) { r.answer(ctx, string(id), r.API.Respond) }}},
-		row[openRoute]{method: fasthttp.MethodPost, pattern: routeError, target: openRoute{serve: func(ctx *fasthttp.RequestCtx, id []byte) { r.answer(ctx, string(id), r.API.Fail) }}},
+		row[openRoute]{
+			method:  fasthttp.MethodPost,
+			pattern: routeResponse,
+			target:  openRoute{serve: func(ctx *fasthttp.RequestCtx, id []byte) { r.answer(ctx, string(id), r.API.Respond) }},
+		},
+		row[openRoute]{
+			method:  fasthttp.MethodPost,
+			pattern: routeError,
+			target:  openRoute{serve: func(ctx *fasthttp.RequestCtx, id []byte) { r.answer(ctx, string(id), r.API.Fail) }},
+		},
 	)
 }
 
 func (r *runtimeAPI) absent(path []byte) *fault.Error {
 	return &fault.Error{
-		Kind: fault.NotFound, Type: fault.TypeNotFound,
-		Message: fmt.Sprintf("no route %.200q; the runtime API has GET %s, POST %sID and POST %sID", path, routeNext, routeResponse, routeError),
+		Kind: fault.NotFound,
+		Type: fault.TypeNotFound,
+		Message: fmt.Sprintf(
+			"no route %.200q; the runtime API has GET %s, POST %sID and POST %sID",
+			path,
+			routeNext,
+			routeResponse,
+			routeError,
+		),
 	}
 }
 
@@ -123,7 +143,12 @@ func connected(conn net.Conn) bool {
 }
 
 func (r *runtimeAPI) refuse(ctx *fasthttp.RequestCtx, f *fault.Error) {
-	r.Log.Debug("runtime API request refused", zap.ByteString("path", ctx.Path()), zap.String("type", f.Type), zap.String("message", f.Message))
+	r.Log.Debug(
+		"runtime API request refused",
+		zap.ByteString("path", ctx.Path()),
+		zap.String("type", f.Type),
+		zap.String("message", f.Message),
+	)
 	ctx.Response.SetStatusCode(functionStatus[f.Kind])
 	ctx.Response.Header.SetContentType(contentJSON)
 	ctx.Response.SetBodyRaw(f.Text(true))

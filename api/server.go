@@ -40,8 +40,20 @@ type serverConfig struct {
 func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 	limits := cfg.limits.or()
 	s := &Server{name: cfg.name, ln: &listener{
-		TCPListener: cfg.ln, accept: cfg.ln.AcceptTCP, name: cfg.name, secure: cfg.secure, all: limits.all, limits: limits, refuse: cfg.refuse, log: cfg.log,
-		bodies: newBudget(limits.body, int64(cfg.bodyLimit), limits.burst), answers: newBudget(limits.body, MaxEvent, limits.burst),
+		TCPListener: cfg.ln,
+		accept:      cfg.ln.AcceptTCP,
+		name:        cfg.name,
+		secure:      cfg.secure,
+		all:         limits.all,
+		limits:      limits,
+		refuse:      cfg.refuse,
+		log:         cfg.log,
+		bodies: newBudget(
+			limits.body,
+			int64(cfg.bodyLimit),
+			limits.burst,
+		),
+		answers: newBudget(limits.body, MaxEvent, limits.burst),
 		closing: make(chan struct{}),
 	}}
 	chain := s.chain(cfg, route)

@@ -89,12 +89,28 @@ func (e *engine) notStored(err error, size int) *fault.Error {
 	var api *jetstream.APIError
 	switch errors.As(err, &api); {
 	case errors.Is(err, nats.ErrMaxPayload):
-		return tooLarge(e.conn.MaxPayload(), size, "; the limit is the max_payload of the queue's servers or account, and counts headers too", err)
+		return tooLarge(
+			e.conn.MaxPayload(),
+			size,
+			"; the limit is the max_payload of the queue's servers or account, and counts headers too",
+			err,
+		)
 	case api != nil && api.ErrorCode == messageTooLarge:
-		return tooLarge(maxMessage, size, "; the limit is the max_msg_size of the stream of events, and counts headers too", err)
+		return tooLarge(
+			maxMessage,
+			size,
+			"; the limit is the max_msg_size of the stream of events, and counts headers too",
+			err,
+		)
 	case full(api):
 		q.counts.refused.Add(1)
-		return &fault.Error{Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances, Message: "too many requests: the queue is full (GANTRY_ASYNC_MAX_EVENTS, GANTRY_ASYNC_MAX_BYTES)", Err: err}
+		return &fault.Error{
+			Kind:    fault.Throttled,
+			Type:    fault.TypeThrottled,
+			Code:    fault.CodeMaxInstances,
+			Message: "too many requests: the queue is full (GANTRY_ASYNC_MAX_EVENTS, GANTRY_ASYNC_MAX_BYTES)",
+			Err:     err,
+		}
 	}
 	return unavailable("the event could not be stored", err)
 }

@@ -84,9 +84,21 @@ func (e *engine) event(ctx context.Context, id string) (*jetstream.RawStreamMsg,
 
 // forget records an outcome that came from outside and takes the event out of the queue. An agent that fetched it
 // meanwhile finds the outcome and does not run it; an agent that is about to run it is sent a cancel.
-func (e *engine) forget(ctx context.Context, r *Record, revision uint64, event *jetstream.RawStreamMsg, recursive bool) error {
+func (e *engine) forget(
+	ctx context.Context,
+	r *Record,
+	revision uint64,
+	event *jetstream.RawStreamMsg,
+	recursive bool,
+) error {
 	config := e.configuration(configurationKey(event.Header.Get(headerVersion), event.Header.Get(headerAlias)))
-	if err := e.attach(r, config, event.Header, event.Data, &outcome{condition: conditionCanceled, recursive: recursive}); err != nil {
+	if err := e.attach(
+		r,
+		config,
+		event.Header,
+		event.Data,
+		&outcome{condition: conditionCanceled, recursive: recursive},
+	); err != nil {
 		return err
 	}
 	revision, err := e.write(ctx, r, revision)
@@ -128,7 +140,8 @@ func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64, 
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrTimeout) &&
+		!errors.Is(err, context.DeadlineExceeded) {
 		return unavailable("the other agents cannot be asked", err)
 	}
 	event, err := e.event(ctx, r.RequestID)
@@ -165,5 +178,10 @@ func (e *engine) listenForCancels() error {
 }
 
 func invalidID() *fault.Error {
-	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "Invalid RequestId"}
+	return &fault.Error{
+		Kind:    fault.Invalid,
+		Type:    fault.TypeBadRequest,
+		Code:    fault.CodeBadRequest,
+		Message: "Invalid RequestId",
+	}
 }

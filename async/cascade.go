@@ -56,7 +56,11 @@ func (e *engine) ledTo(ctx context.Context, id string, made *next) {
 			return
 		}
 		if !errors.Is(err, errOvertaken) || ctx.Err() != nil {
-			e.q.cfg.Log.Debug("a recursive cancel will not find what an outcome led to", zap.String("request_id", id), zap.Error(err))
+			e.q.cfg.Log.Debug(
+				"a recursive cancel will not find what an outcome led to",
+				zap.String("request_id", id),
+				zap.Error(err),
+			)
 			return
 		}
 	}

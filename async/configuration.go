@@ -134,7 +134,8 @@ func checkFiles(endpoints *destination.Endpoints, c *Configuration) error {
 
 // eachDestination makes one check of every destination that is set.
 func (c *Configuration) eachDestination(check func(member, kind, param string) error) error {
-	for member, d := range map[string]*Destination{"on_success": c.Destinations.OnSuccess, "on_failure": c.Destinations.OnFailure} {
+	both := map[string]*Destination{"on_success": c.Destinations.OnSuccess, "on_failure": c.Destinations.OnFailure}
+	for member, d := range both {
 		if d == nil {
 			continue
 		}
@@ -146,7 +147,12 @@ func (c *Configuration) eachDestination(check func(member, kind, param string) e
 }
 
 func badConfiguration(message string) *fault.Error {
-	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "Invalid parameter: " + message}
+	return &fault.Error{
+		Kind:    fault.Invalid,
+		Type:    fault.TypeBadRequest,
+		Code:    fault.CodeBadRequest,
+		Message: "Invalid parameter: " + message,
+	}
 }
 
 // inForce is a configuration as it was last seen: nil once it was removed. Revisions keep an echo of an older change
@@ -178,12 +184,21 @@ func (q *Queue) Configuration(ctx context.Context, version, alias string) (*Conf
 }
 
 func noConfiguration() *fault.Error {
-	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: "The specified resource was not found: no asynchronous configuration is set here"}
+	return &fault.Error{
+		Kind:    fault.NotFound,
+		Type:    fault.TypeNotFound,
+		Code:    fault.CodeBadRequest,
+		Message: "The specified resource was not found: no asynchronous configuration is set here",
+	}
 }
 
 // SetConfiguration replaces what is set; an Invalid fault if an outcome message would have no name as a file. It is in
 // force, here and at every agent of the same function, from then on.
-func (q *Queue) SetConfiguration(ctx context.Context, version, alias, urn string, c *Configuration) (*Configuration, error) {
+func (q *Queue) SetConfiguration(
+	ctx context.Context,
+	version, alias, urn string,
+	c *Configuration,
+) (*Configuration, error) {
 	if err := checkFiles(q.cfg.Endpoints, c); err != nil {
 		return nil, err
 	}
@@ -221,7 +236,10 @@ func (q *Queue) DeleteConfiguration(ctx context.Context, version, alias string) 
 	}
 	// Like configs.Delete, which does not return the revision: a newer change may have been taken over before the
 	// answer.
-	marker := &nats.Msg{Subject: e.kvPrefix() + "$KV." + e.configs.Bucket() + "." + key, Header: nats.Header{"KV-Operation": {"DEL"}}}
+	marker := &nats.Msg{
+		Subject: e.kvPrefix() + "$KV." + e.configs.Bucket() + "." + key,
+		Header:  nats.Header{"KV-Operation": {"DEL"}},
+	}
 	ack, err := e.js.PublishMsg(ctx, marker)
 	if err != nil {
 		return unavailable("the configuration cannot be removed", err)

@@ -87,7 +87,9 @@ func CheckURL(servers string) error {
 			return fmt.Errorf("server %d of the list: %w", i+1, err)
 		}
 		if isWebsocket(one) != Websocket(servers) {
-			return errors.New("ws:// or wss:// stands beside nats:// or tls://; want servers of one kind, because a client speaks one of the two")
+			return errors.New(
+				"ws:// or wss:// stands beside nats:// or tls://; want servers of one kind, because a client speaks one of the two",
+			)
 		}
 	}
 	if seen == 0 {
@@ -103,7 +105,9 @@ func checkServer(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil: // it quotes the URL
-		return errors.New("the URL cannot be read; want nats://host:4222, and in a password %2F for /, %2C for a comma and %25 for %")
+		return errors.New(
+			"the URL cannot be read; want nats://host:4222, and in a password %2F for /, %2C for a comma and %25 for %",
+		)
 	case !slices.Contains(schemes, u.Scheme):
 		return errors.New("want nats://, tls://, ws:// or wss://")
 	case u.Host == "":
@@ -176,7 +180,9 @@ func connect(ctx context.Context, servers string, options []nats.Option) (*nats.
 	case r := <-done:
 		var unread *url.Error
 		if errors.As(r.err, &unread) { // it quotes the URL, and with it the password
-			return nil, errors.New("no connection to the queue: its URL cannot be read; want nats://host:4222, and in a password %2F for /, %2C for a comma and %25 for %")
+			return nil, errors.New(
+				"no connection to the queue: its URL cannot be read; want nats://host:4222, and in a password %2F for /, %2C for a comma and %25 for %",
+			)
 		}
 		if r.err != nil {
 			return nil, fmt.Errorf("no connection to the queue: %w", r.err)

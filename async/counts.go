@@ -58,8 +58,15 @@ func CountHelp(name string) string {
 func (q *Queue) Counts() map[string]int64 {
 	c := &q.counts
 	return map[string]int64{
-		"accepted": c.accepted.Load(), "refused": c.refused.Load(), "started": c.started.Load(), "retried": c.retried.Load(),
-		"expired": c.expired.Load(), "canceled": c.cancelled.Load(), "succeeded": c.succeeded.Load(), "failed": c.failed.Load(),
-		"notified": c.delivered.Load(), "notification_failures": c.undelivered.Load(),
+		"accepted":              c.accepted.Load(),
+		"refused":               c.refused.Load(),
+		"started":               c.started.Load(),
+		"retried":               c.retried.Load(),
+		"expired":               c.expired.Load(),
+		"canceled":              c.cancelled.Load(),
+		"succeeded":             c.succeeded.Load(),
+		"failed":                c.failed.Load(),
+		"notified":              c.delivered.Load(),
+		"notification_failures": c.undelivered.Load(),
 	}
 }

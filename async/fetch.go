@@ -52,8 +52,16 @@ func (e *engine) noteFetch(from jetstream.Consumer, err error, since time.Time) 
 	if time.Since(since) < fetchPatience {
 		e.q.cfg.Log.Debug("no requests from the queue", zap.Error(err))
 	} else {
-		e.q.causes.Warn("nothing comes out of the queue, and what was accepted waits", err,
-			zap.String("stream", from.CachedInfo().Stream), zap.Time("since", since), zap.NamedError("connection", e.conn.LastError()))
+		e.q.causes.Warn(
+			"nothing comes out of the queue, and what was accepted waits",
+			err,
+			zap.String(
+				"stream",
+				from.CachedInfo().Stream,
+			),
+			zap.Time("since", since),
+			zap.NamedError("connection", e.conn.LastError()),
+		)
 	}
 	pause(e.q.fetching, fetchPause)
 	return since
@@ -61,7 +69,13 @@ func (e *engine) noteFetch(from jetstream.Consumer, err error, since time.Time) 
 
 // take fetches up to n messages and starts them; it returns how many. Each gives its place in the room back. No message
 // is no error.
-func (e *engine) take(ctx context.Context, from jetstream.Consumer, n int, room chan struct{}, handle func(*message)) (taken int, err error) {
+func (e *engine) take(
+	ctx context.Context,
+	from jetstream.Consumer,
+	n int,
+	room chan struct{},
+	handle func(*message),
+) (taken int, err error) {
 	wait, cancel := context.WithTimeout(ctx, fetchWait)
 	defer cancel()
 	wait, release := e.whileConnected(wait) // a new server does not know the pending fetches

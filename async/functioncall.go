@@ -22,10 +22,16 @@ import (
 // is known, or a file. It returns the request that the event became; nil for none.
 func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Message) (*next, error) {
 	if m.Hops >= maxHops {
-		return nil, &destination.Refused{Text: fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", m.Hops), Final: true}
+		return nil, &destination.Refused{
+			Text:  fmt.Sprintf("the outcome of an outcome, %d times over: functions are each other's destinations", m.Hops),
+			Final: true,
+		}
 	}
 	if len(m.Text) > MaxEvent {
-		return nil, &destination.Refused{Text: fmt.Sprintf("the outcome message has %d bytes, more than an event may have", len(m.Text)), Final: true}
+		return nil, &destination.Refused{
+			Text:  fmt.Sprintf("the outcome message has %d bytes, more than an event may have", len(m.Text)),
+			Final: true,
+		}
 	}
 	u, err := fncontext.ParseURN(urn)
 	if err != nil {
@@ -41,25 +47,49 @@ func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Me
 	for _, version := range versions {
 		target.Version = version
 		prefix := "gantry." + key(&target)
-		if _, err := e.js.Stream(ctx, streamName(prefix)+"_events"); errors.Is(err, jetstream.ErrStreamNotFound) || version == "" {
+		if _, err := e.js.Stream(
+			ctx,
+			streamName(prefix)+"_events",
+		); errors.Is(err, jetstream.ErrStreamNotFound) ||
+			version == "" {
 			continue
 		} else if err != nil {
 			return nil, err
 		}
 		made := &next{Prefix: prefix, URN: urn, RequestID: newID()}
-		msg := &nats.Msg{Subject: prefix + ".event." + made.RequestID, Data: m.Text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(m.Hops + 1)}}}
+		msg := &nats.Msg{
+			Subject: prefix + ".event." + made.RequestID,
+			Data:    m.Text,
+			Header:  nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(m.Hops + 1)}},
+		}
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
 		_, err := e.js.PublishMsg(ctx, msg)
 		return made, err
 	}
-	return nil, e.sender.WriteFile(path.Join(destination.Function, strings.ReplaceAll(urn, "/", "_"), m.RequestID+".json"), m.Text)
+	return nil, e.sender.WriteFile(
+		path.Join(destination.Function, strings.ReplaceAll(urn, "/", "_"), m.RequestID+".json"),
+		m.Text,
+	)
 }
 
 // callRemote makes the outcome message an event at another agent's platform API, which makes the request's id.
-func (e *engine) callRemote(ctx context.Context, endpoint *destination.Endpoint, urn string, hops int, text []byte) (*next, error) {
-	answer, err := e.sender.Post(ctx, endpoint, e.functionPath(urn)+"/invocations-async", text, HeaderHops, strconv.Itoa(hops))
+func (e *engine) callRemote(
+	ctx context.Context,
+	endpoint *destination.Endpoint,
+	urn string,
+	hops int,
+	text []byte,
+) (*next, error) {
+	answer, err := e.sender.Post(
+		ctx,
+		endpoint,
+		e.functionPath(urn)+"/invocations-async",
+		text,
+		HeaderHops,
+		strconv.Itoa(hops),
+	)
 	if err != nil {
 		return nil, err
 	}

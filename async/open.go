@@ -20,16 +20,27 @@ const writeLimit = 2 * time.Second
 
 // connect opens a connection that is kept for as long as the queue is open.
 func (q *Queue) connect(ctx context.Context) (*nats.Conn, error) {
-	return q.cfg.Connect(ctx, nats.Name("gantry"), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
-		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.FlusherTimeout(writeLimit), nats.ReconnectOnFlusherError(), // half a message is of no use
-		nats.IgnoreAuthErrorAbort(), // credentials that are refused twice may be accepted later
+	return q.cfg.Connect(
+		ctx,
+		nats.Name("gantry"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100*time.Millisecond),
+		nats.ReconnectJitter(
+			50*time.Millisecond,
+			50*time.Millisecond,
+		),
+		nats.PingInterval(5*time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(writeLimit),
+		nats.ReconnectOnFlusherError(), // half a message is of no use
+		nats.IgnoreAuthErrorAbort(),    // credentials that are refused twice may be accepted later
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			q.causes.Warn("the queue is not connected again yet", err)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			q.causes.Warn("the queue reports an error", err)
-		}))
+		}),
+	)
 }
 
 // newEngine connects, makes the streams if they are missing, and starts to fetch.
@@ -38,9 +49,20 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{q: q, conn: conn, prefix: "gantry." + key(q.cfg.Function), inForce: map[string]inForce{}, underWay: &q.underWay}
+	e := &engine{
+		q:        q,
+		conn:     conn,
+		prefix:   "gantry." + key(q.cfg.Function),
+		inForce:  map[string]inForce{},
+		underWay: &q.underWay,
+	}
 	e.sender = &destination.Sender{
-		Function: q.cfg.Function, Endpoints: q.cfg.Endpoints, Folder: q.cfg.Folder, Sign: q.cfg.Sign, Now: q.cfg.Now, Call: e.deliverFunction,
+		Function:  q.cfg.Function,
+		Endpoints: q.cfg.Endpoints,
+		Folder:    q.cfg.Folder,
+		Sign:      q.cfg.Sign,
+		Now:       q.cfg.Now,
+		Call:      e.deliverFunction,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.sends, e.stopSends = context.WithCancel(e.ctx)
@@ -92,11 +114,18 @@ func (q *Queue) hint(err error) error {
 	var api *jetstream.APIError
 	switch errors.As(err, &api); {
 	case errors.Is(err, nats.ErrNoResponders) && q.cfg.Domain == "":
-		return fmt.Errorf("%w; the server has no JetStream: enable it, or set GANTRY_NATS_DOMAIN if it is a leaf node of servers that have", err)
+		return fmt.Errorf(
+			"%w; the server has no JetStream: enable it, or set GANTRY_NATS_DOMAIN if it is a leaf node of servers that have",
+			err,
+		)
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w; no JetStream of the domain %q is reached: look at GANTRY_NATS_DOMAIN", err, q.cfg.Domain)
-	case api != nil && (slices.Contains(noRoomCodes, api.ErrorCode) || strings.Contains(api.Description, "insufficient storage")):
-		return fmt.Errorf("%w; the streams reserve GANTRY_ASYNC_MAX_BYTES twice, and with a limit of records that once more, times the replicas: lower it, or raise the account's limits", err)
+	case api != nil && (slices.Contains(noRoomCodes, api.ErrorCode) ||
+		strings.Contains(api.Description, "insufficient storage")):
+		return fmt.Errorf(
+			"%w; the streams reserve GANTRY_ASYNC_MAX_BYTES twice, and with a limit of records that once more, times the replicas: lower it, or raise the account's limits",
+			err,
+		)
 	}
 	return err
 }
@@ -135,8 +164,11 @@ func (e *engine) watchConnection() error {
 func (e *engine) warnOfPayload() {
 	limit := e.conn.MaxPayload()
 	if last := e.payload.Swap(limit); limit < maxMessage && limit != last {
-		e.q.cfg.Log.Warn("the queue's servers, or its account, do not take the largest events: what is above max_payload is refused with 413; raise it",
-			zap.Int64("max_payload", limit), zap.Int("want", maxMessage))
+		e.q.cfg.Log.Warn(
+			"the queue's servers, or its account, do not take the largest events: what is above max_payload is refused with 413; raise it",
+			zap.Int64("max_payload", limit),
+			zap.Int("want", maxMessage),
+		)
 	}
 }
 
@@ -144,9 +176,16 @@ func (e *engine) warnOfPayload() {
 func (e *engine) prepare(ctx context.Context) (err error) {
 	cfg, name := e.q.cfg, streamName(e.prefix)
 	e.events, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
-		Name: name + "_events", Description: "events of " + cfg.Function.URN(), Subjects: []string{e.subject("*")},
-		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
-		MaxMsgs: cfg.MaxEvents, MaxBytes: cfg.MaxBytes, MaxMsgSize: maxMessage,
+		Name:        name + "_events",
+		Description: "events of " + cfg.Function.URN(),
+		Subjects:    []string{e.subject("*")},
+		Retention:   jetstream.WorkQueuePolicy,
+		Discard:     jetstream.DiscardNew,
+		Storage:     jetstream.FileStorage,
+		Replicas:    cfg.Replicas,
+		MaxMsgs:     cfg.MaxEvents,
+		MaxBytes:    cfg.MaxBytes,
+		MaxMsgSize:  maxMessage,
 	})
 	if err != nil {
 		return fmt.Errorf("stream of events: %w", err)
@@ -177,13 +216,24 @@ func (e *engine) warnOfStranded(ctx context.Context) {
 	own := streamName(e.prefix) + "_events"
 	all := e.js.ListStreams(ctx)
 	for s := range all.Info() {
-		if name := s.Config.Name; name != own && strings.HasPrefix(name, "gantry_") && strings.HasSuffix(name, "_events") && s.State.Msgs > 0 {
-			e.q.cfg.Log.Warn("the data folder holds requests of another function, version or region, which do not run here; an agent with its settings on the same folder would run them",
-				zap.String("what", s.Config.Description), zap.Uint64("requests", s.State.Msgs), zap.Time("oldest", s.State.FirstTime))
+		if name := s.Config.Name; name != own && strings.HasPrefix(name, "gantry_") && strings.HasSuffix(name, "_events") &&
+			s.State.Msgs > 0 {
+			e.q.cfg.Log.Warn(
+				"the data folder holds requests of another function, version or region, which do not run here; an agent with its settings on the same folder would run them",
+				zap.String(
+					"what",
+					s.Config.Description,
+				),
+				zap.Uint64("requests", s.State.Msgs),
+				zap.Time("oldest", s.State.FirstTime),
+			)
 		}
 	}
 	if err := all.Err(); err != nil {
-		e.q.cfg.Log.Warn("it is not known whether the data folder holds requests of other functions or versions", zap.Error(err))
+		e.q.cfg.Log.Warn(
+			"it is not known whether the data folder holds requests of other functions or versions",
+			zap.Error(err),
+		)
 	}
 }
 

@@ -63,7 +63,10 @@ type outcome struct {
 
 // outcomeMessage builds the text for a destination, of at most limit bytes unless it is longer without payloads.
 func (e *engine) outcomeMessage(r *Record, event []byte, o *outcome, limit int) ([]byte, error) {
-	m := &OutcomeMessage{Timestamp: r.Started().UTC().Format("2006-01-02T15:04:05.000Z07:00"), RequestPayload: payload(event)}
+	m := &OutcomeMessage{
+		Timestamp:      r.Started().UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		RequestPayload: payload(event),
+	}
 	m.Request.RequestID, m.Request.FunctionURN = r.RequestID, e.q.cfg.Function.URN()
 	m.Request.Condition, m.Request.Invocations = o.condition, r.Attempts.Started
 	m.Response.Status = 200
@@ -152,14 +155,21 @@ func (e *engine) lighten(r *Record, why error) bool {
 		m.RequestPayload, m.ResponsePayload = none, none
 		if text, err := plainJSON(&m); err == nil {
 			r.Pending.Text = text
-			e.q.cfg.Log.Warn("an outcome message loses its payloads: with them it has no room on the servers", zap.String("request_id", r.RequestID), zap.Error(why))
+			e.q.cfg.Log.Warn(
+				"an outcome message loses its payloads: with them it has no room on the servers",
+				zap.String("request_id", r.RequestID),
+				zap.Error(why),
+			)
 			return true
 		}
 	}
 	r.Pending = nil
 	e.q.counts.undelivered.Add(1)
-	e.q.cfg.Log.Error("an outcome message is dropped: it has no room on the servers; look at their max_payload and GANTRY_ASYNC_MAX_RECORD_BYTES",
-		zap.String("request_id", r.RequestID), zap.Error(errors.Join(why, err)))
+	e.q.cfg.Log.Error(
+		"an outcome message is dropped: it has no room on the servers; look at their max_payload and GANTRY_ASYNC_MAX_RECORD_BYTES",
+		zap.String("request_id", r.RequestID),
+		zap.Error(errors.Join(why, err)),
+	)
 	return true
 }
 
@@ -180,7 +190,12 @@ func (e *engine) hand(ctx context.Context, r *Record) error {
 	for r.Pending != nil {
 		p := r.Pending
 		msg := &nats.Msg{Subject: e.outboxSubject(r.RequestID), Data: p.Text, Header: nats.Header{
-			headerKind: {p.Destination.Kind}, headerParam: {p.Destination.Param}, HeaderHops: {strconv.Itoa(p.Hops)}, nats.MsgIdHdr: {r.RequestID},
+			headerKind: {
+				p.Destination.Kind,
+			},
+			headerParam:   {p.Destination.Param},
+			HeaderHops:    {strconv.Itoa(p.Hops)},
+			nats.MsgIdHdr: {r.RequestID},
 		}}
 		_, err := e.js.PublishMsg(ctx, msg)
 		if !errors.Is(err, nats.ErrMaxPayload) {
@@ -236,7 +251,12 @@ func (e *engine) deliver(msg *message) {
 	ctx, cancel := context.WithTimeout(e.sends, destination.Timeout)
 	defer cancel()
 	accepted, _ := acceptedAt(id)
-	err := e.sender.Send(ctx, d.Kind, d.Param, &destination.Message{RequestID: id, Accepted: accepted, Hops: hops, Text: msg.Data()})
+	err := e.sender.Send(
+		ctx,
+		d.Kind,
+		d.Param,
+		&destination.Message{RequestID: id, Accepted: accepted, Hops: hops, Text: msg.Data()},
+	)
 	if err != nil && e.sends.Err() != nil { // no fault of the destination's
 		if err := msg.NakWithDelay(handBack); err != nil {
 			e.q.cfg.Log.Debug("an outcome message is not handed back", zap.String("request_id", id), zap.Error(err))
@@ -256,7 +276,9 @@ func (e *engine) deliver(msg *message) {
 	var refused *destination.Refused
 	if tries >= sendAttempts || errors.As(err, &refused) && refused.Final {
 		e.q.counts.undelivered.Add(1)
-		e.q.cfg.Log.Error("an outcome message is dropped: its destination does not take it", append(fields, zap.Uint64("tries", tries))...)
+		e.q.cfg.Log.Error(
+			"an outcome message is dropped: its destination does not take it",
+			append(fields, zap.Uint64("tries", tries))...)
 		err = msg.TermWithReason("not taken")
 	} else {
 		delay := sendPause(tries)

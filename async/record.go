@@ -276,5 +276,11 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 func unavailable(message string, err error) *fault.Error {
-	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeQueue, Code: fault.CodeUnavailable, Message: "asynchronous invocation is not available: " + message, Err: err}
+	return &fault.Error{
+		Kind:    fault.Unavailable,
+		Type:    fault.TypeQueue,
+		Code:    fault.CodeUnavailable,
+		Message: "asynchronous invocation is not available: " + message,
+		Err:     err,
+	}
 }

@@ -23,7 +23,11 @@ const (
 
 // bucket makes a bucket, or finds it. Where the servers require a limit and cfg has none, it gets fallback bytes. It
 // returns the limit, -1 for none.
-func (e *engine) bucket(ctx context.Context, cfg jetstream.KeyValueConfig, fallback int64) (made jetstream.KeyValue, limit int64, err error) {
+func (e *engine) bucket(
+	ctx context.Context,
+	cfg jetstream.KeyValueConfig,
+	fallback int64,
+) (made jetstream.KeyValue, limit int64, err error) {
 	cfg.Storage, cfg.Replicas = jetstream.FileStorage, e.q.cfg.Replicas
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = -1
@@ -58,8 +62,16 @@ func (e *engine) roomy(ctx context.Context, bucket string, limit int64) (int64, 
 	if needed <= limit {
 		return limit, nil
 	}
-	e.q.cfg.Log.Warn("a bucket has more bytes than it may have (GANTRY_ASYNC_MAX_RECORD_BYTES); its limit is higher until a start finds less",
-		zap.String("bucket", bucket), zap.Uint64("bytes", status.Bytes()), zap.Int64("want", limit), zap.Int64("limit", needed))
+	e.q.cfg.Log.Warn(
+		"a bucket has more bytes than it may have (GANTRY_ASYNC_MAX_RECORD_BYTES); its limit is higher until a start finds less",
+		zap.String(
+			"bucket",
+			bucket,
+		),
+		zap.Uint64("bytes", status.Bytes()),
+		zap.Int64("want", limit),
+		zap.Int64("limit", needed),
+	)
 	return needed, nil
 }
 

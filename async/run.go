@@ -179,8 +179,17 @@ func (r *run) store() error {
 // statusLog writes a line about a change of status, if the configuration wants it.
 func (e *engine) statusLog(r *Record, c *Configuration) {
 	if c != nil && c.StatusLog {
-		e.q.cfg.Log.Info("asynchronous status", zap.String("request_id", r.RequestID), zap.String("status", string(r.Status)),
-			zap.Int("attempts", r.Attempts.Started), zap.Int("error_code", r.ErrorCode), zap.String("error_message", r.ErrorMessage))
+		e.q.cfg.Log.Info(
+			"asynchronous status",
+			zap.String("request_id", r.RequestID),
+			zap.String("status", string(r.Status)),
+			zap.Int(
+				"attempts",
+				r.Attempts.Started,
+			),
+			zap.Int("error_code", r.ErrorCode),
+			zap.String("error_message", r.ErrorMessage),
+		)
 	}
 }
 

@@ -33,8 +33,10 @@ type authorization struct {
 
 var (
 	errAlgorithm = errors.New("the Authorization header does not begin with " + algorithm)
-	errForm      = errors.New("the Authorization header does not read " + algorithm + " Access=<AK>, SignedHeaders=<a;b>, Signature=<64 hexadecimal digits>")
-	errHeaders   = errors.New("SignedHeaders is no list of lower-case header names that has x-sdk-date")
+	errForm      = errors.New(
+		"the Authorization header does not read " + algorithm + " Access=<AK>, SignedHeaders=<a;b>, Signature=<64 hexadecimal digits>",
+	)
+	errHeaders = errors.New("SignedHeaders is no list of lower-case header names that has x-sdk-date")
 )
 
 // parseAuthorization takes the header apart; blanks around the commas are optional.
@@ -66,14 +68,16 @@ func parseAuthorization(value string) (*authorization, error) {
 		return nil, errForm
 	}
 	a.headers = strings.Split(a.list, ";")
-	if len(a.headers) > maxSignedHeaders || !slices.Contains(a.headers, headerDate) || slices.ContainsFunc(a.headers, notLower) {
+	if len(a.headers) > maxSignedHeaders || !slices.Contains(a.headers, headerDate) ||
+		slices.ContainsFunc(a.headers, notLower) {
 		return nil, errHeaders
 	}
 	return a, nil
 }
 
 func notLower(name string) bool {
-	return name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r >= 'A' && r <= 'Z' || r == ':' })
+	return name == "" ||
+		strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r >= 'A' && r <= 'Z' || r == ':' })
 }
 
 // begin looks at the headers of a signed request (docs/COMPATIBILITY.md). What costs little comes first.
@@ -123,7 +127,9 @@ func (g *Gate) checkDate(r *Request) (string, error) {
 	}
 	now := g.cfg.Now()
 	if off := now.Sub(t); off > dateWindow || off < -dateWindow {
-		return "", unauthorized("X-Sdk-Date is off by more than " + dateWindow.String() + "; the time here is " + now.UTC().Format(dateForm))
+		return "", unauthorized(
+			"X-Sdk-Date is off by more than " + dateWindow.String() + "; the time here is " + now.UTC().Format(dateForm),
+		)
 	}
 	return date, nil
 }
@@ -142,7 +148,9 @@ func (g *Gate) payload(r *Request, a *authorization) (payload string, stated boo
 	}
 	payload = string(values[0])
 	if payload == unsignedPayload && !g.cfg.Secure {
-		return "", false, unauthorized("X-Sdk-Content-Sha256: " + unsignedPayload + " is taken over TLS or on loopback only; sign the body")
+		return "", false, unauthorized(
+			"X-Sdk-Content-Sha256: " + unsignedPayload + " is taken over TLS or on loopback only; sign the body",
+		)
 	}
 	return payload, true, nil
 }
@@ -174,7 +182,8 @@ func (a *authorization) matches(r *Request, secret, date, payload string) bool {
 		hosts = hostForms(r)
 	}
 	alphabets := []alphabet{strict}
-	if bytes.ContainsAny(r.Path, laxExtra) || bytes.ContainsAny(r.Query, laxExtra) || bytes.IndexByte(r.Path, '%') >= 0 || bytes.IndexByte(r.Query, '%') >= 0 {
+	if bytes.ContainsAny(r.Path, laxExtra) || bytes.ContainsAny(r.Query, laxExtra) || bytes.IndexByte(r.Path, '%') >= 0 ||
+		bytes.IndexByte(r.Query, '%') >= 0 {
 		alphabets = []alphabet{strict, lax}
 	}
 	for _, alphabet := range alphabets {
@@ -211,12 +220,23 @@ var errEscapes = errors.New("path or query has a % that begins no percent-encodi
 func Sign(r *Request, access, secret string, now time.Time) (date, authorizationValue string, err error) {
 	date = now.UTC().Format(dateForm)
 	a := &authorization{headers: []string{headerDate}, list: headerDate}
-	signed := Request{Method: r.Method, Path: r.Path, Query: r.Query, Values: func(string) [][]byte { return [][]byte{[]byte(date)} }}
+	signed := Request{
+		Method: r.Method,
+		Path:   r.Path,
+		Query:  r.Query,
+		Values: func(string) [][]byte { return [][]byte{[]byte(date)} },
+	}
 	body := sha256.Sum256(r.Body)
 	c := canonicals.Get().(*canonical)
 	defer canonicals.Put(c)
 	if !c.build(&signed, a, strict, "", hex.EncodeToString(body[:])) {
 		return "", "", errEscapes
 	}
-	return date, fmt.Sprintf("%s Access=%s, SignedHeaders=%s, Signature=%x", algorithm, access, headerDate, c.mac(secret, date)), nil
+	return date, fmt.Sprintf(
+		"%s Access=%s, SignedHeaders=%s, Signature=%x",
+		algorithm,
+		access,
+		headerDate,
+		c.mac(secret, date),
+	), nil
 }

@@ -56,7 +56,9 @@ func (g *Gate) Check(r *Request) (*Caller, error) {
 
 func (e *Entry) checkLock() error {
 	if e.gate.keys.locked(e.authorization.access, e.request.Peer) {
-		return unauthorized("AK access failed to reach the limit,forbidden: this access key is locked for this peer for " + lockTime.String())
+		return unauthorized(
+			"AK access failed to reach the limit,forbidden: this access key is locked for this peer for " + lockTime.String(),
+		)
 	}
 	return nil
 }

@@ -28,8 +28,11 @@ func (g *Gate) Follow(ctx context.Context) {
 // hangs reports that look has not returned since the given time.
 func (g *Gate) hangs(since time.Duration) {
 	g.hung.Store(true)
-	g.cfg.Log.Error("the users file cannot be read, its storage does not answer: the users from before stay in force, and no revocation counts until it answers",
-		zap.String("file", g.cfg.UsersFile), zap.Duration("since", since.Round(time.Second)))
+	g.cfg.Log.Error(
+		"the users file cannot be read, its storage does not answer: the users from before stay in force, and no revocation counts until it answers",
+		zap.String("file", g.cfg.UsersFile),
+		zap.Duration("since", since.Round(time.Second)),
+	)
 }
 
 // look reads the users file again if it has changed. A file that cannot be used leaves the old users in force, and is
@@ -101,7 +104,15 @@ func (d *directory) expired(now time.Time) []string {
 		if len(remarks) == maxNamed {
 			return append(remarks, "more access keys in the users file have expired")
 		}
-		remarks = append(remarks, fmt.Sprintf("the access key %s of user %q expired at %s: requests signed with it are refused", k.access, k.user.name, k.expiresAt.UTC().Format(time.RFC3339)))
+		remarks = append(
+			remarks,
+			fmt.Sprintf(
+				"the access key %s of user %q expired at %s: requests signed with it are refused",
+				k.access,
+				k.user.name,
+				k.expiresAt.UTC().Format(time.RFC3339),
+			),
+		)
 	}
 	return remarks
 }

@@ -150,7 +150,9 @@ func (g *Gate) Begin(r *Request) (*Entry, error) {
 	lines := r.Values(headerAuthorization)
 	switch len(lines) {
 	case 0:
-		return nil, unauthorized("no credentials: send X-Auth-Token with a token of POST /v3/auth/tokens, or sign the request with AK/SK (" + algorithm + ")")
+		return nil, unauthorized(
+			"no credentials: send X-Auth-Token with a token of POST /v3/auth/tokens, or sign the request with AK/SK (" + algorithm + ")",
+		)
 	case 1:
 		return g.begin(d, r, bytes.Clone(lines[0]))
 	}
@@ -160,7 +162,12 @@ func (g *Gate) Begin(r *Request) (*Entry, error) {
 // Authorize says whether the caller may do action on project, which the path names.
 func (g *Gate) Authorize(c *Caller, action Action, project string) error {
 	if c.token != nil && c.token.scope != scopeProject {
-		return forbidden("the token has no project scope; ask for one with \"scope\": {\"project\": {\"name\": " + fmt.Sprintf("%q", g.cfg.Project) + "}}")
+		return forbidden(
+			"the token has no project scope; ask for one with \"scope\": {\"project\": {\"name\": " + fmt.Sprintf(
+				"%q",
+				g.cfg.Project,
+			) + "}}",
+		)
 	}
 	if c.token != nil && c.token.project != project {
 		return forbidden("the token is for another project than the path")
@@ -180,5 +187,10 @@ func unauthorized(detail string) *fault.Error {
 }
 
 func forbidden(detail string) *fault.Error {
-	return &fault.Error{Kind: fault.Forbidden, Type: fault.TypeForbidden, Code: fault.CodeBadRequest, Message: "Forbidden: " + detail}
+	return &fault.Error{
+		Kind:    fault.Forbidden,
+		Type:    fault.TypeForbidden,
+		Code:    fault.CodeBadRequest,
+		Message: "Forbidden: " + detail,
+	}
 }

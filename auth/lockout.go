@@ -49,7 +49,13 @@ type record struct {
 
 // newLockout counts failures in a row.
 func newLockout(now func() time.Time) *lockout {
-	return &lockout{now: now, seed: maphash.MakeSeed(), limit: maxFailures, records: map[who]*list.Element{}, recent: list.New()}
+	return &lockout{
+		now:     now,
+		seed:    maphash.MakeSeed(),
+		limit:   maxFailures,
+		records: map[who]*list.Element{},
+		recent:  list.New(),
+	}
 }
 
 // newPeerLockout counts the failures of a peer in lockTime; a success forgets none of them.

@@ -79,11 +79,24 @@ func (g *Gate) Login(l *Login) (text string, token *Token, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	c := claims{User: u.name, Generation: u.generation, Password: u.fingerprint, Issued: g.cfg.Now().UnixMicro(), Nonce: rand.Text()}
+	c := claims{
+		User:       u.name,
+		Generation: u.generation,
+		Password:   u.fingerprint,
+		Issued:     g.cfg.Now().UnixMicro(),
+		Nonce:      rand.Text(),
+	}
 	switch {
 	case l.Project != Named{}:
 		if !l.Project.is(Named{g.cfg.ProjectID, g.cfg.Project}) {
-			return "", nil, notFound(fmt.Sprintf("the project %.100q does not exist here; there is %q with id %s", l.Project.Name+l.Project.ID, g.cfg.Project, g.cfg.ProjectID))
+			return "", nil, notFound(
+				fmt.Sprintf(
+					"the project %.100q does not exist here; there is %q with id %s",
+					l.Project.Name+l.Project.ID,
+					g.cfg.Project,
+					g.cfg.ProjectID,
+				),
+			)
 		}
 		c.Scope, c.Project = scopeProject, g.cfg.ProjectID
 	case l.ForDomain != Named{}:
@@ -184,7 +197,8 @@ func (g *Gate) parse(d *directory, text string) (*Token, *user, error) {
 	}
 	now := g.cfg.Now()
 	switch {
-	case u == nil || u.generation != c.Generation || u.fingerprint != c.Password || !u.removed.IsZero() && !token.IssuedAt.After(u.removed):
+	case u == nil || u.generation != c.Generation || u.fingerprint != c.Password ||
+		!u.removed.IsZero() && !token.IssuedAt.After(u.removed):
 		return nil, nil, unauthorized("the token was revoked")
 	case !now.Before(token.ExpireAt):
 		return nil, nil, unauthorized("the token has expired")

@@ -154,7 +154,10 @@ func readDirectory(name string) (*directory, error) {
 	}
 	d.id = identity(info)
 	if mode := info.Mode().Perm(); mode&0o044 != 0 {
-		d.remarks = append(d.remarks, fmt.Sprintf("the users file may be read by others (mode %04o); it holds secrets: chmod 600", mode))
+		d.remarks = append(
+			d.remarks,
+			fmt.Sprintf("the users file may be read by others (mode %04o); it holds secrets: chmod 600", mode),
+		)
 	}
 	return d, nil
 }
@@ -167,7 +170,10 @@ func parseDirectory(text []byte) (*directory, error) {
 		return nil, err
 	}
 	if len(file.Secret) < minSecret {
-		return nil, fmt.Errorf("\"secret\", which signs tokens, needs at least %d characters, for example of: openssl rand -hex 32", minSecret)
+		return nil, fmt.Errorf(
+			"\"secret\", which signs tokens, needs at least %d characters, for example of: openssl rand -hex 32",
+			minSecret,
+		)
 	}
 	if err := checkName("domain", file.Domain); err != nil {
 		return nil, err
@@ -287,7 +293,7 @@ func (d *directory) add(row *userRow) error {
 
 func (d *directory) addKey(u *user, row *keyRow) error {
 	switch {
-	case row.Access == "" || len(row.Access) > 128 || strings.ContainsFunc(row.Access, func(r rune) bool { return r <= ' ' || r == ',' || r == '=' || r >= 0x7f }):
+	case row.Access == "" || len(row.Access) > 128 || strings.ContainsFunc(row.Access, notInAccessKey):
 		return errors.New("\"access\" needs 1 to 128 visible ASCII characters other than , and =")
 	case d.byAccess[row.Access] != nil:
 		return errors.New("the access key is there twice")
@@ -323,7 +329,8 @@ func (row *keyRow) expires() (time.Time, error) {
 }
 
 func checkName(member, name string) error {
-	if name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
+	if name == "" || len(name) > 64 ||
+		strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
 		return fmt.Errorf("%q needs 1 to 64 characters, none of them a control character", member)
 	}
 	return nil
@@ -359,3 +366,6 @@ func AnyKey(file string, action Action) (access, secret string, err error) {
 	}
 	return "", "", fmt.Errorf("%s: no user with a key may do %s", file, action)
 }
+
+// notInAccessKey reports whether an access key cannot have r: it stands in a header, between separators.
+func notInAccessKey(r rune) bool { return r <= ' ' || r == ',' || r == '=' || r >= 0x7f }

@@ -20,8 +20,15 @@ func (b *bench) compareBuilds(ctx context.Context) error {
 		return err
 	}
 	builds := [2]string{against, b.bootstrap}
-	for _, l := range []struct{ name, code, runtime string }{{"nodejs", b.testdata("function"), "nodejs"}, {"python", b.testdata("python"), "python"}} {
-		env := []string{"PATH=" + filepath.Dir(b.python) + ":" + os.Getenv("PATH"), "RUNTIME_CODE_ROOT=" + l.code, "GANTRY_RUNTIME=" + l.runtime}
+	for _, l := range []struct{ name, code, runtime string }{
+		{"nodejs", b.testdata("function"), "nodejs"},
+		{"python", b.testdata("python"), "python"},
+	} {
+		env := []string{
+			"PATH=" + filepath.Dir(b.python) + ":" + os.Getenv("PATH"),
+			"RUNTIME_CODE_ROOT=" + l.code,
+			"GANTRY_RUNTIME=" + l.runtime,
+		}
 		if err := b.compareCalls(ctx, builds, l.name, env...); err != nil {
 			return err
 		}

@@ -44,8 +44,14 @@ func (b *bench) queued(ctx context.Context, program, code string, env ...string)
 	if err != nil {
 		return nil, "", err
 	}
-	s, err = b.launch("agent", addr, ops, args, append(append(agentEnv, "GANTRY_API_AUTH=none", "GANTRY_API_ADDR="+api, "GANTRY_ASYNC_PROGRAM="+program,
-		"GANTRY_DATA_DIR="+data, "RUNTIME_CODE_ROOT="+code, "RUNTIME_FUNC_NAME=function"), env...))
+	s, err = b.launch(
+		"agent",
+		addr,
+		ops,
+		args,
+		append(append(agentEnv, "GANTRY_API_AUTH=none", "GANTRY_API_ADDR="+api, "GANTRY_ASYNC_PROGRAM="+program,
+			"GANTRY_DATA_DIR="+data, "RUNTIME_CODE_ROOT="+code, "RUNTIME_FUNC_NAME=function"), env...),
+	)
 	if err != nil {
 		return nil, "", err
 	}
@@ -67,7 +73,11 @@ func (b *bench) accepts(ctx context.Context, program string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(code, "index.js"), []byte("exports.handler = (event, context) => new Promise(r => setTimeout(r, 60000));\n"), 0o600); err != nil {
+	if err := os.WriteFile(
+		filepath.Join(code, "index.js"),
+		[]byte("exports.handler = (event, context) => new Promise(r => setTimeout(r, 60000));\n"),
+		0o600,
+	); err != nil {
 		return err
 	}
 	s, api, err := b.queued(ctx, program, code, "GANTRY_CONCURRENCY=1", "RUNTIME_TIMEOUT=120", "GANTRY_SHUTDOWN_TIMEOUT=1")
@@ -76,7 +86,9 @@ func (b *bench) accepts(ctx context.Context, program string) error {
 	}
 	sup := process.NewSupervisor(false)
 	defer sup.Close()
-	local := child.New(&child.Config{Program: program, Folder: bareFolder, MaxBytes: 1 << 30, Supervisor: sup, Log: zap.NewNop()})
+	local := child.New(
+		&child.Config{Program: program, Folder: bareFolder, MaxBytes: 1 << 30, Supervisor: sup, Log: zap.NewNop()},
+	)
 	defer func() {
 		stop, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
@@ -117,7 +129,16 @@ func bareStream(ctx context.Context, local *child.Child) (jetstream.JetStream, *
 	}
 	js, err := jetstream.New(conn)
 	if err == nil {
-		_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "bare", Subjects: []string{"bare.*"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxMsgs: 1 << 20})
+		_, err = js.CreateStream(
+			ctx,
+			jetstream.StreamConfig{
+				Name:      "bare",
+				Subjects:  []string{"bare.*"},
+				Retention: jetstream.WorkQueuePolicy,
+				Discard:   jetstream.DiscardNew,
+				MaxMsgs:   1 << 20,
+			},
+		)
 	}
 	return js, conn, err
 }
@@ -133,7 +154,11 @@ func publish(ctx context.Context, js jetstream.JetStream) (perSecond float64, er
 	for i := range few.connections {
 		publishing.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := js.Publish(context.WithoutCancel(ctx), fmt.Sprintf("bare.%d-%d", i, n.Load()), []byte(openEvent)); err != nil {
+				if _, err := js.Publish(
+					context.WithoutCancel(ctx),
+					fmt.Sprintf("bare.%d-%d", i, n.Load()),
+					[]byte(openEvent),
+				); err != nil {
 					failed.Store(err)
 					return
 				}
@@ -234,7 +259,9 @@ func (s *server) worked(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(began) > drainEnd {
-			return s.problem(fmt.Errorf("%g accepted, %g succeeded", m["gantry_async_accepted_total"], m["gantry_async_succeeded_total"]))
+			return s.problem(
+				fmt.Errorf("%g accepted, %g succeeded", m["gantry_async_accepted_total"], m["gantry_async_succeeded_total"]),
+			)
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return err

@@ -102,7 +102,13 @@ func (b *bench) openLoops(ctx context.Context, pair [2]*server) error {
 	b.table.add(
 		compare("extensions", "median µs, 1,000 calls/s", p50[0], p50[1], atMost(1.3)),
 		compare("extensions", "p99 µs, 1,000 calls/s", p99[0], p99[1], atMost(2)),
-		&row{section: "extensions", figure: "notifications lost, 1,000 calls/s", values: lost, target: atMost(0), format: "%.0f"},
+		&row{
+			section: "extensions",
+			figure:  "notifications lost, 1,000 calls/s",
+			values:  lost,
+			target:  atMost(0),
+			format:  "%.0f",
+		},
 		compare("extensions", "agent's CPU µs per call, 1,000 calls/s", cpu[0], cpu[1], target{}),
 	)
 	return nil
@@ -142,7 +148,13 @@ func (b *bench) closedLoops(ctx context.Context, pair [2]*server) error {
 	b.table.add(
 		compare("extensions", "calls/s, closed loop, 16 connections", rate[0], rate[1], target{}),
 		&row{section: "extensions", figure: "% of notifications dropped, closed loop", values: dropped, format: "%.1f"},
-		&row{section: "extensions", figure: "notifications + drops per 10 × calls", values: accounted, target: atLeast(1), format: "%.4f"},
+		&row{
+			section: "extensions",
+			figure:  "notifications + drops per 10 × calls",
+			values:  accounted,
+			target:  atLeast(1),
+			format:  "%.4f",
+		},
 	)
 	return received(pair[1])
 }
@@ -157,7 +169,12 @@ func (s *server) drained(ctx context.Context) (counts, error) {
 		if err != nil {
 			return counts{}, err
 		}
-		c := counts{m["gantry_invocations_total"], m["gantry_notifications_total"], m["gantry_notification_failures_total"], m["gantry_notification_drops_total"]}
+		c := counts{
+			m["gantry_invocations_total"],
+			m["gantry_notifications_total"],
+			m["gantry_notification_failures_total"],
+			m["gantry_notification_drops_total"],
+		}
 		if m["gantry_invocations_in_flight"] == 0 && c.notifications+c.drops == seats*c.calls {
 			return c, nil
 		}

@@ -80,7 +80,15 @@ func (b *bench) command(c *candidate, addr, ops string) (args, env []string) {
 		return append(append([]string{}, c.plain...), port), []string{path}
 	}
 	_, env = b.agent(addr, ops, none)
-	return []string{b.bootstrap}, append(env, path, "RUNTIME_CODE_ROOT="+c.code, "GANTRY_RUNTIME="+c.runtime, "GANTRY_CONCURRENCY="+c.concurrency)
+	return []string{
+		b.bootstrap,
+	}, append(
+		env,
+		path,
+		"RUNTIME_CODE_ROOT="+c.code,
+		"GANTRY_RUNTIME="+c.runtime,
+		"GANTRY_CONCURRENCY="+c.concurrency,
+	)
 }
 
 // upCandidate starts one and waits for its first answer.

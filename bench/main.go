@@ -48,11 +48,24 @@ import (
 
 func main() {
 	b := &bench{}
-	only := flag.String("only", "", "sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; default: all")
+	only := flag.String(
+		"only",
+		"",
+		"sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; default: all",
+	)
 	flag.IntVar(&b.rounds, "rounds", 7, "rounds of each comparison, at least 1")
-	quick := flag.Bool("quick", false, "run each section once on the smallest budget: shows that it works, not how fast anything is")
+	quick := flag.Bool(
+		"quick",
+		false,
+		"run each section once on the smallest budget: shows that it works, not how fast anything is",
+	)
 	flag.StringVar(&b.bootstrap, "bootstrap", "", "measure this binary instead of building one")
-	flag.StringVar(&b.against, "against", "", "compare with this other build of the agent, and nothing else, in place of the sections")
+	flag.StringVar(
+		&b.against,
+		"against",
+		"",
+		"compare with this other build of the agent, and nothing else, in place of the sections",
+	)
 	flag.Parse()
 	harness.OwnNetwork("bench")
 	b.budget = full
@@ -148,7 +161,14 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 		if err := errors.Join(s.run(b, ctx), b.stopAll()); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		b.table.add(&row{section: s.name, figure: "% of the machine used by others", values: []float64{readMachine().others(before)}, format: "%.0f"})
+		b.table.add(
+			&row{
+				section: s.name,
+				figure:  "% of the machine used by others",
+				values:  []float64{readMachine().others(before)},
+				format:  "%.0f",
+			},
+		)
 	}
 	return nil
 }

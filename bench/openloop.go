@@ -27,8 +27,14 @@ const callers = 64
 
 func newOpenLoop(s *server) *openLoop {
 	return &openLoop{
-		url: "http://" + s.addr + "/invoke", status: fasthttp.StatusOK,
-		client: &fasthttp.HostClient{Addr: s.addr, MaxConns: callers, MaxIdleConnDuration: time.Minute, ReadTimeout: 10 * time.Second},
+		url:    "http://" + s.addr + "/invoke",
+		status: fasthttp.StatusOK,
+		client: &fasthttp.HostClient{
+			Addr:                s.addr,
+			MaxConns:            callers,
+			MaxIdleConnDuration: time.Minute,
+			ReadTimeout:         10 * time.Second,
+		},
 	}
 }
 

@@ -55,7 +55,12 @@ func (b *bench) platform(ctx context.Context) error {
 
 // signed returns the headers of a call that is signed now, which is good for a quarter of an hour.
 func signed(secret string) (map[string]string, error) {
-	date, header, err := auth.Sign(&auth.Request{Method: fasthttp.MethodPost, Path: []byte(benchPath), Body: []byte(openEvent)}, benchAccess, secret, time.Now())
+	date, header, err := auth.Sign(
+		&auth.Request{Method: fasthttp.MethodPost, Path: []byte(benchPath), Body: []byte(openEvent)},
+		benchAccess,
+		secret,
+		time.Now(),
+	)
 	return map[string]string{"X-Sdk-Date": date, "Authorization": header}, err
 }
 
@@ -82,7 +87,13 @@ func (b *bench) listeners(ctx context.Context, pair [2]*server, api string) erro
 		}
 	}
 	b.table.add(
-		compare("platform", "function listener, platform API off : on, calls/s, 16 connections", rate[0], rate[1], atLeast(0.97)),
+		compare(
+			"platform",
+			"function listener, platform API off : on, calls/s, 16 connections",
+			rate[0],
+			rate[1],
+			atLeast(0.97),
+		),
 		compare("platform", "function listener : signed platform API, calls/s, 16 connections", rate[1], rate[2], target{}),
 		compare("platform", "… CPU µs per call, the agent's own", own[1], own[2], target{}),
 	)
@@ -123,9 +134,20 @@ func (b *bench) flood(ctx context.Context, s *server, api string) error {
 	}
 	at := func(took []time.Duration, p int) []float64 { return []float64{micros(percentile(took, p))} }
 	b.table.add(
-		compare("platform", "median µs of 500 signed calls/s, all answered: alone : beside 10,000 bad ones/s", at(quiet, 50), at(beside, 50), target{}),
+		compare(
+			"platform",
+			"median µs of 500 signed calls/s, all answered: alone : beside 10,000 bad ones/s",
+			at(quiet, 50),
+			at(beside, 50),
+			target{},
+		),
 		compare("platform", "p99 µs, the same", at(quiet, 99), at(beside, 99), target{}),
-		&row{section: "platform", figure: "bad ones refused per second", values: []float64{badRate * b.floodTime.Seconds() / floodTook.Seconds()}, format: "%.0f"},
+		&row{
+			section: "platform",
+			figure:  "bad ones refused per second",
+			values:  []float64{badRate * b.floodTime.Seconds() / floodTook.Seconds()},
+			format:  "%.0f",
+		},
 	)
 	return nil
 }

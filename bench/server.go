@@ -49,8 +49,13 @@ const none = "/nonexistent"
 // agent is the command of the agent; extensions is the folder it looks for extensions in.
 func (b *bench) agent(addr, ops, extensions string) (args, env []string) {
 	return []string{b.bootstrap, "serve"}, []string{
-		"GANTRY_ADDR=" + addr, "GANTRY_OPS_ADDR=" + ops, "EXTENSION_API_ADDR=" + freeAddr(),
-		"GANTRY_CONCURRENCY=64", "RUNTIME_MEMORY=2048", "RUNTIME_CODE_ROOT=" + b.testdata("function"), "GANTRY_EXTENSION_DIRS=" + extensions,
+		"GANTRY_ADDR=" + addr,
+		"GANTRY_OPS_ADDR=" + ops,
+		"EXTENSION_API_ADDR=" + freeAddr(),
+		"GANTRY_CONCURRENCY=64",
+		"RUNTIME_MEMORY=2048",
+		"RUNTIME_CODE_ROOT=" + b.testdata("function"),
+		"GANTRY_EXTENSION_DIRS=" + extensions,
 	}
 }
 
@@ -141,7 +146,8 @@ func (s *server) answers(ctx context.Context, size int) error {
 	defer conn.Close()
 	name := strings.Repeat("x", size)
 	event := `{"name":"` + name + `"}`
-	request := "POST /invoke HTTP/1.1\r\nHost: " + s.addr + "\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(event)) + "\r\n\r\n" + event
+	request := "POST /invoke HTTP/1.1\r\nHost: " + s.addr + "\r\nContent-Type: application/json\r\n" +
+		"Content-Length: " + strconv.Itoa(len(event)) + "\r\n\r\n" + event
 	if err := conn.SetDeadline(time.Now().Add(startLimit)); err != nil {
 		return err
 	}

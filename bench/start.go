@@ -39,7 +39,14 @@ func (b *bench) start(ctx context.Context) error {
 		compare("start", "ms to the first answer, to node -e 0", node, agent, atMost(1.25)),
 		compare("start", "… the fastest start of each, to plain Node's", fastest(plain), fastest(agent), target{}),
 		compare("start", "… the fastest start of each, to node -e 0", fastest(node), fastest(agent), target{}),
-		&row{section: "start", figure: "ms, bootstrap version less an empty main", base: empty, ours: version, values: difference(empty, version), target: atMost(4)},
+		&row{
+			section: "start",
+			figure:  "ms, bootstrap version less an empty main",
+			base:    empty,
+			ours:    version,
+			values:  difference(empty, version),
+			target:  atMost(4),
+		},
 		&row{section: "start", figure: "MB resident, idle agent", values: rss, target: atMost(10)},
 		&row{section: "start", figure: "MB, binary", values: []float64{float64(size.Size()) / (1 << 20)}, target: atMost(10)},
 	)

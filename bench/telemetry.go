@@ -119,7 +119,13 @@ func (b *bench) flooded(ctx context.Context, folder string) error {
 		resident = append(resident, memory)
 	}
 	b.table.add(
-		&row{section: "telemetry", figure: "lines/s from the worker to the subscriber", values: perSecond, target: atLeast(300_000), format: "%.0f"},
+		&row{
+			section: "telemetry",
+			figure:  "lines/s from the worker to the subscriber",
+			values:  perSecond,
+			target:  atLeast(300_000),
+			format:  "%.0f",
+		},
 		&row{section: "telemetry", figure: "% of lines dropped", values: lost, format: "%.2f"},
 		&row{section: "telemetry", figure: "agent's memory, MB", values: resident, target: atMost(40), format: "%.1f"},
 	)
@@ -162,7 +168,11 @@ func (s *server) settled(ctx context.Context) (tally, error) {
 		if err != nil {
 			return tally{}, err
 		}
-		t := tally{m["gantry_telemetry_events_total"], m["gantry_telemetry_delivered_total"], m["gantry_telemetry_drops_total"]}
+		t := tally{
+			m["gantry_telemetry_events_total"],
+			m["gantry_telemetry_delivered_total"],
+			m["gantry_telemetry_drops_total"],
+		}
 		if m["gantry_invocations_in_flight"] == 0 && t.events == t.delivered+t.drops {
 			return t, nil
 		}

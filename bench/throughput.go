@@ -135,9 +135,22 @@ func (b *bench) wrk(ctx context.Context, s *server, l load, cpu string) (result,
 }
 
 // wrkAt is wrk for another address of the server, with further headers.
-func (b *bench) wrkAt(ctx context.Context, s *server, l load, cpu, url string, header map[string]string) (result, error) {
+func (b *bench) wrkAt(
+	ctx context.Context,
+	s *server,
+	l load,
+	cpu, url string,
+	header map[string]string,
+) (result, error) {
 	args := []string{
-		"wrk", "-t1", "-c" + strconv.Itoa(l.connections), "-d" + strconv.Itoa(int(runTime/time.Second)), "--timeout", "5", "-s", b.testdata("invoke.lua"),
+		"wrk",
+		"-t1",
+		"-c" + strconv.Itoa(l.connections),
+		"-d" + strconv.Itoa(int(runTime/time.Second)),
+		"--timeout",
+		"5",
+		"-s",
+		b.testdata("invoke.lua"),
 	}
 	for name, value := range header {
 		args = append(args, "-H", name+": "+value)
@@ -166,7 +179,9 @@ func (b *bench) wrkAt(ctx context.Context, s *server, l load, cpu, url string, h
 		return result{}, fmt.Errorf("wrk: %w\n%s", err, out)
 	}
 	if bad+broken > 0 || r.calls == 0 {
-		return result{}, s.problem(fmt.Errorf("%d calls, %d answers that are not 2xx, %d broken connections", r.calls, bad, broken))
+		return result{}, s.problem(
+			fmt.Errorf("%d calls, %d answers that are not 2xx, %d broken connections", r.calls, bad, broken),
+		)
 	}
 	r.perSecond = float64(r.calls) / micros * 1e6
 	r.own = float64((own - ownBefore).Microseconds()) / float64(r.calls)

@@ -47,23 +47,63 @@ func (in *agent) remark() {
 // gauges registers what others count.
 func (in *agent) gauges() {
 	m := in.metrics
-	m.Gauge("gantry_invocations_in_flight", "Calls that have a slot.", func() float64 { return float64(in.instance.InFlight()) })
-	m.Gauge("gantry_queue_length", "Synchronous calls in the waiting room.", func() float64 { return float64(in.instance.Waiting()) })
-	m.Gauge("gantry_extensions_registered", "Extensions registered.", func() float64 { return float64(in.host.Registered()) })
+	m.Gauge(
+		"gantry_invocations_in_flight",
+		"Calls that have a slot.",
+		func() float64 { return float64(in.instance.InFlight()) },
+	)
+	m.Gauge(
+		"gantry_queue_length",
+		"Synchronous calls in the waiting room.",
+		func() float64 { return float64(in.instance.Waiting()) },
+	)
+	m.Gauge(
+		"gantry_extensions_registered",
+		"Extensions registered.",
+		func() float64 { return float64(in.host.Registered()) },
+	)
 	count := func(pick func(lines, splits, drops int64) int64) func() float64 {
 		return func() float64 { return float64(pick(in.sink.Counts())) }
 	}
 	m.Counter("gantry_log_lines_total", "Lines of function and extensions.", count(func(l, _, _ int64) int64 { return l }))
-	m.Counter("gantry_log_splits_total", "Parts cut from lines that were too long.", count(func(_, s, _ int64) int64 { return s }))
-	m.Counter("gantry_log_drops_total", "Lines lost because the log was not read in time.", count(func(_, _, d int64) int64 { return d }))
-	m.Counter("gantry_agent_log_drops_total", "Lines of the agent's own log lost because it was not read in time.", func() float64 { return float64(in.own.Drops()) })
-	m.Counter("gantry_telemetry_events_total", "Telemetry events that a subscriber may want.", func() float64 { return float64(in.stream.Counts().Accepted) })
-	m.Counter("gantry_telemetry_delivered_total", "Telemetry events that the subscriber took.", func() float64 { return float64(in.stream.Counts().Delivered) })
+	m.Counter(
+		"gantry_log_splits_total",
+		"Parts cut from lines that were too long.",
+		count(func(_, s, _ int64) int64 { return s }),
+	)
+	m.Counter(
+		"gantry_log_drops_total",
+		"Lines lost because the log was not read in time.",
+		count(func(_, _, d int64) int64 { return d }),
+	)
+	m.Counter(
+		"gantry_agent_log_drops_total",
+		"Lines of the agent's own log lost because it was not read in time.",
+		func() float64 { return float64(in.own.Drops()) },
+	)
+	m.Counter(
+		"gantry_telemetry_events_total",
+		"Telemetry events that a subscriber may want.",
+		func() float64 { return float64(in.stream.Counts().Accepted) },
+	)
+	m.Counter(
+		"gantry_telemetry_delivered_total",
+		"Telemetry events that the subscriber took.",
+		func() float64 { return float64(in.stream.Counts().Delivered) },
+	)
 	for _, reason := range telemetry.ReasonNames() {
-		m.Counter(fmt.Sprintf("gantry_telemetry_drops_total{reason=%q}", reason), "Telemetry events dropped, by reason.", func() float64 { return float64(in.stream.Counts().Dropped[reason]) })
+		m.Counter(
+			fmt.Sprintf("gantry_telemetry_drops_total{reason=%q}", reason),
+			"Telemetry events dropped, by reason.",
+			func() float64 { return float64(in.stream.Counts().Dropped[reason]) },
+		)
 	}
 	b := readBuild()
-	m.Gauge(fmt.Sprintf("gantry_build_info{version=%q,commit=%q,go=%q}", b.Version, b.Commit, b.Go), "Build of the agent; the value is 1.", func() float64 { return 1 })
+	m.Gauge(
+		fmt.Sprintf("gantry_build_info{version=%q,commit=%q,go=%q}", b.Version, b.Commit, b.Go),
+		"Build of the agent; the value is 1.",
+		func() float64 { return 1 },
+	)
 }
 
 // freeze stops the extensions, or lets them go on.
@@ -98,7 +138,9 @@ func (in *agent) closeAfterInstance(deadline time.Time, reason string) {
 		defer cancel()
 		in.quiet(quiet)
 		if quiet.Err() != nil {
-			in.log.Warn("the extensions are stopped before they have taken everything: notifications of calls or telemetry are left")
+			in.log.Warn(
+				"the extensions are stopped before they have taken everything: notifications of calls or telemetry are left",
+			)
 		}
 	})
 	plan.run("extensions", func(until time.Time) { in.host.Stop(until, reason) })

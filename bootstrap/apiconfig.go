@@ -39,13 +39,21 @@ func (a *apiConfig) resolve() error {
 	case open && a.usersFile != "":
 		return errors.New("GANTRY_API_AUTH=none and GANTRY_API_USERS_FILE contradict each other: remove one of them")
 	case open && a.behindProxy:
-		return errors.New("GANTRY_API_AUTH=none accepts calls without credentials, so it cannot stand behind a proxy: set GANTRY_API_USERS_FILE instead, or remove GANTRY_API_BEHIND_PROXY")
+		return errors.New(
+			"GANTRY_API_AUTH=none accepts calls without credentials, so it cannot stand behind a proxy: set GANTRY_API_USERS_FILE instead, or remove GANTRY_API_BEHIND_PROXY",
+		)
 	case open && !a.local():
-		return errors.New("GANTRY_API_ADDR=" + a.addr + " is not on loopback, where GANTRY_API_AUTH=none would accept calls of other hosts without credentials: set GANTRY_API_USERS_FILE, or listen on 127.0.0.1")
+		return errors.New(
+			"GANTRY_API_ADDR=" + a.addr + " is not on loopback, where GANTRY_API_AUTH=none would accept calls of other hosts without credentials: set GANTRY_API_USERS_FILE, or listen on 127.0.0.1",
+		)
 	case !open && a.usersFile == "":
-		return errors.New("the platform API needs GANTRY_API_USERS_FILE with those who may call; on loopback GANTRY_API_AUTH=none does without")
+		return errors.New(
+			"the platform API needs GANTRY_API_USERS_FILE with those who may call; on loopback GANTRY_API_AUTH=none does without",
+		)
 	case !a.local() && a.cert == "" && !a.behindProxy:
-		return errors.New("GANTRY_API_ADDR=" + a.addr + " is not on loopback, so tokens and events would travel in the clear: set GANTRY_API_TLS_CERT and GANTRY_API_TLS_KEY, or GANTRY_API_BEHIND_PROXY=true if a proxy in front ends TLS, or listen on 127.0.0.1")
+		return errors.New(
+			"GANTRY_API_ADDR=" + a.addr + " is not on loopback, so tokens and events would travel in the clear: set GANTRY_API_TLS_CERT and GANTRY_API_TLS_KEY, or GANTRY_API_BEHIND_PROXY=true if a proxy in front ends TLS, or listen on 127.0.0.1",
+		)
 	}
 	return nil
 }

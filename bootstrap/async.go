@@ -102,7 +102,10 @@ func (a *client) records(values url.Values) (*asyncPage, error) {
 func (p *program) listAsync(a *client, status string, since time.Duration, limit int) error {
 	out := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "REQUEST\tSTATUS\tSTART\tEND\tERROR")
-	values := url.Values{"query_begin_time": {time.Now().Add(-since).UTC().Format("2006-01-02T15:04:05")}, "status": {status}}
+	values := url.Values{
+		"query_begin_time": {time.Now().Add(-since).UTC().Format("2006-01-02T15:04:05")},
+		"status":           {status},
+	}
 	shown, total := 0, 0
 	for marker := 0; shown < limit; {
 		values.Set("marker", strconv.Itoa(marker))

@@ -41,10 +41,14 @@ func (a *asyncConfig) resolve(fn *fncontext.Function, env map[string]string) (na
 		return false, errors.New("GANTRY_NATS_CERT and GANTRY_NATS_KEY belong together: set both or none")
 	}
 	if a.natsURL == "" && (a.natsTLSFirst || a.natsDomain != "") {
-		return false, errors.New("GANTRY_NATS_TLS_FIRST and GANTRY_NATS_DOMAIN are for a cluster: set GANTRY_NATS_URL, or leave them out")
+		return false, errors.New(
+			"GANTRY_NATS_TLS_FIRST and GANTRY_NATS_DOMAIN are for a cluster: set GANTRY_NATS_URL, or leave them out",
+		)
 	}
 	if a.natsTLSFirst && async.Websocket(a.natsURL) {
-		return false, errors.New("GANTRY_NATS_TLS_FIRST is for tls:// and nats://: with wss:// TLS always comes first; leave it out")
+		return false, errors.New(
+			"GANTRY_NATS_TLS_FIRST is for tls:// and nats://: with wss:// TLS always comes first; leave it out",
+		)
 	}
 	named = a.dataDir != ""
 	if !named {

@@ -34,7 +34,9 @@ type checkOptions struct {
 func (p *program) checkCommand() *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
-		Use: "check --extension FILE", Short: "Check one extension against its contract; exits with 0 or 1", Args: cobra.NoArgs,
+		Use:   "check --extension FILE",
+		Short: "Check one extension against its contract; exits with 0 or 1",
+		Args:  cobra.NoArgs,
 		Long: "Start one extension alone, as an agent starts it, and drive it through all that happens to extensions: registration,\n" +
 			"calls, pauses, freezes, telemetry, a burst, the stop. No function and no worker are started; the calls are made up.\n" +
 			"Prints a line for each check on stdout: ok, warn, fail or skip, what was seen, and what would be right.\n" +
@@ -43,7 +45,8 @@ func (p *program) checkCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.extension, "extension", "", "the extension's file (required)")
 	cmd.Flags().StringArrayVar(&o.env, "env", nil, "NAME=value, a variable for the extension; may be repeated")
-	cmd.Flags().StringVar(&o.wait, "wait", "", "how long it may take to register, in seconds or as a duration; default: that of --extension-wait")
+	cmd.Flags().
+		StringVar(&o.wait, "wait", "", "how long it may take to register, in seconds or as a duration; default: that of --extension-wait")
 	cmd.Flags().StringVar(&o.timeout, "timeout", "60", "how long everything may take, in seconds or as a duration")
 	cmd.Flags().StringVar(&o.junit, "junit", "", "file for the results as JUnit XML")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -119,7 +122,10 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*config
 		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" || strings.ContainsRune(kv, 0) {
 			return nil, 0, fmt.Errorf("--env: %q is not of the form NAME=value", kv)
 		} else if reserved(name) || name == "EXTENSION_ROOT" {
-			return nil, 0, fmt.Errorf("--env: %s is set by the agent; the function's settings have flags, see bootstrap check --help", name)
+			return nil, 0, fmt.Errorf(
+				"--env: %s is set by the agent; the function's settings have flags, see bootstrap check --help",
+				name,
+			)
 		}
 	}
 	c, err := read(p.environ, variables(p.environ), flags, facts{pid: os.Getpid(), cwd: filepath.Dir(path)})
@@ -176,7 +182,9 @@ func openKit(c *config, o *checkOptions, log *zap.Logger, p *program) (*check.Ki
 		Extension: o.extension, Function: &c.fn, Env: c.environmentWith(o.env), UID: c.uid, GID: c.gid,
 		Wait: c.extensionWait, Shutdown: c.shutdownTimeout, Findings: p.stdout, Output: p.stderr, Log: log,
 		Listen: func(host *extension.Host) (check.Listener, error) {
-			server, err := api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: host, Function: &c.fn, Log: log})
+			server, err := api.ListenExtension(
+				&api.ExtensionConfig{Addr: c.extensionAddr, Host: host, Function: &c.fn, Log: log},
+			)
 			if err != nil { // not the nil server in an interface
 				return nil, fault.Mark(fault.Unavailable, err)
 			}

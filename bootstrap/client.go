@@ -48,8 +48,14 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 		addr = strings.TrimRight(to, "/")
 	}
 	a := &client{
-		base: scheme + "://" + dialable(addr), path: "/v2/" + c.fn.Project + "/fgs/functions/" + c.fn.URN(),
-		http: &fasthttp.Client{MaxResponseBodySize: 16 << 20, ReadTimeout: time.Minute, WriteTimeout: time.Minute, DisablePathNormalizing: true},
+		base: scheme + "://" + dialable(addr),
+		path: "/v2/" + c.fn.Project + "/fgs/functions/" + c.fn.URN(),
+		http: &fasthttp.Client{
+			MaxResponseBodySize:    16 << 20,
+			ReadTimeout:            time.Minute,
+			WriteTimeout:           time.Minute,
+			DisablePathNormalizing: true,
+		},
 	}
 	a.asked = fmt.Sprintf("asked for %s, whose name is %s; --name or --code sets another", c.fn.URN(), c.nameFrom)
 	if c.api.cert != "" {
@@ -80,9 +86,14 @@ func noAnswer(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there"
-	case errors.Is(err, fasthttp.ErrTimeout), errors.Is(err, fasthttp.ErrDialTimeout), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, fasthttp.ErrTimeout),
+		errors.Is(err, fasthttp.ErrDialTimeout),
+		errors.Is(err, os.ErrDeadlineExceeded):
 		return "its time was over"
-	case errors.Is(err, fasthttp.ErrConnectionClosed), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, fasthttp.ErrConnectionClosed),
+		errors.Is(err, io.EOF),
+		errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE):
 		return "it closed the connection without an answer; is it an agent, and does it want https?"
 	case errors.As(err, &dns):
 		return "no host is called " + dns.Name
@@ -104,7 +115,12 @@ func (a *client) call(method, route, query string, body []byte) ([]byte, error) 
 	req.Header.SetContentType("application/json")
 	req.SetBody(body)
 	if a.access != "" {
-		date, header, err := auth.Sign(&auth.Request{Method: method, Path: []byte(target), Query: []byte(query), Body: body}, a.access, a.secret, time.Now())
+		date, header, err := auth.Sign(
+			&auth.Request{Method: method, Path: []byte(target), Query: []byte(query), Body: body},
+			a.access,
+			a.secret,
+			time.Now(),
+		)
 		if err != nil {
 			return nil, err
 		}

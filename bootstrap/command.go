@@ -45,11 +45,23 @@ func (p *program) rootCommand() *cobra.Command {
 		return serve(cmd, args)
 	}
 	root.AddCommand(
-		&cobra.Command{Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs, RunE: serve},
 		&cobra.Command{
-			Use: "poll", Short: "Be the custom runtime of a platform: take events from its runtime API (the default where RUNTIME_API_ADDR is set)", Args: cobra.NoArgs, RunE: poll,
+			Use:   "serve",
+			Short: "Be the entrypoint: serve the function (the default)",
+			Args:  cobra.NoArgs,
+			RunE:  serve,
 		},
-		p.invokeCommand(), p.asyncCommand(), p.checkCommand(), p.healthCommand(), p.versionCommand(),
+		&cobra.Command{
+			Use:   "poll",
+			Short: "Be the custom runtime of a platform: take events from its runtime API (the default where RUNTIME_API_ADDR is set)",
+			Args:  cobra.NoArgs,
+			RunE:  poll,
+		},
+		p.invokeCommand(),
+		p.asyncCommand(),
+		p.checkCommand(),
+		p.healthCommand(),
+		p.versionCommand(),
 	)
 	return root
 }

@@ -11,8 +11,18 @@ import (
 // bytes): those of docker run --init, podman run --init, the pause container of Kubernetes, and what images use as
 // their own. A shell is one when it has started the agent itself.
 var (
-	containerInits = []string{"tini", "tini-static", "docker-init", "podman-init", "catatonit", "dumb-init", "pause", "s6-svscan", "runsvdir"}
-	shells         = []string{"sh", "bash", "dash", "ash", "busybox"}
+	containerInits = []string{
+		"tini",
+		"tini-static",
+		"docker-init",
+		"podman-init",
+		"catatonit",
+		"dumb-init",
+		"pause",
+		"s6-svscan",
+		"runsvdir",
+	}
+	shells = []string{"sh", "bash", "dash", "ash", "busybox"}
 )
 
 // initName is the kernel's name for the program that is PID 1 here; empty if it cannot be read.
@@ -35,5 +45,13 @@ func (c *config) remarkOnReach(f facts) {
 	if !c.trust {
 		trust = ", and GANTRY_TRUST_PLATFORM_HEADERS=true if only the platform reaches it"
 	}
-	c.listenRemarks = append(c.listenRemarks, fmt.Sprintf("PID 1 of this container is %s, not this agent, so the function listener is on %s and nothing outside the container reaches it: set GANTRY_ADDR=:8000%s", f.init, c.addr, trust))
+	c.listenRemarks = append(
+		c.listenRemarks,
+		fmt.Sprintf(
+			"PID 1 of this container is %s, not this agent, so the function listener is on %s and nothing outside the container reaches it: set GANTRY_ADDR=:8000%s",
+			f.init,
+			c.addr,
+			trust,
+		),
+	)
 }

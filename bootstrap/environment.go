@@ -8,25 +8,57 @@ import (
 
 // baseEnv are the variables every child inherits.
 var baseEnv = []string{
-	"PATH", "HOME", "HOSTNAME", "LANG", "LC_*", "TZ", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH",
-	"SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PAAS_POD_ID",
+	"PATH",
+	"HOME",
+	"HOSTNAME",
+	"LANG",
+	"LC_*",
+	"TZ",
+	"TMPDIR",
+	"USER",
+	"LOGNAME",
+	"LD_LIBRARY_PATH",
+	"SSL_CERT_*",
+	"NODE_EXTRA_CA_CERTS",
+	"HTTP_PROXY",
+	"HTTPS_PROXY",
+	"NO_PROXY",
+	"http_proxy",
+	"https_proxy",
+	"no_proxy",
+	"PAAS_POD_ID",
 }
 
 // runtimeEnv are the platform's preset variables (docs/COMPATIBILITY.md).
 func (c *config) runtimeEnv() []string {
 	f := &c.fn
 	env := []string{
-		"RUNTIME_PROJECT_ID=" + f.Project, "RUNTIME_FUNC_NAME=" + f.Name, "RUNTIME_FUNC_VERSION=" + f.Version,
-		"RUNTIME_PACKAGE=" + f.Package, "RUNTIME_HANDLER=" + f.HandlerString(), "RUNTIME_USERDATA=" + f.UserDataJSON,
-		"RUNTIME_TIMEOUT=" + formatSeconds(f.Timeout), "RUNTIME_CPU=" + strconv.Itoa(f.CPUMillis), "RUNTIME_MEMORY=" + strconv.Itoa(f.MemoryMB),
-		"RUNTIME_MAX_RESP_BODY_SIZE=" + strconv.Itoa(f.MaxResponse), "RUNTIME_CODE_ROOT=" + f.CodeRoot,
-		"RUNTIME_ROOT=/home/snuser/runtime", "RUNTIME_LOG_DIR=/home/snuser/log", "RUNTIME_LOG_PATH=/home/snuser/log",
+		"RUNTIME_PROJECT_ID=" + f.Project,
+		"RUNTIME_FUNC_NAME=" + f.Name,
+		"RUNTIME_FUNC_VERSION=" + f.Version,
+		"RUNTIME_PACKAGE=" + f.Package,
+		"RUNTIME_HANDLER=" + f.HandlerString(),
+		"RUNTIME_USERDATA=" + f.UserDataJSON,
+		"RUNTIME_TIMEOUT=" + formatSeconds(
+			f.Timeout,
+		),
+		"RUNTIME_CPU=" + strconv.Itoa(f.CPUMillis),
+		"RUNTIME_MEMORY=" + strconv.Itoa(f.MemoryMB),
+		"RUNTIME_MAX_RESP_BODY_SIZE=" + strconv.Itoa(f.MaxResponse),
+		"RUNTIME_CODE_ROOT=" + f.CodeRoot,
+		"RUNTIME_ROOT=/home/snuser/runtime",
+		"RUNTIME_LOG_DIR=/home/snuser/log",
+		"RUNTIME_LOG_PATH=/home/snuser/log",
 	}
 	if len(f.Aliases) > 0 {
 		env = append(env, "RUNTIME_ALIAS="+strings.Join(f.Aliases, ","))
 	}
 	if f.Initializer != "" {
-		env = append(env, "RUNTIME_INITIALIZER_HANDLER="+f.Initializer, "RUNTIME_INITIALIZER_TIMEOUT="+formatSeconds(f.InitTimeout))
+		env = append(
+			env,
+			"RUNTIME_INITIALIZER_HANDLER="+f.Initializer,
+			"RUNTIME_INITIALIZER_TIMEOUT="+formatSeconds(f.InitTimeout),
+		)
 	}
 	if f.PreStop != "" {
 		env = append(env, "RUNTIME_PRESTOP_HANDLER="+f.PreStop)

@@ -33,14 +33,22 @@ func (p *program) invokeCommand() *cobra.Command {
 		Long: "Start the function, run one event, print the result on stdout and the log on stderr.\n" +
 			"Exits with 0, or with 1 when the call failed. With --to the event goes to a running agent instead.",
 	}
-	cmd.Flags().StringVar(&o.event, "event", "", "file with the event, the event itself as JSON, or - for standard input; default: an empty event")
-	cmd.Flags().StringVar(&o.to, "to", "", "address of a running agent's function listener; with --async of its platform API")
-	cmd.Flags().BoolVar(&o.async, "async", false, "hand the event to the platform API of a running agent, at --to or where the settings say, and print the request id")
+	cmd.Flags().
+		StringVar(&o.event, "event", "", "file with the event, the event itself as JSON, or - for standard input; default: an empty event")
+	cmd.Flags().
+		StringVar(&o.to, "to", "", "address of a running agent's function listener; with --async of its platform API")
+	cmd.Flags().
+		BoolVar(&o.async, "async", false, "hand the event to the platform API of a running agent, at --to or where the settings say, and print the request id")
 	cmd.Flags().BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
 	cmd.Flags().BoolVar(&o.timeline, "timeline", false, "print where the time went")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.async && (o.tail || o.timeline) {
-			return &failure{exitUsage, errors.New("--tail and --timeline show a call that has ended, and --async does not wait for the end: see bootstrap async show, and the agent's log")}
+			return &failure{
+				exitUsage,
+				errors.New(
+					"--tail and --timeline show a call that has ended, and --async does not wait for the end: see bootstrap async show, and the agent's log",
+				),
+			}
 		}
 		event, err := p.readEvent(o.event)
 		if err != nil {
@@ -112,7 +120,12 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 	}
 	in.remark()
 	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter to anyone
-	inv := &fncontext.Invocation{RequestID: uuid.NewString(), Function: &c.fn, Credentials: fncontext.NewCredentials(c.secrets), Tail: o.tail}
+	inv := &fncontext.Invocation{
+		RequestID:   uuid.NewString(),
+		Function:    &c.fn,
+		Credentials: fncontext.NewCredentials(c.secrets),
+		Tail:        o.tail,
+	}
 	r := in.instance.Invoke(in.instance.Base(), inv, event)
 	phases := in.instance.Phases()
 	in.awaitSubscription()
@@ -145,7 +158,12 @@ func (in *agent) awaitSubscription() {
 	in.host.AwaitSubscription(ctx)
 }
 
-func (p *program) printTimeline(phases []instance.Phase, r *instance.Result, costs []extension.Cost, total time.Duration) {
+func (p *program) printTimeline(
+	phases []instance.Phase,
+	r *instance.Result,
+	costs []extension.Cost,
+	total time.Duration,
+) {
 	phases = append(phases, instance.Phase{Name: "wait for a slot", Took: r.Waited})
 	for _, c := range costs {
 		name := c.Extension + ", beside the handler"
@@ -157,7 +175,11 @@ func (p *program) printTimeline(phases []instance.Phase, r *instance.Result, cos
 		}
 		phases = append(phases, instance.Phase{Name: name, Took: c.Took})
 	}
-	phases = append(phases, instance.Phase{Name: "handler", Took: r.Duration}, instance.Phase{Name: "all, with the stop", Took: total})
+	phases = append(
+		phases,
+		instance.Phase{Name: "handler", Took: r.Duration},
+		instance.Phase{Name: "all, with the stop", Took: total},
+	)
 	for _, ph := range phases {
 		fmt.Fprintf(p.stderr, "%10.3f ms  %s\n", float64(ph.Took.Microseconds())/1000, ph.Name)
 	}
@@ -181,14 +203,22 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 	req.Header.Set("X-Cff-Log-Type", "tail")
 	req.SetBody(event)
 	began := time.Now()
-	if err := (&fasthttp.Client{MaxResponseBodySize: 2 * api.MaxEvent, ReadBufferSize: 64 << 10}).Do(req, resp); err != nil {
+	if err := (&fasthttp.Client{MaxResponseBodySize: 2 * api.MaxEvent, ReadBufferSize: 64 << 10}).Do(
+		req,
+		resp,
+	); err != nil {
 		return fmt.Errorf("%s does not answer: %s", o.to, noAnswer(err))
 	}
 	if tail, err := base64.StdEncoding.DecodeString(string(resp.Header.Peek("X-Cff-Function-Log"))); err == nil {
 		fmt.Fprint(p.stderr, string(tail))
 	}
 	if o.timeline {
-		fmt.Fprintf(p.stderr, "%10.3f ms  round trip; %s\n", float64(time.Since(began).Microseconds())/1000, resp.Header.Peek("X-Cff-Invoke-Summary"))
+		fmt.Fprintf(
+			p.stderr,
+			"%10.3f ms  round trip; %s\n",
+			float64(time.Since(began).Microseconds())/1000,
+			resp.Header.Peek("X-Cff-Invoke-Summary"),
+		)
 	}
 	if resp.StatusCode() != fasthttp.StatusOK {
 		return p.printFailure(resp.Body())

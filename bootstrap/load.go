@@ -96,7 +96,10 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	}
 	c.fn.CodeRoot = filepath.Clean(root)
 	if _, err := os.ReadDir(c.fn.CodeRoot); err != nil {
-		return fmt.Errorf("RUNTIME_CODE_ROOT: the code folder cannot be read: %w; mount or copy the function's code there, or set --code", err)
+		return fmt.Errorf(
+			"RUNTIME_CODE_ROOT: the code folder cannot be read: %w; mount or copy the function's code there, or set --code",
+			err,
+		)
 	}
 	c.nameByFolder()
 	c.takeDefaults()
@@ -127,7 +130,10 @@ func (c *config) resolve(env map[string]string, f facts) error {
 	c.dataDirNamed = named
 	c.remarkOnReach(f)
 	if f.root && c.uid <= 0 {
-		c.listenRemarks = append(c.listenRemarks, "the function runs as root: start the agent as another user (docker run -u 1003:1003), or set GANTRY_UID and GANTRY_GID")
+		c.listenRemarks = append(
+			c.listenRemarks,
+			"the function runs as root: start the agent as another user (docker run -u 1003:1003), or set GANTRY_UID and GANTRY_GID",
+		)
 	}
 	return c.api.resolve()
 }
@@ -144,7 +150,14 @@ func (c *config) nameByFolder() {
 	}
 	c.nameFrom = "the name of the code folder " + c.fn.CodeRoot
 	if c.fn.Name != folder {
-		c.remarks = append(c.remarks, fmt.Sprintf("the function is called %s: the name of its code folder, %q, cannot be a function's; RUNTIME_FUNC_NAME sets another one", c.fn.Name, folder))
+		c.remarks = append(
+			c.remarks,
+			fmt.Sprintf(
+				"the function is called %s: the name of its code folder, %q, cannot be a function's; RUNTIME_FUNC_NAME sets another one",
+				c.fn.Name,
+				folder,
+			),
+		)
 	}
 }
 
@@ -164,7 +177,10 @@ func (c *config) becomeRuntime(env map[string]string) {
 		c.handler = ""
 	}
 	if env["EXTENSION_API_ADDR"] != "" {
-		c.remarks = append(c.remarks, "EXTENSION_API_ADDR="+env["EXTENSION_API_ADDR"]+" is the platform's, and is not listened on; the extensions started here get an address of their own")
+		c.remarks = append(
+			c.remarks,
+			"EXTENSION_API_ADDR="+env["EXTENSION_API_ADDR"]+" is the platform's, and is not listened on; the extensions started here get an address of their own",
+		)
 	}
 	c.extensionAddr = "127.0.0.1:0"
 	c.api.off = true
@@ -189,7 +205,10 @@ func (c *config) pickLanguage(path string, poll bool) (err error) {
 	l := c.language
 	c.fn.Runtime = l.Name
 	if poll && l.Polls() {
-		return fmt.Errorf("GANTRY_RUNTIME: %s: this agent is the custom runtime itself here, and cannot run another one: put the function's code into the code folder, and set GANTRY_RUNTIME to its language if need be", l.Name)
+		return fmt.Errorf(
+			"GANTRY_RUNTIME: %s: this agent is the custom runtime itself here, and cannot run another one: put the function's code into the code folder, and set GANTRY_RUNTIME to its language if need be",
+			l.Name,
+		)
 	}
 	if c.handler == "" {
 		c.handler = l.Handler
@@ -215,10 +234,23 @@ func (c *config) checkHooks() {
 	c.checkHook("RUNTIME_INITIALIZER_HANDLER", "initializer: what stands before its loop is one", &c.fn.Initializer)
 	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM asks it to end", &c.fn.PreStop)
 	if c.fn.PreStop != "" && c.language.OwnProgram() {
-		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end", c.fn.PreStop))
+		c.remarks = append(
+			c.remarks,
+			fmt.Sprintf(
+				"RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end",
+				c.fn.PreStop,
+			),
+		)
 	}
 	if c.fn.PreStop != "" && c.fn.PreStopTimeout > c.shutdownTimeout/2 {
-		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_PRESTOP_TIMEOUT=%s may be cut short: raise GANTRY_SHUTDOWN_TIMEOUT (%s) to more than twice of it", formatSeconds(c.fn.PreStopTimeout), formatSeconds(c.shutdownTimeout)))
+		c.remarks = append(
+			c.remarks,
+			fmt.Sprintf(
+				"RUNTIME_PRESTOP_TIMEOUT=%s may be cut short: raise GANTRY_SHUTDOWN_TIMEOUT (%s) to more than twice of it",
+				formatSeconds(c.fn.PreStopTimeout),
+				formatSeconds(c.shutdownTimeout),
+			),
+		)
 	}
 }
 
@@ -228,12 +260,23 @@ func (c *config) checkHook(setting, lacks string, value *string) {
 	case *value == "":
 	case c.isCustom():
 		c.passedOn = append(c.passedOn, setting+"="+*value)
-		c.remarks = append(c.remarks, fmt.Sprintf("%s=%s is handed on as a variable and has no other effect: a custom runtime has no %s", setting, *value, lacks))
+		c.remarks = append(
+			c.remarks,
+			fmt.Sprintf(
+				"%s=%s is handed on as a variable and has no other effect: a custom runtime has no %s",
+				setting,
+				*value,
+				lacks,
+			),
+		)
 		*value = ""
 	case c.language.OwnProgram(): // the program knows what it means
 	case len(parts) != 2 || parts[1] == "":
 		// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
-		c.remarks = append(c.remarks, fmt.Sprintf("%s=%s means none, as on the platform: write file.function, with exactly one dot", setting, *value))
+		c.remarks = append(
+			c.remarks,
+			fmt.Sprintf("%s=%s means none, as on the platform: write file.function, with exactly one dot", setting, *value),
+		)
 		*value = ""
 	}
 }

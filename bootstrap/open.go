@@ -24,11 +24,8 @@ import (
 // lines. On an error nothing is left behind.
 func openAgent(c *config, output, stderr *os.File) (_ *agent, err error) {
 	in := &agent{cfg: c, pid1: os.Getpid() == 1}
-	if err := process.HideEnvironment(c.secretNames); err != nil {
-		return nil, fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
-	}
-	if err := process.Protect(); err != nil {
-		return nil, fmt.Errorf("the agent cannot protect its memory: %w", err)
+	if err := hideSecrets(c.secretNames); err != nil {
+		return nil, err
 	}
 	in.limits = api.NewLimits(boundMemory(c))
 	in.groups = process.OpenGroups("/", int64(c.fn.MemoryMB)<<20) // works beside what follows
@@ -52,22 +49,29 @@ func openAgent(c *config, output, stderr *os.File) (_ *agent, err error) {
 	if in.platform, err = openPlatform(c, in.log); err != nil {
 		return nil, fault.Mark(fault.Invalid, err)
 	}
-	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
-	in.sink = logger.NewSink(output, json, in.stream.Line)
-	in.metrics = metrics.NewMetrics(instance.Outcomes())
-	in.supervisor = process.NewSupervisor(in.pid1)
-	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
-	in.supervisor.Unmet = func(child, wish string, err error) {
-		in.log.Debug("a process runs without "+wish, zap.String("process", child), zap.Error(err))
-	}
+	in.openOutput(output, json)
 	in.host = extension.NewHost(&extension.Config{
-		Function: &c.fn, Wait: c.extensionWait, Required: c.extensionRequired, Strict: c.extensionStrict, Restart: c.extensionRestart, Env: c.extensionEnvironment(), UID: c.uid, GID: c.gid,
-		Supervisor: in.supervisor, Sink: in.sink, Log: in.log, Metrics: in.metrics, Stream: in.stream, Costs: c.timeline,
+		Function:   &c.fn,
+		Wait:       c.extensionWait,
+		Required:   c.extensionRequired,
+		Strict:     c.extensionStrict,
+		Restart:    c.extensionRestart,
+		Env:        c.extensionEnvironment(),
+		UID:        c.uid,
+		GID:        c.gid,
+		Supervisor: in.supervisor,
+		Sink:       in.sink,
+		Log:        in.log,
+		Metrics:    in.metrics,
+		Stream:     in.stream,
+		Costs:      c.timeline,
 	}, scripts)
 	in.instance = instance.New(in.instanceConfig())
 	in.instance.Start()
 	in.gauges()
-	in.extensions, err = api.ListenExtension(&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Limits: in.limits, Log: in.log})
+	in.extensions, err = api.ListenExtension(
+		&api.ExtensionConfig{Addr: c.extensionAddr, Host: in.host, Function: &c.fn, Limits: in.limits, Log: in.log},
+	)
 	if err != nil {
 		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
 		return nil, fault.Mark(fault.Unavailable, err)
@@ -79,6 +83,29 @@ func openAgent(c *config, output, stderr *os.File) (_ *agent, err error) {
 	return in, nil
 }
 
+func hideSecrets(names []string) error {
+	if err := process.HideEnvironment(names); err != nil {
+		return fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
+	}
+	if err := process.Protect(); err != nil {
+		return fmt.Errorf("the agent cannot protect its memory: %w", err)
+	}
+	return nil
+}
+
+// openOutput makes what takes the output of the function and the extensions, and what starts processes.
+func (in *agent) openOutput(output *os.File, json bool) {
+	c := in.cfg
+	in.stream = telemetry.NewStream(c.fn.Name, c.fn.Version, in.log)
+	in.sink = logger.NewSink(output, json, in.stream.Line)
+	in.metrics = metrics.NewMetrics(instance.Outcomes())
+	in.supervisor = process.NewSupervisor(in.pid1)
+	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
+	in.supervisor.Unmet = func(child, wish string, err error) {
+		in.log.Debug("a process runs without "+wish, zap.String("process", child), zap.Error(err))
+	}
+}
+
 func (in *agent) instanceConfig() *instance.Config {
 	c := in.cfg
 	var freeze *instance.Freeze
@@ -87,15 +114,40 @@ func (in *agent) instanceConfig() *instance.Config {
 	}
 	return &instance.Config{
 		Runtime: &runtime.Config{
-			Language: c.language, Program: c.program, Function: &c.fn, Env: c.workerEnvironment(), Dir: c.workDir(),
-			Concurrency: c.concurrency, Several: c.concurrency*c.workers > 1, UID: c.uid, GID: c.gid,
-			Supervisor: in.supervisor, Groups: in.groups, Sink: in.sink, Log: in.log, Credentials: fncontext.NewCredentials(c.secrets), Encrypted: c.encrypted,
-			Stray: in.metrics.Stray.Inc, ListenRuntime: in.listenRuntime,
+			Language:      c.language,
+			Program:       c.program,
+			Function:      &c.fn,
+			Env:           c.workerEnvironment(),
+			Dir:           c.workDir(),
+			Concurrency:   c.concurrency,
+			Several:       c.concurrency*c.workers > 1,
+			UID:           c.uid,
+			GID:           c.gid,
+			Supervisor:    in.supervisor,
+			Groups:        in.groups,
+			Sink:          in.sink,
+			Log:           in.log,
+			Credentials:   fncontext.NewCredentials(c.secrets),
+			Encrypted:     c.encrypted,
+			Stray:         in.metrics.Stray.Inc,
+			ListenRuntime: in.listenRuntime,
 		},
-		Workers: c.workers, WaitingRoom: c.waitingRoom, RoomWait: c.roomWait, LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
-		Credentials: fncontext.NewCredentials(c.secrets), ExtensionsReady: in.host.WaitReady, Complete: in.host.Complete, Notify: in.host.Notify,
-		Stream: in.stream, Freeze: freeze, Once: c.once,
-		Metrics: in.metrics, Log: in.log, Sink: in.sink,
+		Workers:     c.workers,
+		WaitingRoom: c.waitingRoom,
+		RoomWait:    c.roomWait,
+		LoadTimeout: max(loadTimeout, c.fn.InitTimeout),
+		Credentials: fncontext.NewCredentials(
+			c.secrets,
+		),
+		ExtensionsReady: in.host.WaitReady,
+		Complete:        in.host.Complete,
+		Notify:          in.host.Notify,
+		Stream:          in.stream,
+		Freeze:          freeze,
+		Once:            c.once,
+		Metrics:         in.metrics,
+		Log:             in.log,
+		Sink:            in.sink,
 	}
 }
 
@@ -104,7 +156,9 @@ const runtimeEnd = time.Second
 
 // listenRuntime serves the runtime API of one worker until that is gone.
 func (in *agent) listenRuntime(a runtime.Events) (addr string, end func(), err error) {
-	server, err := api.ListenRuntime(&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Limits: in.limits, Log: in.log})
+	server, err := api.ListenRuntime(
+		&api.RuntimeConfig{API: a, MaxResponse: in.cfg.fn.MaxResponse, Limits: in.limits, Log: in.log},
+	)
 	if err != nil {
 		return "", nil, err
 	}

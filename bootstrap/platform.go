@@ -48,7 +48,11 @@ func openPlatform(c *config, log *zap.Logger) (*platform, error) {
 		return nil, nil
 	}
 	gate, err := auth.Open(&auth.Config{
-		UsersFile: a.usersFile, ProjectID: c.fn.Project, Project: c.fn.Region, Secure: a.cert != "" || a.local() && !a.behindProxy, Log: log,
+		UsersFile: a.usersFile,
+		ProjectID: c.fn.Project,
+		Project:   c.fn.Region,
+		Secure:    a.cert != "" || a.local() && !a.behindProxy,
+		Log:       log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("GANTRY_API_USERS_FILE: %w", err)
@@ -66,7 +70,10 @@ func openPlatform(c *config, log *zap.Logger) (*platform, error) {
 	}
 	p.follow()
 	if a.usersFile != "" && !a.local() && c.uid < 0 {
-		log.Warn("the function runs as the agent's own user, so it can read the users file: set GANTRY_UID and GANTRY_GID, or trust the function with it", zap.String("file", a.usersFile))
+		log.Warn(
+			"the function runs as the agent's own user, so it can read the users file: set GANTRY_UID and GANTRY_GID, or trust the function with it",
+			zap.String("file", a.usersFile),
+		)
 	}
 	return p, nil
 }

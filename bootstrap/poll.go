@@ -78,7 +78,11 @@ func (p *pollers) run() {
 	}()
 	client.Remark = func(err error) {
 		if err != nil {
-			p.log.Warn("the runtime API cannot be reached; it is tried again and again", zap.String("address", p.cfg.runtimeAPI), zap.Error(err))
+			p.log.Warn(
+				"the runtime API cannot be reached; it is tried again and again",
+				zap.String("address", p.cfg.runtimeAPI),
+				zap.Error(err),
+			)
 			return
 		}
 		p.log.Info("the runtime API can be reached again")
@@ -115,7 +119,11 @@ func (p *pollers) answer(client *poll.Client, event *poll.Event) {
 	p.post(post, event.RequestID, body)
 }
 
-func (p *pollers) post(post func(ctx context.Context, requestID string, body []byte) error, requestID string, body []byte) {
+func (p *pollers) post(
+	post func(ctx context.Context, requestID string, body []byte) error,
+	requestID string,
+	body []byte,
+) {
 	if err := post(p.posting, requestID, body); err != nil {
 		p.log.Warn("an answer is lost: the runtime API has not taken it", zap.String("request_id", requestID), zap.Error(err))
 	}

@@ -77,7 +77,12 @@ func (s *serving) await(opened <-chan error) error {
 				s.early = append(s.early, sig)
 			}
 		case <-late:
-			return &failure{exitStuck, errors.New("stopped while starting: the start did not end within GANTRY_SHUTDOWN_TIMEOUT; storage that does not answer may hold it up")}
+			return &failure{
+				exitStuck,
+				errors.New(
+					"stopped while starting: the start did not end within GANTRY_SHUTDOWN_TIMEOUT; storage that does not answer may hold it up",
+				),
+			}
 		}
 	}
 }
@@ -105,7 +110,16 @@ func (s *serving) listen() error {
 
 func (s *serving) listenOps() error {
 	in, c := s.agent, s.cfg
-	ops, err := api.ListenOps(&api.OpsConfig{Addr: c.opsAddr, Instance: in.instance, Incomplete: in.host.Incomplete, Metrics: in.metrics, Limits: in.limits, Log: in.log})
+	ops, err := api.ListenOps(
+		&api.OpsConfig{
+			Addr:       c.opsAddr,
+			Instance:   in.instance,
+			Incomplete: in.host.Incomplete,
+			Metrics:    in.metrics,
+			Limits:     in.limits,
+			Log:        in.log,
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -137,14 +151,24 @@ func (s *serving) run() error {
 			return &failure{exitUsage, errors.Join(s.instance.Failure(), s.stop(extension.ReasonFailure))}
 		case <-failed:
 			f := s.instance.Failure()
-			return &failure{exitFunction, errors.Join(fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)), s.stop(extension.ReasonFailure))}
+			return &failure{
+				exitFunction,
+				errors.Join(
+					fmt.Errorf("the function cannot be loaded or initialised: %w\n%s", f, f.Text(true)),
+					s.stop(extension.ReasonFailure),
+				),
+			}
 		}
 	}
 }
 
 // listening serves every listener, and says in the log where.
 func (s *serving) listening() {
-	fields := []zap.Field{zap.String("urn", s.cfg.fn.URN()), zap.String("runtime", s.cfg.fn.Runtime), zap.String("program", s.cfg.program)}
+	fields := []zap.Field{
+		zap.String("urn", s.cfg.fn.URN()),
+		zap.String("runtime", s.cfg.fn.Runtime),
+		zap.String("program", s.cfg.program),
+	}
 	if s.cfg.detected != "" {
 		fields = append(fields, zap.String("because", s.cfg.detected))
 	}
@@ -191,16 +215,32 @@ func (in *agent) listenPlatform() (*api.Server, error) {
 	c := &in.cfg.api
 	in.queue = in.openQueue()
 	return api.ListenPlatform(&api.PlatformConfig{
-		Addr: c.addr, Instance: in.instance, Function: &in.cfg.fn, Credentials: fncontext.NewCredentials(in.cfg.secrets), Gate: in.platform.gate,
-		Local: c.local(), Certificate: in.platform.certificate, BehindProxy: c.behindProxy, GatewayTimeout: c.gatewayTimeout,
-		Queue: in.queue.Queue, NoQueue: in.queue.why, Metrics: in.metrics, Limits: in.limits, Log: in.log,
+		Addr:           c.addr,
+		Instance:       in.instance,
+		Function:       &in.cfg.fn,
+		Credentials:    fncontext.NewCredentials(in.cfg.secrets),
+		Gate:           in.platform.gate,
+		Local:          c.local(),
+		Certificate:    in.platform.certificate,
+		BehindProxy:    c.behindProxy,
+		GatewayTimeout: c.gatewayTimeout,
+		Queue:          in.queue.Queue,
+		NoQueue:        in.queue.why,
+		Metrics:        in.metrics,
+		Limits:         in.limits,
+		Log:            in.log,
 	})
 }
 
 // poll makes this agent the custom runtime of a platform: events come from the runtime API instead of a listener.
 func (p *program) poll(c *config) error {
 	if c.runtimeAPI == "" {
-		return &failure{exitUsage, errors.New("RUNTIME_API_ADDR is not set: the platform sets it for its custom runtime; elsewhere use bootstrap serve")}
+		return &failure{
+			exitUsage,
+			errors.New(
+				"RUNTIME_API_ADDR is not set: the platform sets it for its custom runtime; elsewhere use bootstrap serve",
+			),
+		}
 	}
 	return p.run(c, (*serving).openPollers)
 }

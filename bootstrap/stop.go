@@ -44,7 +44,10 @@ func (s *serving) stop(reason string) error {
 			}
 		case <-watchdog.C:
 			s.abandon()
-			return &failure{exitStuck, fmt.Errorf("the stop did not end within GANTRY_SHUTDOWN_TIMEOUT (%s): everything is killed", s.cfg.shutdownTimeout)}
+			return &failure{
+				exitStuck,
+				fmt.Errorf("the stop did not end within GANTRY_SHUTDOWN_TIMEOUT (%s): everything is killed", s.cfg.shutdownTimeout),
+			}
 		}
 	}
 }
@@ -90,7 +93,10 @@ func (s *serving) staged(began time.Time, reason string) error {
 	}
 	s.own.Close(time.Now().Add(lastWrite))
 	if len(left) > 0 {
-		return &failure{exitStuck, errors.New("stopped, but not all that was started has ended in time: " + strings.Join(left, ", "))}
+		return &failure{
+			exitStuck,
+			errors.New("stopped, but not all that was started has ended in time: " + strings.Join(left, ", ")),
+		}
 	}
 	return nil
 }

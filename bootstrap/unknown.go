@@ -10,12 +10,19 @@ import (
 // platformVariables are variables of the platform that are no settings here: an image may be given them by the
 // platform, or by another agent whose custom runtime this one is.
 var platformVariables = []string{
-	"RUNTIME_ROOT", "RUNTIME_LOG_DIR", "RUNTIME_LOG_PATH", "RUNTIME_LOG_LEVEL", "RUNTIME_MAX_REQUEST_BODY_SIZE", "RUNTIME_MAX_STATE_SIZE",
+	"RUNTIME_ROOT",
+	"RUNTIME_LOG_DIR",
+	"RUNTIME_LOG_PATH",
+	"RUNTIME_LOG_LEVEL",
+	"RUNTIME_MAX_REQUEST_BODY_SIZE",
+	"RUNTIME_MAX_STATE_SIZE",
 	"GANTRY_FRAMES",
 }
 
 // serviceVariable matches the names that Kubernetes sets for each service: one that is called gantry makes GANTRY_PORT.
-var serviceVariable = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+var serviceVariable = regexp.MustCompile(
+	`_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`,
+)
 
 func isServiceVariable(name, value string) bool {
 	return serviceVariable.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
@@ -33,7 +40,8 @@ func unknownVariables(env map[string]string) []string {
 	}
 	for name, value := range env {
 		ours := strings.HasPrefix(name, "GANTRY_") || strings.HasPrefix(name, "RUNTIME_")
-		if !ours || slices.Contains(known, name) || slices.Contains(platformVariables, name) || isServiceVariable(name, value) {
+		if !ours || slices.Contains(known, name) || slices.Contains(platformVariables, name) ||
+			isServiceVariable(name, value) {
 			continue
 		}
 		remark := name + " is no setting, and has no effect"

@@ -21,7 +21,13 @@ func userData(c *config, v string) error {
 		return err
 	}
 	if len(others) > 0 {
-		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_USERDATA: %s is no string; the platform has strings only: write it in quotes", strings.Join(others, ", ")))
+		c.remarks = append(
+			c.remarks,
+			fmt.Sprintf(
+				"RUNTIME_USERDATA: %s is no string; the platform has strings only: write it in quotes",
+				strings.Join(others, ", "),
+			),
+		)
 	}
 	c.fn.UserData, c.fn.UserDataJSON = values, v
 	return nil
@@ -45,7 +51,13 @@ func encryptedUserData(c *config, v string) error {
 func parseUserData(setting, text string) (values map[string]string, others []string, err error) {
 	const want = `want a JSON object of strings, like {"name": "value"}`
 	if len(setting)+len(text)+2 > maxVariable {
-		return nil, nil, problem(fmt.Sprintf("%d bytes are too many: the kernel takes at most %d in one variable; put large values into a file", len(text), maxVariable-len(setting)-2))
+		return nil, nil, problem(
+			fmt.Sprintf(
+				"%d bytes are too many: the kernel takes at most %d in one variable; put large values into a file",
+				len(text),
+				maxVariable-len(setting)-2,
+			),
+		)
 	}
 	var raw map[string]json.RawMessage
 	var syntax *json.SyntaxError
@@ -100,14 +112,31 @@ func (c *config) checkUserData() error {
 	}
 	if len(kept) > 0 {
 		slices.Sort(kept)
-		c.remarks = append(c.remarks, fmt.Sprintf("RUNTIME_USERDATA: %s has a name that the agent sets itself, or that no variable can have: only the context's getUserData has it, not the environment", strings.Join(kept, ", ")))
+		c.remarks = append(
+			c.remarks,
+			fmt.Sprintf(
+				"RUNTIME_USERDATA: %s has a name that the agent sets itself, or that no variable can have: only the context's getUserData has it, not the environment",
+				strings.Join(kept, ", "),
+			),
+		)
 	}
 	return nil
 }
 
 // presetNames are the variables that the platform or the agent sets, beside RUNTIME_* and GANTRY_*; a user variable of
 // such a name is not exported. docs/CONFIGURATION.md lists them.
-var presetNames = []string{"EXTENSION_API_ADDR", "EXTENSION_ROOT", "PATH", "HOME", "HOSTNAME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "PAAS_POD_ID"}
+var presetNames = []string{
+	"EXTENSION_API_ADDR",
+	"EXTENSION_ROOT",
+	"PATH",
+	"HOME",
+	"HOSTNAME",
+	"USER",
+	"LOGNAME",
+	"TMPDIR",
+	"LD_LIBRARY_PATH",
+	"PAAS_POD_ID",
+}
 
 // preset reports whether a user variable may not have this name.
 func preset(name string) bool {
@@ -122,7 +151,8 @@ func (c *config) presetForWorker(name string) bool {
 
 // exportable reports whether a user variable can be a variable of its own.
 func exportable(name, value string, preset func(string) bool) bool {
-	return name != "" && !preset(name) && !strings.ContainsAny(name, "=\x00") && !strings.Contains(value, "\x00") && len(name)+len(value)+2 <= maxVariable
+	return name != "" && !preset(name) && !strings.ContainsAny(name, "=\x00") && !strings.Contains(value, "\x00") &&
+		len(name)+len(value)+2 <= maxVariable
 }
 
 // userVariables are the user variables in the form of an environment, without those that may not be set.

@@ -19,27 +19,37 @@ type build struct {
 }
 
 func readBuild() build {
-	return build{Version: version, Commit: commit, Go: goruntime.Version(), Platform: goruntime.GOOS + "/" + goruntime.GOARCH}
+	return build{
+		Version:  version,
+		Commit:   commit,
+		Go:       goruntime.Version(),
+		Platform: goruntime.GOOS + "/" + goruntime.GOARCH,
+	}
 }
 
 func (p *program) versionCommand() *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{Use: "version", Short: "Print version, commit and Go version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		b := readBuild()
-		if !asJSON {
-			fmt.Fprintf(p.stdout, "bootstrap %s (%s, %s, %s)\n", b.Version, b.Commit, b.Go, b.Platform)
-			return nil
-		}
-		b.Modules = map[string]string{}
-		if info, ok := debug.ReadBuildInfo(); ok {
-			for _, m := range info.Deps {
-				b.Modules[m.Path] = m.Version
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print version, commit and Go version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b := readBuild()
+			if !asJSON {
+				fmt.Fprintf(p.stdout, "bootstrap %s (%s, %s, %s)\n", b.Version, b.Commit, b.Go, b.Platform)
+				return nil
 			}
-		}
-		enc := json.NewEncoder(p.stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(b)
-	}}
+			b.Modules = map[string]string{}
+			if info, ok := debug.ReadBuildInfo(); ok {
+				for _, m := range info.Deps {
+					b.Modules[m.Path] = m.Version
+				}
+			}
+			enc := json.NewEncoder(p.stdout)
+			enc.SetIndent("", "  ")
+			return enc.Encode(b)
+		},
+	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, with all modules")
 	return cmd
 }

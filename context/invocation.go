@@ -59,5 +59,9 @@ func (c *Invocation) TakeHeaders(get func(name string) string) {
 	if tag := value("X-Cff-Origin-Version-Tag"); strings.HasPrefix(tag, "!") {
 		c.Alias = tag[1:]
 	}
-	c.Workflow = Workflow{ID: value("X-Cff-Workflow-Id"), RunID: value("X-Cff-Workflow-Run-Id"), StateID: value("X-Cff-Workflow-State-Id")}
+	c.Workflow = Workflow{
+		ID:      value("X-Cff-Workflow-Id"),
+		RunID:   value("X-Cff-Workflow-Run-Id"),
+		StateID: value("X-Cff-Workflow-State-Id"),
+	}
 }

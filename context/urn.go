@@ -31,7 +31,12 @@ func ParseURN(s string) (URN, error) {
 	fields := strings.Split(s, ":")
 	for _, field := range fields {
 		if field == "" || strings.ContainsFunc(field, notInField) {
-			return URN{}, fmt.Errorf("the function URN %q has a field %q that is empty or has characters that no field has; %s", s, field, urnForms)
+			return URN{}, fmt.Errorf(
+				"the function URN %q has a field %q that is empty or has characters that no field has; %s",
+				s,
+				field,
+				urnForms,
+			)
 		}
 	}
 	u := URN{Version: Latest}

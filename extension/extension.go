@@ -64,7 +64,12 @@ func Discover(dirs []string) (found []Script, passed []*PassedOver, err error) {
 		for _, s := range found {
 			names = append(names, s.Path)
 		}
-		return nil, nil, fmt.Errorf("%d extensions, at most %d are possible: %s", len(found), Seats, strings.Join(names, ", "))
+		return nil, nil, fmt.Errorf(
+			"%d extensions, at most %d are possible: %s",
+			len(found),
+			Seats,
+			strings.Join(names, ", "),
+		)
 	}
 	return found, passed, nil
 }
@@ -86,7 +91,10 @@ func discoverIn(dir string) (found []Script, meant []*PassedOver, err error) {
 		case err == nil:
 			found = append(found, s)
 		case !errors.As(err, &p):
-			meant = append(meant, &PassedOver{Why: fmt.Sprintf("%s cannot be read (%v)", s.Path, err), Right: "mend or remove it"})
+			meant = append(
+				meant,
+				&PassedOver{Why: fmt.Sprintf("%s cannot be read (%v)", s.Path, err), Right: "mend or remove it"},
+			)
 		case strings.HasPrefix(s.Name, "extension"), !e.IsDir() && (s.Executable || runs(s.Path)):
 			meant = append(meant, p)
 		case !e.IsDir():
@@ -125,10 +133,17 @@ func Inspect(path string) (Script, error) {
 	s.Executable = info.Mode()&0o111 != 0
 	named := strings.HasPrefix(s.Name, "extension")
 	starts := s.Executable || strings.HasSuffix(s.Name, ".sh")
-	rename := fmt.Sprintf("mv %s %s", s.Path, filepath.Join(filepath.Dir(s.Path), "extension"+strings.ToUpper(s.Name[:1])+s.Name[1:]))
+	rename := fmt.Sprintf(
+		"mv %s %s",
+		s.Path,
+		filepath.Join(filepath.Dir(s.Path), "extension"+strings.ToUpper(s.Name[:1])+s.Name[1:]),
+	)
 	switch {
 	case !named && !starts:
-		return s, &PassedOver{Why: s.Path + " is not called extension…, and lacks the execute bit", Right: rename + ", and chmod +x it"}
+		return s, &PassedOver{
+			Why:   s.Path + " is not called extension…, and lacks the execute bit",
+			Right: rename + ", and chmod +x it",
+		}
 	case !named:
 		return s, &PassedOver{Why: s.Path + " is not called extension…", Right: rename}
 	case !starts:

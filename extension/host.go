@@ -2,7 +2,6 @@ package extension
 
 import (
 	"context"
-	"gantry/fault"
 	"gantry/logger"
 	"gantry/metrics"
 	"gantry/process"
@@ -150,9 +149,19 @@ func (h *Host) start(s Script, a *attempts) {
 	}
 	h.mu.Unlock()
 	cmd := &process.Command{
-		Name: s.Name, Path: s.Path, Args: []string{s.Path}, Dir: filepath.Dir(s.Path),
-		Env: append([]string{"EXTENSION_API_ADDR=" + h.apiAddr, "EXTENSION_ROOT=" + filepath.Dir(filepath.Dir(s.Path))}, h.cfg.Env...),
-		UID: h.cfg.UID, GID: h.cfg.GID, Nice: yielding, Expendable: true, ListLeft: h.cfg.ListLeft, Output: func(stream string, r *os.File) { h.output(e, stream, r) },
+		Name: s.Name,
+		Path: s.Path,
+		Args: []string{s.Path},
+		Dir:  filepath.Dir(s.Path),
+		Env: append(
+			[]string{"EXTENSION_API_ADDR=" + h.apiAddr, "EXTENSION_ROOT=" + filepath.Dir(filepath.Dir(s.Path))},
+			h.cfg.Env...),
+		UID:        h.cfg.UID,
+		GID:        h.cfg.GID,
+		Nice:       yielding,
+		Expendable: true,
+		ListLeft:   h.cfg.ListLeft,
+		Output:     func(stream string, r *os.File) { h.output(e, stream, r) },
 	}
 	if !s.Executable {
 		h.cfg.Log.Warn("extension lacks the execute bit: /bin/sh runs it", zap.String("extension", s.Name))
@@ -181,7 +190,12 @@ func (h *Host) start(s Script, a *attempts) {
 func (h *Host) notStarted(s Script, a *attempts, err error) {
 	if process.Transient(err) {
 		pause := a.short()
-		h.cfg.Log.Warn("extension not started yet; it is tried again", zap.String("extension", s.Name), zap.Duration("in", pause), zap.Error(err))
+		h.cfg.Log.Warn(
+			"extension not started yet; it is tried again",
+			zap.String("extension", s.Name),
+			zap.Duration("in", pause),
+			zap.Error(err),
+		)
 		h.lives.Go(func() { h.restart(s, a, pause) })
 		return
 	}
@@ -196,7 +210,9 @@ func (h *Host) output(e *extension, stream string, r *os.File) {
 		if i := e.index.Load(); i >= 0 {
 			h.cfg.Metrics.ExtensionOutput[i].Set(uint64(e.output.Load()))
 		}
-		h.cfg.Sink.Write(&logger.Line{Time: time.Now(), Source: e.name, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
+		h.cfg.Sink.Write(
+			&logger.Line{Time: time.Now(), Source: e.name, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last},
+		)
 	}).Run()
 }
 
@@ -235,7 +251,9 @@ func (h *Host) watch(s Script, e *extension, a *attempts) {
 
 // state publishes a change in an extension's life to the telemetry subscriber.
 func (h *Host) state(name, state, detail string) {
-	h.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.ExtensionState, Begin: time.Now(), Extension: name, State: state, Detail: detail})
+	h.cfg.Stream.Publish(
+		&telemetry.Event{Kind: telemetry.ExtensionState, Begin: time.Now(), Extension: name, State: state, Detail: detail},
+	)
 }
 
 // settle records that there is nothing to wait for from this extension any more.
@@ -328,62 +346,11 @@ func (h *Host) lost(s *seat) {
 	h.unlisten(s.name)
 	delete(h.byName, s.name)
 	h.state(s.name, telemetry.StateExited, "it refuses connections")
-	h.cfg.Log.Warn("extension is gone: it refuses connections, and its address is free again", zap.String("extension", s.name), zap.String("address", s.addr.String()))
-}
-
-// WaitReady waits until every extension started here has registered or ended, at most for the configured time since the
-// start. Those that are late are named in the log, and the function runs without them until they register; the error, a
-// *fault.Error, is for those that are required.
-func (h *Host) WaitReady(ctx context.Context) error {
-	h.await(ctx)
-	if h.missing.Load() > 0 && ctx.Err() == nil {
-		return h.whoIsMissing(fault.Init)
-	}
-	return nil
-}
-
-func (h *Host) await(ctx context.Context) {
-	h.mu.Lock()
-	left := time.Until(h.waitEnd)
-	h.mu.Unlock()
-	select {
-	case <-h.settled:
-		return
-	default:
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-h.settled:
-	case <-ctx.Done():
-	case <-timer.C:
-		h.giveUp()
-	}
-}
-
-// giveUp stops waiting, for this and all later workers.
-func (h *Host) giveUp() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var others []string // registered under names that no file has
-	for _, s := range h.seats {
-		if s != nil && !slices.ContainsFunc(h.scripts, func(script Script) bool { return script.Name == s.name }) {
-			others = append(others, s.name)
-		}
-	}
-	for name := range h.pending {
-		text := "extension has not registered in time; the function starts without it"
-		if _, required := h.required[name]; required {
-			text = "extension has not registered in time, and the function does not start without it"
-		}
-		fields := []zap.Field{zap.String("extension", name), zap.Duration("waited", h.cfg.Wait), zap.String("setting", "GANTRY_EXTENSION_WAIT")}
-		if len(others) > 0 {
-			fields = append(fields, zap.Strings("registered_instead", others), zap.String("want", "the file's name in FunctionGraph-Extension-Name"))
-		}
-		h.cfg.Log.Warn(text, fields...)
-	}
-	clear(h.pending)
-	h.checkSettled()
+	h.cfg.Log.Warn(
+		"extension is gone: it refuses connections, and its address is free again",
+		zap.String("extension", s.name),
+		zap.String("address", s.addr.String()),
+	)
 }
 
 // Stop ends the extensions: a shutdown notice to those that asked for it, then TERM to each group, and KILL at the

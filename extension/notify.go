@@ -148,7 +148,11 @@ func (s *seat) sendShutdown(body []byte, limit time.Time) {
 	req.Header.SetContentType("application/json")
 	req.SetBodyRaw(body)
 	client := &fasthttp.HostClient{ // those of the seat may all be taken by one that hangs
-		Addr: s.addr.String(), MaxConns: 1, MaxResponseBodySize: 64 << 10, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
+		Addr:                     s.addr.String(),
+		MaxConns:                 1,
+		MaxResponseBodySize:      64 << 10,
+		NoDefaultUserAgentHeader: true,
+		DisablePathNormalizing:   true,
 	}
 	defer client.CloseIdleConnections()
 	began := time.Now()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/telemetry"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -40,7 +41,11 @@ func (r *Registration) options() (*options, error) {
 			case "SHUTDOWN":
 				o.shutdown = true
 			default:
-				return nil, refuse(fault.Invalid, TypeInvalidHeader, fmt.Sprintf("header FunctionGraph-Extension-Events has %.50q, want INVOKE, SHUTDOWN or both, with a comma", event))
+				return nil, refuse(
+					fault.Invalid,
+					TypeInvalidHeader,
+					fmt.Sprintf("header FunctionGraph-Extension-Events has %.50q, want INVOKE, SHUTDOWN or both, with a comma", event),
+				)
 			}
 		}
 	}
@@ -49,7 +54,11 @@ func (r *Registration) options() (*options, error) {
 	case "sync":
 		o.sync = true
 	default:
-		return nil, refuse(fault.Invalid, TypeInvalidHeader, fmt.Sprintf("header FunctionGraph-Extension-Mode is %.50q, want sync or async", r.Mode))
+		return nil, refuse(
+			fault.Invalid,
+			TypeInvalidHeader,
+			fmt.Sprintf("header FunctionGraph-Extension-Mode is %.50q, want sync or async", r.Mode),
+		)
 	}
 	return o, nil
 }
@@ -84,19 +93,9 @@ func (h *Host) allowRefusalEvent() bool {
 }
 
 func (h *Host) register(r *Registration) error {
-	name, address := strings.TrimSpace(r.Name), strings.TrimSpace(r.Address)
-	if name == "" {
-		return refuse(fault.Invalid, TypeMissingHeader, "header FunctionGraph-Extension-Name is missing: send the file name of the extension's script")
-	}
-	if address == "" {
-		return refuse(fault.Invalid, TypeMissingHeader, "header FunctionGraph-Extension-Address is missing: send the address the extension listens on, for example 127.0.0.1:8081")
-	}
-	if !validName(name) {
-		return refuse(fault.Invalid, TypeMissingHeader, "header FunctionGraph-Extension-Name must be a file name: printable, without a slash, at most 255 bytes")
-	}
-	addr, err := ParseAddress(address)
+	name, addr, err := r.named()
 	if err != nil {
-		return refuse(fault.Invalid, TypeInvalidAddress, err.Error())
+		return err
 	}
 	o, err := r.options()
 	if err != nil {
@@ -109,7 +108,11 @@ func (h *Host) register(r *Registration) error {
 	case h.stopping:
 		return refuse(fault.Unavailable, TypeShuttingDown, "the instance is stopping")
 	case e == nil && h.cfg.Strict:
-		return refuse(fault.Forbidden, TypeUnknownName, fmt.Sprintf("%s was not started here, and GANTRY_EXTENSION_STRICT is set", name))
+		return refuse(
+			fault.Forbidden,
+			TypeUnknownName,
+			fmt.Sprintf("%s was not started here, and GANTRY_EXTENSION_STRICT is set", name),
+		)
 	case e != nil && e.seat != nil && e.seat.addr == addr:
 		return nil
 	case e != nil && e.seat != nil:
@@ -127,6 +130,28 @@ func (h *Host) register(r *Registration) error {
 	}
 	h.occupy(e, addr, o)
 	return nil
+}
+
+// named returns the name and the address of a registration.
+func (r *Registration) named() (name string, addr netip.AddrPort, err error) {
+	name, address := strings.TrimSpace(r.Name), strings.TrimSpace(r.Address)
+	wrong := ""
+	switch {
+	case name == "":
+		wrong = "is missing: send the file name of the extension's script"
+	case address == "":
+		return "", addr, refuse(fault.Invalid, TypeMissingHeader,
+			"header FunctionGraph-Extension-Address is missing: send the address the extension listens on, for example 127.0.0.1:8081")
+	case !validName(name):
+		wrong = "must be a file name: printable, without a slash, at most 255 bytes"
+	}
+	if wrong != "" {
+		return "", addr, refuse(fault.Invalid, TypeMissingHeader, "header FunctionGraph-Extension-Name "+wrong)
+	}
+	if addr, err = ParseAddress(address); err != nil {
+		return "", addr, refuse(fault.Invalid, TypeInvalidAddress, err.Error())
+	}
+	return name, addr, nil
 }
 
 func refuse(kind fault.Kind, errorType, message string) error {

@@ -103,7 +103,12 @@ func (h *Host) whoIsMissing(kind fault.Kind) error {
 		code = fault.CodeStartTimeout
 	}
 	return &fault.Error{
-		Kind: kind, Type: TypeRequired, Code: code,
-		Message: fmt.Sprintf("extension %s is required and not registered (GANTRY_EXTENSION_REQUIRED)", strings.Join(names, ", ")),
+		Kind: kind,
+		Type: TypeRequired,
+		Code: code,
+		Message: fmt.Sprintf(
+			"extension %s is required and not registered (GANTRY_EXTENSION_REQUIRED)",
+			strings.Join(names, ", "),
+		),
 	}
 }

@@ -91,8 +91,13 @@ func newSeat(name string, addr netip.AddrPort, h *Host, o *options) *seat {
 		buffer: make(chan *notification, bufferSize), quit: make(chan struct{}),
 		metrics: h.cfg.Metrics, index: seatOf(addr), options: *o,
 		client: &fasthttp.HostClient{
-			Addr: addr.String(), MaxConns: maxDeliveries, MaxResponseBodySize: 64 << 10,
-			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: idleLimit,
+			Addr:                      addr.String(),
+			MaxConns:                  maxDeliveries,
+			MaxResponseBodySize:       64 << 10,
+			NoDefaultUserAgentHeader:  true,
+			DisablePathNormalizing:    true,
+			MaxIdemponentCallAttempts: 1,
+			MaxIdleConnDuration:       idleLimit,
 		},
 	}
 }
@@ -215,7 +220,8 @@ func (s *seat) post(req *fasthttp.Request, resp *fasthttp.Response) error {
 
 // hungUp reports whether the connection ended before the first byte of an answer.
 func hungUp(err error) bool {
-	return errors.Is(err, fasthttp.ErrConnectionClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, fasthttp.ErrConnectionClosed) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, syscall.ECONNRESET)
 }
 
 // account notes what the notification cost.
@@ -223,7 +229,13 @@ func (s *seat) account(n *notification, took time.Duration, status int, err erro
 	s.metrics.Notifications[s.index].Inc()
 	s.metrics.NotificationSeconds[s.index].Add(took.Seconds())
 	if ce := s.host.cfg.Log.Check(zap.DebugLevel, "extension notified"); ce != nil {
-		ce.Write(zap.String("request_id", n.requestID), zap.String("extension", s.name), zap.Duration("took", took), zap.Int("status", status), zap.Error(err))
+		ce.Write(
+			zap.String("request_id", n.requestID),
+			zap.String("extension", s.name),
+			zap.Duration("took", took),
+			zap.Int("status", status),
+			zap.Error(err),
+		)
 	}
 	if !s.host.cfg.Costs {
 		return
@@ -233,7 +245,10 @@ func (s *seat) account(n *notification, took time.Duration, status int, err erro
 	}
 	s.host.mu.Lock()
 	defer s.host.mu.Unlock()
-	s.host.costs[n.requestID] = append(s.host.costs[n.requestID], Cost{Extension: s.name, Took: took, Sync: s.sync, Err: err})
+	s.host.costs[n.requestID] = append(
+		s.host.costs[n.requestID],
+		Cost{Extension: s.name, Took: took, Sync: s.sync, Err: err},
+	)
 }
 
 // pause waits before the next try; false if the seat closed meanwhile.

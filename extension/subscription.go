@@ -105,7 +105,15 @@ func (h *Host) subscribe(name string, asked *subscription, port uint16) (*listen
 		if l.asked == *asked {
 			return nil, nil
 		}
-		return l, refuse(fault.Invalid, TypeAlreadySubscribed, fmt.Sprintf("%s at port %d has the one telemetry subscription, and listens; its process has to end first", describe(l.owner), l.port))
+		return l, refuse(
+			fault.Invalid,
+			TypeAlreadySubscribed,
+			fmt.Sprintf(
+				"%s at port %d has the one telemetry subscription, and listens; its process has to end first",
+				describe(l.owner),
+				l.port,
+			),
+		)
 	}
 	l := &listener{port: port, owner: owner, asked: *asked, sub: newSubscriber(owner, asked, &h.cfg.Observer)}
 	if !h.cfg.Stream.Subscribe(l.sub) {
@@ -126,10 +134,18 @@ func describe(owner string) string {
 // ownerOf finds whose subscription it is; called with mu held.
 func (h *Host) ownerOf(name string, port uint16) (string, error) {
 	if h.registered() == 0 {
-		return "", refuse(fault.Invalid, TypeNotRegistered, "no extension is registered; POST /extension/register comes first")
+		return "", refuse(
+			fault.Invalid,
+			TypeNotRegistered,
+			"no extension is registered; POST /extension/register comes first",
+		)
 	}
 	if e := h.byName[name]; name != "" && (e == nil || e.seat == nil) {
-		return "", refuse(fault.Invalid, TypeNotRegistered, fmt.Sprintf("%.100q is not registered; POST /extension/register comes first", name))
+		return "", refuse(
+			fault.Invalid,
+			TypeNotRegistered,
+			fmt.Sprintf("%.100q is not registered; POST /extension/register comes first", name),
+		)
 	}
 	if s := h.seats[port-FirstPort]; s != nil {
 		if name != "" && name != s.name {
@@ -169,7 +185,11 @@ const probeLimit = time.Second
 
 // silent reports whether no process listens at a port.
 func silent(port uint16) bool {
-	conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String(), probeLimit)
+	conn, err := net.DialTimeout(
+		"tcp",
+		netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String(),
+		probeLimit,
+	)
 	if err == nil {
 		_ = conn.Close()
 	}
@@ -181,15 +201,30 @@ func silent(port uint16) bool {
 func parseSubscription(body []byte) (*subscription, uint16, error) {
 	var b subscriptionBody
 	if err := json.Unmarshal(withoutTrailingCommas(body), &b); err != nil {
-		return nil, 0, refuse(fault.Invalid, TypeInvalidBody, fmt.Sprintf(`the body is not of the form {"subscriber":{"protocol":"POST","uri":"http://127.0.0.1:8085"},"types":["platform","function","extension"]}: %.200s`, err))
+		return nil, 0, refuse(
+			fault.Invalid,
+			TypeInvalidBody,
+			fmt.Sprintf(
+				`the body is not of the form {"subscriber":{"protocol":"POST","uri":"http://127.0.0.1:8085"},"types":["platform","function","extension"]}: %.200s`,
+				err,
+			),
+		)
 	}
 	if b.Subscriber == nil {
 		return nil, 0, refuse(fault.Invalid, TypeInvalidBody, `member "subscriber" is missing, with "protocol" and "uri"`)
 	}
 	if !strings.EqualFold(strings.TrimSpace(b.Subscriber.Protocol), "POST") {
-		return nil, 0, refuse(fault.Invalid, TypeInvalidBody, fmt.Sprintf("subscriber.protocol is %.50q, want POST", b.Subscriber.Protocol))
+		return nil, 0, refuse(
+			fault.Invalid,
+			TypeInvalidBody,
+			fmt.Sprintf("subscriber.protocol is %.50q, want POST", b.Subscriber.Protocol),
+		)
 	}
-	s := &subscription{maxItems: telemetry.DefaultMaxItems, maxBytes: telemetry.DefaultMaxBytes, timeout: telemetry.DefaultTimeout}
+	s := &subscription{
+		maxItems: telemetry.DefaultMaxItems,
+		maxBytes: telemetry.DefaultMaxBytes,
+		timeout:  telemetry.DefaultTimeout,
+	}
 	port, err := s.readURI(b.Subscriber.URI)
 	if err == nil {
 		err = s.readTypes(b.Types)
@@ -208,7 +243,11 @@ func parseSubscription(body []byte) (*subscription, uint16, error) {
 
 func (s *subscription) readURI(text string) (port uint16, err error) {
 	bad := func(why string) error {
-		return refuse(fault.Invalid, TypeInvalidURI, fmt.Sprintf("subscriber.uri %.100q %s; write for example http://127.0.0.1:%d", text, why, FirstPort))
+		return refuse(
+			fault.Invalid,
+			TypeInvalidURI,
+			fmt.Sprintf("subscriber.uri %.100q %s; write for example http://127.0.0.1:%d", text, why, FirstPort),
+		)
 	}
 	u, err := url.Parse(strings.TrimSpace(text))
 	switch {
@@ -258,7 +297,11 @@ func (s *subscription) readBuffering(b *subscriptionBody) error {
 			return nil
 		}
 		if *v < low || *v > high {
-			return refuse(fault.Invalid, TypeInvalidBuffering, fmt.Sprintf("buffering.%s is %d, want %d to %d", name, *v, low, high))
+			return refuse(
+				fault.Invalid,
+				TypeInvalidBuffering,
+				fmt.Sprintf("buffering.%s is %d, want %d to %d", name, *v, low, high),
+			)
 		}
 		*to = *v
 		return nil
@@ -317,11 +360,23 @@ func newSubscriber(owner string, asked *subscription, o *Observer) *telemetry.Su
 	p := &postman{url: asked.uri, observer: o}
 	u, _ := url.Parse(asked.uri) // we wrote it
 	p.client = &fasthttp.HostClient{
-		Addr: u.Host, MaxConns: 1, MaxResponseBodySize: 64 << 10, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
-		MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: idleLimit, Dial: p.dial,
+		Addr:                      u.Host,
+		MaxConns:                  1,
+		MaxResponseBodySize:       64 << 10,
+		NoDefaultUserAgentHeader:  true,
+		DisablePathNormalizing:    true,
+		MaxIdemponentCallAttempts: 1,
+		MaxIdleConnDuration:       idleLimit,
+		Dial:                      p.dial,
 	}
 	return &telemetry.Subscriber{
-		Name: owner, Types: asked.types, Envelope: asked.envelope, MaxItems: asked.maxItems, MaxBytes: asked.maxBytes, Timeout: asked.timeout, Send: p.send,
+		Name:     owner,
+		Types:    asked.types,
+		Envelope: asked.envelope,
+		MaxItems: asked.maxItems,
+		MaxBytes: asked.maxBytes,
+		Timeout:  asked.timeout,
+		Send:     p.send,
 	}
 }
 

@@ -208,7 +208,13 @@ func From(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &Error{Kind: Internal, Type: TypeInternal, Code: CodeInternal, Message: "internal error of the agent; its log says more", Err: err}
+	return &Error{
+		Kind:    Internal,
+		Type:    TypeInternal,
+		Code:    CodeInternal,
+		Message: "internal error of the agent; its log says more",
+		Err:     err,
+	}
 }
 
 // appendString appends s as a JSON string without escaping HTML characters: these bodies are read by people.

@@ -57,7 +57,11 @@ func within[T any](patience time.Duration, name string, read func() (T, error)) 
 		return a.value, a.err
 	case <-timer.C:
 		var none T
-		return none, fmt.Errorf("%s could not be read within %s: its storage does not answer, or it is a pipe whose writer has not ended; want a regular file on storage that answers", name, patience)
+		return none, fmt.Errorf(
+			"%s could not be read within %s: its storage does not answer, or it is a pipe whose writer has not ended; want a regular file on storage that answers",
+			name,
+			patience,
+		)
 	}
 }
 

@@ -25,9 +25,16 @@ type facts struct {
 // use for a process that refuses to start over them.
 func newFacts(env func(string) string) facts {
 	return facts{
-		name: env("RUNTIME_FUNC_NAME"), group: env("RUNTIME_PACKAGE"), version: env("RUNTIME_FUNC_VERSION"), project: env("RUNTIME_PROJECT_ID"),
-		alias: env("RUNTIME_ALIAS"), codeRoots: codeRoots(env("RUNTIME_CODE_ROOT")),
-		memoryMB: int(number(env("RUNTIME_MEMORY"), 0)), cpuMillis: int(number(env("RUNTIME_CPU"), 0)),
+		name: env(
+			"RUNTIME_FUNC_NAME",
+		),
+		group:       env("RUNTIME_PACKAGE"),
+		version:     env("RUNTIME_FUNC_VERSION"),
+		project:     env("RUNTIME_PROJECT_ID"),
+		alias:       env("RUNTIME_ALIAS"),
+		codeRoots:   codeRoots(env("RUNTIME_CODE_ROOT")),
+		memoryMB:    int(number(env("RUNTIME_MEMORY"), 0)),
+		cpuMillis:   int(number(env("RUNTIME_CPU"), 0)),
 		timeout:     seconds(env("RUNTIME_TIMEOUT"), 3),
 		initTimeout: seconds(env("RUNTIME_INITIALIZER_TIMEOUT"), 300),
 		maxResponse: int(number(env("RUNTIME_MAX_RESP_BODY_SIZE"), 6<<20)),

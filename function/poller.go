@@ -95,7 +95,12 @@ func (p *poller) settle(c *call, o outcome) {
 // postGrace is how long after its deadline an answer is still posted.
 const postGrace = 10 * time.Second
 
-func (p *poller) post(requestID string, deadline time.Time, post func(context.Context, string, []byte) error, body []byte) {
+func (p *poller) post(
+	requestID string,
+	deadline time.Time,
+	post func(context.Context, string, []byte) error,
+	body []byte,
+) {
 	if now := time.Now(); deadline.Before(now) {
 		deadline = now
 	}

@@ -91,8 +91,14 @@ func run(f *function) {
 		os.Exit(servePlatform(f, addr))
 	}
 	name := filepath.Base(os.Args[0])
-	fmt.Fprintf(os.Stderr, "%s is a function; it is started by the agent: bootstrap serve --code %s --runtime go --handler %s\n"+
-		"On the platform it is a custom runtime: name it bootstrap, and the platform sets RUNTIME_API_ADDR.\n", name, filepath.Dir(os.Args[0]), name)
+	fmt.Fprintf(
+		os.Stderr,
+		"%s is a function; it is started by the agent: bootstrap serve --code %s --runtime go --handler %s\n"+
+			"On the platform it is a custom runtime: name it bootstrap, and the platform sets RUNTIME_API_ADDR.\n",
+		name,
+		filepath.Dir(os.Args[0]),
+		name,
+	)
 	os.Exit(2)
 }
 

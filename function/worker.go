@@ -85,7 +85,16 @@ func (w *worker) load() {
 	c.initializes, c.info.deadline = true, time.Now().Add(w.initTimeout)
 	switch {
 	case !w.configured:
-		w.settle(c, outcome{failure: &failure{code: codeLoad, kind: kindConfig, message: entry + "function.Start was given no handler, but nil"}})
+		w.settle(
+			c,
+			outcome{
+				failure: &failure{
+					code:    codeLoad,
+					kind:    kindConfig,
+					message: entry + "function.Start was given no handler, but nil",
+				},
+			},
+		)
 	case w.initializer != nil && w.initHandler == "":
 		w.perform(c, event{}, nil, w)
 	default:

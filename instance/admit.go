@@ -107,7 +107,10 @@ func (a *Instance) whyNot(ctx context.Context, l *Lease) error {
 	case ctx.Err() != nil:
 		return stopped()
 	case l.try > 1:
-		return runtime.TimeoutFault(&l.call, "the worker ended just before the call reached it, and the next one was not ready in time")
+		return runtime.TimeoutFault(
+			&l.call,
+			"the worker ended just before the call reached it, and the next one was not ready in time",
+		)
 	}
 	a.cfg.Metrics.Rejects.Inc()
 	return throttled("the wait for a free worker was too long (GANTRY_QUEUE_WAIT)")
@@ -125,11 +128,21 @@ func (a *Instance) refusal() error {
 }
 
 func throttled(why string) *fault.Error {
-	return &fault.Error{Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances, Message: "too many requests: " + why}
+	return &fault.Error{
+		Kind:    fault.Throttled,
+		Type:    fault.TypeThrottled,
+		Code:    fault.CodeMaxInstances,
+		Message: "too many requests: " + why,
+	}
 }
 
 func stopped() *fault.Error {
-	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance is stopping"}
+	return &fault.Error{
+		Kind:    fault.Unavailable,
+		Type:    fault.TypeDraining,
+		Code:    fault.CodeUnavailable,
+		Message: "the instance is stopping",
+	}
 }
 
 // room is how many synchronous calls may wait; called with mu held. While a worker starts, or while asynchronous calls
@@ -266,5 +279,8 @@ func (a *Instance) settleRetry() {
 
 // ErrInFlight is the error of Admit for a request id that another call has until its end.
 var ErrInFlight = &fault.Error{
-	Kind: fault.Conflict, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "a call with this request id is in flight",
+	Kind:    fault.Conflict,
+	Type:    fault.TypeBadRequest,
+	Code:    fault.CodeBadRequest,
+	Message: "a call with this request id is in flight",
 }

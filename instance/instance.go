@@ -115,10 +115,21 @@ func (a *Instance) phase(name string, began time.Time) {
 // New returns an instance in state Init. Nothing runs before Start.
 func New(cfg *Config) *Instance {
 	a := &Instance{
-		cfg: cfg, workers: make([]*runtime.Worker, cfg.Workers), waiting: list.New(),
-		reloaded: make(chan struct{}), empty: make(chan struct{}), failed: make(chan struct{}), live: map[*runtime.Worker]struct{}{},
-		broken: map[int]struct{}{}, settled: make(chan struct{}), fatal: make(chan struct{}),
-		waitingAsync: list.New(), calls: map[string]*Lease{}, again: make(chan struct{}, 1),
+		cfg:     cfg,
+		workers: make([]*runtime.Worker, cfg.Workers),
+		waiting: list.New(),
+		reloaded: make(
+			chan struct{},
+		),
+		empty:        make(chan struct{}),
+		failed:       make(chan struct{}),
+		live:         map[*runtime.Worker]struct{}{},
+		broken:       map[int]struct{}{},
+		settled:      make(chan struct{}),
+		fatal:        make(chan struct{}),
+		waitingAsync: list.New(),
+		calls:        map[string]*Lease{},
+		again:        make(chan struct{}, 1),
 	}
 	a.base, a.stop = context.WithCancelCause(context.Background())
 	return a

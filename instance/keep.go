@@ -87,7 +87,8 @@ func (a *Instance) keep(position int, w *runtime.Worker, err error) {
 		if a.base.Err() != nil || a.cfg.Once && err == nil && !a.needed() {
 			return
 		}
-		if now, _ := a.generation(); now == reloads && !a.after(position, h, h.decide(how, time.Since(began)), err, reloaded) {
+		if now, _ := a.generation(); now == reloads &&
+			!a.after(position, h, h.decide(how, time.Since(began)), err, reloaded) {
 			return
 		}
 		a.cfg.Metrics.Restarts.Inc()
@@ -217,8 +218,15 @@ func (a *Instance) bring(w *runtime.Worker) error {
 	took := time.Since(began)
 	a.remark.Do(func() {
 		if why := w.MemoryErr(); why != nil {
-			a.cfg.Log.Info("RUNTIME_MEMORY is not enforced here", zap.Int("limit_mb", a.cfg.Runtime.Function.MemoryMB), zap.Error(why),
-				zap.String("want", fmt.Sprintf("a limit of the container: docker run --memory %dm", a.cfg.Runtime.Function.MemoryMB)))
+			a.cfg.Log.Info(
+				"RUNTIME_MEMORY is not enforced here",
+				zap.Int("limit_mb", a.cfg.Runtime.Function.MemoryMB),
+				zap.Error(why),
+				zap.String(
+					"want",
+					fmt.Sprintf("a limit of the container: docker run --memory %dm", a.cfg.Runtime.Function.MemoryMB),
+				),
+			)
 		}
 	})
 	if err == nil && a.cfg.ExtensionsReady != nil {
@@ -257,7 +265,12 @@ func (a *Instance) discard(w *runtime.Worker) {
 // death is how a worker ended that takes nothing any more.
 func (a *Instance) death(w *runtime.Worker) error {
 	if !gone(w, endLimit) {
-		return &fault.Error{Kind: fault.Init, Type: fault.TypeExited, Code: fault.CodeExited, Message: "the worker takes no calls, and has not ended"}
+		return &fault.Error{
+			Kind:    fault.Init,
+			Type:    fault.TypeExited,
+			Code:    fault.CodeExited,
+			Message: "the worker takes no calls, and has not ended",
+		}
 	}
 	return w.Death()
 }
@@ -278,7 +291,10 @@ func (a *Instance) load(w *runtime.Worker) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(a.base, a.cfg.LoadTimeout)
 	defer cancel()
-	w.LoadLog.Platform(began, fmt.Appendf(nil, "Start load request '%s', version: %s", w.LoadLog.ID(), a.cfg.Runtime.Function.Version))
+	w.LoadLog.Platform(
+		began,
+		fmt.Appendf(nil, "Start load request '%s', version: %s", w.LoadLog.ID(), a.cfg.Runtime.Function.Version),
+	)
 	err := w.WaitLoaded(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = startTimeout(a.cfg.LoadTimeout, w.Silent())
@@ -335,8 +351,11 @@ func (a *Instance) phaseEnded(w *runtime.Worker, log *logger.Request, phase stri
 			log.Logger(now, "WARN", []byte(f.Hint), false)
 		}
 	}
-	log.Platform(now, fmt.Appendf(nil, "Finish %s request '%s'%s, duration: %.3fms, memory used: %.3fMB.", phase, log.ID(), failed,
-		millis(now.Sub(began)), megabytes(w.Meter().Read(now).Peak)))
+	log.Platform(
+		now,
+		fmt.Appendf(nil, "Finish %s request '%s'%s, duration: %.3fms, memory used: %.3fMB.", phase, log.ID(), failed,
+			millis(now.Sub(began)), megabytes(w.Meter().Read(now).Peak)),
+	)
 }
 
 // serve offers the worker to calls until it takes no more, and says how that ended.

@@ -112,14 +112,25 @@ func (l *Lease) run(ctx context.Context, event []byte) (r Result, again bool) {
 		if errors.Is(err, runtime.ErrNotSent) {
 			l.worker.Retire()
 			again = l.try < maxHandovers
-			r.Fault = &fault.Error{Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Message: "no worker lived long enough to take the call", Err: err}
+			r.Fault = &fault.Error{
+				Kind:    fault.Crash,
+				Type:    fault.TypeExited,
+				Code:    fault.CodeExited,
+				Message: "no worker lived long enough to take the call",
+				Err:     err,
+			}
 		}
 		if r.Fault.Kind == fault.Timeout {
 			l.worker.Retire()
 		}
 	}
 	usage := meter.Read(now)
-	r.Summary = summarize(now.Sub(began), meter.CPU(now)-cpu, usage.Peak, cmp.Or(l.call.MemoryMB, l.instance.cfg.Runtime.Function.MemoryMB))
+	r.Summary = summarize(
+		now.Sub(began),
+		meter.CPU(now)-cpu,
+		usage.Peak,
+		cmp.Or(l.call.MemoryMB, l.instance.cfg.Runtime.Function.MemoryMB),
+	)
 	r.Waited = l.waited
 	if l.release(again) && r.Fault != nil { // whatever else went wrong is not to be repeated
 		r.Fault, again = runtime.CanceledFault(), false

@@ -39,7 +39,10 @@ type decision struct {
 func (h *history) decide(how ending, uptime time.Duration) decision {
 	if how == short {
 		h.shortages++
-		return decision{delay: backoff(h.shortages), reason: "the machine is short of processes, memory or descriptors, or storage does not answer"}
+		return decision{
+			delay:  backoff(h.shortages),
+			reason: "the machine is short of processes, memory or descriptors, or storage does not answer",
+		}
 	}
 	h.shortages = 0
 	switch how {
@@ -69,7 +72,10 @@ func (h *history) decideStart(how ending) decision {
 	case how == unusable:
 		return decision{fail: true, reason: "the function's code cannot be used"}
 	case h.attempts >= maxAttempts:
-		return decision{fail: true, reason: fmt.Sprintf("the function could not be loaded or initialised in %d attempts", h.attempts)}
+		return decision{
+			fail:   true,
+			reason: fmt.Sprintf("the function could not be loaded or initialised in %d attempts", h.attempts),
+		}
 	}
 	return decision{reason: fmt.Sprintf("attempt %d of %d failed", h.attempts, maxAttempts)}
 }

@@ -38,7 +38,15 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 // run is the program without the process: it returns the exit code.
 func run(args []string, stdout, stderr *os.File) int {
 	if len(args) == 1 && args[0] == "version" {
-		fmt.Fprintf(stdout, "gantry-jetstream %s (%s, %s, %s/%s)\n", version, commit, goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
+		fmt.Fprintf(
+			stdout,
+			"gantry-jetstream %s (%s, %s, %s/%s)\n",
+			version,
+			commit,
+			goruntime.Version(),
+			goruntime.GOOS,
+			goruntime.GOARCH,
+		)
 		return exitOK
 	}
 	agent, ok := openAgentLink()

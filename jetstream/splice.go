@@ -46,7 +46,13 @@ func openDoor(path string, agent int, connect func() (net.Conn, error), log *jou
 		_ = listener.Close()
 		return nil, err
 	}
-	d := &door{listener: listener, agent: agent, connect: connect, log: log, refusals: limiter{every: refusedEvery, burst: 1}}
+	d := &door{
+		listener: listener,
+		agent:    agent,
+		connect:  connect,
+		log:      log,
+		refusals: limiter{every: refusedEvery, burst: 1},
+	}
 	d.open.Go(d.accept)
 	return d, nil
 }

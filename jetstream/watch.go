@@ -79,7 +79,9 @@ func (w *watch) contents() string {
 
 // streams is empty while the server ends.
 func (w *watch) streams() []server.StreamDetail {
-	account, err := w.server.JszAccount(&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Streams: true, Consumer: true})
+	account, err := w.server.JszAccount(
+		&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Streams: true, Consumer: true},
+	)
 	if err != nil {
 		return nil
 	}

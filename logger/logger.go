@@ -30,7 +30,14 @@ func NewOwn(w io.Writer, level string, json, color bool) (*Own, error) {
 		return nil, err
 	}
 	encoder := newEncoder(json, color)
-	o := &Own{out: newOutlet(w, ownLimit, 0, func(dst []byte, dropped int) []byte { return appendOwnDrops(dst, encoder.Clone(), dropped) })}
+	o := &Own{
+		out: newOutlet(
+			w,
+			ownLimit,
+			0,
+			func(dst []byte, dropped int) []byte { return appendOwnDrops(dst, encoder.Clone(), dropped) },
+		),
+	}
 	o.Logger = zap.New(zapcore.NewCore(encoder, outletSyncer{o.out}, lvl))
 	return o, nil
 }

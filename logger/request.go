@@ -58,7 +58,9 @@ func (r *Request) Logger(now time.Time, level string, text []byte, more bool) {
 	}
 	for len(text) > MaxLine {
 		cut := boundary(text, MaxLine)
-		r.write(&Line{Time: now, RequestID: r.id, Source: SourceFunction, Level: level, Text: text[:cut], Part: r.piece, More: true})
+		r.write(
+			&Line{Time: now, RequestID: r.id, Source: SourceFunction, Level: level, Text: text[:cut], Part: r.piece, More: true},
+		)
 		r.piece++
 		text = text[cut:]
 	}
@@ -86,7 +88,18 @@ func (r *Request) assembler(stream string) *Assembler {
 
 func (r *Request) emitter(now time.Time, stream string, also func(Part)) func(Part) {
 	return func(p Part) {
-		r.write(&Line{Time: now, RequestID: r.id, Source: SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last, Prefix: r.prefix})
+		r.write(
+			&Line{
+				Time:      now,
+				RequestID: r.id,
+				Source:    SourceFunction,
+				Stream:    stream,
+				Text:      p.Text,
+				Part:      p.Number,
+				More:      !p.Last,
+				Prefix:    r.prefix,
+			},
+		)
 		if also != nil {
 			also(p)
 		}

@@ -54,23 +54,50 @@ func NewMetrics(outcomes []string) *Metrics {
 		set: s, families: map[string]family{}, outcomes: map[string]*metrics.Counter{}, api: map[string]*metrics.Counter{},
 	}
 	m.Duration = m.histogram("gantry_invocation_duration_seconds", "Time of the handler, for each call.")
-	m.InitDuration = m.histogram("gantry_init_duration_seconds", "Time of a worker's start, from its load to its readiness.")
+	m.InitDuration = m.histogram(
+		"gantry_init_duration_seconds",
+		"Time of a worker's start, from its load to its readiness.",
+	)
 	m.RoomWait = m.histogram("gantry_queue_wait_seconds", "Time in the waiting room, for each synchronous call.")
-	m.Rejects = s.NewCounter(m.named("gantry_queue_rejects_total", counter, "Calls that found the waiting room full or waited too long."))
+	m.Rejects = s.NewCounter(
+		m.named("gantry_queue_rejects_total", counter, "Calls that found the waiting room full or waited too long."),
+	)
 	m.Restarts = s.NewCounter(m.named("gantry_worker_restarts_total", counter, "Workers started after the first ones."))
 	m.Stray = s.NewCounter(m.named("gantry_stray_frames_total", counter, "Answers of workers that came too late."))
 	m.Orphans = s.NewCounter(m.named("gantry_orphans_reaped_total", counter, "Foreign processes collected as PID 1."))
 	for _, o := range outcomes {
-		m.outcomes[o] = s.NewCounter(m.named(fmt.Sprintf("gantry_invocations_total{outcome=%q}", o), counter, "Calls that ended, by outcome."))
-		m.api[o] = s.NewCounter(m.named(fmt.Sprintf("gantry_api_requests_total{outcome=%q}", o), counter, "Requests of the platform API, by outcome."))
+		m.outcomes[o] = s.NewCounter(
+			m.named(fmt.Sprintf("gantry_invocations_total{outcome=%q}", o), counter, "Calls that ended, by outcome."),
+		)
+		m.api[o] = s.NewCounter(
+			m.named(
+				fmt.Sprintf("gantry_api_requests_total{outcome=%q}", o),
+				counter,
+				"Requests of the platform API, by outcome.",
+			),
+		)
 	}
 	for i := range Seats {
 		label := `{slot="` + strconv.Itoa(firstPort+i) + `"}`
-		m.Notifications[i] = s.NewCounter(m.named("gantry_notifications_total"+label, counter, "Notifications sent to extensions, by the extension's port."))
-		m.NotificationFailures[i] = s.NewCounter(m.named("gantry_notification_failures_total"+label, counter, "Notifications to extensions that failed."))
-		m.NotificationDrops[i] = s.NewCounter(m.named("gantry_notification_drops_total"+label, counter, "Notifications to extensions that were dropped."))
-		m.NotificationSeconds[i] = s.NewFloatCounter(m.named("gantry_notification_seconds_total"+label, counter, "Time that notifications to extensions took, until their answer."))
-		m.ExtensionOutput[i] = s.NewCounter(m.named("gantry_extension_output_bytes_total"+label, counter, "Output of the extension, by its port."))
+		m.Notifications[i] = s.NewCounter(
+			m.named("gantry_notifications_total"+label, counter, "Notifications sent to extensions, by the extension's port."),
+		)
+		m.NotificationFailures[i] = s.NewCounter(
+			m.named("gantry_notification_failures_total"+label, counter, "Notifications to extensions that failed."),
+		)
+		m.NotificationDrops[i] = s.NewCounter(
+			m.named("gantry_notification_drops_total"+label, counter, "Notifications to extensions that were dropped."),
+		)
+		m.NotificationSeconds[i] = s.NewFloatCounter(
+			m.named(
+				"gantry_notification_seconds_total"+label,
+				counter,
+				"Time that notifications to extensions took, until their answer.",
+			),
+		)
+		m.ExtensionOutput[i] = s.NewCounter(
+			m.named("gantry_extension_output_bytes_total"+label, counter, "Output of the extension, by its port."),
+		)
 	}
 	return m
 }

@@ -169,7 +169,10 @@ func limitMemory(version int, dir string, limit int64) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("no control group can be made: %w", err)
 	}
-	files := map[int][]string{1: {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}, 2: {"memory.max", "memory.swap.max"}}[version]
+	files := map[int][]string{
+		1: {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"},
+		2: {"memory.max", "memory.swap.max"},
+	}[version]
 	if err := write(filepath.Join(dir, files[0]), strconv.FormatInt(limit, 10)); err != nil {
 		return fmt.Errorf("the memory limit cannot be set: %w", err)
 	}
@@ -177,7 +180,11 @@ func limitMemory(version int, dir string, limit int64) error {
 	if version == 2 {
 		swap = "0"
 	}
-	if err := write(filepath.Join(dir, files[1]), swap); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+	if err := write(
+		filepath.Join(dir, files[1]),
+		swap,
+	); err != nil && !errors.Is(err, fs.ErrNotExist) &&
+		!errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("the swap limit cannot be set: %w", err)
 	}
 	return nil

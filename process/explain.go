@@ -71,7 +71,12 @@ func tooBig(env []string) string {
 			name, _, _ = strings.Cut(kv, "=")
 		}
 	}
-	return fmt.Sprintf("; its environment has %d bytes, %d of them in %s: the kernel takes 128 KiB for one variable, and a quarter of the stack's limit for all", sum, most, name)
+	return fmt.Sprintf(
+		"; its environment has %d bytes, %d of them in %s: the kernel takes 128 KiB for one variable, and a quarter of the stack's limit for all",
+		sum,
+		most,
+		name,
+	)
 }
 
 func isDir(path string) bool {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -94,7 +93,15 @@ type spawn struct {
 
 // newSpawn prepares a command whose first three descriptors are std, and which enters groups. Its close must be called.
 func newSpawn(cmd *Command, std []*os.File, groups []*groupEntry) (*spawn, error) {
-	c := &spawn{into: -1, stack: make([]byte, childStack), identity: cmd.UID >= 0 || cmd.GID >= 0, uid: cmd.UID, gid: cmd.GID, parent: os.Getpid(), nofile: childNofile()}
+	c := &spawn{
+		into:     -1,
+		stack:    make([]byte, childStack),
+		identity: cmd.UID >= 0 || cmd.GID >= 0,
+		uid:      cmd.UID,
+		gid:      cmd.GID,
+		parent:   os.Getpid(),
+		nofile:   childNofile(),
+	}
 	if c.uid < 0 {
 		c.uid = os.Getuid()
 	}
@@ -258,7 +265,12 @@ func becomeChild(c *spawn) {
 	var report [2]uint32
 	at, errno := c.become()
 	report[0], report[1] = uint32(at), uint32(errno)
-	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, uintptr(len(c.fds)), uintptr(unsafe.Pointer(&report)), unsafe.Sizeof(report))
+	_, _, _ = syscall.RawSyscall(
+		unix.SYS_WRITE,
+		uintptr(len(c.fds)),
+		uintptr(unsafe.Pointer(&report)),
+		unsafe.Sizeof(report),
+	)
 	for {
 		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 253, 0, 0)
 	}
@@ -281,7 +293,12 @@ func (c *spawn) become() (stage, syscall.Errno) {
 	c.resetSignals()
 	self := byte('0')
 	for i := 0; i < len(c.enter); i++ {
-		if _, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(c.enter[i]), uintptr(unsafe.Pointer(&self)), 1); errno != 0 {
+		if _, _, errno := syscall.RawSyscall(
+			unix.SYS_WRITE,
+			uintptr(c.enter[i]),
+			uintptr(unsafe.Pointer(&self)),
+			1,
+		); errno != 0 {
 			return stageControlGroup, errno
 		}
 	}
@@ -308,7 +325,12 @@ func (c *spawn) become() (stage, syscall.Errno) {
 	if c.nofile != nil {
 		_, _, _ = syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(c.nofile)), 0, 0, 0)
 	}
-	_, _, errno := syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(c.path)), uintptr(unsafe.Pointer(&c.argv[0])), uintptr(unsafe.Pointer(&c.envv[0])))
+	_, _, errno := syscall.RawSyscall(
+		unix.SYS_EXECVE,
+		uintptr(unsafe.Pointer(c.path)),
+		uintptr(unsafe.Pointer(&c.argv[0])),
+		uintptr(unsafe.Pointer(&c.envv[0])),
+	)
 	return stageExec, errno
 }
 
@@ -327,12 +349,36 @@ func (c *spawn) resetSignals() {
 	const last = 64
 	var byDefault, now sigaction
 	for sig := uintptr(1); sig <= last; sig++ {
-		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&now)), unsafe.Sizeof(now.mask), 0, 0)
+		_, _, errno := syscall.RawSyscall6(
+			unix.SYS_RT_SIGACTION,
+			sig,
+			0,
+			uintptr(unsafe.Pointer(&now)),
+			unsafe.Sizeof(now.mask),
+			0,
+			0,
+		)
 		if errno == 0 && now.handler > 1 {
-			_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&byDefault)), 0, unsafe.Sizeof(now.mask), 0, 0)
+			_, _, _ = syscall.RawSyscall6(
+				unix.SYS_RT_SIGACTION,
+				sig,
+				uintptr(unsafe.Pointer(&byDefault)),
+				0,
+				unsafe.Sizeof(now.mask),
+				0,
+				0,
+			)
 		}
 	}
-	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&c.signals)), 0, unsafe.Sizeof(now.mask), 0, 0)
+	_, _, _ = syscall.RawSyscall6(
+		unix.SYS_RT_SIGPROCMASK,
+		unix.SIG_SETMASK,
+		uintptr(unsafe.Pointer(&c.signals)),
+		0,
+		unsafe.Sizeof(now.mask),
+		0,
+		0,
+	)
 }
 
 // identify sets user and group, and gives up the agent's other groups.
@@ -357,7 +403,15 @@ func (c *spawn) identify() syscall.Errno {
 //go:norace
 //go:nocheckptr
 func (c *spawn) bind() syscall.Errno {
-	if _, _, errno := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0); errno != 0 {
+	if _, _, errno := syscall.RawSyscall6(
+		unix.SYS_PRCTL,
+		unix.PR_SET_PDEATHSIG,
+		uintptr(unix.SIGKILL),
+		0,
+		0,
+		0,
+		0,
+	); errno != 0 {
 		return errno
 	}
 	if parent, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); parent != uintptr(c.parent) {
@@ -385,35 +439,4 @@ func (c *spawn) awaitExec(limit time.Duration) error {
 	default: // the end of the pipe: exec has closed it
 		return nil
 	}
-}
-
-// nofile is the limit of descriptors that this process was started with, if Go has raised it since, and what it was
-// raised to.
-var nofile = sync.OnceValue(func() (limits struct{ started, raised *unix.Rlimit }) {
-	var raised, started unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
-		return limits
-	}
-	// Package syscall keeps the first limit and shows it in one way only: it restores it before Exec. An exec of
-	// nothing always fails.
-	_ = syscall.Exec("", []string{""}, nil)
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &started) != nil || started == raised {
-		return limits
-	}
-	if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
-		return limits
-	}
-	limits.started, limits.raised = &started, &raised
-	return limits
-})
-
-// childNofile returns the limit of descriptors for a child: the one this process was started with, unless it was
-// changed from outside. Programs that use select rely on a low one.
-func childNofile() *unix.Rlimit {
-	var now unix.Rlimit
-	limits := nofile()
-	if limits.started == nil || unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil || now != *limits.raised {
-		return nil
-	}
-	return limits.started
 }

@@ -85,7 +85,11 @@ func (p *Process) collect() {
 	if _, err := unix.Wait4(p.PID, &status, 0, &usage); err != nil {
 		p.exit = Exit{Code: -1}
 	} else {
-		p.exit = Exit{Code: status.ExitStatus(), CPU: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), PeakRSS: usage.Maxrss << 10}
+		p.exit = Exit{
+			Code:    status.ExitStatus(),
+			CPU:     time.Duration(usage.Utime.Nano() + usage.Stime.Nano()),
+			PeakRSS: usage.Maxrss << 10,
+		}
 		if status.Signaled() {
 			p.exit.Signal = status.Signal()
 		}
@@ -177,7 +181,10 @@ func (p *Process) deliver(sig unix.Signal) error {
 }
 
 // errAlive says that a child has not ended although it was killed: the kernel holds it.
-var errAlive = fmt.Errorf("it is still there %s after KILL: it waits in the kernel, as for storage that does not answer", killLimit)
+var errAlive = fmt.Errorf(
+	"it is still there %s after KILL: it waits in the kernel, as for storage that does not answer",
+	killLimit,
+)
 
 // Stop sends TERM to the group, KILL when ctx ends, and waits until the child is gone and drained, at most killLimit
 // after KILL or its end. The error is ctx's if KILL was needed; if the child outlived that, it says so, and Done is

@@ -240,7 +240,11 @@ func (s *Supervisor) wishes(cmd *Command, p *Process) {
 	}
 	if cmd.Expendable {
 		score := strconv.Itoa(min(ownOOMScore()+expendable, 1000))
-		s.unmet(cmd.Name, "to be ended first when memory runs out", write("/proc/"+strconv.Itoa(p.PID)+"/oom_score_adj", score))
+		s.unmet(
+			cmd.Name,
+			"to be ended first when memory runs out",
+			write("/proc/"+strconv.Itoa(p.PID)+"/oom_score_adj", score),
+		)
 	}
 }
 

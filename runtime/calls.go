@@ -117,7 +117,12 @@ func (s *calls) recycle(c *call) {
 }
 
 // abandon ends the wait for c. If the answer came at the same moment, it wins.
-func (s *calls) abandon(c *call, inv *fncontext.Call, why func(*fncontext.Call, string) *fault.Error, quit func(uint32)) reply {
+func (s *calls) abandon(
+	c *call,
+	inv *fncontext.Call,
+	why func(*fncontext.Call, string) *fault.Error,
+	quit func(uint32),
+) reply {
 	s.mu.Lock()
 	_, waiting := s.pending[c.id]
 	delete(s.pending, c.id)
@@ -139,18 +144,34 @@ func (s *calls) abandon(c *call, inv *fncontext.Call, why func(*fncontext.Call, 
 // TimeoutFault is the answer to a call whose deadline passed; it names the limit.
 func TimeoutFault(inv *fncontext.Call, hint string) *fault.Error {
 	return &fault.Error{
-		Kind: fault.Timeout, Type: fault.TypeTimeout, Code: fault.CodeTimeout, Hint: hint,
-		Message: fmt.Sprintf("call invoke timeout %gs: the handler's deadline passed (RUNTIME_TIMEOUT)", inv.Function.Timeout.Seconds()),
+		Kind: fault.Timeout,
+		Type: fault.TypeTimeout,
+		Code: fault.CodeTimeout,
+		Hint: hint,
+		Message: fmt.Sprintf(
+			"call invoke timeout %gs: the handler's deadline passed (RUNTIME_TIMEOUT)",
+			inv.Function.Timeout.Seconds(),
+		),
 	}
 }
 
 // CanceledFault is the answer to a call that was ended by force, and to the others on its worker.
 func CanceledFault() *fault.Error {
-	return &fault.Error{Kind: fault.Canceled, Type: fault.TypeCanceled, Code: fault.CodeCanceled, Message: "function invocation canceled"}
+	return &fault.Error{
+		Kind:    fault.Canceled,
+		Type:    fault.TypeCanceled,
+		Code:    fault.CodeCanceled,
+		Message: "function invocation canceled",
+	}
 }
 
 func stoppedFault(*fncontext.Call, string) *fault.Error {
-	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: "the instance stopped before the call was answered"}
+	return &fault.Error{
+		Kind:    fault.Unavailable,
+		Type:    fault.TypeDraining,
+		Code:    fault.CodeUnavailable,
+		Message: "the instance stopped before the call was answered",
+	}
 }
 
 // unsent ends the wait of calls that were not written; except, if not 0, is left to its own deadline.

@@ -19,9 +19,27 @@ const instead = "run the web server in a container of its own"
 // missing are the platform's other languages: what lies in their code folders, and what to do instead. platform is how
 // the platform's names of their runtimes begin, in lower case.
 var missing = []struct{ name, platform, title, extension, instead string }{
-	{"csharp", "c#(.net core ", "C#", ".dll", "publish it as a program of its own, which polls the runtime API, and put it into the code folder as bootstrap (GANTRY_RUNTIME=custom)"},
-	{"java", "java", "Java", ".jar", "start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)"},
-	{"php", "php", "PHP", ".php", "start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)"},
+	{
+		"csharp",
+		"c#(.net core ",
+		"C#",
+		".dll",
+		"publish it as a program of its own, which polls the runtime API, and put it into the code folder as bootstrap (GANTRY_RUNTIME=custom)",
+	},
+	{
+		"java",
+		"java",
+		"Java",
+		".jar",
+		"start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)",
+	},
+	{
+		"php",
+		"php",
+		"PHP",
+		".php",
+		"start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)",
+	},
 	{"http", "http", "HTTP", "", instead},
 	{"container", "custom image", "container", "", "run the image by itself"},
 }
@@ -56,7 +74,11 @@ func LanguageByName(name string) (*Language, error) {
 			return nil, fmt.Errorf("%s functions are not supported in this version: %s", m.title, m.instead)
 		}
 	}
-	return nil, fmt.Errorf("runtime %q is not one of: %s; nor has the platform such a name, which would be like Node.js20.15, Python3.10, Go1.x or Custom", name, strings.Join(names, ", "))
+	return nil, fmt.Errorf(
+		"runtime %q is not one of: %s; nor has the platform such a name, which would be like Node.js20.15, Python3.10, Go1.x or Custom",
+		name,
+		strings.Join(names, ", "),
+	)
 }
 
 // platformName reports whether name is one of the platform's for a language: how these begin, and a version.
@@ -81,7 +103,12 @@ func DetectLanguage(codeRoot, handler string) (Detection, error) {
 	for _, l := range Languages {
 		if file := l.handlerFile(codeRoot, handler); file != "" {
 			if servesHTTP(codeRoot, file) {
-				return Detection{}, fmt.Errorf("the code folder %s looks like an HTTP function, which is not supported in this version: its file %s starts a web server on port 8000, and no file mentions RUNTIME_API_ADDR: %s; if it is something else, set GANTRY_RUNTIME to nodejs, python, go or custom", codeRoot, customProgram, instead)
+				return Detection{}, fmt.Errorf(
+					"the code folder %s looks like an HTTP function, which is not supported in this version: its file %s starts a web server on port 8000, and no file mentions RUNTIME_API_ADDR: %s; if it is something else, set GANTRY_RUNTIME to nodejs, python, go or custom",
+					codeRoot,
+					customProgram,
+					instead,
+				)
 			}
 			return Detection{Language: l, Reason: file + " is in the code folder"}, nil
 		}
@@ -102,7 +129,11 @@ func DetectLanguage(codeRoot, handler string) (Detection, error) {
 	if err := f.other(); err != nil {
 		return Detection{}, err
 	}
-	return Detection{Languages[0], "no file in the code folder names a runtime, so it is the default", f.remark(Languages[0])}, nil
+	return Detection{
+		Languages[0],
+		"no file in the code folder names a runtime, so it is the default",
+		f.remark(Languages[0]),
+	}, nil
 }
 
 // folder is a code folder without a file of the handler.
@@ -127,7 +158,8 @@ func (f *folder) otherHandler() error {
 		dots := strings.Count(f.handler, ".")
 		switch file := f.first(m.extension); {
 		case m.extension == "" || file == "":
-		case m.name == "csharp" && strings.Contains(f.handler, "::"), m.name == "java" && dots > 1 && !strings.Contains(f.handler, "/"):
+		case m.name == "csharp" && strings.Contains(f.handler, "::"),
+			m.name == "java" && dots > 1 && !strings.Contains(f.handler, "/"):
 			return f.unsupported(m.title, file, m.instead)
 		}
 		if file := f.handlerFile(m.extension); file != "" {
@@ -190,12 +222,24 @@ func (f *folder) other() error {
 }
 
 func (f *folder) unsupported(title, file, instead string) error {
-	return fmt.Errorf("the code folder %s looks like a %s function (%s), which is not supported in this version: %s", f.path, title, file, instead)
+	return fmt.Errorf(
+		"the code folder %s looks like a %s function (%s), which is not supported in this version: %s",
+		f.path,
+		title,
+		file,
+		instead,
+	)
 }
 
 func (f *folder) source(file string) error {
 	s := sourceKinds[sourceOf[filepath.Ext(file)]]
-	return fmt.Errorf("the code folder %s has no file of the handler, but %s, which is %s source: %s", f.path, file, s.title, s.instead)
+	return fmt.Errorf(
+		"the code folder %s has no file of the handler, but %s, which is %s source: %s",
+		f.path,
+		file,
+		s.title,
+		s.instead,
+	)
 }
 
 // remark says what to do about a handler whose file is missing, by what is there instead.
@@ -206,8 +250,17 @@ func (f *folder) remark(l *Language) string {
 	}
 	wanted := name + l.Extensions[0]
 	for _, e := range f.entries {
-		if inner := filepath.Join(e.Name(), wanted); e.IsDir() && e.Name() != "node_modules" && regular(filepath.Join(f.path, inner)) {
-			return fmt.Sprintf("the code folder has no %s, but %s: set --code %s", wanted, inner, filepath.Join(f.path, e.Name()))
+		if inner := filepath.Join(
+			e.Name(),
+			wanted,
+		); e.IsDir() && e.Name() != "node_modules" &&
+			regular(filepath.Join(f.path, inner)) {
+			return fmt.Sprintf(
+				"the code folder has no %s, but %s: set --code %s",
+				wanted,
+				inner,
+				filepath.Join(f.path, e.Name()),
+			)
 		}
 	}
 	var scripts []string
@@ -218,11 +271,25 @@ func (f *folder) remark(l *Language) string {
 	}
 	switch len(scripts) {
 	case 0:
-		return fmt.Sprintf("the code folder %s has neither %s nor any other function's file: is it the right one?", f.path, wanted)
+		return fmt.Sprintf(
+			"the code folder %s has neither %s nor any other function's file: is it the right one?",
+			f.path,
+			wanted,
+		)
 	case 1:
-		return fmt.Sprintf("the code folder has no %s, but %s: if that has the handler, set --handler %s.%s", wanted, scripts[0], strings.TrimSuffix(scripts[0], filepath.Ext(scripts[0])), symbol)
+		return fmt.Sprintf(
+			"the code folder has no %s, but %s: if that has the handler, set --handler %s.%s",
+			wanted,
+			scripts[0],
+			strings.TrimSuffix(scripts[0], filepath.Ext(scripts[0])),
+			symbol,
+		)
 	}
-	return fmt.Sprintf("the code folder has no %s; set --handler to file.function of one that is there: %s", wanted, strings.Join(scripts[:min(len(scripts), 10)], ", "))
+	return fmt.Sprintf(
+		"the code folder has no %s; set --handler to file.function of one that is there: %s",
+		wanted,
+		strings.Join(scripts[:min(len(scripts), 10)], ", "),
+	)
 }
 
 // handlerFile is the file by which a handler of this language is recognised, if it is there.

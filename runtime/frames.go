@@ -36,7 +36,13 @@ type frames struct {
 
 // newFrames returns the transport and the worker's ends in the order of their descriptors.
 func newFrames(w *Worker) (*frames, []*os.File, error) {
-	f := &frames{calls: calls{worker: w}, limit: resultLimit(w.cfg.Function), unowned: logger.NewRequest(w.cfg.Sink, "", false, false), readDone: make(chan struct{}), takenUp: func() bool { return true }}
+	f := &frames{
+		calls:    calls{worker: w},
+		limit:    resultLimit(w.cfg.Function),
+		unowned:  logger.NewRequest(w.cfg.Sink, "", false, false),
+		readDone: make(chan struct{}),
+		takenUp:  func() bool { return true },
+	}
 	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.unsent}
 	var ends []*os.File
 	for _, conn := range []**net.UnixConn{&f.events.conn, &f.replies} {
@@ -108,7 +114,13 @@ func (f *frames) PreStop(ctx context.Context, inv *fncontext.Call, log *logger.R
 }
 
 // call records the pending id first, then writes the frame, then waits.
-func (f *frames) call(ctx context.Context, kind frame.Type, inv *fncontext.Call, payload []byte, log *logger.Request) (Result, error) {
+func (f *frames) call(
+	ctx context.Context,
+	kind frame.Type,
+	inv *fncontext.Call,
+	payload []byte,
+	log *logger.Request,
+) (Result, error) {
 	if err := checkMeta(inv.Invocation); err != nil {
 		return Result{}, err
 	}

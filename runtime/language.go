@@ -104,29 +104,48 @@ func parseVersion(s string) (Version, bool) {
 }
 
 // Languages is the table.
-var Languages = []*Language{{
-	Name: "nodejs", Title: "Node.js", Handler: "index.handler", Extensions: []string{".js", ".mjs", ".cjs"},
-	Program: "node", Platform: "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
-	Source: nodejsSource, Arguments: []string{"--preserve-symlinks-main", "/proc/self/fd/5"}, MinVersion: Version{10, 0}, AsksConcurrency: true,
-	Ends:       "process.exit(), an uncaught error or an unhandled rejection",
-	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
-	Unanswered: "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",
-	Early:      []Sign{{"internal/preload", preload}, {"ERR_MODULE_NOT_FOUND", preload}},
-}, {
-	Name: "python", Title: "Python", Handler: "index.handler", Extensions: []string{".py"},
-	Program: "python3", Platform: "/opt/function/runtime/python3*/rtsp/python/bin/python3",
-	Source: pythonSource, Arguments: []string{"-u", "-B", "-c", pythonLoader}, MinVersion: Version{3, 8},
-	Ends:   "os._exit(), an error in a signal handler or in a callback of the event loop",
-	Silent: "loading the code took too long: look for work or waiting at the top level of the module",
-}, {
-	Name: "go", Title: "Go", Handler: "handler", Carrier: OverFramesOrRPC,
-	Ends:   "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
-	Silent: "the program neither called function.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
-}, {
-	Name: "custom", Title: "custom runtime", Handler: customProgram, File: customProgram, Carrier: OverRuntimeAPI,
-	Ends:   "it has to ask for events in an endless loop",
-	Silent: "bootstrap did not ask for an event: it has to GET http://$RUNTIME_API_ADDR/v1/runtime/invocation/request; if it starts a web server, this is an HTTP function, which is not supported in this version",
-}}
+var Languages = []*Language{
+	{
+		Name:            "nodejs",
+		Title:           "Node.js",
+		Handler:         "index.handler",
+		Extensions:      []string{".js", ".mjs", ".cjs"},
+		Program:         "node",
+		Platform:        "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
+		Source:          nodejsSource,
+		Arguments:       []string{"--preserve-symlinks-main", "/proc/self/fd/5"},
+		MinVersion:      Version{10, 0},
+		AsksConcurrency: true,
+		Ends:            "process.exit(), an uncaught error or an unhandled rejection",
+		Silent:          "loading the code took too long: look for work or waiting at the top level of the module",
+		Unanswered:      "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",
+		Early:           []Sign{{"internal/preload", preload}, {"ERR_MODULE_NOT_FOUND", preload}},
+	},
+	{
+		Name: "python", Title: "Python", Handler: "index.handler", Extensions: []string{".py"},
+		Program: "python3", Platform: "/opt/function/runtime/python3*/rtsp/python/bin/python3",
+		Source: pythonSource, Arguments: []string{"-u", "-B", "-c", pythonLoader}, MinVersion: Version{3, 8},
+		Ends:   "os._exit(), an error in a signal handler or in a callback of the event loop",
+		Silent: "loading the code took too long: look for work or waiting at the top level of the module",
+	},
+	{
+		Name:    "go",
+		Title:   "Go",
+		Handler: "handler",
+		Carrier: OverFramesOrRPC,
+		Ends:    "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
+		Silent:  "the program neither called function.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
+	},
+	{
+		Name:    "custom",
+		Title:   "custom runtime",
+		Handler: customProgram,
+		File:    customProgram,
+		Carrier: OverRuntimeAPI,
+		Ends:    "it has to ask for events in an endless loop",
+		Silent:  "bootstrap did not ask for an event: it has to GET http://$RUNTIME_API_ADDR/v1/runtime/invocation/request; if it starts a web server, this is an HTTP function, which is not supported in this version",
+	},
+}
 
 // pythonLoader runs the worker's source under a name that is no path: what shows a stack with its lines opens the files
 // that it names, and descriptor 5 is the user's by then. The first section is compiled; the worker does that with the
@@ -157,7 +176,15 @@ func (l *Language) FindProgram(path string) (string, error) {
 		}
 	}
 	if best == "" {
-		return "", fmt.Errorf("%s was not found: neither %q in PATH (%s) nor %s; install %s %s or later, or put it into PATH", l.Title, l.Program, path, l.Platform, l.Title, l.MinVersion)
+		return "", fmt.Errorf(
+			"%s was not found: neither %q in PATH (%s) nor %s; install %s %s or later, or put it into PATH",
+			l.Title,
+			l.Program,
+			path,
+			l.Platform,
+			l.Title,
+			l.MinVersion,
+		)
 	}
 	return best, nil
 }
@@ -175,8 +202,17 @@ func (l *Language) early(stderr []string, codeRoot, hint string) string {
 // tooOld is the start-up error for an interpreter that cannot run the worker.
 func (l *Language) tooOld(program, version string) *fault.Error {
 	return &fault.Error{
-		Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout,
-		Message: fmt.Sprintf("%s is %s %s; %s %s or later is needed: install it, or put it first in PATH", program, l.Title, version, l.Title, l.MinVersion),
+		Kind: fault.Init,
+		Type: fault.TypeStart,
+		Code: fault.CodeStartTimeout,
+		Message: fmt.Sprintf(
+			"%s is %s %s; %s %s or later is needed: install it, or put it first in PATH",
+			program,
+			l.Title,
+			version,
+			l.Title,
+			l.MinVersion,
+		),
 	}
 }
 

@@ -62,10 +62,34 @@ func appendMeta(dst []byte, inv *fncontext.Call) []byte {
 // metaTooLong reports whether a call's headers would not fit into a frame's meta. A byte can take six when it is
 // escaped.
 func metaTooLong(inv *fncontext.Invocation) bool {
-	n := len(inv.Alias) + len(inv.Workflow.ID) + len(inv.Workflow.RunID) + len(inv.Workflow.StateID) + len(inv.Trace.Parent) + len(inv.Trace.State)
+	n := len(
+		inv.Alias,
+	) + len(
+		inv.Workflow.ID,
+	) + len(
+		inv.Workflow.RunID,
+	) + len(
+		inv.Workflow.StateID,
+	) + len(
+		inv.Trace.Parent,
+	) + len(
+		inv.Trace.State,
+	)
 	if !inv.Credentials.Empty() {
 		s := inv.Credentials.Reveal()
-		n += len(s.AccessKey) + len(s.SecretKey) + len(s.SecurityAccessKey) + len(s.SecuritySecretKey) + len(s.SecurityToken) + len(s.AuthToken)
+		n += len(
+			s.AccessKey,
+		) + len(
+			s.SecretKey,
+		) + len(
+			s.SecurityAccessKey,
+		) + len(
+			s.SecuritySecretKey,
+		) + len(
+			s.SecurityToken,
+		) + len(
+			s.AuthToken,
+		)
 	}
 	return n > 8<<10 && len(appendMeta(nil, &fncontext.Call{Invocation: inv, Deadline: time.Now()})) > frame.MaxMeta
 }
@@ -82,7 +106,12 @@ func checkMeta(inv *fncontext.Invocation) error {
 	if !metaTooLong(inv) {
 		return nil
 	}
-	return &fault.Error{Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: "the call's credentials, ids and trace headers are too long together"}
+	return &fault.Error{
+		Kind:    fault.Invalid,
+		Type:    fault.TypeBadRequest,
+		Code:    fault.CodeBadRequest,
+		Message: "the call's credentials, ids and trace headers are too long together",
+	}
 }
 
 // appendMillis writes t as milliseconds since 1970 with three decimals.

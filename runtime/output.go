@@ -19,7 +19,9 @@ func (w *Worker) captured(stream string, r *os.File) {
 			w.LoadLog.Part(now, stream, p)
 			return
 		}
-		w.cfg.Sink.Write(&logger.Line{Time: now, Source: logger.SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last})
+		w.cfg.Sink.Write(
+			&logger.Line{Time: now, Source: logger.SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last},
+		)
 	})
 	w.output.mu.Lock()
 	w.output.pumps = append(w.output.pumps, pump)

@@ -148,7 +148,10 @@ func (f *frames) sendUserData(h *helloMeta) error {
 	case data.Empty():
 		return nil
 	case !h.UserData:
-		f.worker.cfg.Log.Warn("the function does not get its encrypted user variables: its program was built with an older version of gantry/function; build it anew", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
+		f.worker.cfg.Log.Warn(
+			"the function does not get its encrypted user variables: its program was built with an older version of gantry/function; build it anew",
+			zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"),
+		)
 		return nil
 	}
 	text, err := json.Marshal(data.Reveal())
@@ -202,7 +205,15 @@ func failureFault(meta failureMeta, body []byte) *fault.Error {
 	case meta.Code == fault.CodeInitializer:
 		kind = fault.Init
 	}
-	return &fault.Error{Kind: kind, Type: meta.Type, Code: meta.Code, Body: body, Final: meta.Final, Hint: meta.Hint, Message: "the function answered an error"}
+	return &fault.Error{
+		Kind:    kind,
+		Type:    meta.Type,
+		Code:    meta.Code,
+		Body:    body,
+		Final:   meta.Final,
+		Hint:    meta.Hint,
+		Message: "the function answered an error",
+	}
 }
 
 func (f *frames) log(fr frame.Frame) error {

@@ -170,7 +170,10 @@ func (l *rpcLink) serve() {
 	}
 	l.client.Store(client)
 	if !l.worker.cfg.Encrypted.Empty() {
-		l.worker.cfg.Log.Warn("the function does not get its encrypted user variables: a program of the platform's Go SDK reads them from its environment only; use package gantry/function, or RUNTIME_USERDATA", zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"))
+		l.worker.cfg.Log.Warn(
+			"the function does not get its encrypted user variables: a program of the platform's Go SDK reads them from its environment only; use package gantry/function, or RUNTIME_USERDATA",
+			zap.String("setting", "GANTRY_ENCRYPTED_USERDATA"),
+		)
 	}
 	l.worker.recordHello(&helloMeta{Concurrency: true})
 	l.worker.loadEnded(nil)
@@ -179,7 +182,10 @@ func (l *rpcLink) serve() {
 // Init implements Transport: the SDK has no initializer.
 func (l *rpcLink) Init(context.Context, *fncontext.Call, *logger.Request) error {
 	return &fault.Error{
-		Kind: fault.Init, Type: "FunctionConfigError", Code: fault.CodeInitializer, Final: true,
+		Kind:    fault.Init,
+		Type:    "FunctionConfigError",
+		Code:    fault.CodeInitializer,
+		Final:   true,
 		Message: "function initialization exception, error: functions built with the platform's Go SDK have no initializer: unset RUNTIME_INITIALIZER_HANDLER",
 	}
 }
@@ -259,7 +265,13 @@ func (l *rpcLink) kill(err error) {
 
 // sdkFault reads the error text of the platform's Go SDK (spec in docs/COMPATIBILITY.md).
 func sdkFault(text string) *fault.Error {
-	f := &fault.Error{Kind: fault.Function, Type: "FunctionReturnError", Code: fault.CodeEntry, Body: []byte(text), Message: "the function answered an error"}
+	f := &fault.Error{
+		Kind:    fault.Function,
+		Type:    "FunctionReturnError",
+		Code:    fault.CodeEntry,
+		Body:    []byte(text),
+		Message: "the function answered an error",
+	}
 	var body struct {
 		Type string `json:"errorType"`
 	}

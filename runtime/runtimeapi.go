@@ -107,12 +107,20 @@ func (a *RuntimeAPI) hand(h *handover) bool {
 	}
 	h.event.Body = bytes.Clone(h.event.Body)
 	a.taken[h.inv.RequestID] = h.id
-	a.suggest(h.id, "the runtime took the event and did not answer it: POST to /v1/runtime/invocation/response/"+h.inv.RequestID+" or …/error/…")
+	a.suggest(
+		h.id,
+		"the runtime took the event and did not answer it: POST to /v1/runtime/invocation/response/"+h.inv.RequestID+" or …/error/…",
+	)
 	return true
 }
 
 // Invoke implements Transport.
-func (a *RuntimeAPI) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
+func (a *RuntimeAPI) Invoke(
+	ctx context.Context,
+	inv *fncontext.Call,
+	event []byte,
+	log *logger.Request,
+) (Result, error) {
 	c, _, err := a.begin(inv, log)
 	if err != nil {
 		return Result{}, err
@@ -122,7 +130,10 @@ func (a *RuntimeAPI) Invoke(ctx context.Context, inv *fncontext.Call, event []by
 		headers["X-Cff-Invoke-Type"] = []string{"async"}
 	}
 	gone := make(chan struct{})
-	a.suggest(c.id, "the runtime did not ask for the event in time: it must GET /v1/runtime/invocation/request in a loop, once for each call that it can run at once")
+	a.suggest(
+		c.id,
+		"the runtime did not ask for the event in time: it must GET /v1/runtime/invocation/request in a loop, once for each call that it can run at once",
+	)
 	h := &handover{event: &Event{Headers: headers, Body: event}, inv: inv.Invocation, id: c.id, gone: gone}
 	select {
 	case a.events <- h: // a poller is waiting
@@ -153,7 +164,13 @@ func (a *RuntimeAPI) Fail(requestID string, body []byte) error {
 	if len(body) > a.worker.cfg.Function.MaxResponse {
 		return a.TooLarge(requestID, len(body))
 	}
-	f := &fault.Error{Kind: fault.Function, Type: "UserFunctionError", Code: fault.CodeInvocation, Body: body, Message: "the function answered an error"}
+	f := &fault.Error{
+		Kind:    fault.Function,
+		Type:    "UserFunctionError",
+		Code:    fault.CodeInvocation,
+		Body:    body,
+		Message: "the function answered an error",
+	}
 	var e struct {
 		Type string `json:"errorType"`
 	}
@@ -170,7 +187,12 @@ func (a *RuntimeAPI) TooLarge(requestID string, size int) error {
 	if err := a.settle(requestID, reply{err: f}); err != nil {
 		return err
 	}
-	return &fault.Error{Kind: fault.TooLarge, Type: fault.TypeTooLarge, Code: fault.CodeResultSize, Message: string(f.Body)}
+	return &fault.Error{
+		Kind:    fault.TooLarge,
+		Type:    fault.TypeTooLarge,
+		Code:    fault.CodeResultSize,
+		Message: string(f.Body),
+	}
 }
 
 // settle gives a call its answer, once.
@@ -187,9 +209,22 @@ func (a *RuntimeAPI) settle(requestID string, r reply) error {
 		a.answer(id, r) // before the lock is let go: fail must not find the call neither taken nor answered
 		return nil
 	case over:
-		return &fault.Error{Kind: fault.Conflict, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Message: fmt.Sprintf("request %.100q is answered already, or its deadline has passed", requestID)}
+		return &fault.Error{
+			Kind:    fault.Conflict,
+			Type:    fault.TypeBadRequest,
+			Code:    fault.CodeBadRequest,
+			Message: fmt.Sprintf("request %.100q is answered already, or its deadline has passed", requestID),
+		}
 	}
-	return &fault.Error{Kind: fault.NotFound, Type: fault.TypeNotFound, Code: fault.CodeBadRequest, Message: fmt.Sprintf("request %.100q is none that was handed to this runtime: answer the id of the header X-Cff-Request-Id", requestID)}
+	return &fault.Error{
+		Kind: fault.NotFound,
+		Type: fault.TypeNotFound,
+		Code: fault.CodeBadRequest,
+		Message: fmt.Sprintf(
+			"request %.100q is none that was handed to this runtime: answer the id of the header X-Cff-Request-Id",
+			requestID,
+		),
+	}
 }
 
 // Init implements Transport: what a custom runtime does before its first event is its initializer.

@@ -74,7 +74,10 @@ func scriptLine(path string) (line string, ok bool, err error) {
 	switch {
 	case marked && bytes.HasSuffix(first, []byte("\r")):
 		// #!/usr/bin/env python3 starts, and then looks for a program whose name ends in CR.
-		return "", false, fmt.Errorf("%s: its first line ends in CR LF, so the interpreter is not found: save it with Unix line endings", path)
+		return "", false, fmt.Errorf(
+			"%s: its first line ends in CR LF, so the interpreter is not found: save it with Unix line endings",
+			path,
+		)
 	case marked:
 		return strings.TrimSpace(string(rest)), true, nil
 	case bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(head[:n/2]):
@@ -97,5 +100,9 @@ func shellRemark(path, sh string) string {
 	if err != nil || filepath.Base(real) == "bash" {
 		return ""
 	}
-	return fmt.Sprintf("; it is a script for %s, which is %s here and bash on the platform, whose set -o pipefail and [[ are not known here: install bash, or write it for any shell", shell, filepath.Base(real))
+	return fmt.Sprintf(
+		"; it is a script for %s, which is %s here and bash on the platform, whose set -o pipefail and [[ are not known here: install bash, or write it for any shell",
+		shell,
+		filepath.Base(real),
+	)
 }

@@ -34,7 +34,11 @@ func sourceFile(l *Language) (*os.File, error) {
 	if _, err := f.Write(l.Source); err != nil {
 		return nil, fmt.Errorf("memory for the worker's source: %w", err)
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+	if _, err := unix.FcntlInt(
+		uintptr(fd),
+		unix.F_ADD_SEALS,
+		unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE,
+	); err != nil {
 		return nil, fmt.Errorf("memory for the worker's source: %w", err)
 	}
 	sources.files[l] = f

@@ -26,8 +26,17 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 	defer closeAll(offer.files)
 	w.transport = offer.transport
 	cmd := &process.Command{
-		Name: "worker", Path: cfg.Program, Args: []string{cfg.Program}, // the whole path: Python finds its library by it
-		Env: append(slices.Clip(cfg.Env), offer.env...), Dir: cfg.Dir, Files: offer.files, UID: cfg.UID, GID: cfg.GID, Output: w.captured,
+		Name: "worker",
+		Path: cfg.Program,
+		Args: []string{cfg.Program}, // the whole path: Python finds its library by it
+		Env: append(
+			slices.Clip(cfg.Env),
+			offer.env...),
+		Dir:        cfg.Dir,
+		Files:      offer.files,
+		UID:        cfg.UID,
+		GID:        cfg.GID,
+		Output:     w.captured,
 		Expendable: true,
 	}
 	if err = cfg.Language.complete(cmd); err == nil {

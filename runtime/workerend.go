@@ -148,9 +148,15 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	}
 	if exit.OutOfMemory {
 		f := &fault.Error{
-			Kind: fault.OutOfMemory, Type: fault.TypeMemory, Code: fault.CodeMemory, Stderr: stderr,
-			Message: fmt.Sprintf("runtime memory limit exceeded: the worker was killed at %d MB (RUNTIME_MEMORY)", w.cfg.Function.MemoryMB),
-			Hint:    "raise RUNTIME_MEMORY, or use less memory",
+			Kind:   fault.OutOfMemory,
+			Type:   fault.TypeMemory,
+			Code:   fault.CodeMemory,
+			Stderr: stderr,
+			Message: fmt.Sprintf(
+				"runtime memory limit exceeded: the worker was killed at %d MB (RUNTIME_MEMORY)",
+				w.cfg.Function.MemoryMB,
+			),
+			Hint: "raise RUNTIME_MEMORY, or use less memory",
 		}
 		if w.memoryErr != nil { // RUNTIME_MEMORY is not enforced here: another limit was reached
 			f.Message = "runtime memory limit exceeded: the worker was killed at the memory limit of its container"
@@ -198,7 +204,13 @@ func (w *Worker) tooOld() error {
 	var out strings.Builder
 	var mu sync.Mutex
 	p, err := w.cfg.Supervisor.Start(&process.Command{
-		Name: "version", Path: w.cfg.Program, Args: []string{lang.Program, "--version"}, Env: w.cfg.Env, Dir: w.cfg.Dir, UID: w.cfg.UID, GID: w.cfg.GID,
+		Name: "version",
+		Path: w.cfg.Program,
+		Args: []string{lang.Program, "--version"},
+		Env:  w.cfg.Env,
+		Dir:  w.cfg.Dir,
+		UID:  w.cfg.UID,
+		GID:  w.cfg.GID,
 		Output: func(_ string, r *os.File) {
 			logger.NewPump(r, func(p logger.Part) {
 				mu.Lock()
@@ -223,7 +235,10 @@ func (w *Worker) tooOld() error {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	version := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(out.String()), lang.Title+" "), "v") // Python 3.6.15, v8.17.0
+	version := strings.TrimPrefix(
+		strings.TrimPrefix(strings.TrimSpace(out.String()), lang.Title+" "),
+		"v",
+	) // Python 3.6.15, v8.17.0
 	if v, ok := parseVersion(version); !ok || !v.before(lang.MinVersion) {
 		return nil
 	}

@@ -128,7 +128,14 @@ const joinBelow = 16 << 10
 // send writes one call, or lets another caller write it. A call that was not written whole is answered as unsent: the
 // worker cannot have seen it.
 // company says that other calls are in flight, so that it is worth looking whether one is coming.
-func (w *writer) send(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Call, payload []byte, company bool) {
+func (w *writer) send(
+	ctx context.Context,
+	id uint32,
+	kind frame.Type,
+	inv *fncontext.Call,
+	payload []byte,
+	company bool,
+) {
 	if len(payload) > joinBelow {
 		w.sendAlone(ctx, id, kind, inv, payload)
 		return

@@ -182,7 +182,12 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (d *delivery) failed(err error, events int) {
 	log := d.stream.log
 	if d.lost += int64(events); time.Since(d.complained) >= complainEvery {
-		log.Warn("telemetry is lost: its subscriber does not take it", zap.String("extension", d.sub.Name), zap.Int64("events", d.lost), zap.Error(err))
+		log.Warn(
+			"telemetry is lost: its subscriber does not take it",
+			zap.String("extension", d.sub.Name),
+			zap.Int64("events", d.lost),
+			zap.Error(err),
+		)
 		d.lost, d.complained = 0, time.Now()
 	}
 	if !errors.Is(err, ErrGone) {
@@ -190,6 +195,9 @@ func (d *delivery) failed(err error, events int) {
 		return
 	}
 	if d.gone++; d.gone == goneLimit && d.stream.Unsubscribe(d.sub) {
-		log.Warn("the telemetry subscription ends: no process listens at its address any more", zap.String("extension", d.sub.Name))
+		log.Warn(
+			"the telemetry subscription ends: no process listens at its address any more",
+			zap.String("extension", d.sub.Name),
+		)
 	}
 }

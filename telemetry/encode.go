@@ -9,9 +9,16 @@ import (
 // names are the platform's (page functiongraph_06_2713; the capital R is its own). platform.extension and
 // platform.logsDropped are ours (docs/COMPATIBILITY.md).
 var names = [...]string{
-	InitStart: "platform.initStart", InitRuntimeDone: "platform.initRuntimeDone", InitReport: "platform.initReport",
-	Start: "platform.start", RuntimeDone: "platform.RuntimeDone", Report: "platform.report",
-	ExtensionState: "platform.extension", FunctionLine: "function", ExtensionLine: "extension", logsDropped: "platform.logsDropped",
+	InitStart:       "platform.initStart",
+	InitRuntimeDone: "platform.initRuntimeDone",
+	InitReport:      "platform.initReport",
+	Start:           "platform.start",
+	RuntimeDone:     "platform.RuntimeDone",
+	Report:          "platform.report",
+	ExtensionState:  "platform.extension",
+	FunctionLine:    "function",
+	ExtensionLine:   "extension",
+	logsDropped:     "platform.logsDropped",
 }
 
 // encoder writes events as JSON objects.

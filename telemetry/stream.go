@@ -81,12 +81,6 @@ type Stream struct {
 	window   *time.Timer
 }
 
-// waiter waits until everything before seq has left.
-type waiter struct {
-	seq  uint64
-	left chan struct{}
-}
-
 // NewStream returns a stream that keeps a little for the first subscriber.
 func NewStream(function, version string, log *zap.Logger) *Stream {
 	s := &Stream{function: function, version: version, log: log}
@@ -153,8 +147,14 @@ func (s *Stream) Line(l *logger.Line) {
 		}
 	}
 	s.lines.push(&line{
-		seq: s.seq, at: l.Time.UnixNano(), requestID: l.RequestID, extension: extension, level: l.Level, text: s.copied(l.Text),
-		part: int32(l.Part), more: l.More,
+		seq:       s.seq,
+		at:        l.Time.UnixNano(),
+		requestID: l.RequestID,
+		extension: extension,
+		level:     l.Level,
+		text:      s.copied(l.Text),
+		part:      int32(l.Part),
+		more:      l.More,
 	})
 	s.bytes += len(l.Text)
 	s.published(own)
@@ -325,74 +325,6 @@ func (s *Stream) end() {
 	s.release()
 }
 
-// release wakes the waiters whose events have left; called with mu held.
-func (s *Stream) release() {
-	first, sending := s.first(), s.sub != nil && s.sub.sending > 0
-	waiting := s.waiters[:0]
-	for _, w := range s.waiters {
-		if !sending && w.seq <= first {
-			close(w.left)
-			continue
-		}
-		waiting = append(waiting, w)
-	}
-	s.waiters = waiting
-}
-
-// Flush sends everything that was published so far, and waits until it was delivered or dropped, or ctx ends.
-func (s *Stream) Flush(ctx context.Context) {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	if s.sub == nil || s.waiting() == 0 && s.sub.sending == 0 {
-		s.mu.Unlock()
-		return
-	}
-	s.flush = s.seq
-	w := waiter{s.seq, make(chan struct{})}
-	s.waiters = append(s.waiters, w)
-	s.nudge()
-	s.mu.Unlock()
-	select {
-	case <-w.left:
-	case <-ctx.Done():
-	}
-}
-
-// Close flushes until ctx ends, drops what is left, and takes nothing more. It waits for batches that are under way,
-// which end with the context that Send has. If there was a subscriber, it logs what became of all events.
-func (s *Stream) Close(ctx context.Context) {
-	if s == nil {
-		return
-	}
-	s.Flush(ctx)
-	s.mu.Lock()
-	s.closed = true
-	s.kept.Store(0)
-	subscribed, served := s.sub != nil, s.served
-	if subscribed {
-		s.end()
-	}
-	s.discard(abandoned) // no subscriber took it
-	if s.window != nil {
-		s.window.Stop()
-	}
-	s.mu.Unlock()
-	s.loops.Wait()
-	c := s.Counts()
-	fields := []zap.Field{zap.Int64("events", c.Accepted), zap.Int64("delivered", c.Delivered), zap.Any("dropped", c.Dropped)}
-	switch {
-	case !served:
-	case subscribed && c.Accepted > c.Delivered, c.Accepted > c.Delivered+c.Dropped[reasonNames[abandoned]]+c.Dropped[reasonNames[unasked]]:
-		s.log.Warn("telemetry was lost", fields...)
-	case c.Accepted > c.Delivered: // a subscriber that ends may leave its last lines behind
-		s.log.Info("telemetry ended", fields...)
-	default:
-		s.log.Debug("telemetry ended", fields...)
-	}
-}
-
 // Counts returns what became of all telemetry events so far. For metrics.
 func (s *Stream) Counts() Counts {
 	if s == nil {
@@ -439,4 +371,24 @@ func (s *Stream) omitUnwanted(types Type) {
 		s.platform.pop()
 		s.counts.accepted.Add(-1)
 	}
+}
+
+// waiter waits until everything before seq has left.
+type waiter struct {
+	seq  uint64
+	left chan struct{}
+}
+
+// release wakes the waiters whose events have left; called with mu held.
+func (s *Stream) release() {
+	first, sending := s.first(), s.sub != nil && s.sub.sending > 0
+	waiting := s.waiters[:0]
+	for _, w := range s.waiters {
+		if !sending && w.seq <= first {
+			close(w.left)
+			continue
+		}
+		waiting = append(waiting, w)
+	}
+	s.waiters = waiting
 }

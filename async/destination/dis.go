@@ -33,7 +33,12 @@ func (stream) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *par
 
 // putRecord is DIS's upload of records.
 func (s *Sender) putRecord(ctx context.Context, endpoint *Endpoint, stream, id string, text []byte) error {
-	body, err := json.Marshal(map[string]any{"stream_name": stream, "records": []map[string]string{{"data": base64.StdEncoding.EncodeToString(text), "partition_key": id}}})
+	body, err := json.Marshal(
+		map[string]any{
+			"stream_name": stream,
+			"records":     []map[string]string{{"data": base64.StdEncoding.EncodeToString(text), "partition_key": id}},
+		},
+	)
 	if err != nil {
 		return err
 	}

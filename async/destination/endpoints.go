@@ -56,7 +56,10 @@ func ReadEndpoints(name string) (*Endpoints, error) {
 	decoder := json.NewDecoder(strings.NewReader(strings.TrimPrefix(string(text), "\ufeff")))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(e); err != nil {
-		return nil, fmt.Errorf(`%s is not JSON of the form {"obs": {"url", "access", "secret", "region"}, "smn": {…}, "dis": {…}, "functions": {"urn:fss:…": {…}}}`, name)
+		return nil, fmt.Errorf(
+			`%s is not JSON of the form {"obs": {"url", "access", "secret", "region"}, "smn": {…}, "dis": {…}, "functions": {"urn:fss:…": {…}}}`,
+			name,
+		)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: something follows the JSON object; want nothing behind it", name)

@@ -41,7 +41,16 @@ func (function) deliver(ctx context.Context, s *Sender, _ *Endpoint, p *param, m
 // Complete fills in what a short URN leaves out: this function's own.
 func (s *Sender) Complete(u fncontext.URN) fncontext.URN {
 	fn := s.Function
-	u.Region, u.Project, u.Package = cmp.Or(u.Region, fn.Region), cmp.Or(u.Project, fn.Project), cmp.Or(u.Package, fn.Package)
+	u.Region, u.Project, u.Package = cmp.Or(
+		u.Region,
+		fn.Region,
+	), cmp.Or(
+		u.Project,
+		fn.Project,
+	), cmp.Or(
+		u.Package,
+		fn.Package,
+	)
 	return u
 }
 

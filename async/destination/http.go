@@ -18,7 +18,13 @@ const Timeout = 30 * time.Second
 
 // Post sends a request that is signed as the platform wants it, with further headers as names and values in turn. It
 // returns the answer's body.
-func (s *Sender) Post(ctx context.Context, endpoint *Endpoint, path string, body []byte, more ...string) ([]byte, error) {
+func (s *Sender) Post(
+	ctx context.Context,
+	endpoint *Endpoint,
+	path string,
+	body []byte,
+	more ...string,
+) ([]byte, error) {
 	base, err := url.Parse(endpoint.URL)
 	if err != nil {
 		return nil, err
@@ -74,7 +80,10 @@ func exchange(ctx context.Context, method, uri string, header map[string]string,
 	}
 	r := &Refused{Status: status, Text: fmt.Sprintf("status %d: %.300q", status, resp.Body())}
 	switch status {
-	case fasthttp.StatusBadRequest, fasthttp.StatusMethodNotAllowed, fasthttp.StatusRequestEntityTooLarge, fasthttp.StatusUnprocessableEntity:
+	case fasthttp.StatusBadRequest,
+		fasthttp.StatusMethodNotAllowed,
+		fasthttp.StatusRequestEntityTooLarge,
+		fasthttp.StatusUnprocessableEntity:
 		r.Final = !damaged(resp.Body()) // the same request again gets the same answer; rights, buckets and topics may come
 	}
 	if seconds, err := strconv.Atoi(string(resp.Header.Peek("Retry-After"))); err == nil && seconds > 0 {

@@ -40,7 +40,10 @@ func (bucket) deliver(ctx context.Context, s *Sender, endpoint *Endpoint, p *par
 
 // objectName is where an outcome lies in its bucket; the platform publishes no layout (docs/COMPATIBILITY.md).
 func (s *Sender) objectName(p *param, m *Message) string {
-	return strings.TrimPrefix(path.Join("/"+p.Prefix, s.Function.Name, m.Accepted.Format("2006/01/02"), m.RequestID+".json"), "/")
+	return strings.TrimPrefix(
+		path.Join("/"+p.Prefix, s.Function.Name, m.Accepted.Format("2006/01/02"), m.RequestID+".json"),
+		"/",
+	)
 }
 
 // putObject is S3's PutObject, with a signature of version 4; OBS takes it as well.
@@ -51,7 +54,11 @@ func (s *Sender) putObject(ctx context.Context, endpoint *Endpoint, p *param, na
 	}
 	path := strings.TrimSuffix(base.EscapedPath(), "/") + "/" + escapePath(p.Bucket+"/"+name)
 	now := s.Now().UTC()
-	header := map[string]string{"Content-Type": "application/json", "X-Amz-Date": now.Format("20060102T150405Z"), "X-Amz-Content-Sha256": hash(text)}
+	header := map[string]string{
+		"Content-Type":         "application/json",
+		"X-Amz-Date":           now.Format("20060102T150405Z"),
+		"X-Amz-Content-Sha256": hash(text),
+	}
 	if p.Expires > 0 {
 		header["X-Obs-Expires"] = strconv.Itoa(p.Expires)
 	}
@@ -67,7 +74,8 @@ func (s *Sender) putObject(ctx context.Context, endpoint *Endpoint, p *param, na
 func escapePath(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
-		if c == '/' || c == '-' || c == '_' || c == '.' || c == '~' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
+		if c == '/' || c == '-' || c == '_' || c == '.' || c == '~' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' ||
+			c >= 'a' && c <= 'z' {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "%%%02X", c)
@@ -84,7 +92,15 @@ func signV4(endpoint *Endpoint, host, path string, header map[string]string, now
 	}
 	const signed = "host;x-amz-content-sha256;x-amz-date"
 	canonical := strings.Join([]string{
-		"PUT", path, "", "host:" + host, "x-amz-content-sha256:" + header["X-Amz-Content-Sha256"], "x-amz-date:" + header["X-Amz-Date"], "", signed, header["X-Amz-Content-Sha256"],
+		"PUT",
+		path,
+		"",
+		"host:" + host,
+		"x-amz-content-sha256:" + header["X-Amz-Content-Sha256"],
+		"x-amz-date:" + header["X-Amz-Date"],
+		"",
+		signed,
+		header["X-Amz-Content-Sha256"],
 	}, "\n")
 	scope := strings.Join([]string{now.Format("20060102"), region, "s3", "aws4_request"}, "/")
 	k := []byte("AWS4" + endpoint.Secret)
@@ -92,7 +108,13 @@ func signV4(endpoint *Endpoint, host, path string, header map[string]string, now
 		k = keyed(k, part)
 	}
 	text := strings.Join([]string{"AWS4-HMAC-SHA256", header["X-Amz-Date"], scope, hash([]byte(canonical))}, "\n")
-	return fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s", endpoint.Access, scope, signed, hex.EncodeToString(keyed(k, text)))
+	return fmt.Sprintf(
+		"AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s",
+		endpoint.Access,
+		scope,
+		signed,
+		hex.EncodeToString(keyed(k, text)),
+	)
 }
 
 func keyed(k []byte, text string) []byte {

@@ -33,6 +33,11 @@ func (s *Sender) publishTopic(ctx context.Context, endpoint *Endpoint, topic str
 	if err != nil {
 		return err
 	}
-	_, err = s.Post(ctx, endpoint, "/v2/"+url.PathEscape(s.projectOf(endpoint))+"/notifications/topics/"+url.PathEscape(topic)+"/publish", body)
+	_, err = s.Post(
+		ctx,
+		endpoint,
+		"/v2/"+url.PathEscape(s.projectOf(endpoint))+"/notifications/topics/"+url.PathEscape(topic)+"/publish",
+		body,
+	)
 	return err
 }

@@ -21,7 +21,13 @@ func Check(member, name, text string) error {
 	k, ok := kinds[name]
 	if !ok {
 		last := len(names) - 1
-		return fmt.Errorf("%s.destination is %.50q, want %s or %s", member, name, strings.Join(names[:last], ", "), names[last])
+		return fmt.Errorf(
+			"%s.destination is %.50q, want %s or %s",
+			member,
+			name,
+			strings.Join(names[:last], ", "),
+			names[last],
+		)
 	}
 	var p param
 	var typ *json.UnmarshalTypeError
@@ -53,8 +59,14 @@ func (e *Endpoints) CheckFile(member, name, text string) error {
 	}
 	for part := range strings.SplitSeq(k.chosen(&p), "/") {
 		if len(part) > maxFileName {
-			return fmt.Errorf("%s.param of %s: without an endpoint the outcome messages are files, and %.40q… has %d bytes, more than the %d of a file's name",
-				member, name, part, len(part), maxFileName)
+			return fmt.Errorf(
+				"%s.param of %s: without an endpoint the outcome messages are files, and %.40q… has %d bytes, more than the %d of a file's name",
+				member,
+				name,
+				part,
+				len(part),
+				maxFileName,
+			)
 		}
 	}
 	return nil

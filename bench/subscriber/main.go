@@ -40,10 +40,23 @@ func run(name, api string) error {
 	}}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
-	err = post(api, "/extension/register", "", "FunctionGraph-Extension-Name", name, "FunctionGraph-Extension-Address", addr,
-		"FunctionGraph-Extension-Events", "SHUTDOWN")
+	err = post(
+		api,
+		"/extension/register",
+		"",
+		"FunctionGraph-Extension-Name",
+		name,
+		"FunctionGraph-Extension-Address",
+		addr,
+		"FunctionGraph-Extension-Events",
+		"SHUTDOWN",
+	)
 	if err == nil {
-		err = post(api, "/telemetry", `{"subscriber":{"protocol":"POST","uri":"http://`+addr+`/telemetry"},"types":["platform","function","extension"]}`)
+		err = post(
+			api,
+			"/telemetry",
+			`{"subscriber":{"protocol":"POST","uri":"http://`+addr+`/telemetry"},"types":["platform","function","extension"]}`,
+		)
 	}
 	if err != nil {
 		return errors.Join(err, ln.Close())

@@ -88,7 +88,11 @@ func (k *Kit) checkNotice(gone bool) finding {
 	case k.notice == nil: // it ended just before
 		return failed("stay until TERM", "it was not there any more")
 	case k.notice.err != nil:
-		return failed("answer POST /extension/shutdown with 2xx, soon", "not answered: %s", strings.Replace(inWords(k.notice.err), " within 2 s", " after "+shortTime(k.notice.took), 1))
+		return failed(
+			"answer POST /extension/shutdown with 2xx, soon",
+			"not answered: %s",
+			strings.Replace(inWords(k.notice.err), " within 2 s", " after "+shortTime(k.notice.took), 1),
+		)
 	}
 	return passed("answered in %s", shortTime(k.notice.took))
 }
@@ -111,7 +115,11 @@ func (k *Kit) checkEnd(began, deadline, ended time.Time, gone bool) finding {
 	seen := fmt.Sprintf("%s, %s after TERM; %s", exit, shortTime(after), used)
 	switch {
 	case exit.Signal == unix.SIGKILL:
-		return failed(fmt.Sprintf("end on TERM; there are %s for notice and end", shortTime(k.stopTime())), "it did not end on TERM, and was killed after %s", shortTime(deadline.Sub(began)))
+		return failed(
+			fmt.Sprintf("end on TERM; there are %s for notice and end", shortTime(k.stopTime())),
+			"it did not end on TERM, and was killed after %s",
+			shortTime(deadline.Sub(began)),
+		)
 	case exit.Signal == unix.SIGTERM:
 		return passed("ended by TERM, %s after it; %s", shortTime(after), used)
 	case exit.Signal != 0:
@@ -143,10 +151,18 @@ func (k *Kit) checkLeftovers(end time.Time) finding {
 	}
 	if len(strangers) > 0 {
 		k.supervisor.EndStrangers(ctx)
-		return failed("keep children in the extension's process group, and wait for them at its end", "outside of its group, where no stop reaches them: %s", listLeft(strangers))
+		return failed(
+			"keep children in the extension's process group, and wait for them at its end",
+			"outside of its group, where no stop reaches them: %s",
+			listLeft(strangers),
+		)
 	}
 	if left := p.Left(); len(left) > 0 {
-		return warned("end the children first, or exec the program as the last line of the script", "still at work when it ended, and killed at once: %s", listLeft(left))
+		return warned(
+			"end the children first, or exec the program as the last line of the script",
+			"still at work when it ended, and killed at once: %s",
+			listLeft(left),
+		)
 	}
 	return passed("no process is left")
 }

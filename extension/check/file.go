@@ -32,7 +32,11 @@ func readScriptFile(s extension.Script, path string) (*scriptFile, error) {
 	}
 	line, _, _ := bytes.Cut(head[:n], []byte("\n"))
 	script := bytes.HasPrefix(line, []byte("#!"))
-	file := &scriptFile{Script: s, path: path, crlf: bytes.HasSuffix(line, []byte("\r")) && (script || strings.HasSuffix(s.Name, ".sh"))}
+	file := &scriptFile{
+		Script: s,
+		path:   path,
+		crlf:   bytes.HasSuffix(line, []byte("\r")) && (script || strings.HasSuffix(s.Name, ".sh")),
+	}
 	if script {
 		file.interpreter = strings.Fields(string(line[2:]))
 	}
@@ -45,16 +49,27 @@ func (f *scriptFile) check(passedOver *extension.PassedOver) (found finding, sta
 	case passedOver != nil && !f.Executable:
 		return failed(passedOver.Right, "%v", passedOver), false
 	case f.crlf:
-		return failed("save it with Unix line endings", "its first line ends in CR LF, so that the interpreter is not found"), false
+		return failed(
+			"save it with Unix line endings",
+			"its first line ends in CR LF, so that the interpreter is not found",
+		), false
 	}
 	if missing := f.missing(); missing != "" {
-		return failed("install it, or name another one in the first line", "the interpreter of its first line, %s, is not there", missing), false
+		return failed(
+			"install it, or name another one in the first line",
+			"the interpreter of its first line, %s, is not there",
+			missing,
+		), false
 	}
 	switch {
 	case passedOver != nil:
 		return failed(passedOver.Right, "%v", passedOver), true
 	case !f.Executable && len(f.interpreter) > 0 && !f.shell():
-		return failed("chmod +x "+f.Path, "it lacks the execute bit, so /bin/sh runs it, but its first line wants %s", strings.Join(f.interpreter, " ")), false
+		return failed(
+			"chmod +x "+f.Path,
+			"it lacks the execute bit, so /bin/sh runs it, but its first line wants %s",
+			strings.Join(f.interpreter, " "),
+		), false
 	case !f.Executable:
 		return warned("chmod +x "+f.Path, "it lacks the execute bit; /bin/sh runs it"), true
 	}

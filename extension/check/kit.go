@@ -294,16 +294,29 @@ func (k *Kit) call() string {
 	began := time.Now()
 	k.stream.Publish(&telemetry.Event{Kind: telemetry.Start, Begin: began, RequestID: id})
 	k.functionLine(id, []byte("a line of the function"))
-	k.stream.Publish(&telemetry.Event{Kind: telemetry.RuntimeDone, Begin: began, RequestID: id, Status: telemetry.StatusSuccess})
+	k.stream.Publish(
+		&telemetry.Event{Kind: telemetry.RuntimeDone, Begin: began, RequestID: id, Status: telemetry.StatusSuccess},
+	)
 	k.stream.Publish(&telemetry.Event{
-		Kind: telemetry.Report, Begin: began, End: time.Now(), RequestID: id, Status: telemetry.StatusSuccess,
-		Figures: &telemetry.Figures{Duration: time.Millisecond, Billed: time.Millisecond, MemoryMB: k.cfg.Function.MemoryMB, MemoryUsed: 32},
+		Kind:      telemetry.Report,
+		Begin:     began,
+		End:       time.Now(),
+		RequestID: id,
+		Status:    telemetry.StatusSuccess,
+		Figures: &telemetry.Figures{
+			Duration:   time.Millisecond,
+			Billed:     time.Millisecond,
+			MemoryMB:   k.cfg.Function.MemoryMB,
+			MemoryUsed: 32,
+		},
 	})
 	return id
 }
 
 func (k *Kit) functionLine(id string, text []byte) {
-	k.stream.Line(&logger.Line{Time: time.Now(), RequestID: id, Source: logger.SourceFunction, Stream: "stdout", Text: text})
+	k.stream.Line(
+		&logger.Line{Time: time.Now(), RequestID: id, Source: logger.SourceFunction, Stream: "stdout", Text: text},
+	)
 }
 
 func uuidHex() string {

@@ -42,8 +42,24 @@ func (k *Kit) checkRegistration(ctx context.Context) finding {
 	k.mu.Unlock()
 	k.awaitRegistration(ctx)
 	now := time.Now()
-	k.stream.Publish(&telemetry.Event{Kind: telemetry.InitRuntimeDone, Begin: started, RequestID: "check", Status: telemetry.StatusSuccess})
-	k.stream.Publish(&telemetry.Event{Kind: telemetry.InitReport, Begin: started, End: now, RequestID: "check", Status: telemetry.StatusSuccess, Figures: &telemetry.Figures{Duration: now.Sub(started)}})
+	k.stream.Publish(
+		&telemetry.Event{
+			Kind:      telemetry.InitRuntimeDone,
+			Begin:     started,
+			RequestID: "check",
+			Status:    telemetry.StatusSuccess,
+		},
+	)
+	k.stream.Publish(
+		&telemetry.Event{
+			Kind:      telemetry.InitReport,
+			Begin:     started,
+			End:       now,
+			RequestID: "check",
+			Status:    telemetry.StatusSuccess,
+			Figures:   &telemetry.Figures{Duration: now.Sub(started)},
+		},
+	)
 	k.stream.Settled()
 	k.mu.Lock()
 	r, refused := k.registration, k.refused
@@ -94,9 +110,19 @@ func (k *Kit) registeredAfter(took time.Duration, refused []string) finding {
 	seen := "after " + shortTime(took)
 	switch {
 	case len(refused) > 0:
-		return warned("do as the refusal says, at the first time", "%s; before that it was refused %s: %s", seen, times(len(refused)), refused[0])
+		return warned(
+			"do as the refusal says, at the first time",
+			"%s; before that it was refused %s: %s",
+			seen,
+			times(len(refused)),
+			refused[0],
+		)
 	case took > slowStart:
-		return warned("register first, then prepare the rest: initializer and first call of the function wait for it", "%s", seen)
+		return warned(
+			"register first, then prepare the rest: initializer and first call of the function wait for it",
+			"%s",
+			seen,
+		)
 	}
 	return passed("%s", seen)
 }
@@ -104,7 +130,12 @@ func (k *Kit) registeredAfter(took time.Duration, refused []string) finding {
 func (k *Kit) checkName(context.Context) finding {
 	r := k.seen()
 	if name := trim(r.Name); name != k.file.Name {
-		return failed("the file name: under another one it is a stranger, and the start of the function waits for the file's in vain", "it registered as %q, its file is %s", name, k.file.Name)
+		return failed(
+			"the file name: under another one it is a stranger, and the start of the function waits for the file's in vain",
+			"it registered as %q, its file is %s",
+			name,
+			k.file.Name,
+		)
 	}
 	return passed("%s, the name of its file", k.file.Name)
 }
@@ -120,7 +151,11 @@ func (k *Kit) checkAddress(ctx context.Context) finding {
 	}
 	for began := time.Now(); time.Since(began) < lateListener; {
 		if listens(address) {
-			return warned("listen first, then register: calls may come at once", "it listened at %s only after it had registered", address)
+			return warned(
+				"listen first, then register: calls may come at once",
+				"it listened at %s only after it had registered",
+				address,
+			)
 		}
 		if !pause(ctx, 10*time.Millisecond) {
 			break
@@ -162,8 +197,18 @@ func (k *Kit) checkSecondRegistration(ctx context.Context) finding {
 	k.mu.Lock()
 	k.intruding = false
 	k.mu.Unlock()
-	if err := errors.Join(errRival, errTwin); err != nil || rival != fasthttp.StatusConflict || twin != fasthttp.StatusConflict {
-		return failed("status 409; this is a mistake of the agent, please report it", "a second extension at its address got status %d, its name with another address %d (%v)", rival, twin, err)
+	if err := errors.Join(
+		errRival,
+		errTwin,
+	); err != nil || rival != fasthttp.StatusConflict ||
+		twin != fasthttp.StatusConflict {
+		return failed(
+			"status 409; this is a mistake of the agent, please report it",
+			"a second extension at its address got status %d, its name with another address %d (%v)",
+			rival,
+			twin,
+			err,
+		)
 	}
 	if r.invoke && !k.mute {
 		if a := k.ask(ctx, 1, replyLimit); len(a.took) == 0 {
@@ -171,7 +216,12 @@ func (k *Kit) checkSecondRegistration(ctx context.Context) finding {
 		}
 	}
 	if len(refused) > 0 {
-		return warned("register once; the same name and address may come again", "it registered again, and was refused %s: %s", times(len(refused)), refused[0])
+		return warned(
+			"register once; the same name and address may come again",
+			"it registered again, and was refused %s: %s",
+			times(len(refused)),
+			refused[0],
+		)
 	}
 	return passed("another extension with its address, and its name with another address, were refused; it goes on")
 }

@@ -53,13 +53,26 @@ func (k *Kit) judge(how string, a *answers, right string) finding {
 		if a.err != nil {
 			why = inWords(a.err)
 		}
-		return failed(right, "%s %s, %d of them without a good answer: %s", calls(len(a.took)+a.failed+a.missing), how, a.failed+a.missing, why)
+		return failed(
+			right,
+			"%s %s, %d of them without a good answer: %s",
+			calls(len(a.took)+a.failed+a.missing),
+			how,
+			a.failed+a.missing,
+			why,
+		)
 	}
 	if len(a.took) == 0 { // no time was left
 		return skipped("%v", errTooLong)
 	}
 	median, most, limit := a.median(), a.most(), slowAnswer
-	seen := fmt.Sprintf("%s %s, all answered; median %s, slowest %s", calls(len(a.took)), how, shortTime(median), shortTime(most))
+	seen := fmt.Sprintf(
+		"%s %s, all answered; median %s, slowest %s",
+		calls(len(a.took)),
+		how,
+		shortTime(median),
+		shortTime(most),
+	)
 	if k.seen().sync {
 		limit = slowSyncAnswer
 		seen += "; sync: each call of the function waits for that"
@@ -109,7 +122,11 @@ func (k *Kit) checkPauses(ctx context.Context) finding {
 		}
 		all.add(k.ask(ctx, 1, replyLimit))
 	}
-	return k.judge("after pauses of 0.3, 0.8 and 1.5 s", &all, "answer also after a while without calls; keep idle connections open for some seconds")
+	return k.judge(
+		"after pauses of 0.3, 0.8 and 1.5 s",
+		&all,
+		"answer also after a while without calls; keep idle connections open for some seconds",
+	)
 }
 
 const (
@@ -128,9 +145,20 @@ func (k *Kit) checkBurst(ctx context.Context) finding {
 	case dropped > 0:
 		return failed(rightAnswers, "of %d calls at once %d were dropped for it: its buffer was full", burstCalls, dropped)
 	case a.missing > 0:
-		return warned("answer faster: 1,000 calls wait for one extension, further ones are dropped", "of %d calls at once %d were answered within %s", burstCalls, len(a.took), shortTime(took))
+		return warned(
+			"answer faster: 1,000 calls wait for one extension, further ones are dropped",
+			"of %d calls at once %d were answered within %s",
+			burstCalls,
+			len(a.took),
+			shortTime(took),
+		)
 	}
-	seen := fmt.Sprintf("%d calls at once, all answered within %s; slowest answer %s", burstCalls, shortTime(took), shortTime(a.most()))
+	seen := fmt.Sprintf(
+		"%d calls at once, all answered within %s; slowest answer %s",
+		burstCalls,
+		shortTime(took),
+		shortTime(a.most()),
+	)
 	if a.most() > almostLate {
 		return warned(rightBacklog, "%s", seen)
 	}

@@ -104,8 +104,16 @@ func (r *report) count() map[verdict]int {
 
 func (r *report) summary() string {
 	n := r.count()
-	return fmt.Sprintf("%s: %d checks in %s: %d ok, %d warnings, %d failures, %d skipped",
-		r.extension, len(r.all()), shortTime(time.Since(r.began)), n[verdictOK], n[verdictWarn], n[verdictFail], n[verdictSkip])
+	return fmt.Sprintf(
+		"%s: %d checks in %s: %d ok, %d warnings, %d failures, %d skipped",
+		r.extension,
+		len(r.all()),
+		shortTime(time.Since(r.began)),
+		n[verdictOK],
+		n[verdictWarn],
+		n[verdictFail],
+		n[verdictSkip],
+	)
 }
 
 // junitSuites is a report as JUnit XML, as far as the tools that read it agree on its form.

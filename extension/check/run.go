@@ -35,15 +35,35 @@ func Open(cfg Config) (*Kit, error) {
 	}
 	cfg.Log = cmp.Or(cfg.Log, zap.NewNop())
 	k := &Kit{
-		cfg: &cfg, file: file, passedOver: passedOver, report: newReport(script.Name, cfg.Findings),
-		registered: make(chan struct{}), rejected: make(chan struct{}),
-		metrics: metrics.NewMetrics(nil), // there are no calls whose outcomes could be counted
-		stream:  telemetry.NewStream(cfg.Function.Name, cfg.Function.Version, cfg.Log), supervisor: process.NewSupervisor(true),
+		cfg:        &cfg,
+		file:       file,
+		passedOver: passedOver,
+		report:     newReport(script.Name, cfg.Findings),
+		registered: make(chan struct{}),
+		rejected:   make(chan struct{}),
+		metrics:    metrics.NewMetrics(nil), // there are no calls whose outcomes could be counted
+		stream: telemetry.NewStream(
+			cfg.Function.Name,
+			cfg.Function.Version,
+			cfg.Log,
+		),
+		supervisor: process.NewSupervisor(true),
 	}
 	k.sink = logger.NewSink(&outputLimit{w: cfg.Output, left: maxShown}, false, k.line)
 	k.host = extension.NewHost(&extension.Config{
-		Function: cfg.Function, Wait: cfg.Wait, Env: cfg.Env, UID: cfg.UID, GID: cfg.GID, Supervisor: k.supervisor, Sink: k.sink,
-		Log: cfg.Log, Metrics: k.metrics, Stream: k.stream, Costs: true, ListLeft: true, Observer: k.observer(),
+		Function:   cfg.Function,
+		Wait:       cfg.Wait,
+		Env:        cfg.Env,
+		UID:        cfg.UID,
+		GID:        cfg.GID,
+		Supervisor: k.supervisor,
+		Sink:       k.sink,
+		Log:        cfg.Log,
+		Metrics:    k.metrics,
+		Stream:     k.stream,
+		Costs:      true,
+		ListLeft:   true,
+		Observer:   k.observer(),
 	}, []extension.Script{script})
 	if k.api, err = cfg.Listen(k.host); err != nil {
 		k.sink.Close(time.Now())
@@ -91,7 +111,14 @@ func (k *Kit) Run(ctx context.Context, limit time.Duration) {
 	case <-done:
 	case <-last.C: // no check may hang; this is for the kernel's and for our own mistakes
 		k.Kill()
-		k.report.add(finding{name: "time", verdict: verdictFail, seen: "the checks did not end at --timeout, and were given up", took: limit})
+		k.report.add(
+			finding{
+				name:    "time",
+				verdict: verdictFail,
+				seen:    "the checks did not end at --timeout, and were given up",
+				took:    limit,
+			},
+		)
 	}
 }
 

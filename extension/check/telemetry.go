@@ -34,7 +34,12 @@ func (k *Kit) checkTelemetry(ctx context.Context) finding {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if len(k.subscriptions) > 0 {
-			return failed("do as the refusal says", "its subscription was refused %s: %s", times(len(k.subscriptions)), k.subscriptions[0])
+			return failed(
+				"do as the refusal says",
+				"its subscription was refused %s: %s",
+				times(len(k.subscriptions)),
+				k.subscriptions[0],
+			)
 		}
 		return skipped("it did not subscribe")
 	}
@@ -56,7 +61,14 @@ func (k *Kit) checkTelemetry(ctx context.Context) finding {
 	if bad > 0 {
 		return failed(rightBatch, "%d of %d deliveries failed: %s", bad, len(seen), inWords(err))
 	}
-	text := fmt.Sprintf("%d telemetry events in %d batches, all taken; the biggest had %d events, the longest %d KiB; the slowest took %s", events, len(seen), biggest, biggestBytes>>10, shortTime(slowest))
+	text := fmt.Sprintf(
+		"%d telemetry events in %d batches, all taken; the biggest had %d events, the longest %d KiB; the slowest took %s",
+		events,
+		len(seen),
+		biggest,
+		biggestBytes>>10,
+		shortTime(slowest),
+	)
 	lost := k.stream.Counts().Dropped
 	switch {
 	case len(seen) == 0:
@@ -71,7 +83,8 @@ func (k *Kit) checkTelemetry(ctx context.Context) finding {
 
 // awaitSubscription gives the extension the time to subscribe: it may have been stopped since it registered.
 func (k *Kit) awaitSubscription(ctx context.Context) {
-	for until := time.Now().Add(subscribeTime); time.Now().Before(until) && len(k.batchesSince(0)) == 0 && !k.stream.Subscribed(); {
+	waits := func() bool { return len(k.batchesSince(0)) == 0 && !k.stream.Subscribed() }
+	for until := time.Now().Add(subscribeTime); time.Now().Before(until) && waits(); {
 		if !pause(ctx, 10*time.Millisecond) {
 			return
 		}
@@ -156,7 +169,12 @@ func (k *Kit) checkFeedback(ctx context.Context) finding {
 	if sub.Types&telemetry.TypeExtension == 0 {
 		return passed("it prints %s, but does not subscribe to what extensions print", what)
 	}
-	return warned("print nothing for telemetry, or leave out the type extension", "it prints %s, and gets that in turn, for ever; %d of its lines were dropped so far", what, k.stream.Counts().Dropped["feedback"])
+	return warned(
+		"print nothing for telemetry, or leave out the type extension",
+		"it prints %s, and gets that in turn, for ever; %d of its lines were dropped so far",
+		what,
+		k.stream.Counts().Dropped["feedback"],
+	)
 }
 
 // printsFor publishes n telemetry events and counts the lines that the extension prints then.

@@ -43,7 +43,11 @@ func readAnswer(r *bufio.Reader, method string, wait func() error, body func()) 
 // complete does not matter.
 func readBody(resp *http.Response, mayBeEvent bool) (*answer, error) {
 	defer func() { _ = resp.Body.Close() }() // a broken connection shows when it is used next
-	a := &answer{status: resp.StatusCode, header: resp.Header, last: resp.Close || resp.StatusCode == http.StatusSwitchingProtocols}
+	a := &answer{
+		status: resp.StatusCode,
+		header: resp.Header,
+		last:   resp.Close || resp.StatusCode == http.StatusSwitchingProtocols,
+	}
 	event := mayBeEvent && a.status == http.StatusOK && a.header.Get("X-Cff-Request-Id") != ""
 	limit := int64(maxIgnored)
 	if event {

@@ -159,8 +159,16 @@ func (c *Client) post(ctx context.Context, what, kind, requestID string, body []
 	if requestID == "" {
 		return errors.New("an answer needs the request id of its event")
 	}
-	head := fmt.Appendf(nil, "POST %s%s/%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: gantry\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-		path, what, url.PathEscape(requestID), c.addr, kind, len(body))
+	head := fmt.Appendf(
+		nil,
+		"POST %s%s/%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: gantry\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		path,
+		what,
+		url.PathEscape(requestID),
+		c.addr,
+		kind,
+		len(body),
+	)
 	mayBeThere := false
 	for refused := 0; ; {
 		resp, err := c.exchange(ctx, http.MethodPost, head, body)
@@ -209,7 +217,14 @@ func (c *Client) asked(status int, took time.Duration) {
 		c.worked()
 		return
 	}
-	c.broke(fmt.Errorf("the runtime API at %s answers %d %s to every question for an event: is it one?", c.addr, status, http.StatusText(status)))
+	c.broke(
+		fmt.Errorf(
+			"the runtime API at %s answers %d %s to every question for an event: is it one?",
+			c.addr,
+			status,
+			http.StatusText(status),
+		),
+	)
 }
 
 // failed records a broken connection and returns how long to wait before the next try.

@@ -71,7 +71,8 @@ func (c *Client) exchange(ctx context.Context, method string, head, body []byte)
 		conn.worked = true
 		return a, nil
 	}
-	if err != nil && !conn.begun() && !errors.Is(err, os.ErrDeadlineExceeded) && (conn.worked || time.Since(began) >= c.held) {
+	if err != nil && !conn.begun() && !errors.Is(err, os.ErrDeadlineExceeded) &&
+		(conn.worked || time.Since(began) >= c.held) {
 		err = fmt.Errorf("%w: %w", errStale, err)
 	}
 	_ = c.Close() // what matters is err

@@ -225,7 +225,11 @@ func (c *Child) watch(p *run) {
 	c.mu.Unlock()
 	close(p.ended)
 	if !stopped {
-		c.cfg.Log.Error(name+" ended; it is started again when it is needed", zap.Int("pid", p.proc.PID), zap.Stringer("exit", p.proc.Exit()))
+		c.cfg.Log.Error(
+			name+" ended; it is started again when it is needed",
+			zap.Int("pid", p.proc.PID),
+			zap.Stringer("exit", p.proc.Exit()),
+		)
 	}
 }
 

@@ -95,7 +95,10 @@ func (c *Child) claim() error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("the folder %s for asynchronous calls is in use by another agent; each needs one of its own", c.cfg.Folder)
+			return fmt.Errorf(
+				"the folder %s for asynchronous calls is in use by another agent; each needs one of its own",
+				c.cfg.Folder,
+			)
 		}
 		return fmt.Errorf("the folder %s for asynchronous calls cannot be locked: %w", c.cfg.Folder, err)
 	}

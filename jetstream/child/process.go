@@ -245,7 +245,9 @@ func awaitGreeting(ctx context.Context, conn *net.UnixConn) error {
 
 // lost reports whether the socket does not lead to the process any more.
 func lost(err error) bool {
-	for _, reason := range []error{errStranger, errSilent, io.EOF, unix.ECONNRESET, unix.ENOENT, unix.ECONNREFUSED, unix.EPROTOTYPE} {
+	for _, reason := range []error{
+		errStranger, errSilent, io.EOF, unix.ECONNRESET, unix.ENOENT, unix.ECONNREFUSED, unix.EPROTOTYPE,
+	} {
 		if errors.Is(err, reason) {
 			return true
 		}

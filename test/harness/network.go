@@ -89,7 +89,10 @@ var fixedPorts sync.Mutex
 func FixedPorts(t testing.TB) {
 	t.Helper()
 	if os.Getenv(entered) == "" {
-		t.Skipf("needs a network namespace of its own for the fixed ports 8081 to 8090: %v; run the tests as root or with CAP_SYS_ADMIN", refusal)
+		t.Skipf(
+			"needs a network namespace of its own for the fixed ports 8081 to 8090: %v; run the tests as root or with CAP_SYS_ADMIN",
+			refusal,
+		)
 	}
 	fixedPorts.Lock()
 	t.Cleanup(fixedPorts.Unlock)

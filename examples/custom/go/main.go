@@ -76,7 +76,14 @@ func handle(event []byte) ([]byte, error) {
 	if err := json.Unmarshal(event, &e); err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{"statusCode": 200, "headers": map[string]string{}, "body": "Hello, " + e.Name, "isBase64Encoded": false})
+	return json.Marshal(
+		map[string]any{
+			"statusCode":      200,
+			"headers":         map[string]string{},
+			"body":            "Hello, " + e.Name,
+			"isBase64Encoded": false,
+		},
+	)
 }
 
 func firstOf(errs ...error) error {

@@ -191,7 +191,12 @@ func (c *counter) post(ctx context.Context, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, postLimit)
 	defer cancel()
 	base := cmp.Or(os.Getenv("DD_URL"), "https://api."+cmp.Or(os.Getenv("DD_SITE"), "datadoghq.com"))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(base, "/")+"/api/v2/series", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		strings.TrimSuffix(base, "/")+"/api/v2/series",
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,12 @@ func newSeries(f *function) *series {
 		}
 	}
 	tags = append(tags, strings.FieldsFunc(os.Getenv("DD_TAGS"), func(r rune) bool { return r == ' ' || r == ',' })...)
-	return &series{Metric: "functiongraph.invoke.count", Type: count, Tags: tags, Resources: []resource{{Type: "host", Name: instance()}}}
+	return &series{
+		Metric:    "functiongraph.invoke.count",
+		Type:      count,
+		Tags:      tags,
+		Resources: []resource{{Type: "host", Name: instance()}},
+	}
 }
 
 // instance names this instance of the function: two that had the same name would overwrite each other's points.

@@ -77,7 +77,8 @@ func parseTraceparent(s string) (trace, parent string, sampled, ok bool) {
 		return "", "", false, false
 	}
 	version, trace, parent, flags := s[:2], s[3:35], s[36:52], s[53:55]
-	if !isHex(version+trace+parent+flags) || version == "ff" || strings.Trim(trace, "0") == "" || strings.Trim(parent, "0") == "" {
+	if !isHex(version+trace+parent+flags) || version == "ff" || strings.Trim(trace, "0") == "" ||
+		strings.Trim(parent, "0") == "" {
 		return "", "", false, false
 	}
 	return trace, parent, strings.IndexByte("13579bdf", flags[1]) >= 0, true

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -161,7 +160,10 @@ func (e *exporter[T]) next() (time.Duration, []T) {
 	if n == 0 {
 		return time.Hour, nil
 	}
-	if wait := time.Until(e.since.Add(batchDelay)); wait > 0 && n < batchRecords && e.bytes < batchBytes && e.urgent <= e.gone && !is(e.hurried) {
+	if wait := time.Until(
+		e.since.Add(batchDelay),
+	); wait > 0 && n < batchRecords && e.bytes < batchBytes && e.urgent <= e.gone &&
+		!is(e.hurried) {
 		return wait, nil
 	}
 	var batch []T
@@ -296,9 +298,19 @@ func (e *exporter[T]) post(body []byte) (again bool, after time.Duration, err er
 	case slices.Contains(transient, resp.StatusCode):
 		return true, retryAfter(resp.Header.Get("Retry-After"), time.Now()), fmt.Errorf("%s answers %s", s.shown, resp.Status)
 	case resp.StatusCode/100 == 3:
-		return false, 0, fmt.Errorf("%s answers %s and points to %q: set the endpoint to that address", s.shown, resp.Status, location(resp))
+		return false, 0, fmt.Errorf(
+			"%s answers %s and points to %q: set the endpoint to that address",
+			s.shown,
+			resp.Status,
+			location(resp),
+		)
 	case resp.StatusCode == http.StatusNotFound:
-		return false, 0, fmt.Errorf("%s answers %s: set OTEL_LOGS_EXPORTER or OTEL_TRACES_EXPORTER to none for what the server does not take: %.300s", s.shown, resp.Status, answer)
+		return false, 0, fmt.Errorf(
+			"%s answers %s: set OTEL_LOGS_EXPORTER or OTEL_TRACES_EXPORTER to none for what the server does not take: %.300s",
+			s.shown,
+			resp.Status,
+			answer,
+		)
 	case resp.StatusCode/100 != 2:
 		return false, 0, fmt.Errorf("%s answers %s: %.300s", s.shown, resp.Status, answer)
 	}
@@ -307,26 +319,11 @@ func (e *exporter[T]) post(body []byte) (again bool, after time.Duration, err er
 }
 
 // transient are the answers after which the same request may be taken.
-var transient = []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
-
-// location is where a redirect points to, without a password.
-func location(resp *http.Response) string {
-	u, err := resp.Location()
-	if err != nil {
-		return ""
-	}
-	return u.Redacted()
-}
-
-// retryAfter reads the header: seconds or a date. 0 if there is none.
-func retryAfter(header string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil && seconds > 0 {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(header); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
+var transient = []int{
+	http.StatusTooManyRequests,
+	http.StatusBadGateway,
+	http.StatusServiceUnavailable,
+	http.StatusGatewayTimeout,
 }
 
 // partial looks whether the server took only a part. The rest must not be sent again.
@@ -341,22 +338,6 @@ func (e *exporter[T]) partial(answer []byte) {
 		defer e.mu.Unlock()
 		e.lose(int(rejected), fmt.Errorf("%s rejected them: %s", e.target.shown, why))
 	}
-}
-
-func readPartialJSON(answer []byte) (rejected int64, why string) {
-	var a struct {
-		PartialSuccess struct {
-			Logs    json.Number `json:"rejectedLogRecords"`
-			Spans   json.Number `json:"rejectedSpans"`
-			Message string      `json:"errorMessage"`
-		} `json:"partialSuccess"`
-	}
-	if json.Unmarshal(answer, &a) != nil { // some servers answer with nothing, or with protobuf
-		return 0, ""
-	}
-	logs, _ := a.PartialSuccess.Logs.Int64() // 0 if it is not there
-	spans, _ := a.PartialSuccess.Spans.Int64()
-	return logs + spans, a.PartialSuccess.Message
 }
 
 // lose counts what is lost, and says so once a minute; called with mu held.

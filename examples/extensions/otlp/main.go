@@ -98,7 +98,10 @@ func run() error {
 	}
 	p.start(f)
 	if s.logs == nil && s.traces == nil {
-		fmt.Fprintln(os.Stderr, "nothing is sent: OTEL_LOGS_EXPORTER and OTEL_TRACES_EXPORTER are none, or OTEL_SDK_DISABLED is true")
+		fmt.Fprintln(
+			os.Stderr,
+			"nothing is sent: OTEL_LOGS_EXPORTER and OTEL_TRACES_EXPORTER are none, or OTEL_SDK_DISABLED is true",
+		)
 	} else if err := subscribe(name, s.addr, s.types()); err != nil {
 		return err
 	}
@@ -121,7 +124,9 @@ type function struct {
 // register announces this extension to the agent. Listen first: calls may come at once.
 func register(name, addr string) (*function, error) {
 	body, err := ask("/extension/register", nil, map[string]string{
-		"FunctionGraph-Extension-Name": name, "FunctionGraph-Extension-Address": addr, "FunctionGraph-Extension-Events": "INVOKE,SHUTDOWN",
+		"FunctionGraph-Extension-Name":    name,
+		"FunctionGraph-Extension-Address": addr,
+		"FunctionGraph-Extension-Events":  "INVOKE,SHUTDOWN",
 	})
 	if err != nil {
 		return nil, err
@@ -138,7 +143,11 @@ func subscribe(name, addr string, types []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = ask("/telemetry", body, map[string]string{"FunctionGraph-Extension-Name": name, "Content-Type": "application/json"})
+	_, err = ask(
+		"/telemetry",
+		body,
+		map[string]string{"FunctionGraph-Extension-Name": name, "Content-Type": "application/json"},
+	)
 	return err
 }
 

@@ -100,7 +100,11 @@ func line(e *event) logRecord {
 		r.Attributes = append(r.Attributes, text("functiongraph.extension", e.Extension))
 	}
 	if e.Part != nil {
-		r.Attributes = append(r.Attributes, number("functiongraph.line.part", *e.Part), truth("functiongraph.line.last", e.Last))
+		r.Attributes = append(
+			r.Attributes,
+			number("functiongraph.line.part", *e.Part),
+			truth("functiongraph.line.last", e.Last),
+		)
 	}
 	return r
 }

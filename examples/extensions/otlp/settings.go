@@ -49,7 +49,16 @@ const (
 
 // signalVariables are the ends of the exporter's variables, for both signals and, with LOGS_ or TRACES_ before them,
 // for one.
-var signalVariables = []string{"ENDPOINT", "PROTOCOL", "HEADERS", "COMPRESSION", "TIMEOUT", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"}
+var signalVariables = []string{
+	"ENDPOINT",
+	"PROTOCOL",
+	"HEADERS",
+	"COMPRESSION",
+	"TIMEOUT",
+	"CERTIFICATE",
+	"CLIENT_CERTIFICATE",
+	"CLIENT_KEY",
+}
 
 // readSettings reads the environment, whose entries are NAME=value.
 func readSettings(environ []string) (*settings, error) {
@@ -70,7 +79,11 @@ func readSettings(environ []string) (*settings, error) {
 	if s.traces, err = readSignal(env, "TRACES", "/v1/traces"); err != nil {
 		return nil, err
 	}
-	err = readPairs("OTEL_RESOURCE_ATTRIBUTES", env, func(key, value string) { s.attributes = append(s.attributes, text(key, value)) })
+	err = readPairs(
+		"OTEL_RESOURCE_ATTRIBUTES",
+		env,
+		func(key, value string) { s.attributes = append(s.attributes, text(key, value)) },
+	)
 	return s, err
 }
 
@@ -84,7 +97,11 @@ func checkNames(variables map[string]string) error {
 		}
 		end = strings.TrimPrefix(strings.TrimPrefix(end, "LOGS_"), "TRACES_")
 		if !slices.Contains(signalVariables, end) && end != "INSECURE" {
-			return fmt.Errorf("%s is not known here; there are %s…, each also with LOGS_ or TRACES_ before the last part", name, exporterPrefix+strings.Join(signalVariables, ", "+exporterPrefix))
+			return fmt.Errorf(
+				"%s is not known here; there are %s…, each also with LOGS_ or TRACES_ before the last part",
+				name,
+				exporterPrefix+strings.Join(signalVariables, ", "+exporterPrefix),
+			)
 		}
 	}
 	return nil
@@ -126,7 +143,11 @@ func readSignal(env func(string) string, kind, path string) (*target, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = config
-	s.client = &http.Client{Timeout: time.Duration(millis) * time.Millisecond, Transport: transport, CheckRedirect: noRedirect}
+	s.client = &http.Client{
+		Timeout:       time.Duration(millis) * time.Millisecond,
+		Transport:     transport,
+		CheckRedirect: noRedirect,
+	}
 	return s, nil
 }
 
@@ -204,7 +225,9 @@ func readTLS(find func(end, fallback string) (name, value string)) (*tls.Config,
 		return config, nil
 	}
 	if cert == "" || key == "" {
-		return nil, errors.New("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY belong together: set both or none")
+		return nil, errors.New(
+			"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY belong together: set both or none",
+		)
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {

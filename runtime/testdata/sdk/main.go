@@ -66,7 +66,14 @@ func (Function) Invoke(req *InvokeRequest, resp *InvokeResponse) (err error) {
 		if e := recover(); e != nil {
 			pc, file, line, _ := runtime.Caller(2)
 			name := runtime.FuncForPC(pc).Name()
-			err = failure{fmt.Sprintf("%+v", e), "panic", []string{name[strings.LastIndexByte(name, '.')+1:] + "()", fmt.Sprintf("    %s:%d", file[strings.LastIndexByte(file, '/')+1:], line)}}
+			err = failure{
+				fmt.Sprintf("%+v", e),
+				"panic",
+				[]string{
+					name[strings.LastIndexByte(name, '.')+1:] + "()",
+					fmt.Sprintf("    %s:%d", file[strings.LastIndexByte(file, '/')+1:], line),
+				},
+			}
 		}
 	}()
 	result, err := handle(req)
@@ -89,7 +96,10 @@ func (Function) Invoke(req *InvokeRequest, resp *InvokeResponse) (err error) {
 		var n int
 		fmt.Sscan(limit, &n)
 		if len(resp.Payload) > n {
-			return failure{ErrorMessage: fmt.Sprintf("Response body size '%d' larger than max value '%d'.", len(resp.Payload), n), ErrorType: "FunctionResponseTooLarge"}
+			return failure{
+				ErrorMessage: fmt.Sprintf("Response body size '%d' larger than max value '%d'.", len(resp.Payload), n),
+				ErrorType:    "FunctionResponseTooLarge",
+			}
 		}
 	}
 	return nil
@@ -179,10 +189,28 @@ func handle(req *InvokeRequest) (any, error) {
 		}
 		h := req.Header
 		return map[string]any{
-			"id": id, "left": true, "name": os.Getenv("RUNTIME_FUNC_NAME"), "version": os.Getenv("RUNTIME_FUNC_VERSION"), "package": os.Getenv("RUNTIME_PACKAGE"),
-			"project": os.Getenv("RUNTIME_PROJECT_ID"), "memory": os.Getenv("RUNTIME_MEMORY"), "cpu": os.Getenv("RUNTIME_CPU"), "timeout": os.Getenv("RUNTIME_TIMEOUT"),
-			"data": data["from"], "alias": strings.TrimPrefix(h.Get("X-Cff-Origin-Version-Tag"), "!"),
-			"keys": strings.Join([]string{h.Get("X-CFF-Security-Access-Key"), h.Get("X-CFF-Security-Secret-Key"), h.Get("X-CFF-Security-Token"), h.Get("X-CFF-Auth-Token")}, " "),
+			"id":      id,
+			"left":    true,
+			"name":    os.Getenv("RUNTIME_FUNC_NAME"),
+			"version": os.Getenv("RUNTIME_FUNC_VERSION"),
+			"package": os.Getenv("RUNTIME_PACKAGE"),
+			"project": os.Getenv(
+				"RUNTIME_PROJECT_ID",
+			),
+			"memory":  os.Getenv("RUNTIME_MEMORY"),
+			"cpu":     os.Getenv("RUNTIME_CPU"),
+			"timeout": os.Getenv("RUNTIME_TIMEOUT"),
+			"data":    data["from"],
+			"alias":   strings.TrimPrefix(h.Get("X-Cff-Origin-Version-Tag"), "!"),
+			"keys": strings.Join(
+				[]string{
+					h.Get("X-CFF-Security-Access-Key"),
+					h.Get("X-CFF-Security-Secret-Key"),
+					h.Get("X-CFF-Security-Token"),
+					h.Get("X-CFF-Auth-Token"),
+				},
+				" ",
+			),
 		}, nil
 	case "memory limit":
 		return debug.SetMemoryLimit(-1), nil

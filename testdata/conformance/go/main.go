@@ -56,10 +56,21 @@ func handle(ctx context.Context, e event) (any, error) {
 	case "context":
 		left := c.GetRemainingTimeInMilliSeconds()
 		return map[string]any{
-			"id": id, "left": left > 0 && left <= 10000, "name": c.GetFunctionName(), "version": c.GetVersion(), "package": c.GetPackage(),
-			"project": c.GetProjectID(), "memory": strconv.Itoa(c.GetMemorySize()), "cpu": strconv.Itoa(c.GetCPUNumber()), "timeout": strconv.Itoa(c.GetRunningTimeInSeconds()),
-			"data": c.GetUserData("from"), "alias": c.GetAlias(),
-			"keys": strings.Join([]string{c.GetSecurityAccessKey(), c.GetSecuritySecretKey(), c.GetSecurityToken(), c.GetToken()}, " "),
+			"id":      id,
+			"left":    left > 0 && left <= 10000,
+			"name":    c.GetFunctionName(),
+			"version": c.GetVersion(),
+			"package": c.GetPackage(),
+			"project": c.GetProjectID(),
+			"memory":  strconv.Itoa(c.GetMemorySize()),
+			"cpu":     strconv.Itoa(c.GetCPUNumber()),
+			"timeout": strconv.Itoa(c.GetRunningTimeInSeconds()),
+			"data":    c.GetUserData("from"),
+			"alias":   c.GetAlias(),
+			"keys": strings.Join(
+				[]string{c.GetSecurityAccessKey(), c.GetSecuritySecretKey(), c.GetSecurityToken(), c.GetToken()},
+				" ",
+			),
 		}, nil
 	case "log":
 		log := c.GetLogger()
