@@ -22,7 +22,6 @@ var knots = map[string]string{
 		"outcomemessage.go open.go outcome.go queue.go reconnect.go record.go recordroom.go run.go",
 	"jetstream/child": "child.go folder.go process.go",
 	"auth":            "authorization.go canonical.go entry.go follow.go gate.go token.go users.go",
-	"extension":       "host.go notify.go observer.go register.go restart.go seat.go subscription.go",
 	"function": "call.go context.go convert.go failure.go function.go logger.go meta.go poller.go process.go " +
 		"start.go worker.go",
 	"function/poll": "answer.go client.go connection.go",

@@ -81,15 +81,6 @@ func (h *Host) Quiet(ctx context.Context) {
 	}
 }
 
-// Cost is what one notification of a call took. Sync says that the call waited for it.
-type Cost struct {
-	Extension string
-	Took      time.Duration
-	Sync      bool
-	// Err is why it failed, or nil.
-	Err error
-}
-
 // Costs returns what the extensions cost a call, if Config.Costs is set. Quiet comes first.
 func (h *Host) Costs(requestID string) []Cost {
 	h.mu.Lock()

@@ -40,16 +40,6 @@ func (a *attempts) next(lived time.Duration, wanted bool) (again bool, pause tim
 	return true, pause
 }
 
-func (h *Host) restart(s Script, a *attempts, pause time.Duration) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		h.start(s, a)
-	case <-h.stop:
-	}
-}
-
 // TypeRequired is the error type of a call, or a start, without an extension that is required.
 const TypeRequired = "Extension.RequiredMissing"
 

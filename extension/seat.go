@@ -4,11 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"gantry/logger"
-	"gantry/metrics"
 	"net/netip"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,44 +33,6 @@ const (
 	// complainEvery limits how often failures of one extension are logged.
 	complainEvery = time.Minute
 )
-
-// seat is a registered extension's place and the buffer of its notifications.
-type seat struct {
-	name    string
-	addr    netip.AddrPort
-	host    *Host
-	client  *fasthttp.HostClient
-	url     string
-	buffer  chan *notification
-	quit    chan struct{}
-	running atomic.Int32 // deliverers
-	pending atomic.Int32 // notifications that are buffered or under way
-
-	failures     atomic.Int64 // since the last complaint
-	complainedAt atomic.Int64
-	reached      atomic.Bool
-	refused      atomic.Int32 // in a row
-
-	metrics *metrics.Metrics
-	index   int
-	options
-}
-
-// notification is the message to all extensions that one call begins. It is shared, and does not change after it was
-// made.
-type notification struct {
-	requestID   string
-	answers     *answers // nil if no extension is in sync mode
-	body        []byte
-	deadline    []byte
-	traceparent string
-}
-
-// answers counts those of the extensions in sync mode to one notification.
-type answers struct {
-	sync.WaitGroup             // answers that are still to come
-	missing        atomic.Bool // one extension sent none: it was too slow, closed the connection, or its buffer was full
-}
 
 func newNotification(call *fncontext.Call, urn string) *notification {
 	b := make([]byte, 0, 64+len(call.RequestID)+len(urn))
@@ -193,7 +152,7 @@ func (s *seat) send(n *notification, req *fasthttp.Request, resp *fasthttp.Respo
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		s.refused.Store(0)
 	} else if s.refused.Add(1) == refusedLimit {
-		go s.host.lost(s)
+		go s.lost(s)
 	}
 	return err == nil
 }

@@ -32,23 +32,6 @@ const (
 	TypeAlreadySubscribed = "Telemetry.AlreadySubscribed"
 )
 
-// listener is where telemetry goes; at most one.
-type listener struct {
-	port  uint16
-	owner string // the extension's name, empty if it is not known
-	asked subscription
-	sub   *telemetry.Subscriber
-}
-
-// subscription is the body of POST /telemetry (page functiongraph_06_2712), read and checked. It can be compared.
-type subscription struct {
-	uri                string // 127.0.0.1, a port, and the path
-	types              telemetry.Type
-	envelope           bool
-	maxItems, maxBytes int
-	timeout            time.Duration
-}
-
 // subscriptionBody is how it is written. Buffering and SchemaVersion are our own.
 type subscriptionBody struct {
 	SchemaVersion *string `json:"schemaVersion"`
