@@ -20,12 +20,8 @@ var knots = map[string]string{
 	"api": "budget.go connection.go connections.go limits.go listener.go",
 	"async": "accept.go cancel.go cascade.go configuration.go counts.go fetch.go functioncall.go " +
 		"outcomemessage.go open.go outcome.go queue.go reconnect.go record.go recordroom.go run.go",
-	"jetstream/child": "child.go folder.go process.go",
-	"auth":            "authorization.go canonical.go entry.go follow.go gate.go token.go users.go",
 	"function": "call.go context.go convert.go failure.go function.go logger.go meta.go poller.go process.go " +
 		"start.go worker.go",
-	"function/poll": "answer.go client.go connection.go",
-	"process":       "cgroup.go explain.go fork.go leftover.go process.go supervisor.go usage.go",
 }
 
 // TestFilesFormNoCycle: inside a package, a file may use those below it, and never one that uses it. An edge is the

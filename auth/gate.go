@@ -3,30 +3,12 @@
 package auth
 
 import (
-	"bytes"
-	"crypto/rand"
-	"fmt"
-	"gantry/fault"
-	"gantry/files"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 )
-
-// Action is what a user may be allowed to do; its text is the word in the users file.
-type Action string
-
-// The platform's actions (docs/COMPATIBILITY.md): FunctionGraph:function:invoke and FunctionGraph:function:invokeAsync.
-const (
-	Invoke      Action = "invoke"
-	InvokeAsync Action = "invokeAsync"
-)
-
-// Actions is the closed list.
-func Actions() []Action { return []Action{Invoke, InvokeAsync} }
 
 // Config is what a Gate needs.
 type Config struct {
@@ -70,25 +52,6 @@ type Caller struct {
 // Name returns the user's name, for the log.
 func (c *Caller) Name() string { return c.user.name }
 
-// Open reads the users file. An error says what is wrong with it, and never contains a secret. Changes of the file
-// count only while Follow runs.
-func Open(cfg *Config) (*Gate, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	g := newGate(cfg)
-	if cfg.UsersFile == "" {
-		g.directory.Store(openToAll())
-		return g, nil
-	}
-	d, err := files.Within(cfg.UsersFile, func() (*directory, error) { return g.read(cfg.UsersFile) })
-	if err != nil {
-		return nil, err
-	}
-	g.adopt(d)
-	return g, nil
-}
-
 func newGate(cfg *Config) *Gate {
 	return &Gate{
 		cfg:  cfg,
@@ -97,100 +60,67 @@ func newGate(cfg *Config) *Gate {
 	}
 }
 
-// openToAll is the directory of a gate without a users file. Its tokens are signed all the same, with a secret of this
-// process.
-func openToAll() *directory {
-	d := newDirectory(defaultDomain, rand.Text()+rand.Text())
-	d.open = true
-	return d
-}
-
 // current returns the directory in force.
 func (g *Gate) current() *directory { return g.directory.Load() }
 
-// Request is what the gate needs to know of a request. The slices are not kept.
-type Request struct {
-	Method string
-	// Path and Query are as they came, not decoded.
-	Path, Query, Body []byte
-	// Values returns the values of a header, trimmed; the name is in lower case. The result is valid until the next
-	// call.
-	Values func(name string) [][]byte
-	// Peer is where the request comes from.
-	Peer netip.Addr
+// Token is what a valid token says.
+type Token struct {
+	User, Domain       Named
+	IssuedAt, ExpireAt time.Time
+	Actions            []Action
+	scope              scope
+	project            string
+	projectName        string
+}
+
+// Project returns the project of a project's token.
+func (t *Token) Project() (Named, bool) {
+	return Named{t.project, t.projectName}, t.scope == scopeProject
+}
+
+// OfDomain reports whether the token is for the whole domain.
+func (t *Token) OfDomain() bool { return t.scope == scopeDomain }
+
+// Named is a thing of IAM with an id and a name.
+type Named struct{ ID, Name string }
+
+// Login asks for a token. Names and ids are alternatives; empty means not given.
+type Login struct {
+	User, Domain Named
+	Password     string
+	// Project and ForDomain are the scope; the project wins if both are given, and without either the token is for
+	// neither.
+	Project, ForDomain Named
+	Peer               netip.Addr
 }
 
 const (
-	headerAuthorization = "authorization"
-	headerToken         = "x-auth-token"
-	headerDate          = "x-sdk-date"
-	headerContentHash   = "x-sdk-content-sha256"
-	headerSecurityToken = "x-security-token"
-	headerHost          = "host"
+	// TokenLife is how long a token is good (docs/COMPATIBILITY.md).
+	TokenLife = 24 * time.Hour
+	// tokenPrefix is the version of the tokens' form.
+	tokenPrefix = "gantry1."
+	maxToken    = 2048
 )
 
-// Begin looks at the headers of a request: at a token, else at a signature. Its error means that no body could make the
-// request valid. The request's body is not looked at; the request must stay as it is until Finish.
-func (g *Gate) Begin(r *Request) (*Entry, error) {
-	d := g.current()
-	if d.open {
-		return &Entry{caller: &Caller{user: anonymous}}, nil
-	}
-	tokens := r.Values(headerToken)
-	if len(tokens) > 1 {
-		return nil, unauthorized("X-Auth-Token is there more than once")
-	}
-	if len(tokens) == 1 && len(tokens[0]) > 0 {
-		token, u, err := g.parse(d, string(tokens[0]))
-		if err != nil {
-			return nil, err
-		}
-		return &Entry{caller: &Caller{user: u, token: token}}, nil
-	}
-	lines := r.Values(headerAuthorization)
-	switch len(lines) {
-	case 0:
-		return nil, unauthorized(
-			"no credentials: send X-Auth-Token with a token of POST /v3/auth/tokens, or sign the request with AK/SK (" + algorithm + ")",
-		)
-	case 1:
-		return g.begin(d, r, bytes.Clone(lines[0]))
-	}
-	return nil, unauthorized("Authorization is there more than once")
-}
+// scope is what a token is for.
+type scope string
 
-// Authorize says whether the caller may do action on project, which the path names.
-func (g *Gate) Authorize(c *Caller, action Action, project string) error {
-	if c.token != nil && c.token.scope != scopeProject {
-		return forbidden(
-			"the token has no project scope; ask for one with \"scope\": {\"project\": {\"name\": " + fmt.Sprintf(
-				"%q",
-				g.cfg.Project,
-			) + "}}",
-		)
-	}
-	if c.token != nil && c.token.project != project {
-		return forbidden("the token is for another project than the path")
-	}
-	if !c.user.may(action) {
-		return forbidden(fmt.Sprintf("user %q may not do FunctionGraph:function:%s", c.user.name, action))
-	}
-	return nil
-}
+const (
+	scopeNone    scope = ""
+	scopeProject scope = "project"
+	scopeDomain  scope = "domain"
+)
 
-// unauthorized begins with the words of the platform's gateway (its error table, code 0301).
-func unauthorized(detail string) *fault.Error {
-	return &fault.Error{
-		Kind: fault.Unauthorized, Type: fault.TypeUnknown, Code: fault.CodeBadRequest,
-		Message: "Incorrect IAM authentication information: " + strings.ToValidUTF8(detail, "?"),
-	}
-}
+// Entry is a request on its way in: its headers could be valid. A body may have to be read before the caller is known.
+type Entry struct {
+	caller *Caller // nil as long as it depends on the body
 
-func forbidden(detail string) *fault.Error {
-	return &fault.Error{
-		Kind:    fault.Forbidden,
-		Type:    fault.TypeForbidden,
-		Code:    fault.CodeBadRequest,
-		Message: "Forbidden: " + detail,
-	}
+	gate          *Gate
+	request       *Request
+	authorization *authorization
+	key           *key
+	date          string
+	// payload is the hash of the body as the caller signed it; stated says that it came as a header.
+	payload string
+	stated  bool
 }

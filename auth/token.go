@@ -7,26 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/fault"
-	"net/netip"
 	"strings"
 	"time"
-)
-
-const (
-	// TokenLife is how long a token is good (docs/COMPATIBILITY.md).
-	TokenLife = 24 * time.Hour
-	// tokenPrefix is the version of the tokens' form.
-	tokenPrefix = "gantry1."
-	maxToken    = 2048
-)
-
-// scope is what a token is for.
-type scope string
-
-const (
-	scopeNone    scope = ""
-	scopeProject scope = "project"
-	scopeDomain  scope = "domain"
 )
 
 // claims are the signed contents of a token.
@@ -39,37 +21,6 @@ type claims struct {
 	Project  string `json:"r,omitempty"`
 	Issued   int64  `json:"i"` // unix microseconds
 	Nonce    string `json:"n"`
-}
-
-// Named is a thing of IAM with an id and a name.
-type Named struct{ ID, Name string }
-
-// Token is what a valid token says.
-type Token struct {
-	User, Domain       Named
-	IssuedAt, ExpireAt time.Time
-	Actions            []Action
-	scope              scope
-	project            string
-	projectName        string
-}
-
-// Project returns the project of a project's token.
-func (t *Token) Project() (Named, bool) {
-	return Named{t.project, t.projectName}, t.scope == scopeProject
-}
-
-// OfDomain reports whether the token is for the whole domain.
-func (t *Token) OfDomain() bool { return t.scope == scopeDomain }
-
-// Login asks for a token. Names and ids are alternatives; empty means not given.
-type Login struct {
-	User, Domain Named
-	Password     string
-	// Project and ForDomain are the scope; the project wins if both are given, and without either the token is for
-	// neither.
-	Project, ForDomain Named
-	Peer               netip.Addr
 }
 
 // Login checks the password and issues a token.

@@ -277,3 +277,11 @@ func emptyAndRemove(dir string) bool {
 	}
 	return false
 }
+
+func number(b []byte) int64 {
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}

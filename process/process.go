@@ -33,36 +33,6 @@ type Process struct {
 	done   chan struct{} // and its output is drained
 }
 
-// Exit is how a child ended.
-type Exit struct {
-	// Code is the exit code, or -1 if a signal ended it.
-	Code   int
-	Signal unix.Signal
-	// OutOfMemory is set when the kernel killed a process of the child's cgroup for its memory.
-	OutOfMemory bool
-	// CPU is user plus system time of the child and the descendants it waited for; PeakRSS its own, in bytes.
-	CPU     time.Duration
-	PeakRSS int64
-	// PeakGroup is the most memory that the child's control group held at once, in bytes; 0 if the child had none.
-	PeakGroup int64
-}
-
-// ShellCode is the exit code a shell would report: 128 plus the signal.
-func (e Exit) ShellCode() int {
-	if e.Signal != 0 {
-		return 128 + int(e.Signal)
-	}
-	return e.Code
-}
-
-// String says it in words.
-func (e Exit) String() string {
-	if e.Signal != 0 {
-		return fmt.Sprintf("signal %d (%s)", int(e.Signal), unix.SignalName(e.Signal))
-	}
-	return fmt.Sprintf("exit code %d", e.Code)
-}
-
 // Done is closed when the child is gone and its output is drained. Exit is readable then.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
@@ -237,3 +207,34 @@ func (p *Process) Kill() error {
 	p.cgroup.killAll()
 	return err
 }
+
+// Supervisor owns every child. Use NewSupervisor.
+type Supervisor struct {
+	// Orphans is called for each stranger that was reaped; set it before the first Start. May be nil.
+	Orphans func(pid int)
+	// Unmet is called with what a child was to have and runs without, and why; set it before the first Start. May be nil.
+	Unmet func(child, wish string, err error)
+
+	mu       sync.Mutex // never held across fork, exec, or a wait
+	children map[int]*Process
+	slow     time.Duration // execLimit; tests have less time
+	// forking counts the forks whose child is not in children yet: meanwhile, an unknown child may not be a stranger.
+	forking int
+	reap    bool
+
+	spawn chan func()
+	chld  chan os.Signal
+	stop  chan struct{}
+	wg    sync.WaitGroup
+}
+
+// drainDelay is how long the output of an ended child is still read. A daemon that inherited stdout would otherwise
+// keep the child "running" for its whole life.
+const drainDelay = 200 * time.Millisecond
+
+// drainLimit is the same for output that is there and was not read, which a daemon can go on adding to.
+const drainLimit = 2 * time.Second
+
+// killLimit bounds the wait for the end of a killed child: one that waits in the kernel for storage ends when that
+// answers.
+const killLimit = 500 * time.Millisecond

@@ -18,45 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainDelay is how long the output of an ended child is still read. A daemon that inherited stdout would otherwise
-// keep the child "running" for its whole life.
-const drainDelay = 200 * time.Millisecond
-
-// drainLimit is the same for output that is there and was not read, which a daemon can go on adding to.
-const drainLimit = 2 * time.Second
-
 // killGrace bounds how long KillAll waits.
 const killGrace = 300 * time.Millisecond
 
 // sweepEvery is the fallback for a SIGCHLD that was merged with another one.
 const sweepEvery = time.Second
 
-// killLimit bounds the wait for the end of a killed child: one that waits in the kernel for storage ends when that
-// answers.
-const killLimit = 500 * time.Millisecond
-
 // expendable is added to the oom_score_adj of a child that the kernel is to prefer when memory runs out, of 1000.
 const expendable = 500
-
-// Supervisor owns every child. Use NewSupervisor.
-type Supervisor struct {
-	// Orphans is called for each stranger that was reaped; set it before the first Start. May be nil.
-	Orphans func(pid int)
-	// Unmet is called with what a child was to have and runs without, and why; set it before the first Start. May be nil.
-	Unmet func(child, wish string, err error)
-
-	mu       sync.Mutex // never held across fork, exec, or a wait
-	children map[int]*Process
-	slow     time.Duration // execLimit; tests have less time
-	// forking counts the forks whose child is not in children yet: meanwhile, an unknown child may not be a stranger.
-	forking int
-	reap    bool
-
-	spawn chan func()
-	chld  chan os.Signal
-	stop  chan struct{}
-	wg    sync.WaitGroup
-}
 
 // NewSupervisor starts the supervisor. With reapOrphans set (the agent is PID 1) it also reaps children that are not
 // its own; it only ever peeks at those it started, so no exit code is lost. Close must be called.
@@ -87,34 +56,6 @@ func (s *Supervisor) spawner() {
 			return
 		}
 	}
-}
-
-// Command says what to start. Paths are absolute; nothing is looked up and no shell is involved.
-type Command struct {
-	// Name is how logs call the child.
-	Name string
-	Path string
-	Args []string // including Args[0]
-	Env  []string
-	Dir  string
-	// Stdin is never inherited: children read /dev/null. Stdout and Stderr get a pipe each, handed to Output.
-	// Files become descriptors 3, 4, …; the caller closes its copies after Start.
-	Files []*os.File
-	// UID and GID are the child's identity, -1 to keep the agent's.
-	UID, GID int
-	// Nice is added to the priority value of the child's group: above 0 it yields to the others.
-	Nice int
-	// Expendable has the kernel prefer this child to the agent when memory runs out.
-	Expendable bool
-	// Group is the control group that the child runs in from its first instruction on, and that is removed with it; nil
-	// for the agent's. Process.GroupErr says whether it does.
-	Group *Cgroup
-	// ListLeft finds the processes that outlive the child in its group, for Process.Left. It reads all of /proc when
-	// the child ends.
-	ListLeft bool
-	// Output reads one of the child's streams (stdout, stderr) until it ends. It runs in a goroutine of its own and must
-	// keep reading.
-	Output func(stream string, r *os.File)
 }
 
 // Start creates the process. It returns after the kernel has accepted the program, or after execLimit; Process.Done is

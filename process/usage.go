@@ -201,11 +201,3 @@ func highWater(dir string) int64 {
 	}
 	return 0
 }
-
-func number(b []byte) int64 {
-	n, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}

@@ -13,98 +13,9 @@ import (
 	"time"
 )
 
-// MaxEvent is the longest event that is taken, in bytes: the platform's limit.
-const MaxEvent = 6 << 20
-
-// HandoverGrace is how long Next waits for an event that may be on its way when its ctx ends.
-const HandoverGrace = 250 * time.Millisecond
-
-const (
-	path = "/v1/runtime/invocation/"
-
-	dialTimeout = 3 * time.Second
-	// emptyPause lies between an answer without an event and the next question.
-	emptyPause               = 50 * time.Millisecond
-	firstBackoff, maxBackoff = 50 * time.Millisecond, 5 * time.Second
-	// handoverLimit bounds the whole handover, should the event come in drops.
-	handoverLimit = 2 * time.Second
-	// stallLimit is how long the other side may be silent in the middle of an answer, or before the answer to a POST.
-	stallLimit = 30 * time.Second
-	// heldFrom is how long a connection must be silent without an end to count as one that works.
-	heldFrom = maxBackoff
-	// overloadTries is how often an answer is posted anew that was refused with 429 or 5xx.
-	overloadTries = 5
-	// strangeFrom is how many questions in a row must be refused to look like a wrong address.
-	strangeFrom = 100
-	// quickRefusal is the time within which a server that does not hold polls open refuses one.
-	quickRefusal = time.Second
-
-	maxHeader  = 256 << 10
-	maxIgnored = 64 << 10 // bytes of a body that is of no use but for keeping the connection
-	joinBelow  = 16 << 10 // a copy of less is cheaper than a system call of its own
-)
-
-// Event is one event. All of it belongs to the receiver.
-type Event struct {
-	// RequestID is never empty. The answer has to name it.
-	RequestID string
-	// Header has the facts of the call, the credentials among them: do not log it.
-	Header http.Header
-	Body   []byte
-}
-
-// StatusError is an answer of the runtime API that refuses a result or an error.
-type StatusError struct {
-	Status int
-	// Body is the beginning of what it said.
-	Body string
-}
-
-// Error names the status and what was said.
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("the runtime API answered %d %s: %q", e.Status, http.StatusText(e.Status), e.Body)
-}
-
-// TooLargeError is an event over MaxEvent. It was skipped; only the receiver of this error can answer it.
-type TooLargeError struct{ RequestID string }
-
-// Error names the limit.
-func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("the event of request %q is larger than %d bytes and was skipped", e.RequestID, MaxEvent)
-}
-
-// Client is one poller with one keep-alive connection, made when it is needed. It may be used by one goroutine at a
-// time.
-type Client struct {
-	// Remark, if set before the first use, is called when an outage begins, with its error, and when it is over, with nil.
-	// Single attempts are not reported. It is called by the goroutine that uses the Client.
-	Remark func(error)
-
-	addr   string
-	conn   *connection
-	outage bool
-	// refusals counts the questions in a row that were answered with something else than an event or nothing.
-	refusals int
-	// backoff is the pause after the next failure.
-	backoff time.Duration
-	head    []byte // reused for what is written
-
-	held, stall, quick time.Duration // heldFrom, stallLimit and quickRefusal, but for tests
-}
-
 // New returns a Client for host:port, the value of RUNTIME_API_ADDR. It does not connect yet.
 func New(addr string) *Client {
 	return &Client{addr: addr, backoff: firstBackoff, held: heldFrom, stall: stallLimit, quick: quickRefusal}
-}
-
-// Close ends the connection, if there is one. The Client can still be used: it makes a new one.
-func (c *Client) Close() error {
-	if c.conn == nil {
-		return nil
-	}
-	err := c.conn.tcp.Close()
-	c.conn = nil
-	return err
 }
 
 // Next waits for an event, as long as it takes: through answers without one and through outages. When ctx ends it says
@@ -192,17 +103,6 @@ func (c *Client) post(ctx context.Context, what, kind, requestID string, body []
 			}
 		}
 		return &StatusError{Status: resp.status, Body: string(resp.body[:min(len(resp.body), 500)])}
-	}
-}
-
-// worked ends an outage.
-func (c *Client) worked() {
-	c.backoff = firstBackoff
-	if c.outage {
-		c.outage = false
-		if c.Remark != nil {
-			c.Remark(nil)
-		}
 	}
 }
 

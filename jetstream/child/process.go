@@ -13,27 +13,12 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 )
-
-// run is one run of the program.
-type run struct {
-	proc    *process.Process
-	control *net.UnixConn
-	socket  string
-	ready   time.Time
-	ended   chan struct{} // closed when the process is gone and its end is accounted for
-	discard sync.Once
-
-	mu     sync.Mutex
-	last   string        // line of stderr
-	silent time.Duration // how long connections have waited in vain for their first byte since one got it
-}
 
 // launch starts a process and waits until it is ready.
 func (c *Child) launch() (*run, error) {
