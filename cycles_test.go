@@ -18,8 +18,6 @@ import (
 // the circle; none may be added.
 var knots = map[string]string{
 	"api": "budget.go connection.go connections.go limits.go listener.go",
-	"async": "accept.go cancel.go cascade.go configuration.go counts.go fetch.go functioncall.go " +
-		"outcomemessage.go open.go outcome.go queue.go reconnect.go record.go recordroom.go run.go",
 	"function": "call.go context.go convert.go failure.go function.go logger.go meta.go poller.go process.go " +
 		"start.go worker.go",
 }

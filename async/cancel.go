@@ -12,8 +12,6 @@ import (
 	"go.uber.org/zap"
 )
 
-const canceledWaiting = "function invocation canceled while it waited"
-
 // cancelWait is how long another agent may take to answer that it runs a request.
 const cancelWait = 2 * time.Second
 
@@ -177,11 +175,27 @@ func (e *engine) listenForCancels() error {
 	return e.listenForCascades()
 }
 
-func invalidID() *fault.Error {
-	return &fault.Error{
-		Kind:    fault.Invalid,
-		Type:    fault.TypeBadRequest,
-		Code:    fault.CodeBadRequest,
-		Message: "Invalid RequestId",
+// listenForCascades cancels requests of this function for agents of others; one of its agents does it.
+func (e *engine) listenForCascades() error {
+	_, err := e.conn.QueueSubscribe(e.prefix+".cascade", "cascade", func(msg *nats.Msg) {
+		e.tasks.Go(func() {
+			ctx, cancel := context.WithTimeout(e.ctx, cascadeWait)
+			defer cancel()
+			text := ""
+			if err := e.q.Cancel(ctx, string(msg.Data), true); err != nil {
+				f := fault.From(err)
+				text = f.Message // the cause stays here
+				if f.Kind == fault.Unavailable {
+					e.q.causes.Warn("a recursive cancel is refused", f, zap.ByteString("request_id", msg.Data))
+				}
+			}
+			if err := msg.Respond([]byte(text)); err != nil {
+				e.q.cfg.Log.Debug("no word on a recursive cancel", zap.Error(err))
+			}
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("subscription for recursive cancels: %w", err)
 	}
+	return nil
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"gantry/async/destination"
-	"gantry/fault"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,14 +12,6 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 )
-
-// next is the request that a destination made of an outcome.
-type next struct {
-	// Prefix is of the function's subjects on the same cluster; empty at an agent that is reached by its platform API.
-	Prefix    string `json:"prefix,omitempty"`
-	URN       string `json:"urn"`
-	RequestID string `json:"request_id"`
-}
 
 // headerRecursive says to another agent of the function that a cancel is recursive.
 const headerRecursive = "Gantry-Recursive"
@@ -132,31 +122,6 @@ func (e *engine) cascadeHere(ctx context.Context, n *next) error {
 	default:
 		return unavailable("request "+n.RequestID+" of "+n.URN+" cannot be cancelled: "+text, nil)
 	}
-}
-
-// listenForCascades cancels requests of this function for agents of others; one of its agents does it.
-func (e *engine) listenForCascades() error {
-	_, err := e.conn.QueueSubscribe(e.prefix+".cascade", "cascade", func(msg *nats.Msg) {
-		e.tasks.Go(func() {
-			ctx, cancel := context.WithTimeout(e.ctx, cascadeWait)
-			defer cancel()
-			text := ""
-			if err := e.q.Cancel(ctx, string(msg.Data), true); err != nil {
-				f := fault.From(err)
-				text = f.Message // the cause stays here
-				if f.Kind == fault.Unavailable {
-					e.q.causes.Warn("a recursive cancel is refused", f, zap.ByteString("request_id", msg.Data))
-				}
-			}
-			if err := msg.Respond([]byte(text)); err != nil {
-				e.q.cfg.Log.Debug("no word on a recursive cancel", zap.Error(err))
-			}
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("subscription for recursive cancels: %w", err)
-	}
-	return nil
 }
 
 // cascadeRemote asks the platform API of another agent.

@@ -1,12 +1,5 @@
 package async
 
-import "sync/atomic"
-
-// counts are what happened so far, for the metrics.
-type counts struct {
-	accepted, refused, started, retried, expired, cancelled, succeeded, failed, delivered, undelivered atomic.Int64
-}
-
 // ended counts an outcome that this agent has recorded.
 func (c *counts) ended(s Status, condition string) {
 	switch {

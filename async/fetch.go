@@ -137,10 +137,3 @@ func (e *engine) beat(ctx context.Context, msg jetstream.Msg) {
 		}
 	}
 }
-
-const (
-	fetchWait = 5 * time.Second
-	fetchMost = 64
-	// fetchPause comes after a fetch that failed: the child is being started again, or the cluster has no leader.
-	fetchPause = 200 * time.Millisecond
-)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/async/destination"
-	"math/rand/v2"
+	"gantry/logger"
 	"slices"
 	"strings"
 	"time"
@@ -237,18 +237,60 @@ func (e *engine) warnOfStranded(ctx context.Context) {
 	}
 }
 
-// insistAfter is how long the first answer is waited for, and up to as long again at random; it doubles.
-const insistAfter = time.Second
+// New returns a queue that has not connected yet.
+func New(cfg *Config) *Queue {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.UserDelay == 0 {
+		cfg.UserDelay = userDelay
+	}
+	if cfg.Endpoints == nil {
+		cfg.Endpoints = &destination.Endpoints{}
+	}
+	q := &Queue{cfg: cfg, causes: logger.NewCauses(cfg.Log)}
+	q.openEngine = q.newEngine
+	q.fetching, q.stop = context.WithCancel(context.Background())
+	return q
+}
 
-// insist makes something on the server, and asks again when there is no answer: a cluster may give none when two agents
-// make the same thing at the same moment. The second time it is there; chance keeps the two apart from then on.
-func insist[C, T any](ctx context.Context, ask func(context.Context, C) (T, error), cfg C) (made T, err error) {
-	for wait := insistAfter; ; wait *= 2 {
-		attempt, cancel := context.WithTimeout(ctx, wait+rand.N(wait))
-		made, err = ask(attempt, cfg)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			return made, err
+// followConnection ends the link with each loss of the connection.
+func (e *engine) followConnection(lost <-chan nats.Status) {
+	for {
+		select {
+		case <-lost:
+			e.mu.Lock()
+			e.cut()
+			e.link, e.cut = context.WithCancel(e.ctx)
+			e.mu.Unlock()
+		case <-e.ctx.Done():
+			return
 		}
+	}
+}
+
+// restore creates again what the store has lost: its folder was removed, or a part of it was damaged. The contents of
+// the streams are lost, except the configurations in force. It is called with every new connection.
+func (e *engine) restore() {
+	ctx, cancel := context.WithTimeout(e.ctx, openTimeout)
+	defer cancel()
+	ctx, release := e.whileConnected(ctx)
+	defer release()
+	messages, configurations, others := e.missing(ctx)
+	if messages {
+		e.epoch.Add(1)
+		e.q.cfg.Log.Error("the queue's store is empty: requests, records and outcome messages that were in it are lost")
+	} else if configurations || others {
+		e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again")
+	} else {
+		return
+	}
+	anew := &engine{q: e.q, js: e.js, prefix: e.prefix} // the handles of e go by name, and others are using them
+	err := anew.prepare(ctx)
+	if err == nil && configurations {
+		err = e.keepConfigurations(ctx)
+	}
+	if err != nil && e.ctx.Err() == nil {
+		e.q.cfg.Log.Error("the queue cannot be made again", zap.Error(err))
 	}
 }

@@ -7,28 +7,12 @@ import (
 	"gantry/async/destination"
 	"gantry/fault"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
-
-func messageOf(f *fault.Error) string {
-	text := strings.TrimSpace(string(f.Text(false)))
-	if len(text) > maxMessageText {
-		text = strings.ToValidUTF8(text[:maxMessageText], "") + "…"
-	}
-	return text
-}
-
-// maxMessageText bounds the error message of a record.
-const maxMessageText = 1 << 10
-
-// handBack is the least delay: without one the server keeps a returned request only in memory, and after its restart
-// would wait for an acknowledgement as before.
-const handBack = time.Millisecond
 
 // again lets the request wait for its next attempt.
 func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
@@ -181,4 +165,39 @@ func (r *run) done() error {
 		r.q.cfg.Log.Debug("event not taken out of the queue yet", zap.String("request_id", r.id), zap.Error(err))
 	}
 	return nil
+}
+
+// after decides what follows an attempt.
+func (r *run) after(result []byte, f *fault.Error) error {
+	now := r.q.cfg.Now()
+	a := &r.record.Attempts
+	switch {
+	case f == nil:
+		return r.end(Success, now, 0, "", &outcome{result: result})
+	case f.Kind == fault.Canceled:
+		if r.noted == nil { // while it waited for a slot
+			return r.end(Discard, now, f.Code, canceledWaiting, &outcome{fault: f, condition: conditionCanceled})
+		}
+		return r.end(Fail, now, f.Code, f.Message, &outcome{fault: f, condition: conditionCanceled})
+	case f.Kind == fault.Unavailable && (f.Type == fault.TypeDraining || r.letGo || r.q.fetching.Err() != nil):
+		// The instance goes away: no attempt of the function's. Another agent, or the next start, takes it.
+		if r.noted != nil {
+			a.Started--
+		}
+		return r.again(verdict{again: true}, now, f)
+	}
+	var v verdict
+	if f.Kind == fault.Event { // it never becomes JSON
+		v = verdict{}
+	} else if f.UserSide() {
+		a.UserFailures++
+		v = a.afterUserError(r.config.retries(), r.q.cfg.UserDelay)
+	} else {
+		a.SystemFailures++
+		v = a.afterSystemError()
+	}
+	if !v.again || r.msg.lost() { // no event, no other attempt
+		return r.end(Fail, now, f.Code, messageOf(f), &outcome{fault: f, condition: conditionExhausted})
+	}
+	return r.again(v.cap(r.accepted.Add(r.config.age()).Sub(now)), now, f)
 }

@@ -5,149 +5,11 @@ package async
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"gantry/async/destination"
-	"gantry/fault"
-	"gantry/logger"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
-
-	fncontext "gantry/context"
 )
-
-// MaxEvent is the largest event of an asynchronous call, in bytes (the platform's quotas page).
-const MaxEvent = 256 << 10
-
-// Config is what a Queue needs.
-type Config struct {
-	Function *fncontext.Function
-	// Connect returns a new connection; the queue closes it. It is called at the first need, and again after it failed.
-	Connect func(ctx context.Context, options ...nats.Option) (*nats.Conn, error)
-	// Alone says that no other agent uses the store: it is the child's.
-	Alone bool
-	// Replicas is the number of copies on a cluster, 1 to 5; 1 in the child.
-	Replicas int
-	// Domain is the JetStream domain of the servers that keep the queue; empty for that of the server connected to.
-	Domain string
-	// MaxEvents and MaxBytes bound the queue; beyond them requests are refused.
-	MaxEvents, MaxBytes int64
-	// MaxRecordBytes bounds the records. 0 means none, and MaxBytes where the servers require a limit.
-	MaxRecordBytes int64
-	// Parallel is how many requests this agent may have under way or waiting for a slot.
-	Parallel int
-	// Retention is how long the records of ended requests are kept.
-	Retention time.Duration
-	// UserDelay is the delay before the second attempt after an error of the function; zero means a minute.
-	UserDelay time.Duration
-	// Invoke runs one call to its end and returns its result, or its fault. It calls started when the call has a slot,
-	// before the handler runs, and waits for it; an error of started ends the call, which then never began.
-	Invoke func(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error)
-	// Cancel ends a call that runs or waits in this agent; false if there is none with this request id.
-	Cancel func(requestID string) bool
-	// Folder holds the outcome messages of destinations without an endpoint.
-	Folder    string
-	Endpoints *destination.Endpoints
-	// Sign returns the values of X-Sdk-Date and Authorization for a request without a query.
-	Sign func(method, path string, body []byte, access, secret string) (date, authorization string, err error)
-	// Credentials are handed to the function; those of callers are never stored.
-	Credentials fncontext.Credentials
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-	Log *zap.Logger
-}
-
-// Queue accepts requests and runs them. Use New. Errors are *fault.Error.
-type Queue struct {
-	cfg *Config
-
-	mu      sync.Mutex
-	open    *engine
-	opening chan struct{} // closed when the attempt under way has ended
-	lastErr error
-	closed  bool
-
-	fetching context.Context
-	stop     context.CancelFunc // of fetching
-	counts   counts
-	causes   *logger.Causes
-	tasks    sync.WaitGroup // end with Pause
-	underWay sync.Map       // ids of requests that are looked after here
-
-	depths depths
-}
-
-// depths is the latest look at the queue.
-type depths struct {
-	sync.Mutex
-	looked time.Time
-	events int64
-	first  time.Time
-}
-
-// engine is an open connection with everything on it.
-type engine struct {
-	q    *Queue
-	conn *nats.Conn
-	js   jetstream.JetStream
-	// leader reads from the server that leads a stream; js asks any that has a copy.
-	leader nats.JetStreamContext
-	events jetstream.Stream
-	runner jetstream.Consumer
-	// outgoing takes outcome messages out of their queue.
-	outgoing jetstream.Consumer
-	outbox   jetstream.Stream // of outcome messages
-	records  jetstream.KeyValue
-	configs  jetstream.KeyValue
-	// recordLimit is max_bytes of the records, -1 for none; space says how much of it is used.
-	recordLimit int64
-	space       recordSpace
-	prefix      string
-	ctx         context.Context
-	cancel      context.CancelFunc
-	tasks       sync.WaitGroup // watchers and loops
-	fetchers    sync.WaitGroup // which start what is under way; they end with Pause
-	running     sync.WaitGroup // requests and outcome messages under way
-	// sends ends before ctx: a destination that hangs does not hold the stop.
-	sends     context.Context
-	stopSends context.CancelFunc
-	sender    *destination.Sender
-
-	away      atomic.Bool  // no connection: a call of the client may block on its lock
-	epoch     atomic.Int64 // of the store
-	payload   atomic.Int64 // max_payload as it was seen last
-	underWay  *sync.Map    // the queue's
-	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
-	sending   sync.Map     // ids of outcome messages being sent to a function, each with a channel closed at its end
-
-	mu      sync.Mutex
-	inForce map[string]inForce
-	link    context.Context // ends with the connection; there is a new one then
-	cut     context.CancelFunc
-}
-
-// New returns a queue that has not connected yet.
-func New(cfg *Config) *Queue {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.UserDelay == 0 {
-		cfg.UserDelay = userDelay
-	}
-	if cfg.Endpoints == nil {
-		cfg.Endpoints = &destination.Endpoints{}
-	}
-	q := &Queue{cfg: cfg, causes: logger.NewCauses(cfg.Log)}
-	q.fetching, q.stop = context.WithCancel(context.Background())
-	return q
-}
 
 // openTimeout bounds one attempt to open the queue: the start of the child, the streams, what is set.
 const openTimeout = 30 * time.Second
@@ -192,7 +54,7 @@ func (q *Queue) engine(ctx context.Context) (*engine, error) {
 func (q *Queue) reopen(done chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	e, err := q.newEngine(ctx)
+	e, err := q.openEngine(ctx)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.opening = nil
@@ -242,41 +104,6 @@ func (q *Queue) openAgain() {
 		}
 		pause(q.fetching, wait)
 	}
-}
-
-// key names what belongs to one function and version on a cluster.
-func key(f *fncontext.Function) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{f.Region, f.Project, f.Package, f.Name, f.Version}, "\n")))
-	return hex.EncodeToString(sum[:8])
-}
-
-func (e *engine) subject(id string) string { return e.prefix + ".event." + id }
-
-const (
-	// ackWait is how long a request stays with an agent that says nothing about it.
-	ackWait = 30 * time.Second
-	// recordGrace keeps records of requests that still wait: no age is longer.
-	recordGrace = MaxAge + time.Hour
-	// maxMessage leaves room for headers.
-	maxMessage = MaxEvent + 64<<10
-)
-
-func streamName(prefix string) string { return strings.ReplaceAll(prefix, ".", "_") }
-
-// newID makes a request id: a UUID of version 7, which holds the time of acceptance.
-func newID() string { return uuid.Must(uuid.NewV7()).String() } // fails only when the kernel has no random numbers
-
-const flushTimeout = time.Second
-
-// close ends the connection; what was not acknowledged comes again.
-func (e *engine) close() {
-	if !e.away.Load() {
-		_ = e.conn.FlushTimeout(flushTimeout) // what was handed back is not waited for otherwise
-	}
-	e.cancel()
-	e.conn.Close()
-	e.fetchers.Wait()
-	e.tasks.Wait()
 }
 
 // sendGrace is how long outcome messages that are being sent may take once the queue closes. They go back after it.
@@ -335,9 +162,6 @@ func within(ctx context.Context, wait func()) bool {
 		return false
 	}
 }
-
-// depthAge is how long a look at the depth of the queue is good for.
-const depthAge = time.Second
 
 // Depth returns the number of events in the queue, those under way included, and the age of the oldest; zeros while the
 // queue is not open, and what was seen last while it is disconnected. For metrics.

@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/zap"
 )
 
 // errCut says that the connection was lost before an answer came: the server has forgotten the request.
@@ -26,47 +23,6 @@ func (e *engine) whileConnected(ctx context.Context) (context.Context, context.C
 	return ctx, func() {
 		stop()
 		cancel(nil)
-	}
-}
-
-// followConnection ends the link with each loss of the connection.
-func (e *engine) followConnection(lost <-chan nats.Status) {
-	for {
-		select {
-		case <-lost:
-			e.mu.Lock()
-			e.cut()
-			e.link, e.cut = context.WithCancel(e.ctx)
-			e.mu.Unlock()
-		case <-e.ctx.Done():
-			return
-		}
-	}
-}
-
-// restore creates again what the store has lost: its folder was removed, or a part of it was damaged. The contents of
-// the streams are lost, except the configurations in force. It is called with every new connection.
-func (e *engine) restore() {
-	ctx, cancel := context.WithTimeout(e.ctx, openTimeout)
-	defer cancel()
-	ctx, release := e.whileConnected(ctx)
-	defer release()
-	messages, configurations, others := e.missing(ctx)
-	if messages {
-		e.epoch.Add(1)
-		e.q.cfg.Log.Error("the queue's store is empty: requests, records and outcome messages that were in it are lost")
-	} else if configurations || others {
-		e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again")
-	} else {
-		return
-	}
-	anew := &engine{q: e.q, js: e.js, prefix: e.prefix} // the handles of e go by name, and others are using them
-	err := anew.prepare(ctx)
-	if err == nil && configurations {
-		err = e.keepConfigurations(ctx)
-	}
-	if err != nil && e.ctx.Err() == nil {
-		e.q.cfg.Log.Error("the queue cannot be made again", zap.Error(err))
 	}
 }
 
@@ -114,49 +70,4 @@ func (e *engine) keepConfigurations(ctx context.Context) error {
 		e.follow(key, f.configuration, revision)
 	}
 	return nil
-}
-
-// message is a message with the store that it came from. In another store its number belongs to another message, which
-// must not be acknowledged in its place.
-type message struct {
-	jetstream.Msg
-	engine *engine
-	epoch  int64
-}
-
-// errLost says that the store a message came from is gone.
-var errLost = errors.New("the store of this message is gone")
-
-func (m *message) lost() bool { return m.epoch != m.engine.epoch.Load() }
-
-// tries is how often the message was delivered, as far as that is known; 0 if it is not.
-func (m *message) tries() uint64 {
-	meta, err := m.Metadata()
-	if err != nil {
-		return 0
-	}
-	return meta.NumDelivered
-}
-
-// acknowledge sends an acknowledgement to the store, unless the store is gone.
-func (m *message) acknowledge(send func() error) error {
-	if m.lost() {
-		return errLost
-	}
-	return send()
-}
-
-// DoubleAck implements jetstream.Msg, and so do the next ones.
-func (m *message) DoubleAck(ctx context.Context) error {
-	return m.acknowledge(func() error { return m.Msg.DoubleAck(ctx) })
-}
-
-func (m *message) NakWithDelay(delay time.Duration) error {
-	return m.acknowledge(func() error { return m.Msg.NakWithDelay(delay) })
-}
-
-func (m *message) InProgress() error { return m.acknowledge(m.Msg.InProgress) }
-
-func (m *message) TermWithReason(reason string) error {
-	return m.acknowledge(func() error { return m.Msg.TermWithReason(reason) })
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"gantry/fault"
-	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
@@ -73,15 +71,6 @@ func (e *engine) roomy(ctx context.Context, bucket string, limit int64) (int64, 
 		zap.Int64("limit", needed),
 	)
 	return needed, nil
-}
-
-// recordSpace is the latest look at the bucket of records; only one with a limit is looked at.
-type recordSpace struct {
-	sync.Mutex
-	looked   time.Time
-	accepted int64 // by this agent when it looked
-	records  int64 // bytes
-	waiting  int64 // requests in the queue; each will have a record
 }
 
 // hasRecordRoom reports whether the record of one more request will fit. A request whose outcome cannot be recorded

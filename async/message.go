@@ -1,0 +1,54 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// message is a message with the store that it came from. In another store its number belongs to another message, which
+// must not be acknowledged in its place.
+type message struct {
+	jetstream.Msg
+	engine *engine
+	epoch  int64
+}
+
+// errLost says that the store a message came from is gone.
+var errLost = errors.New("the store of this message is gone")
+
+func (m *message) lost() bool { return m.epoch != m.engine.epoch.Load() }
+
+// tries is how often the message was delivered, as far as that is known; 0 if it is not.
+func (m *message) tries() uint64 {
+	meta, err := m.Metadata()
+	if err != nil {
+		return 0
+	}
+	return meta.NumDelivered
+}
+
+// acknowledge sends an acknowledgement to the store, unless the store is gone.
+func (m *message) acknowledge(send func() error) error {
+	if m.lost() {
+		return errLost
+	}
+	return send()
+}
+
+// DoubleAck implements jetstream.Msg, and so do the next ones.
+func (m *message) DoubleAck(ctx context.Context) error {
+	return m.acknowledge(func() error { return m.Msg.DoubleAck(ctx) })
+}
+
+func (m *message) NakWithDelay(delay time.Duration) error {
+	return m.acknowledge(func() error { return m.Msg.NakWithDelay(delay) })
+}
+
+func (m *message) InProgress() error { return m.acknowledge(m.Msg.InProgress) }
+
+func (m *message) TermWithReason(reason string) error {
+	return m.acknowledge(func() error { return m.Msg.TermWithReason(reason) })
+}

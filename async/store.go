@@ -1,0 +1,205 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// Records lists requests in the order of their acceptance.
+func (q *Queue) Records(ctx context.Context, f *Filter) (*Page, error) {
+	e, err := q.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	found := map[string]Record{}
+	if err := e.waiting(ctx, f, found); err != nil {
+		return nil, unavailable("the queue cannot be listed", err)
+	}
+	if err := e.recorded(ctx, f, found); err != nil {
+		return nil, unavailable("the records cannot be listed", err)
+	}
+	oldest := q.cfg.Now().Add(-q.cfg.Retention)
+	all := make([]Record, 0, len(found))
+	for _, r := range found {
+		if f.Status != "" && r.Status != f.Status || f.Active && r.Ended() || r.Status.final() && r.End.Before(oldest) {
+			continue
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Record) int { return strings.Compare(a.RequestID, b.RequestID) })
+	p := &Page{Count: len(all)}
+	from := min(max(f.Offset, 0), len(all))
+	to := min(from+f.Limit, len(all))
+	p.Records = all[from:to]
+	if to < len(all) {
+		p.Next = to
+	}
+	return p, nil
+}
+
+// waiting adds the requests whose events are in the queue.
+func (e *engine) waiting(ctx context.Context, f *Filter, found map[string]Record) error {
+	filter := e.subject("*")
+	if len(f.IDs) == 1 {
+		filter = e.subject(f.IDs[0])
+	}
+	ctx, cancel := context.WithTimeout(ctx, listAnswer)
+	defer cancel()
+	info, err := e.events.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return err
+	}
+	for subject := range info.State.Subjects {
+		if id := subject[strings.LastIndexByte(subject, '.')+1:]; f.takes(id) {
+			found[id] = Record{RequestID: id, Status: Wait}
+		}
+	}
+	return nil
+}
+
+// recorded adds, over those, the requests with a record.
+func (e *engine) recorded(ctx context.Context, f *Filter, found map[string]Record) error {
+	if len(f.IDs) > 0 {
+		for _, id := range f.IDs {
+			r, _, err := e.record(ctx, id)
+			if err != nil {
+				return err
+			}
+			if r != nil && f.takes(id) {
+				found[id] = *r
+			}
+		}
+		return nil
+	}
+	watcher, err := e.records.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = watcher.Stop() }() // the listing is done
+	for {
+		select {
+		case entry := <-watcher.Updates():
+			if entry == nil { // all that was there
+				return nil
+			}
+			if !f.takes(entry.Key()) {
+				continue
+			}
+			r, err := readRecord(entry.Key(), entry.Value())
+			if err != nil {
+				return err
+			}
+			found[r.RequestID] = *r
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func readRecord(id string, text []byte) (*Record, error) {
+	r := &Record{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("record %s: %w", id, err)
+	}
+	r.RequestID = id
+	return r, nil
+}
+
+// record returns the stored record of a request and its revision; nil and 0 if it has none. On a cluster only the
+// leader is asked: any other copy may lag, and a request with an outcome would run again, or it cannot be reached, and
+// the read takes until its timeout.
+func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error) {
+	if _, ok := acceptedAt(id); !ok {
+		return nil, 0, nil
+	}
+	bucket := e.records.Bucket()
+	msg, err := e.leader.GetLastMsg("KV_"+bucket, "$KV."+bucket+"."+id, nats.Context(ctx))
+	if errors.Is(err, nats.ErrMsgNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	r, err := readRecord(id, msg.Data)
+	return r, msg.Sequence, err
+}
+
+// errOvertaken says that another writer has changed the record meanwhile.
+var errOvertaken = errors.New("the record was changed by another agent")
+
+// write stores a record over the revision that was read; 0 for none. It returns the new revision. An outcome message
+// that makes the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is
+// always recorded.
+func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64, error) {
+	written, err := e.put(ctx, r, revision)
+	for noRoom(err) && e.lighten(r, err) {
+		written, err = e.put(ctx, r, revision)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		var api *jetstream.APIError
+		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+			pause(ctx, fetchPause) // a cluster is still copying the other write: it cannot be read yet
+		}
+		return 0, errOvertaken
+	}
+	return written, err
+}
+
+// noRoom reports whether a smaller message could be stored where this one was not.
+func noRoom(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && full(api)
+}
+
+// put is one try of write.
+func (e *engine) put(ctx context.Context, r *Record, revision uint64) (uint64, error) {
+	text, err := plainJSON(r)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 {
+		return e.records.Create(ctx, r.RequestID, text)
+	}
+	return e.records.Update(ctx, r.RequestID, text, revision)
+}
+
+// lighten makes a record smaller that was refused for its size: the outcome message loses its payloads, or is dropped
+// if it had none. why is the refusal. It returns false if there is no outcome message.
+func (e *engine) lighten(r *Record, why error) bool {
+	if r.Pending == nil {
+		return false
+	}
+	var m OutcomeMessage
+	err := json.Unmarshal(r.Pending.Text, &m)
+	none := payload(nil)
+	if err == nil && len(m.RequestPayload)+len(m.ResponsePayload) > 2*len(none) {
+		m.RequestPayload, m.ResponsePayload = none, none
+		if text, err := plainJSON(&m); err == nil {
+			r.Pending.Text = text
+			e.q.cfg.Log.Warn(
+				"an outcome message loses its payloads: with them it has no room on the servers",
+				zap.String("request_id", r.RequestID),
+				zap.Error(why),
+			)
+			return true
+		}
+	}
+	r.Pending = nil
+	e.q.counts.undelivered.Add(1)
+	e.q.cfg.Log.Error(
+		"an outcome message is dropped: it has no room on the servers; look at their max_payload and GANTRY_ASYNC_MAX_RECORD_BYTES",
+		zap.String("request_id", r.RequestID),
+		zap.Error(errors.Join(why, err)),
+	)
+	return true
+}
