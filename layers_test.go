@@ -15,9 +15,10 @@ import (
 
 // ranks is the layer table of docs/ARCHITECTURE.md: a package imports only lower ranks; equals never import each other.
 var ranks = map[string]int{
-	"bootstrap": 5, "jetstream": 5,
+	"bootstrap": 6, "jetstream": 6,
+	"agent":    5,
 	"api":      4,
-	"instance": 3, "extension/check": 3,
+	"instance": 3, "extension/check": 3, "settings": 3,
 	"runtime": 2, "extension": 2, "auth": 2, "async": 2, "runtime/golang": 2,
 	"telemetry": 1, "function": 1, "async/destination": 1, "jetstream/child": 1,
 	"jetstream/control": 0, "context": 0, "fault": 0, "files": 0, "logger": 0, "metrics": 0, "process": 0, "function/frame": 0, "function/poll": 0, "function/internal/require": 0,

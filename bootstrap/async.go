@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/settings"
 	"net/url"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ func (p *program) asyncCommand() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&to, "to", "", "address of the platform API; default: that of the settings")
 	with := func(do func(*client, []string) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, args []string) error {
-			return p.withConfig(cmd, func(c *config) error {
+			return p.withConfig(cmd, func(c *settings.Config) error {
 				a, err := p.newClient(c, to)
 				if err != nil {
 					return &failure{exitUsage, err}
@@ -158,7 +159,7 @@ func (p *program) cancelAsync(a *client, id string) error {
 }
 
 // invokeLater hands the event to the platform API of a running agent and prints the request id.
-func (p *program) invokeLater(c *config, to string, event []byte) error {
+func (p *program) invokeLater(c *settings.Config, to string, event []byte) error {
 	a, err := p.newClient(c, to)
 	if err != nil {
 		return &failure{exitUsage, err}

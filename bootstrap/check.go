@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/agent"
 	"gantry/api"
 	"gantry/extension"
 	"gantry/extension/check"
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/runtime"
+	"gantry/settings"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -50,7 +52,7 @@ func (p *program) checkCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.timeout, "timeout", "60", "how long everything may take, in seconds or as a duration")
 	cmd.Flags().StringVar(&o.junit, "junit", "", "file for the results as JUnit XML")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		flags := changedSettings(cmd.Flags())
+		flags := settings.ChangedSettings(cmd.Flags())
 		delete(flags, "timeout") // ours, and not the handler's
 		return p.check(&o, flags)
 	}
@@ -102,7 +104,7 @@ func (p *program) check(o *checkOptions, flags map[string]string) error {
 }
 
 // checkConfig reads the settings that matter without a function, and what is the command's own.
-func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*config, time.Duration, error) {
+func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*settings.Config, time.Duration, error) {
 	if o.extension == "" {
 		return nil, 0, errors.New("--extension FILE is missing; see bootstrap check --help")
 	}
@@ -121,69 +123,49 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*config
 	for _, kv := range o.env {
 		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" || strings.ContainsRune(kv, 0) {
 			return nil, 0, fmt.Errorf("--env: %q is not of the form NAME=value", kv)
-		} else if reserved(name) || name == "EXTENSION_ROOT" {
+		} else if settings.Reserved(name) || name == "EXTENSION_ROOT" {
 			return nil, 0, fmt.Errorf(
 				"--env: %s is set by the agent; the function's settings have flags, see bootstrap check --help",
 				name,
 			)
 		}
 	}
-	c, err := read(p.environ, variables(p.environ), flags, facts{pid: os.Getpid(), cwd: filepath.Dir(path)})
+	c, err := settings.Read(p.environ, settings.Variables(p.environ), flags, settings.Facts{PID: os.Getpid(), CWD: filepath.Dir(path)})
 	if err != nil {
 		return nil, 0, err
 	}
-	var limit time.Duration
-	if err := seconds(func(*config) *time.Duration { return &limit })(c, o.timeout); err != nil {
+	limit, err := settings.ParseDuration(o.timeout)
+	if err != nil {
 		return nil, 0, fmt.Errorf("--timeout: %q: %w", o.timeout, err)
 	}
 	if o.wait != "" {
-		if err := seconds(func(c *config) *time.Duration { return &c.extensionWait })(c, o.wait); err != nil {
+		if c.ExtensionWait, err = settings.ParseDuration(o.wait); err != nil {
 			return nil, 0, fmt.Errorf("--wait: %q: %w", o.wait, err)
 		}
 	}
-	c.takeDefaults()
+	c.TakeDefaults()
 	// There is no function: the extension gets its name only.
-	if c.fn.Handler, err = fncontext.ParseProgram(cmp.Or(c.handler, runtime.Languages[0].Handler)); err != nil {
+	if c.Function.Handler, err = fncontext.ParseProgram(cmp.Or(c.Handler, runtime.Languages[0].Handler)); err != nil {
 		return nil, 0, fmt.Errorf("RUNTIME_HANDLER: %w", err)
 	}
-	c.fn.CodeRoot = filepath.Dir(filepath.Dir(path))
-	if c.fn.Name == "" {
-		c.fn.Name = "check"
+	c.Function.CodeRoot = filepath.Dir(filepath.Dir(path))
+	if c.Function.Name == "" {
+		c.Function.Name = "check"
 	}
-	if !c.extensionAddrSet { // a running agent has the usual port
-		c.extensionAddr = "127.0.0.1:0"
+	if !c.ExtensionAddrSet { // a running agent has the usual port
+		c.ExtensionAddr = "127.0.0.1:0"
 	}
 	return c, limit, nil
 }
 
-// environmentWith is the extension's environment with the variables of --env, which beat the others.
-func (c *config) environmentWith(more []string) []string {
-	given := variables(more)
-	var env []string
-	for _, kv := range c.extensionEnvironment() {
-		if name, _, _ := strings.Cut(kv, "="); given[name] == "" && !has(given, name) {
-			env = append(env, kv)
-		}
-	}
-	for name, value := range given {
-		env = append(env, name+"="+value)
-	}
-	return loopbackDirect(env)
-}
-
-func has(m map[string]string, key string) bool {
-	_, there := m[key]
-	return there
-}
-
 // openKit prepares the run of c.
-func openKit(c *config, o *checkOptions, log *zap.Logger, p *program) (*check.Kit, error) {
+func openKit(c *settings.Config, o *checkOptions, log *zap.Logger, p *program) (*check.Kit, error) {
 	k, err := check.Open(check.Config{
-		Extension: o.extension, Function: &c.fn, Env: c.environmentWith(o.env), UID: c.uid, GID: c.gid,
-		Wait: c.extensionWait, Shutdown: c.shutdownTimeout, Findings: p.stdout, Output: p.stderr, Log: log,
+		Extension: o.extension, Function: &c.Function, Env: c.EnvironmentWith(o.env), UID: c.UID, GID: c.GID,
+		Wait: c.ExtensionWait, Shutdown: c.ShutdownTimeout, Findings: p.stdout, Output: p.stderr, Log: log,
 		Listen: func(host *extension.Host) (check.Listener, error) {
 			server, err := api.ListenExtension(
-				&api.ExtensionConfig{Addr: c.extensionAddr, Host: host, Function: &c.fn, Log: log},
+				&api.ExtensionConfig{Addr: c.ExtensionAddr, Host: host, Function: &c.Function, Log: log},
 			)
 			if err != nil { // not the nil server in an interface
 				return nil, fault.Mark(fault.Unavailable, err)
@@ -219,7 +201,7 @@ func runChecks(k *check.Kit, limit time.Duration, signals <-chan os.Signal) erro
 			code := 128 + int(sig.(syscall.Signal))
 			if ended != nil {
 				k.Kill()
-				return &failure{code, errForced{sig.(syscall.Signal)}}
+				return &agent.Forced{Signal: sig.(syscall.Signal)}
 			}
 			ended = &failure{code, fmt.Errorf("the checks were cut off: %s", sig)}
 			cancel(ended)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"gantry/auth"
 	"gantry/files"
+	"gantry/settings"
 	"io"
 	"net"
 	"os"
@@ -27,18 +28,18 @@ type client struct {
 }
 
 // newClient builds the client; to replaces the address.
-func (p *program) newClient(c *config, to string) (*client, error) {
+func (p *program) newClient(c *settings.Config, to string) (*client, error) {
 	// It may run beside the function, as the same user, and reads the users' keys.
 	if err := p.conceal(); err != nil {
 		return nil, err
 	}
 	p.printUnknown(c)
-	addr := c.api.addr
+	addr := c.API.Addr
 	if addr == "" {
-		addr = defaultAPIAddr
+		addr = settings.DefaultAPIAddr
 	}
 	scheme := "http"
-	if c.api.cert != "" {
+	if c.API.Cert != "" {
 		scheme = "https"
 	}
 	if to != "" {
@@ -49,7 +50,7 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 	}
 	a := &client{
 		base: scheme + "://" + dialable(addr),
-		path: "/v2/" + c.fn.Project + "/fgs/functions/" + c.fn.URN(),
+		path: "/v2/" + c.Function.Project + "/fgs/functions/" + c.Function.URN(),
 		http: &fasthttp.Client{
 			MaxResponseBodySize:    16 << 20,
 			ReadTimeout:            time.Minute,
@@ -57,9 +58,9 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 			DisablePathNormalizing: true,
 		},
 	}
-	a.asked = fmt.Sprintf("asked for %s, whose name is %s; --name or --code sets another", c.fn.URN(), c.nameFrom)
-	if c.api.cert != "" {
-		text, err := files.Read(c.api.cert, 1<<20)
+	a.asked = fmt.Sprintf("asked for %s, whose name is %s; --name or --code sets another", c.Function.URN(), c.NameFrom)
+	if c.API.Cert != "" {
+		text, err := files.Read(c.API.Cert, 1<<20)
 		if err != nil {
 			return nil, fmt.Errorf("GANTRY_API_TLS_CERT: %w", err)
 		}
@@ -70,11 +71,11 @@ func (p *program) newClient(c *config, to string) (*client, error) {
 		roots.AppendCertsFromPEM(text) // the agent's own, signed by any authority
 		a.http.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
-	if c.api.usersFile == "" {
+	if c.API.UsersFile == "" {
 		return a, nil
 	}
 	var err error
-	if a.access, a.secret, err = auth.AnyKey(c.api.usersFile, auth.InvokeAsync); err != nil {
+	if a.access, a.secret, err = auth.AnyKey(c.API.UsersFile, auth.InvokeAsync); err != nil {
 		return nil, fmt.Errorf("GANTRY_API_USERS_FILE: %w", err)
 	}
 	return a, nil

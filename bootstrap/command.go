@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"gantry/agent"
+	"gantry/settings"
 
 	"github.com/spf13/cobra"
 )
@@ -35,27 +37,31 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &failure{exitUsage, fmt.Errorf("%w%s; see bootstrap --help", err, meantFlag(cmd, err))}
 	})
-	addSettings(root.PersistentFlags())
-	serve := func(cmd *cobra.Command, _ []string) error { return p.withConfig(cmd, p.serve) }
-	poll := func(cmd *cobra.Command, _ []string) error { return p.withRuntimeConfig(cmd, p.poll) }
+	settings.AddSettings(root.PersistentFlags())
+	serveCommand := func(cmd *cobra.Command, _ []string) error {
+		return p.withConfig(cmd, func(c *settings.Config) error { return agent.Serve(c, p.options()) })
+	}
+	pollCommand := func(cmd *cobra.Command, _ []string) error {
+		return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
+	}
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if p.polls() || cmd.Flags().Changed("runtime-api") {
-			return poll(cmd, args)
+			return pollCommand(cmd, args)
 		}
-		return serve(cmd, args)
+		return serveCommand(cmd, args)
 	}
 	root.AddCommand(
 		&cobra.Command{
 			Use:   "serve",
 			Short: "Be the entrypoint: serve the function (the default)",
 			Args:  cobra.NoArgs,
-			RunE:  serve,
+			RunE:  serveCommand,
 		},
 		&cobra.Command{
 			Use:   "poll",
 			Short: "Be the custom runtime of a platform: take events from its runtime API (the default where RUNTIME_API_ADDR is set)",
 			Args:  cobra.NoArgs,
-			RunE:  poll,
+			RunE:  pollCommand,
 		},
 		p.invokeCommand(),
 		p.asyncCommand(),
@@ -74,10 +80,10 @@ func (p *program) bare() error {
 		return err
 	}
 	if poll {
-		return p.poll(c)
+		return agent.Poll(c, p.options())
 	}
-	return p.serve(c)
+	return agent.Serve(c, p.options())
 }
 
 // polls reports whether the environment is that of a custom runtime.
-func (p *program) polls() bool { return variables(p.environ)["RUNTIME_API_ADDR"] != "" }
+func (p *program) polls() bool { return settings.Variables(p.environ)["RUNTIME_API_ADDR"] != "" }

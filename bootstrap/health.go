@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"gantry/settings"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ func (p *program) healthCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "health", Short: "Probe /readyz of a running agent; exits with 0 or 1", Args: cobra.NoArgs,
 		Long: "Probe /readyz of a running agent, for images without curl. The address is that of GANTRY_OPS_ADDR.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(changedSettings(cmd.Flags())) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(settings.ChangedSettings(cmd.Flags())) },
 	}
 }
 
@@ -26,12 +27,12 @@ func (p *program) health(flags map[string]string) error {
 	if err := p.conceal(); err != nil {
 		return err
 	}
-	env := variables(p.environ)
+	env := settings.Variables(p.environ)
 	var addr string
-	for _, s := range settings() {
-		if s.env == "GANTRY_OPS_ADDR" {
+	for _, s := range settings.Table() {
+		if s.Env == "GANTRY_OPS_ADDR" {
 			var err error
-			if addr, _, err = s.value(env, flags); err != nil {
+			if addr, _, err = s.Value(env, flags); err != nil {
 				return &failure{exitUsage, err}
 			}
 		}

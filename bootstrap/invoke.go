@@ -1,24 +1,21 @@
 package main
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/agent"
 	"gantry/api"
-	"gantry/extension"
 	"gantry/instance"
+	"gantry/settings"
 	"io"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
-
-	fncontext "gantry/context"
 )
 
 type invokeOptions struct {
@@ -55,12 +52,12 @@ func (p *program) invokeCommand() *cobra.Command {
 			return &failure{exitUsage, err}
 		}
 		if o.async {
-			return p.withConfig(cmd, func(c *config) error { return p.invokeLater(c, o.to, event) })
+			return p.withConfig(cmd, func(c *settings.Config) error { return p.invokeLater(c, o.to, event) })
 		}
 		if o.to != "" {
 			return p.invokeAt(&o, event)
 		}
-		return p.withConfig(cmd, func(c *config) error { return p.invokeHere(c, &o, event) })
+		return p.withConfig(cmd, func(c *settings.Config) error { return p.invokeHere(c, &o, event) })
 	}
 	return cmd
 }
@@ -91,11 +88,11 @@ func (p *program) readEvent(name string) ([]byte, error) {
 	case len(event) > api.MaxEvent:
 		return nil, fmt.Errorf("--event: the event is over the limit of %d bytes", api.MaxEvent)
 	}
-	return plainJSON(event), nil
+	return settings.PlainJSON(event), nil
 }
 
 // invokeHere runs the whole instance for one call.
-func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
+func (p *program) invokeHere(c *settings.Config, o *invokeOptions, event []byte) error {
 	began := time.Now()
 	lines := p.stderr
 	if o.tail {
@@ -106,66 +103,40 @@ func (p *program) invokeHere(c *config, o *invokeOptions, event []byte) error {
 		defer null.Close()
 		lines = null
 	}
-	if !c.extensionAddrSet { // a running agent has the usual port
-		c.extensionAddr = "127.0.0.1:0"
+	if !c.ExtensionAddrSet { // a running agent has the usual port
+		c.ExtensionAddr = "127.0.0.1:0"
 	}
-	c.api.addr = "" // one call needs no listener
-	c.timeline, c.once = o.timeline, true
-	if c.logFormat == "auto" {
-		c.logFormat = "text"
+	c.API.Addr = "" // one call needs no listener
+	c.Timeline, c.Once = o.timeline, true
+	if c.LogFormat == "auto" {
+		c.LogFormat = "text"
 	}
-	in, err := openAgent(c, lines, p.stderr)
+	options := p.options()
+	options.Stdout = lines
+	r, err := agent.Once(c, options, event, o.tail)
 	if err != nil {
 		return err
 	}
-	in.remark()
-	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter to anyone
-	inv := &fncontext.Invocation{
-		RequestID:   uuid.NewString(),
-		Function:    &c.fn,
-		Credentials: fncontext.NewCredentials(c.secrets),
-		Tail:        o.tail,
-	}
-	r := in.instance.Invoke(in.instance.Base(), inv, event)
-	phases := in.instance.Phases()
-	in.awaitSubscription()
-	in.close(time.Now().Add(c.shutdownTimeout), extension.ReasonSpindown)
 	if o.tail {
 		fmt.Fprint(p.stderr, string(r.Tail))
 	}
 	if o.timeline {
-		p.printTimeline(phases, &r, in.host.Costs(inv.RequestID), time.Since(began))
+		p.printTimeline(r, time.Since(began))
 	}
 	if r.Fault == nil {
 		_, err = p.stdout.Write(r.Body)
 		return err
 	}
 	err = p.printFailure(r.Fault.Text(true))
-	select {
-	case <-in.instance.Fatal(): // as of serve
-		return &failure{exitUsage, in.instance.Failure()}
-	default:
-		return err
+	if r.Fatal != nil { // as of serve
+		return &failure{exitUsage, r.Fatal}
 	}
+	return err
 }
 
-// awaitSubscription gives extensions that have registered the time to subscribe to telemetry, which may come after the
-// one call: what happened is kept for the subscriber. The stop that follows delivers it. Those that are never idle are
-// waited for as long as for their registration.
-func (in *agent) awaitSubscription() {
-	ctx, cancel := context.WithTimeout(context.Background(), in.cfg.extensionWait)
-	defer cancel()
-	in.host.AwaitSubscription(ctx)
-}
-
-func (p *program) printTimeline(
-	phases []instance.Phase,
-	r *instance.Result,
-	costs []extension.Cost,
-	total time.Duration,
-) {
-	phases = append(phases, instance.Phase{Name: "wait for a slot", Took: r.Waited})
-	for _, c := range costs {
+func (p *program) printTimeline(r *agent.Report, total time.Duration) {
+	phases := append(r.Phases, instance.Phase{Name: "wait for a slot", Took: r.Waited})
+	for _, c := range r.Costs {
 		name := c.Extension + ", beside the handler"
 		if c.Sync {
 			name = c.Extension + ", before the handler (sync)"

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"gantry/agent"
 	"gantry/fault"
 	"gantry/process"
+	"gantry/settings"
 	"io"
 	"os"
 	"time"
@@ -32,6 +34,8 @@ type program struct {
 var exitCodes = map[fault.Kind]int{
 	fault.Invalid:     exitUsage,
 	fault.Unavailable: exitListen,
+	fault.Init:        exitFunction,
+	fault.Timeout:     exitStuck,
 }
 
 // failure is an error that chose its exit code.
@@ -52,6 +56,9 @@ func (p *program) exit(err error) int {
 	if kind, ok := fault.MarkOf(err); ok {
 		code = cmp.Or(exitCodes[kind], exitError)
 	}
+	if f := (*agent.Forced)(nil); errors.As(err, &f) {
+		code = 128 + int(f.Signal)
+	}
 	if f := (*failure)(nil); errors.As(err, &f) {
 		code, err = f.code, f.err
 	}
@@ -61,14 +68,14 @@ func (p *program) exit(err error) int {
 	return code
 }
 
-// lastLine writes text to stderr, for lastWrite at most: the end of the program depends on no reader.
+// lastLine writes text to stderr, for lastLineLimit at most: the end of the program depends on no reader.
 func (p *program) lastLine(text string) {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
 		_, _ = p.stderr.WriteString(text) // there is nowhere left to report an error
 	}()
-	timer := time.NewTimer(lastWrite)
+	timer := time.NewTimer(lastLineLimit)
 	defer timer.Stop()
 	select {
 	case <-written:
@@ -77,16 +84,16 @@ func (p *program) lastLine(text string) {
 }
 
 // load builds the configuration from flags and environment; poll says that the agent will be a custom runtime.
-func (p *program) load(flags map[string]string, poll bool) (*config, error) {
+func (p *program) load(flags map[string]string, poll bool) (*settings.Config, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	f := facts{pid: os.Getpid(), cwd: cwd, poll: poll, root: os.Geteuid() == 0}
-	if f.pid != 1 {
-		f.init, f.direct = initName(), os.Getppid() == 1
+	f := settings.Facts{PID: os.Getpid(), CWD: cwd, Poll: poll, Root: os.Geteuid() == 0}
+	if f.PID != 1 {
+		f.Init, f.Direct = settings.InitName(), os.Getppid() == 1
 	}
-	c, err := load(p.environ, flags, f)
+	c, err := settings.Load(p.environ, flags, f)
 	if err != nil {
 		return nil, &failure{exitUsage, err}
 	}
@@ -96,16 +103,16 @@ func (p *program) load(flags map[string]string, poll bool) (*config, error) {
 // conceal closes this process to other processes of its user, whatever its environment holds.
 func (p *program) conceal() error {
 	var names []string
-	for _, s := range settings() {
-		if s.secret {
-			names = append(names, s.env)
+	for _, s := range settings.Table() {
+		if s.Secret {
+			names = append(names, s.Env)
 		}
 	}
 	return errors.Join(process.HideEnvironment(names), process.Protect())
 }
 
-// lastWrite bounds the write of what is left of the agent's log, and that of the last line.
-const lastWrite = 250 * time.Millisecond
+// lastLineLimit bounds the write of the last line.
+const lastLineLimit = 250 * time.Millisecond
 
 // Set by the linker (Makefile).
 var (

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"gantry/agent"
 	goruntime "runtime"
 	"runtime/debug"
 
@@ -52,4 +53,10 @@ func (p *program) versionCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, with all modules")
 	return cmd
+}
+
+// options are those of an agent in this process.
+func (p *program) options() *agent.Options {
+	b := readBuild()
+	return &agent.Options{Stdout: p.stdout, Stderr: p.stderr, Build: agent.Build{Version: b.Version, Commit: b.Commit, Go: b.Go}}
 }

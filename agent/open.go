@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"gantry/api"
+	fncontext "gantry/context"
+	"gantry/extension"
+	"gantry/fault"
+	"gantry/instance"
+	"gantry/logger"
+	"gantry/metrics"
+	"gantry/process"
+	"gantry/runtime"
+	"gantry/settings"
+	"gantry/telemetry"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Open starts the worker as the very first thing, then everything around it. On an error nothing is left behind.
+func Open(c *settings.Config, o *Options) (_ *agent, err error) {
+	in := &agent{cfg: c, pid1: os.Getpid() == 1}
+	if err := hideSecrets(c.SecretNames); err != nil {
+		return nil, err
+	}
+	in.limits = api.NewLimits(boundMemory(c))
+	in.groups = process.OpenGroups("/", int64(c.Function.MemoryMB)<<20) // works beside what follows
+	defer func() {
+		if err != nil {
+			in.groups.Close()
+		}
+	}()
+	scripts, passed, err := extension.Discover(strings.Split(c.ExtensionDirs, ":"))
+	if err != nil {
+		return nil, fault.Mark(fault.Invalid, err)
+	}
+	json := c.LogFormat == "json" || c.LogFormat == "auto" && !isTerminal(o.Stderr)
+	if in.own, err = logger.NewOwn(o.Stderr, c.LogLevel, json, !json && !c.NoColor && isTerminal(o.Stderr)); err != nil {
+		return nil, fault.Mark(fault.Invalid, err)
+	}
+	in.log = in.own.Logger
+	for _, file := range passed {
+		in.log.Warn("a file in the extension folder is not started: "+file.Why, zap.String("want", file.Right))
+	}
+	if in.platform, err = openPlatform(c, in.log); err != nil {
+		return nil, fault.Mark(fault.Invalid, err)
+	}
+	in.openOutput(o.Stdout, json)
+	in.host = extension.NewHost(&extension.Config{
+		Function:   &c.Function,
+		Wait:       c.ExtensionWait,
+		Required:   c.ExtensionRequired,
+		Strict:     c.ExtensionStrict,
+		Restart:    c.ExtensionRestart,
+		Env:        c.ExtensionEnvironment(),
+		UID:        c.UID,
+		GID:        c.GID,
+		Supervisor: in.supervisor,
+		Sink:       in.sink,
+		Log:        in.log,
+		Metrics:    in.metrics,
+		Stream:     in.stream,
+		Costs:      c.Timeline,
+	}, scripts)
+	in.instance = instance.New(in.instanceConfig())
+	in.instance.Start()
+	in.gauges(&o.Build)
+	in.extensions, err = api.ListenExtension(
+		&api.ExtensionConfig{Addr: c.ExtensionAddr, Host: in.host, Function: &c.Function, Limits: in.limits, Log: in.log},
+	)
+	if err != nil {
+		in.close(time.Now().Add(time.Second), extension.ReasonFailure)
+		return nil, fault.Mark(fault.Unavailable, err)
+	}
+	in.groups.Wait()
+	in.host.Begin(in.extensions.Addr().String())
+	// While the worker starts, and before it runs user code.
+	in.threads.Go(func() { process.KeepThreads(process.MaxProcesses()) })
+	return in, nil
+}
+
+func hideSecrets(names []string) error {
+	if err := process.HideEnvironment(names); err != nil {
+		return fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
+	}
+	if err := process.Protect(); err != nil {
+		return fmt.Errorf("the agent cannot protect its memory: %w", err)
+	}
+	return nil
+}
+
+// openOutput makes what takes the output of the function and the extensions, and what starts processes.
+func (in *agent) openOutput(output *os.File, json bool) {
+	c := in.cfg
+	in.stream = telemetry.NewStream(c.Function.Name, c.Function.Version, in.log)
+	in.sink = logger.NewSink(output, json, in.stream.Line)
+	in.metrics = metrics.NewMetrics(instance.Outcomes())
+	in.supervisor = process.NewSupervisor(in.pid1)
+	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }
+	in.supervisor.Unmet = func(child, wish string, err error) {
+		in.log.Debug("a process runs without "+wish, zap.String("process", child), zap.Error(err))
+	}
+}
+
+func (in *agent) instanceConfig() *instance.Config {
+	c := in.cfg
+	var freeze *instance.Freeze
+	if c.Freeze {
+		freeze = &instance.Freeze{Quiet: in.quiet, Signal: in.freeze}
+	}
+	return &instance.Config{
+		Runtime: &runtime.Config{
+			Language:      c.Language,
+			Program:       c.Program,
+			Function:      &c.Function,
+			Env:           c.WorkerEnvironment(),
+			Dir:           c.WorkDir(),
+			Concurrency:   c.Concurrency,
+			Several:       c.Concurrency*c.Workers > 1,
+			UID:           c.UID,
+			GID:           c.GID,
+			Supervisor:    in.supervisor,
+			Groups:        in.groups,
+			Sink:          in.sink,
+			Log:           in.log,
+			Credentials:   fncontext.NewCredentials(c.Secrets),
+			Encrypted:     c.Encrypted,
+			Stray:         in.metrics.Stray.Inc,
+			ListenRuntime: in.listenRuntime,
+		},
+		Workers:     c.Workers,
+		WaitingRoom: c.WaitingRoom,
+		RoomWait:    c.RoomWait,
+		LoadTimeout: max(settings.LoadTimeout, c.Function.InitTimeout),
+		Credentials: fncontext.NewCredentials(
+			c.Secrets,
+		),
+		ExtensionsReady: in.host.WaitReady,
+		Complete:        in.host.Complete,
+		Notify:          in.host.Notify,
+		Stream:          in.stream,
+		Freeze:          freeze,
+		Once:            c.Once,
+		Metrics:         in.metrics,
+		Log:             in.log,
+		Sink:            in.sink,
+	}
+}
+
+// runtimeEnd bounds the end of a runtime API whose worker is gone, with its connections.
+const runtimeEnd = time.Second
+
+// listenRuntime serves the runtime API of one worker until that is gone.
+func (in *agent) listenRuntime(a runtime.Events) (addr string, end func(), err error) {
+	server, err := api.ListenRuntime(
+		&api.RuntimeConfig{API: a, MaxResponse: in.cfg.Function.MaxResponse, Limits: in.limits, Log: in.log},
+	)
+	if err != nil {
+		return "", nil, err
+	}
+	go func() {
+		if err := server.Serve(); err != nil {
+			in.log.Error("a worker cannot ask for events any more", zap.Error(err))
+		}
+	}()
+	return server.Addr().String(), func() {
+		go func() { // the next worker does not wait for it
+			ctx, cancel := context.WithTimeout(context.Background(), runtimeEnd)
+			defer cancel()
+			if err := server.Shutdown(ctx); err != nil {
+				in.log.Debug("connections left", zap.String("listener", server.Name()), zap.Error(err))
+			}
+		}()
+	}, nil
+}

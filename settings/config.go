@@ -1,0 +1,135 @@
+// Package settings is everything that can be set: the table of settings, what reads it out of variables, files and
+// flags, and the checked result. It reads no environment itself and parses no command line.
+package settings
+
+import (
+	"gantry/runtime"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	fncontext "gantry/context"
+)
+
+const (
+	platformCode = "/opt/function/code"
+	// LoadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises
+	// it.
+	LoadTimeout = 10 * time.Second
+)
+
+// Config is everything that was set, checked. Load builds it; after that it does not change, but for what a command sets
+// for itself before it starts an agent.
+type Config struct {
+	// Function is what is served, Handler the setting it comes from.
+	Function fncontext.Function
+	Handler  string
+	// Language is how the function runs, Program the absolute path of the interpreter, or of the function's own program.
+	Language *runtime.Language
+	Program  string
+	// Detected says why it is this language; empty when it was set.
+	Detected string
+	// RuntimeAPI is the address that poll takes events from, host:port; empty for none.
+	RuntimeAPI string
+
+	// Concurrency is the number of calls at once in each worker, Workers the number of worker processes, WaitingRoom the
+	// number of synchronous calls that may wait. RoomWait limits the wait; zero means that instance derives it.
+	Concurrency, Workers, WaitingRoom int
+	RoomWait                          time.Duration
+	// BodyMemory bounds the bodies of one listener, in MB; 0 means what the control group allows.
+	BodyMemory int
+	// Secrets and Encrypted reach the function only through its context. SecretNames are the variables that held them.
+	Secrets     fncontext.Secrets
+	Encrypted   fncontext.EncryptedData
+	SecretNames []string
+	// Trust says that the platform is in front: its X-CFF-* headers are believed.
+	Trust bool
+
+	// ExtensionDirs are folders, separated by colons. ExtensionWait limits the wait for registrations.
+	ExtensionDirs string
+	ExtensionWait time.Duration
+	// ExtensionStrict refuses unknown names; ExtensionRequired are names without which no call is taken; ExtensionRestart
+	// starts extensions again that end.
+	ExtensionStrict   bool
+	ExtensionRequired []string
+	ExtensionRestart  bool
+	// Freeze stops the processes between calls. Timeline keeps what each extension costs a call. Once says that the
+	// instance runs one call; a command sets the last two.
+	Freeze, Timeline, Once bool
+
+	// Addr, ExtensionAddr and OpsAddr are host:port. ExtensionAddrSet and OpsAddrSet are true if they are not the default.
+	Addr, ExtensionAddr, OpsAddr          string
+	ExtensionAddrSet, OpsAddrSet, addrSet bool
+	API                                   API
+	Async                                 Async
+	// DataDirNamed is true if a setting names the data folder.
+	DataDirNamed bool
+
+	// ShutdownTimeout is the limit of the whole stop. ExitOnFailure ends the agent when the function cannot be loaded.
+	ShutdownTimeout time.Duration
+	ExitOnFailure   bool
+	// UID and GID are of workers and extensions; -1 for the agent's own.
+	UID, GID int
+	// LogLevel and LogFormat are as written; NoColor is for terminals.
+	LogLevel, LogFormat string
+	NoColor             bool
+
+	// Remarks are for the log once it is open, ListenRemarks for when the listeners are bound, Unknown are the variables
+	// that look like settings and are none. NameFrom says where the function's name comes from.
+	Remarks, ListenRemarks, Unknown []string
+	NameFrom                        string
+
+	workerEnv, extensionEnv []string
+	passedOn                []string // variables for a custom runtime that mean nothing to the agent
+	environment             []string
+}
+
+// defaultSource is the source of a value that was not set.
+const defaultSource = "its default"
+
+// maxSecret bounds a file with the value of one setting, in bytes.
+const maxSecret = 1 << 20
+
+// Facts are what the settings' defaults depend on.
+type Facts struct {
+	// PID is this process, CWD its working directory.
+	PID int
+	CWD string
+	// Init is the name of the program that is PID 1 here, empty if that is this one; Direct says that it started
+	// this one.
+	Init   string
+	Direct bool
+	// Root: the agent runs as root.
+	Root bool
+	// Poll: the agent will be a custom runtime of a platform, not the platform.
+	Poll bool
+}
+
+// Variables turns a list of NAME=value into a map.
+func Variables(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// WorkDir is the folder above the code, as on the platform (docs/COMPATIBILITY.md).
+func (c *Config) WorkDir() string { return filepath.Dir(c.Function.CodeRoot) }
+
+func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
+
+// isCustom reports whether the function is a program that asks for its events.
+func (c *Config) isCustom() bool { return c.Language.Polls() }
+
+// Reserved names are set by the agent, or hidden by it.
+func Reserved(name string) bool {
+	return strings.HasPrefix(name, "GANTRY_") || strings.HasPrefix(name, "RUNTIME_") || name == "EXTENSION_API_ADDR"
+}
+
+type problem string
+
+func (p problem) Error() string { return string(p) }

@@ -1,0 +1,282 @@
+package settings
+
+import (
+	"fmt"
+	"gantry/files"
+	"gantry/runtime"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	fncontext "gantry/context"
+)
+
+// Load builds the configuration from a list of NAME=value and the flags that were given: a flag beats the environment,
+// which beats the default. It reads no environment itself. Errors name the setting, where its value came from, and what
+// would be right.
+func Load(environ []string, flags map[string]string, f Facts) (*Config, error) {
+	env := Variables(environ)
+	c, err := Read(environ, env, flags, f)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.resolve(env, f)
+}
+
+// Read is the part of load that needs no function: every setting by itself. env has the variables of environ.
+func Read(environ []string, env, flags map[string]string, f Facts) (*Config, error) {
+	c := &Config{environment: environ, Trust: f.PID == 1, Addr: "127.0.0.1:8000"}
+	if f.PID == 1 {
+		c.Addr = ":8000"
+	}
+	c.Function.CodeRoot = defaultCodeRoot(f.CWD)
+	c.Unknown = unknownVariables(env)
+	for _, s := range Table() {
+		value, source, err := s.Value(env, flags)
+		if err != nil {
+			return nil, err
+		}
+		if value == "" && source == "" {
+			continue
+		}
+		if err := s.apply(c, value); err != nil {
+			shown := strconv.Quote(value)
+			if s.Secret || s.Env == "RUNTIME_USERDATA" { // people keep passwords there
+				shown = "(not shown)"
+			}
+			return nil, fmt.Errorf("%s: %s, from %s: %w", s.Env, shown, source, err)
+		}
+		switch s.Env {
+		case "EXTENSION_API_ADDR":
+			c.ExtensionAddrSet = source != defaultSource
+		case "GANTRY_OPS_ADDR":
+			c.OpsAddrSet = source != defaultSource
+		case "GANTRY_ADDR":
+			c.addrSet = true
+		case "RUNTIME_FUNC_NAME":
+			c.NameFrom = s.Env + ", from " + source
+		}
+		if s.Secret {
+			c.SecretNames = append(c.SecretNames, s.Env)
+		}
+	}
+	return c, nil
+}
+
+// Value finds a setting's value and says where it came from; no source means that it is not set and has no default.
+func (s *Setting) Value(env, flags map[string]string) (value, source string, err error) {
+	if v, ok := flags[s.flag]; ok && s.flag != "" {
+		return v, "--" + s.flag, nil
+	}
+	if v := env[s.Env]; v != "" {
+		return v, "the environment", nil
+	}
+	if file := env[s.Env+"_FILE"]; s.Secret && file != "" {
+		b, err := files.Read(file, maxSecret)
+		if err == nil {
+			b, err = withoutMark(b)
+		}
+		if err != nil {
+			return "", "", fmt.Errorf("%s_FILE: %w", s.Env, err)
+		}
+		return strings.TrimRight(string(b), "\r\n"), s.Env + "_FILE", nil
+	}
+	if s.fallback != "" {
+		return s.fallback, defaultSource, nil
+	}
+	return "", "", nil
+}
+
+// resolve completes what depends on several settings, and checks that the function can be there at all.
+func (c *Config) resolve(env map[string]string, f Facts) error {
+	root := c.Function.CodeRoot
+	if !filepath.IsAbs(root) {
+		root = filepath.Join(f.CWD, root)
+	}
+	c.Function.CodeRoot = filepath.Clean(root)
+	if _, err := os.ReadDir(c.Function.CodeRoot); err != nil {
+		return fmt.Errorf(
+			"RUNTIME_CODE_ROOT: the code folder cannot be read: %w; mount or copy the function's code there, or set --code",
+			err,
+		)
+	}
+	c.nameByFolder()
+	c.TakeDefaults()
+	if f.Poll {
+		c.becomeRuntime(env)
+	}
+	if err := c.pickLanguage(env["PATH"], f.Poll); err != nil {
+		return err
+	}
+	c.checkHooks()
+	if err := c.checkUserData(); err != nil {
+		return err
+	}
+	if c.ExtensionDirs == "" {
+		c.ExtensionDirs = filepath.Join(c.Function.CodeRoot, "extension") + ":/opt/extension"
+	}
+	dirs := strings.Split(c.ExtensionDirs, ":")
+	for i, dir := range dirs {
+		if !filepath.IsAbs(dir) {
+			dirs[i] = filepath.Join(f.CWD, dir)
+		}
+	}
+	c.ExtensionDirs = strings.Join(dirs, ":")
+	named, err := c.Async.resolve(&c.Function, env)
+	if err != nil {
+		return err
+	}
+	c.DataDirNamed = named
+	c.remarkOnReach(f)
+	if f.Root && c.UID <= 0 {
+		c.ListenRemarks = append(
+			c.ListenRemarks,
+			"the function runs as root: start the agent as another user (docker run -u 1003:1003), or set GANTRY_UID and GANTRY_GID",
+		)
+	}
+	return c.API.resolve()
+}
+
+// nameByFolder gives the function its code folder's name if it was given none. What a URN cannot hold becomes a hyphen.
+func (c *Config) nameByFolder() {
+	if c.Function.Name != "" {
+		return
+	}
+	folder := filepath.Base(c.Function.CodeRoot)
+	c.Function.Name = strings.Trim(strings.Join(strings.FieldsFunc(folder, notInName), "-"), "-")
+	if c.Function.Name == "" {
+		c.Function.Name = "function"
+	}
+	c.NameFrom = "the name of the code folder " + c.Function.CodeRoot
+	if c.Function.Name != folder {
+		c.Remarks = append(
+			c.Remarks,
+			fmt.Sprintf(
+				"the function is called %s: the name of its code folder, %q, cannot be a function's; RUNTIME_FUNC_NAME sets another one",
+				c.Function.Name,
+				folder,
+			),
+		)
+	}
+}
+
+// TakeDefaults turns the handlers that the platform writes as "-", for functions that are images, into those that were
+// not set.
+func (c *Config) TakeDefaults() {
+	for _, value := range []*string{&c.Handler, &c.Function.Initializer, &c.Function.PreStop} {
+		if *value == "-" {
+			*value = ""
+		}
+	}
+}
+
+// becomeRuntime adapts what the platform gave its custom runtime, which this agent is then.
+func (c *Config) becomeRuntime(env map[string]string) {
+	if c.Handler == "bootstrap" { // the platform's default: it names this agent, not the function
+		c.Handler = ""
+	}
+	if env["EXTENSION_API_ADDR"] != "" {
+		c.Remarks = append(
+			c.Remarks,
+			"EXTENSION_API_ADDR="+env["EXTENSION_API_ADDR"]+" is the platform's, and is not listened on; the extensions started here get an address of their own",
+		)
+	}
+	c.ExtensionAddr = "127.0.0.1:0"
+	c.API.off = true
+}
+
+// pickLanguage finds the language, the handler in its form, and the program to start.
+func (c *Config) pickLanguage(path string, poll bool) (err error) {
+	if c.Function.Runtime != "" {
+		if c.Language, err = runtime.LanguageByName(c.Function.Runtime); err != nil {
+			return fmt.Errorf("GANTRY_RUNTIME: %w", err)
+		}
+	} else {
+		d, err := runtime.DetectLanguage(c.Function.CodeRoot, c.Handler)
+		if err != nil {
+			return fmt.Errorf("GANTRY_RUNTIME is not set: %w", err)
+		}
+		c.Language, c.Detected = d.Language, d.Reason
+		if d.Remark != "" {
+			c.Remarks = append(c.Remarks, d.Remark)
+		}
+	}
+	l := c.Language
+	c.Function.Runtime = l.Name
+	if poll && l.Polls() {
+		return fmt.Errorf(
+			"GANTRY_RUNTIME: %s: this agent is the custom runtime itself here, and cannot run another one: put the function's code into the code folder, and set GANTRY_RUNTIME to its language if need be",
+			l.Name,
+		)
+	}
+	if c.Handler == "" {
+		c.Handler = l.Handler
+	}
+	parse := fncontext.ParseHandler
+	if l.OwnProgram() {
+		parse = fncontext.ParseProgram
+	}
+	if c.Function.Handler, err = parse(c.Handler); err != nil {
+		return fmt.Errorf("RUNTIME_HANDLER: %w", err)
+	}
+	if l.OwnProgram() {
+		c.Program, err = l.FindOwnProgram(c.Function.CodeRoot, c.Handler)
+	} else {
+		c.Program, err = l.FindProgram(path)
+	}
+	return err
+}
+
+// checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none,
+// and says so.
+func (c *Config) checkHooks() {
+	c.checkHook("RUNTIME_INITIALIZER_HANDLER", "initializer: what stands before its loop is one", &c.Function.Initializer)
+	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM asks it to end", &c.Function.PreStop)
+	if c.Function.PreStop != "" && c.Language.OwnProgram() {
+		c.Remarks = append(
+			c.Remarks,
+			fmt.Sprintf(
+				"RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end",
+				c.Function.PreStop,
+			),
+		)
+	}
+	if c.Function.PreStop != "" && c.Function.PreStopTimeout > c.ShutdownTimeout/2 {
+		c.Remarks = append(
+			c.Remarks,
+			fmt.Sprintf(
+				"RUNTIME_PRESTOP_TIMEOUT=%s may be cut short: raise GANTRY_SHUTDOWN_TIMEOUT (%s) to more than twice of it",
+				formatSeconds(c.Function.PreStopTimeout),
+				formatSeconds(c.ShutdownTimeout),
+			),
+		)
+	}
+}
+
+// checkHook empties the value of a hook that is none; lacks says what a custom runtime has in place of it.
+func (c *Config) checkHook(setting, lacks string, value *string) {
+	switch parts := strings.Split(*value, "."); {
+	case *value == "":
+	case c.isCustom():
+		c.passedOn = append(c.passedOn, setting+"="+*value)
+		c.Remarks = append(
+			c.Remarks,
+			fmt.Sprintf(
+				"%s=%s is handed on as a variable and has no other effect: a custom runtime has no %s",
+				setting,
+				*value,
+				lacks,
+			),
+		)
+		*value = ""
+	case c.Language.OwnProgram(): // the program knows what it means
+	case len(parts) != 2 || parts[1] == "":
+		// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
+		c.Remarks = append(
+			c.Remarks,
+			fmt.Sprintf("%s=%s means none, as on the platform: write file.function, with exactly one dot", setting, *value),
+		)
+		*value = ""
+	}
+}

@@ -1,0 +1,92 @@
+package settings
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// platformVariables are variables of the platform that are no settings here: an image may be given them by the
+// platform, or by another agent whose custom runtime this one is.
+var platformVariables = []string{
+	"RUNTIME_ROOT",
+	"RUNTIME_LOG_DIR",
+	"RUNTIME_LOG_PATH",
+	"RUNTIME_LOG_LEVEL",
+	"RUNTIME_MAX_REQUEST_BODY_SIZE",
+	"RUNTIME_MAX_STATE_SIZE",
+	"GANTRY_FRAMES",
+}
+
+// serviceVariable matches the names that Kubernetes sets for each service: one that is called gantry makes GANTRY_PORT.
+var serviceVariable = regexp.MustCompile(
+	`_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`,
+)
+
+func isServiceVariable(name, value string) bool {
+	return serviceVariable.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+}
+
+// unknownVariables says which variables look like settings and are none. It shows no values. A misspelled setting would
+// have no effect otherwise, and nothing would say so.
+func unknownVariables(env map[string]string) []string {
+	var known, remarks []string
+	for _, s := range Table() {
+		known = append(known, s.Env)
+		if s.Secret {
+			known = append(known, s.Env+"_FILE")
+		}
+	}
+	for name, value := range env {
+		ours := strings.HasPrefix(name, "GANTRY_") || strings.HasPrefix(name, "RUNTIME_")
+		if !ours || slices.Contains(known, name) || slices.Contains(platformVariables, name) ||
+			isServiceVariable(name, value) {
+			continue
+		}
+		remark := name + " is no setting, and has no effect"
+		if base, file := strings.CutSuffix(name, "_FILE"); file && slices.Contains(known, base) {
+			remark += ": only secrets are read from files; set " + base
+		} else if near := Nearest(name, known); near != "" {
+			remark += fmt.Sprintf("; did you mean %s?", near)
+		}
+		remarks = append(remarks, remark)
+	}
+	slices.Sort(remarks)
+	return remarks
+}
+
+// Nearest returns the name that was probably meant, or nothing.
+func Nearest(name string, names []string) string {
+	const most = 3 // changes; a short name allows fewer
+	best, least := "", min(most, (len(name)+1)/4)+1
+	for _, n := range names {
+		if d := distance(name, n); d < least {
+			best, least = n, d
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, replacements and exchanges of neighbours that turn a into b, in bytes.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
