@@ -130,7 +130,8 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*settin
 			)
 		}
 	}
-	c, err := settings.Read(p.environ, settings.Variables(p.environ), flags, settings.Facts{PID: os.Getpid(), CWD: filepath.Dir(path)})
+	facts := settings.Facts{PID: os.Getpid(), CWD: filepath.Dir(path)}
+	c, err := settings.Read(p.environ, settings.Variables(p.environ), flags, facts)
 	if err != nil {
 		return nil, 0, err
 	}

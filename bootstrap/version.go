@@ -58,5 +58,7 @@ func (p *program) versionCommand() *cobra.Command {
 // options are those of an agent in this process.
 func (p *program) options() *agent.Options {
 	b := readBuild()
-	return &agent.Options{Stdout: p.stdout, Stderr: p.stderr, Build: agent.Build{Version: b.Version, Commit: b.Commit, Go: b.Go}}
+	return &agent.Options{
+		Stdout: p.stdout, Stderr: p.stderr, Build: agent.Build{Version: b.Version, Commit: b.Commit, Go: b.Go},
+	}
 }

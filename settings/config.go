@@ -19,8 +19,8 @@ const (
 	LoadTimeout = 10 * time.Second
 )
 
-// Config is everything that was set, checked. Load builds it; after that it does not change, but for what a command sets
-// for itself before it starts an agent.
+// Config is everything that was set, checked. Load builds it; after that it does not change, but for what a command
+// sets for itself before it starts an agent.
 type Config struct {
 	// Function is what is served, Handler the setting it comes from.
 	Function fncontext.Function
