@@ -18,8 +18,6 @@ import (
 // the circle; none may be added.
 var knots = map[string]string{
 	"api": "budget.go connection.go connections.go limits.go listener.go",
-	"function": "call.go context.go convert.go failure.go function.go logger.go meta.go poller.go process.go " +
-		"start.go worker.go",
 }
 
 // TestFilesFormNoCycle: inside a package, a file may use those below it, and never one that uses it. An edge is the

@@ -3,9 +3,13 @@ package function
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 )
+
+// The types of this file refer to each other. What a Context answers is in context.go, how a Logger writes in
+// logger.go.
 
 // call is one run of the handler or the initializer, and its context.Context. The state that the standard library needs
 // for Done is created at its first use: most handlers never use it.
@@ -21,6 +25,45 @@ type call struct {
 	inner  context.Context
 	cancel context.CancelFunc
 }
+
+// Context is what a handler can know about its call. Its methods have the names of the platform's Go SDK (page
+// functiongraph_02_0441), and may be called at any time, from any goroutine.
+type Context struct {
+	facts     *facts
+	call      *call
+	requestID string
+	deadline  time.Time
+	alias     string
+	workflow  workflow
+	secrets   func() secrets // nil if there are none; fmt looks into structs and pointers, but not into functions
+}
+
+type workflow struct{ id, runID, stateID string }
+
+// secrets are the agency's credentials, under the names of a frame's meta.
+type secrets struct {
+	AccessKey         string `json:"accessKey"`
+	SecretKey         string `json:"secretKey"`
+	SecurityAccessKey string `json:"securityAccessKey"`
+	SecuritySecretKey string `json:"securitySecretKey"`
+	SecurityToken     string `json:"securityToken"`
+	AuthToken         string `json:"authToken"`
+}
+
+// Logger writes to the log of one call. It may be used by many goroutines at once, and when it returns the line is out
+// of the process: it is not lost should that end.
+type Logger struct {
+	call  *call
+	sink  sink
+	level slog.Leveler
+}
+
+// sink is where lines go: to frames, or to stdout.
+type sink interface {
+	log(c *call, level, text string)
+}
+
+type contextKey struct{}
 
 func newCall(f *function, logs sink) *call {
 	c := &call{}

@@ -8,32 +8,6 @@ import (
 	"time"
 )
 
-// Context is what a handler can know about its call. Its methods have the names of the platform's Go SDK (page
-// functiongraph_02_0441), and may be called at any time, from any goroutine.
-type Context struct {
-	facts     *facts
-	call      *call
-	requestID string
-	deadline  time.Time
-	alias     string
-	workflow  workflow
-	secrets   func() secrets // nil if there are none; fmt looks into structs and pointers, but not into functions
-}
-
-type workflow struct{ id, runID, stateID string }
-
-// secrets are the agency's credentials, under the names of a frame's meta.
-type secrets struct {
-	AccessKey         string `json:"accessKey"`
-	SecretKey         string `json:"secretKey"`
-	SecurityAccessKey string `json:"securityAccessKey"`
-	SecuritySecretKey string `json:"securitySecretKey"`
-	SecurityToken     string `json:"securityToken"`
-	AuthToken         string `json:"authToken"`
-}
-
-type contextKey struct{}
-
 // FromContext returns the Context of the call that ctx, or what ctx was derived from, belongs to; nil if there is none.
 func FromContext(ctx context.Context) *Context {
 	c, _ := ctx.Value(contextKey{}).(*Context)

@@ -4,10 +4,26 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 	"unsafe"
 )
+
+// event is the bytes of an event.
+type event struct {
+	bytes []byte
+	// owned says that the receiver of bytes may keep them.
+	owned bool
+}
+
+// outcome is how a handler ended.
+type outcome struct {
+	body []byte
+	// text says that the result is a bare string, number or truth value.
+	text    bool
+	failure *failure
+}
 
 // adapt takes the types off a handler.
 func adapt[T, R any](handler func(context.Context, T) (R, error)) func(context.Context, event, *encoder) outcome {
@@ -66,6 +82,20 @@ func validText(text []byte) error {
 		}
 		at += size
 	}
+}
+
+// eventFailure explains why an event cannot be unmarshalled.
+func eventFailure(event []byte, err error) *failure {
+	x := &failure{code: codeRaised, kind: kindOf(err), message: err.Error()}
+	var syntax *json.SyntaxError
+	var encoding *notUTF8Error
+	switch {
+	case errors.As(err, &encoding):
+		x.kind, x.event = "UnicodeDecodeError", true // as Python calls it
+	case errors.As(err, &syntax):
+		x.event = !json.Valid(event) // a type of the user's can return such an error too
+	}
+	return x
 }
 
 func (ev event) orEmpty() []byte {

@@ -2,9 +2,7 @@ package function
 
 import (
 	"encoding/json"
-	"errors"
 	"reflect"
-	"strconv"
 	"strings"
 )
 
@@ -58,19 +56,6 @@ func (x *failure) document() []byte {
 	return body
 }
 
-// meta is that of a Failure frame.
-func (x *failure) meta() []byte {
-	b := strconv.AppendInt([]byte(`{"code":`), int64(x.code), 10)
-	b = appendString(append(b, `,"type":`...), x.kind)
-	if x.event {
-		b = append(b, `,"event":true`...)
-	}
-	if x.kind == kindConfig { // the program itself is wrong: another attempt meets the same
-		b = append(b, `,"final":true`...)
-	}
-	return append(b, '}')
-}
-
 // text is what the log says.
 func (x *failure) text() string {
 	lines := append([]string{x.message}, x.stack...)
@@ -90,18 +75,4 @@ func kindOf(err error) string {
 		return "error"
 	}
 	return t.Name()
-}
-
-// eventFailure explains why an event cannot be unmarshalled.
-func eventFailure(event []byte, err error) *failure {
-	x := &failure{code: codeRaised, kind: kindOf(err), message: err.Error()}
-	var syntax *json.SyntaxError
-	var encoding *notUTF8Error
-	switch {
-	case errors.As(err, &encoding):
-		x.kind, x.event = "UnicodeDecodeError", true // as Python calls it
-	case errors.As(err, &syntax):
-		x.event = !json.Valid(event) // a type of the user's can return such an error too
-	}
-	return x
 }

@@ -9,19 +9,6 @@ import (
 	"sync"
 )
 
-// Logger writes to the log of one call. It may be used by many goroutines at once, and when it returns the line is out
-// of the process: it is not lost should that end.
-type Logger struct {
-	call  *call
-	sink  sink
-	level slog.Leveler
-}
-
-// sink is where lines go: to frames, or to stdout.
-type sink interface {
-	log(c *call, level, text string)
-}
-
 const (
 	levelDebug, levelInfo = "DEBUG", "INFO"
 	levelWarn, levelError = "WARN", "ERROR"

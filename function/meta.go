@@ -161,6 +161,19 @@ func (s *scanner) number() float64 {
 	return v
 }
 
+// meta is that of a Failure frame.
+func (x *failure) meta() []byte {
+	b := strconv.AppendInt([]byte(`{"code":`), int64(x.code), 10)
+	b = appendString(append(b, `,"type":`...), x.kind)
+	if x.event {
+		b = append(b, `,"event":true`...)
+	}
+	if x.kind == kindConfig { // the program itself is wrong: another attempt meets the same
+		b = append(b, `,"final":true`...)
+	}
+	return append(b, '}')
+}
+
 // appendString appends text as a JSON string.
 func appendString(dst []byte, text string) []byte {
 	b, err := json.Marshal(text)
