@@ -44,10 +44,13 @@ type budget struct {
 	looked  int64 // unix nanoseconds of the last search for slow ones
 }
 
+// evictable is a connection, which can be given up while it waits.
+type evictable interface{ evicted() bool }
+
 // share is what one connection has of a budget.
 type share struct {
 	of   *budget
-	conn *connection
+	conn evictable
 	// drop gives the connection up; false if it is too late for that.
 	drop func() bool
 	// What follows is guarded by the budget's mutex.
@@ -68,7 +71,7 @@ func newBudget(limit, largest int64, burst *burst) *budget {
 }
 
 // open makes an empty share for a connection; drop gives that up.
-func (b *budget) open(c *connection, drop func() bool) *share {
+func (b *budget) open(c evictable, drop func() bool) *share {
 	s := &share{of: b, conn: c, drop: drop}
 	s.start()
 	b.mu.Lock()

@@ -191,3 +191,23 @@ func (s *Server) closing(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		}
 	}
 }
+
+// follow is fasthttp's hook for the states of connections.
+func follow(conn net.Conn, state fasthttp.ConnState) {
+	c := connectionOf(conn)
+	switch state {
+	case fasthttp.StateActive: // of the first request before anything has arrived: see Read
+		if c.served.Load() {
+			c.enter(stageArriving)
+		}
+	case fasthttp.StateIdle:
+		if !c.served.Swap(true) {
+			c.listener.all.unlist(c)
+		}
+		c.head, c.early, c.arrived = head{}, 0, false
+		c.enter(stageIdle)
+	case fasthttp.StateHijacked:
+		c.enter(stageBusy)
+	case fasthttp.StateNew, fasthttp.StateClosed:
+	}
+}
