@@ -1,5 +1,6 @@
 // Package agent is the process around a function instance: it builds all parts from the settings, lets calls in,
-// carries out signals, and stops everything in stages. Commands choose what it runs; their exit codes are not its business.
+// carries out signals, and stops everything in stages. Commands choose what it runs; their exit codes are not its
+// business.
 package agent
 
 import (
