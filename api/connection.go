@@ -16,7 +16,7 @@ import (
 // The types of this file refer to each other. Each of the things that they do has a file of its own.
 
 // connection is one accepted connection of a listener. It keeps the data that decides which connections go when
-// descriptors or memory run out.
+// descriptors or memory run out. Its fields stay in one type: every byte that is read or written looks at most of them.
 type connection struct {
 	net.Conn
 	tcp      *net.TCPConn

@@ -87,7 +87,8 @@ type depths struct {
 	first  time.Time
 }
 
-// engine is an open connection with everything on it.
+// engine is an open connection with everything on it: streams, buckets and consumers are found once, when it is opened,
+// and all of them end with it. So they are fields of one type.
 type engine struct {
 	q    *Queue
 	conn *nats.Conn

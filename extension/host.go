@@ -43,7 +43,7 @@ type Config struct {
 	ListLeft bool
 }
 
-// Host owns the seats. Use NewHost.
+// Host owns the seats. Use NewHost. One mutex guards what its fields have in common: names, seats and who is missing.
 type Host struct {
 	cfg     *Config
 	urn     string

@@ -51,7 +51,8 @@ type Config struct {
 	Sink    *logger.Sink
 }
 
-// Instance is one function instance. Use New, then Start.
+// Instance is one function instance. Use New, then Start. Admission, workers and state change together under one mutex,
+// so they are fields of one type.
 type Instance struct {
 	cfg  *Config
 	base context.Context // the parent of every invocation's context

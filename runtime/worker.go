@@ -15,7 +15,8 @@ import (
 	fncontext "gantry/context"
 )
 
-// Worker is one process with user code in it.
+// Worker is one process with user code in it. Its process, transport, output and slots end together: they are fields of
+// one type.
 type Worker struct {
 	// Generation numbers the workers of an instance; a message of an older one is never taken for a newer one's.
 	Generation int

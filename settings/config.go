@@ -20,7 +20,7 @@ const (
 )
 
 // Config is everything that was set, checked. Load builds it; after that it does not change, but for what a command
-// sets for itself before it starts an agent.
+// sets for itself before it starts an agent. A field for each setting is the point of it.
 type Config struct {
 	// Function is what is served, Handler the setting it comes from.
 	Function fncontext.Function

@@ -29,7 +29,8 @@ import (
 )
 
 // Kit is what an agent has around its extensions, with one extension, and what was seen of it. There is no function and
-// no worker: the calls are made up. Use Open, then Run once.
+// no worker: the calls are made up. Use Open, then Run once. Every group of checks reads what the others have seen, so all of it is
+// here.
 type Kit struct {
 	cfg        *Config
 	file       *scriptFile
