@@ -28,9 +28,9 @@ import (
 	fncontext "gantry/context"
 )
 
-// Kit is what an agent has around its extensions, with one extension, and what was seen of it. There is no function and
-// no worker: the calls are made up. Use Open, then Run once. Every group of checks reads what the others have seen, so all of it is
-// here.
+// Kit is what an agent has around its extensions, with one extension, and what was seen of it. There is no function
+// and no worker: the calls are made up. Use Open, then Run once. Every group of checks reads what the others have
+// seen, so all of it is here.
 type Kit struct {
 	cfg        *Config
 	file       *scriptFile
