@@ -8,6 +8,7 @@ import (
 	"gantry/instance"
 	"gantry/metrics"
 	"gantry/runtime"
+	"gantry/runtime/language"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -26,7 +27,7 @@ func TestQueueRefusalHidesItsCauseAndLogsItOnce(t *testing.T) {
 	fn := &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "hello", Version: "latest"}
 	gate, err := auth.Open(&auth.Config{ProjectID: fn.Project, Project: fn.Region, Log: log})
 	require.NoError(t, err)
-	language, err := runtime.LanguageByName("nodejs")
+	nodejs, err := language.ByName("nodejs")
 	require.NoError(t, err)
 	queue := async.New(&async.Config{Function: fn, Log: zap.NewNop(), Connect: func(context.Context, ...nats.Option) (*nats.Conn, error) {
 		return nil, errors.New("no servers here")
@@ -43,7 +44,7 @@ func TestQueueRefusalHidesItsCauseAndLogsItOnce(t *testing.T) {
 			logs.TakeAll()
 			p := newPlatformAPI(&PlatformConfig{
 				Function: fn, Gate: gate, Metrics: metrics.NewMetrics(instance.Outcomes()), Log: log, Queue: c.queue, NoQueue: "the program is missing",
-				Instance: instance.New(&instance.Config{Runtime: &runtime.Config{Language: language}}), // never started
+				Instance: instance.New(&instance.Config{Runtime: &runtime.Config{Language: nodejs}}), // never started
 			}, true)
 			id := ""
 			for _, path := range []string{"/invocations-async", "/cancel"} {

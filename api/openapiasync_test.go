@@ -8,6 +8,7 @@ import (
 	"gantry/fault"
 	"gantry/instance"
 	"gantry/runtime"
+	"gantry/runtime/language"
 	"go/ast"
 	"maps"
 	"slices"
@@ -101,9 +102,9 @@ func newAsyncAnswers(t *testing.T) *asyncAnswers {
 	a := &asyncAnswers{t: t, platformAPI: openAPIPlatform(t), seen: map[string]map[int]map[string]bool{}}
 	a.doc, _ = readOpenAPI(t)
 	a.Function.Aliases = []string{"prod"}
-	language, err := runtime.LanguageByName("nodejs")
+	nodejs, err := language.ByName("nodejs")
 	require.NoError(t, err)
-	a.Instance = instance.New(&instance.Config{Runtime: &runtime.Config{Language: language}}) // never started
+	a.Instance = instance.New(&instance.Config{Runtime: &runtime.Config{Language: nodejs}}) // never started
 	a.Queue, a.fn = openAPIQueue(t, a.Function, asyncEvents)
 	a.token = a.login("ci", "correct horse")
 	return a

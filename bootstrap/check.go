@@ -11,7 +11,7 @@ import (
 	"gantry/extension/check"
 	"gantry/fault"
 	"gantry/logger"
-	"gantry/runtime"
+	"gantry/runtime/language"
 	"gantry/settings"
 	"os"
 	"os/signal"
@@ -146,7 +146,7 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*settin
 	}
 	c.TakeDefaults()
 	// There is no function: the extension gets its name only.
-	if c.Function.Handler, err = fncontext.ParseProgram(cmp.Or(c.Handler, runtime.Languages[0].Handler)); err != nil {
+	if c.Function.Handler, err = fncontext.ParseProgram(cmp.Or(c.Handler, language.Default().Handler)); err != nil {
 		return nil, 0, fmt.Errorf("RUNTIME_HANDLER: %w", err)
 	}
 	c.Function.CodeRoot = filepath.Dir(filepath.Dir(path))

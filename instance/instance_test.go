@@ -7,6 +7,7 @@ import (
 	"gantry/metrics"
 	"gantry/process"
 	"gantry/runtime"
+	"gantry/runtime/language"
 	"io"
 	"os"
 	"path/filepath"
@@ -74,8 +75,8 @@ func newInstance(t *testing.T, source string, change func(*Config)) *harness {
 	t.Helper()
 	root := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(root, "index.js"), []byte(source), 0o644))
-	lang := runtime.Languages[0]
-	program, err := lang.FindProgram(os.Getenv("PATH"))
+	lang := language.Default()
+	program, err := lang.FindProgram(os.Getenv("PATH"), "", "")
 	require.NoError(t, err)
 	fn := &fncontext.Function{
 		Name: "f", Version: "latest", CodeRoot: root, MemoryMB: 1024, Timeout: 30 * time.Second, InitTimeout: 5 * time.Second, MaxResponse: 1 << 20,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/runtime"
+	"gantry/runtime/language"
 	"os"
 	"path/filepath"
 	"sync"
@@ -209,7 +210,7 @@ func custom(t *testing.T, listen func(start int) error) *harness {
 	t.Helper()
 	var starts atomic.Int32
 	return newInstance(t, "", func(c *Config) {
-		lang, err := runtime.LanguageByName("custom")
+		lang, err := language.ByName("custom")
 		require.NoError(t, err)
 		c.Runtime.Language, c.Runtime.Program = lang, filepath.Join(c.Runtime.Function.CodeRoot, "bootstrap")
 		require.NoError(t, os.WriteFile(c.Runtime.Program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755))

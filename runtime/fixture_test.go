@@ -6,6 +6,7 @@ import (
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
+	"gantry/runtime/language"
 	"gantry/test/harness"
 	"os"
 	"os/exec"
@@ -89,7 +90,7 @@ func startWorker(t *testing.T, files map[string]string, opts ...option) *fixture
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	}
-	lang, err := LanguageByName("nodejs")
+	lang, err := language.ByName("nodejs")
 	require.NoError(t, err)
 	out := &harness.Output{}
 	cfg := &Config{

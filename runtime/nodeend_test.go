@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"gantry/runtime/language"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,7 +56,7 @@ func TestNodeWritesCoverageAndCompileCacheAtItsEnd(t *testing.T) {
 				f := startWorker(t, map[string]string{"index.js": "setInterval(() => {}, 1);\nexports.handler = async (e, c) => require('./part.js');", "part.js": "module.exports = process.versions.node;"}, withNode(node), withEnv(name+"="+dir)).ready()
 				r, err := f.invoke("{}")
 				require.NoError(t, err)
-				if v, ok := parseVersion(string(r.Body)); !ok || name == "NODE_COMPILE_CACHE" && v.before(Version{22, 1}) || v.before(Version{10, 12}) {
+				if v, ok := language.ParseVersion(string(r.Body)); !ok || name == "NODE_COMPILE_CACHE" && v.Before(language.Version{Major: 22, Minor: 1}) || v.Before(language.Version{Major: 10, Minor: 12}) {
 					t.Skip("this version writes none")
 				}
 				require.Contains(t, f.ended(), "exit code 0")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/runtime/language"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,9 +21,9 @@ import (
 func nodes(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	lang, err := LanguageByName("nodejs")
+	lang, err := language.ByName("nodejs")
 	require.NoError(t, err)
-	path, err := lang.FindProgram(os.Getenv("PATH"))
+	path, err := lang.FindProgram(os.Getenv("PATH"), "", "")
 	require.NoError(t, err, "the tests need Node.js")
 	found["path"] = path
 	others, err := filepath.Glob("../.cache/node/*/node_modules/node/bin/node")

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"gantry/fault"
+	"gantry/runtime/language"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ const stderr = process.stderr, bad = (name) => function () { throw new Error('re
 		"everything in modules": {"for (const name of ['fs', 'util', 'stream', 'url', 'vm']) for (const f of Object.keys(require(name))) if (typeof require(name)[f] === 'function' && f !== 'prototype') try { require(name)[f] = bad(f); } catch (_) { /* read only */ }\n", 18},
 	}
 	for version, node := range nodes(t) {
-		v, ok := parseVersion(nodeVersion(t, node))
+		v, ok := language.ParseVersion(nodeVersion(t, node))
 		require.True(t, ok)
 		for name, c := range cases {
 			if v.Major < c.major {
@@ -279,9 +280,9 @@ func TestNodeLoadsUntypedFilesAsModulesBySyntax(t *testing.T) {
 		"package with a mark":     {"index.js": "await 0; export const handler = async (e, c) => 'fine';", "package.json": "\ufeff{\"type\":\"module\"}"},
 	}
 	for version, node := range nodes(t) {
-		v, ok := parseVersion(nodeVersion(t, node))
+		v, ok := language.ParseVersion(nodeVersion(t, node))
 		require.True(t, ok)
-		if v.before(Version{20, 19}) {
+		if v.Before(language.Version{Major: 20, Minor: 19}) {
 			continue // these do not run them either
 		}
 		for name, files := range loads {

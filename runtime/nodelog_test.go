@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"gantry/runtime/language"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,9 +15,9 @@ import (
 // olderThan reports whether a worker's Node.js is older than that.
 func (f *fixture) olderThan(major, minor int) bool {
 	f.t.Helper()
-	v, ok := parseVersion(nodeVersion(f.t, f.cfg.Program))
+	v, ok := language.ParseVersion(nodeVersion(f.t, f.cfg.Program))
 	require.True(f.t, ok)
-	return v.before(Version{major, minor})
+	return v.Before(language.Version{Major: major, Minor: minor})
 }
 
 // TestLinesOfOldNodeResourcesNameTheRunningCall: sockets, timers, queues and loggers that were made while loading, in

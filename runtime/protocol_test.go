@@ -3,6 +3,7 @@ package runtime
 import (
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/runtime/language"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +38,7 @@ def handler(event, context):
     if "big" in event: return "x" * event["big"]
     return {"event": event, "ready": ready, "token": context["credentials"]["authToken"]}
 `
-	lang := &Language{Name: "page", Title: "Python", Program: "python3", Source: []byte(source), Arguments: []string{"-B", "/proc/self/fd/5"}, MinVersion: Version{3, 8}}
+	lang := &language.Language{Name: "page", Title: "Python", Program: "python3", Source: source, Arguments: []string{"-B", "/proc/self/fd/5"}, MinVersion: language.Version{Major: 3, Minor: 8}}
 	f := startWorker(t, map[string]string{"index.py": code}, withInitializer("index.init"), func(c *Config) { c.Language, c.Program = lang, python }).ready()
 	require.NoError(t, f.Init(t.Context(), f.invocation(), logger.NewRequest(f.sink, "i", false, false)))
 	call := func(event string) (Result, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/fault"
+	"gantry/runtime/language"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,7 @@ func pythons(t *testing.T) map[string]string {
 	require.NoError(t, err)
 	for _, other := range others {
 		name := filepath.Base(filepath.Dir(filepath.Dir(other)))
-		if v, ok := parseVersion(name); ok && !v.before(Version{3, 8}) && other != path {
+		if v, ok := language.ParseVersion(name); ok && !v.Before(language.Version{Major: 3, Minor: 8}) && other != path {
 			found[name] = other
 		}
 	}
@@ -50,7 +51,7 @@ func pythons(t *testing.T) map[string]string {
 
 func withPython(program string) option {
 	return func(c *Config) {
-		lang, err := LanguageByName("python")
+		lang, err := language.ByName("python")
 		if err != nil {
 			panic(err)
 		}
@@ -84,13 +85,13 @@ func onOldAndNewPython(t *testing.T, test func(t *testing.T, python option)) {
 	chosen := pythons(t)
 	var versions []string
 	for name := range chosen {
-		if _, ok := parseVersion(name); ok {
+		if _, ok := language.ParseVersion(name); ok {
 			versions = append(versions, name)
 		}
 	}
 	slices.SortFunc(versions, func(a, b string) int {
-		v, _ := parseVersion(a)
-		w, _ := parseVersion(b)
+		v, _ := language.ParseVersion(a)
+		w, _ := language.ParseVersion(b)
 		return (v.Major-w.Major)*1000 + v.Minor - w.Minor
 	})
 	for i, name := range versions {

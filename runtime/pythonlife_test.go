@@ -4,6 +4,7 @@ import (
 	"context"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/runtime/language"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,14 +19,14 @@ import (
 // TestPythonStartsByEveryWayToTheInterpreter: ways to the interpreter.
 func TestPythonStartsByEveryWayToTheInterpreter(t *testing.T) {
 	t.Parallel()
-	lang, err := LanguageByName("python")
+	lang, err := language.ByName("python")
 	require.NoError(t, err)
 	path, err := pythonInPath()
 	require.NoError(t, err)
 	encodings := map[string]string{"index.py": "import sys, json\ndef handler(e, c):\n  print('größe')\n  return json.dumps([open(__file__).encoding.lower().replace('-', ''), sys.stdout.encoding])\n# ü"}
 	t.Run("found in PATH", func(t *testing.T) {
 		t.Parallel()
-		program, err := lang.FindProgram(os.Getenv("PATH"))
+		program, err := lang.FindProgram(os.Getenv("PATH"), "", "")
 		require.NoError(t, err)
 		_, err = startPython(t, map[string]string{"index.py": "def handler(e, c): pass"}, withPython(program)).ready().invoke("{}")
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"gantry/fault"
 	"gantry/function/frame"
 	"gantry/logger"
+	"gantry/runtime/language"
 	"io"
 	"time"
 
@@ -125,13 +126,11 @@ func (f *frames) hello(meta []byte) error {
 	if err := json.Unmarshal(meta, &h); err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	lang := f.worker.cfg.Language
-	version, ok := parseVersion(h.RuntimeVersion)
-	if !ok || h.Version != frame.Version {
+	if _, ok := language.ParseVersion(h.RuntimeVersion); !ok || h.Version != frame.Version {
 		return fmt.Errorf("hello: protocol version %d of %q, want %d", h.Version, h.RuntimeVersion, frame.Version)
 	}
-	if version.before(lang.MinVersion) {
-		f.worker.loadEnded(lang.tooOld(f.worker.cfg.Program, h.RuntimeVersion))
+	if old := f.worker.cfg.Language.TooOld(f.worker.cfg.Program, h.RuntimeVersion); old != nil {
+		f.worker.loadEnded(old)
 		return nil
 	}
 	if !f.takenUp() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"gantry/fault"
 	"gantry/logger"
+	"gantry/runtime/language"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,7 +58,7 @@ func goProgram(t *testing.T, pkg string) string {
 func startGo(t *testing.T, program string, opts ...option) *fixture {
 	t.Helper()
 	return startWorker(t, nil, append([]option{func(c *Config) {
-		lang, err := LanguageByName("go")
+		lang, err := language.ByName("go")
 		require.NoError(t, err)
 		c.Language, c.Program = lang, program
 		c.Function.Handler = fncontext.Handler{File: "handler"}

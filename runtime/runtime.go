@@ -1,5 +1,6 @@
-// Package runtime runs workers: processes that hold the user's code. One life cycle and one table of languages; the
-// transport is the seam, because there are three: frames, Go's net/rpc, and the runtime API.
+// Package runtime runs workers: processes that hold the user's code. One life cycle for all; the transport is the seam,
+// because there are three: frames, Go's net/rpc, and the runtime API. What differs between languages is in the row of
+// their table, package language.
 package runtime
 
 import (
@@ -7,6 +8,7 @@ import (
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
+	"gantry/runtime/language"
 	"time"
 
 	"go.uber.org/zap"
@@ -64,7 +66,7 @@ type Event struct {
 
 // Config is what every worker of a function has in common.
 type Config struct {
-	Language *Language
+	Language *language.Language
 	// Program is the absolute path of the interpreter, or of the user's own program.
 	Program  string
 	Function *fncontext.Function

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"gantry/logger"
 	"gantry/process"
+	"gantry/runtime/language"
 	"slices"
 	"time"
 
@@ -39,7 +40,7 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 		Output:     w.captured,
 		Expendable: true,
 	}
-	if err = cfg.Language.complete(cmd); err == nil {
+	if err = cfg.Language.Complete(cmd); err == nil {
 		// Before the start: an interpreter reads its limit once, when it begins.
 		cmd.Group, w.memoryErr = cfg.Groups.New()
 		w.proc, err = cfg.Supervisor.Start(cmd)
@@ -60,14 +61,14 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 // offer makes the language's transport.
 func (w *Worker) offer() (o offer, err error) {
 	switch w.cfg.Language.Carrier {
-	case OverFrames:
+	case language.OverFrames:
 		o.transport, o.files, err = newFrames(w)
 		if w.cfg.Language.AsksConcurrency {
 			o.env = []string{fmt.Sprintf("GANTRY_CONCURRENCY=%d", w.cfg.Concurrency)}
 		}
-	case OverFramesOrRPC:
+	case language.OverFramesOrRPC:
 		o, err = newGoTransport(w)
-	case OverRuntimeAPI:
+	case language.OverRuntimeAPI:
 		o, err = newRuntimeAPI(w)
 	}
 	return o, err

@@ -168,12 +168,9 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	hint := ""
 	switch {
 	case exit.Signal == 0:
-		hint = "the process ended by itself: " + w.cfg.Language.Ends + "; its last lines say more"
-		if w.cfg.Language.OwnProgram() && exit.Code != 0 {
-			hint += shellRemark(w.cfg.Program, platformShell())
-		}
+		hint = w.cfg.Language.EndHint(w.cfg.Program, exit.Code)
 		if !w.hello {
-			hint = w.cfg.Language.early(stderr, w.cfg.Function.CodeRoot, hint)
+			hint = w.cfg.Language.EarlyHint(stderr, w.cfg.Function.CodeRoot, hint)
 		}
 	case exit.Signal == unix.SIGKILL:
 		hint = "something killed the process from outside; if it was the kernel for want of memory, its log says so"
@@ -198,7 +195,7 @@ func (w *Worker) distrust(err error) {
 // nil if that is not the reason.
 func (w *Worker) tooOld() error {
 	lang := w.cfg.Language
-	if lang.Program == "" {
+	if lang.OwnProgram() {
 		return nil
 	}
 	var out strings.Builder
@@ -235,14 +232,10 @@ func (w *Worker) tooOld() error {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	version := strings.TrimPrefix(
-		strings.TrimPrefix(strings.TrimSpace(out.String()), lang.Title+" "),
-		"v",
-	) // Python 3.6.15, v8.17.0
-	if v, ok := parseVersion(version); !ok || !v.before(lang.MinVersion) {
-		return nil
+	if old := lang.TooOld(w.cfg.Program, lang.VersionIn(out.String())); old != nil {
+		return old
 	}
-	return lang.tooOld(w.cfg.Program, version)
+	return nil // and not old, which would be an error that holds nil
 }
 
 // Retire stops giving the worker new calls; it ends when the others have been answered, at the latest at their

@@ -3,7 +3,7 @@
 package settings
 
 import (
-	"gantry/runtime"
+	"gantry/runtime/language"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -26,7 +26,7 @@ type Config struct {
 	Function fncontext.Function
 	Handler  string
 	// Language is how the function runs, Program the absolute path of the interpreter, or of the function's own program.
-	Language *runtime.Language
+	Language *language.Language
 	Program  string
 	// Detected says why it is this language; empty when it was set.
 	Detected string

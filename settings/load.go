@@ -3,13 +3,11 @@ package settings
 import (
 	"fmt"
 	"gantry/files"
-	"gantry/runtime"
+	"gantry/runtime/language"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	fncontext "gantry/context"
 )
 
 // Load builds the configuration from a list of NAME=value and the flags that were given: a flag beats the environment,
@@ -189,11 +187,11 @@ func (c *Config) becomeRuntime(env map[string]string) {
 // pickLanguage finds the language, the handler in its form, and the program to start.
 func (c *Config) pickLanguage(path string, poll bool) (err error) {
 	if c.Function.Runtime != "" {
-		if c.Language, err = runtime.LanguageByName(c.Function.Runtime); err != nil {
+		if c.Language, err = language.ByName(c.Function.Runtime); err != nil {
 			return fmt.Errorf("GANTRY_RUNTIME: %w", err)
 		}
 	} else {
-		d, err := runtime.DetectLanguage(c.Function.CodeRoot, c.Handler)
+		d, err := language.Detect(c.Function.CodeRoot, c.Handler)
 		if err != nil {
 			return fmt.Errorf("GANTRY_RUNTIME is not set: %w", err)
 		}
@@ -213,18 +211,10 @@ func (c *Config) pickLanguage(path string, poll bool) (err error) {
 	if c.Handler == "" {
 		c.Handler = l.Handler
 	}
-	parse := fncontext.ParseHandler
-	if l.OwnProgram() {
-		parse = fncontext.ParseProgram
-	}
-	if c.Function.Handler, err = parse(c.Handler); err != nil {
+	if c.Function.Handler, err = l.ParseHandler(c.Handler); err != nil {
 		return fmt.Errorf("RUNTIME_HANDLER: %w", err)
 	}
-	if l.OwnProgram() {
-		c.Program, err = l.FindOwnProgram(c.Function.CodeRoot, c.Handler)
-	} else {
-		c.Program, err = l.FindProgram(path)
-	}
+	c.Program, err = l.FindProgram(path, c.Function.CodeRoot, c.Handler)
 	return err
 }
 

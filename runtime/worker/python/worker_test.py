@@ -412,7 +412,7 @@ class Hooks(Pipes):
 
 def loader():
     """The code with which the agent makes the interpreter run the source."""
-    with open(os.path.join(os.path.dirname(worker.__file__), "../../language.go")) as f:
+    with open(os.path.join(os.path.dirname(worker.__file__), "../../language/python.go")) as f:
         return re.search("const pythonLoader = `(.*)`", f.read()).group(1)
 
 

@@ -1,9 +1,9 @@
-package runtime
+package language
 
 import "gantry/process"
 
-// complete adds to a command what the language needs.
-func (l *Language) complete(cmd *process.Command) error {
+// Complete adds to a command what the language needs.
+func (l *Language) Complete(cmd *process.Command) error {
 	if l.OwnProgram() {
 		return asScript(cmd, platformShell())
 	}

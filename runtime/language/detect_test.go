@@ -1,4 +1,4 @@
-package runtime
+package language
 
 import (
 	"os"
@@ -63,7 +63,7 @@ func TestLanguageIsDetectedByTheFilesAndHandler(t *testing.T) {
 	}
 	for _, c := range cases {
 		dir := codeFolder(t, c.files)
-		d, err := DetectLanguage(dir, c.handler)
+		d, err := Detect(dir, c.handler)
 		if c.want == "" {
 			require.ErrorContains(t, err, c.says, c.files)
 			continue
@@ -86,14 +86,14 @@ func TestMissingHandlerFileGetsARemarkWithAdvice(t *testing.T) {
 		"node_modules/index.js x": "has neither index.js",
 	} {
 		dir := codeFolder(t, files)
-		d, err := DetectLanguage(dir, "")
+		d, err := Detect(dir, "")
 		require.NoError(t, err, files)
 		if want == "" {
 			require.Empty(t, d.Remark, files)
 		}
 		require.Contains(t, d.Remark, want, files)
 	}
-	d, err := DetectLanguage(codeFolder(t, "lib/app.js main.js"), "src/main.run")
+	d, err := Detect(codeFolder(t, "lib/app.js main.js"), "src/main.run")
 	require.NoError(t, err)
 	require.Contains(t, d.Remark, "no src/main.js, but main.js: if that has the handler, set --handler main.run")
 }
@@ -122,7 +122,7 @@ func TestHTTPFunctionsAreRecognizedAndRefused(t *testing.T) {
 			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 		}
-		d, err := DetectLanguage(dir, c.handler)
+		d, err := Detect(dir, c.handler)
 		if c.want == "" {
 			require.ErrorContains(t, err, "looks like an HTTP function, which is not supported in this version", c.says)
 			require.ErrorContains(t, err, "run the web server in a container of its own", c.says)
@@ -142,7 +142,7 @@ func TestProgramWithoutExecuteBitIsDetectedAsGo(t *testing.T) {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "handler"), text, 0o644))
-	d, err := DetectLanguage(dir, "")
+	d, err := Detect(dir, "")
 	require.NoError(t, err)
 	require.Equal(t, "go", d.Language.Name)
 }
@@ -154,55 +154,11 @@ func TestDetectIgnoresTheAgent(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(self, filepath.Join(dir, "bootstrap")))
-	d, err := DetectLanguage(dir, "")
+	d, err := Detect(dir, "")
 	require.NoError(t, err)
 	require.Equal(t, "nodejs", d.Language.Name)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.py"), nil, 0o644))
-	d, err = DetectLanguage(dir, "bootstrap")
+	d, err = Detect(dir, "bootstrap")
 	require.NoError(t, err)
 	require.Equal(t, "python", d.Language.Name)
-}
-
-func TestRuntimeNameGivesALanguageOrWhyNot(t *testing.T) {
-	t.Parallel()
-	for _, l := range Languages {
-		got, err := LanguageByName(l.Name)
-		require.NoError(t, err)
-		require.Same(t, l, got)
-	}
-	for name, want := range map[string]string{
-		"Node.js20.15": "nodejs", "Node.js6.10": "nodejs", "nodejs18.15": "nodejs", "Python3.10": "python", "python3.12": "python", "Go1.x": "go", "Custom": "custom", " Python3.9 ": "python",
-	} {
-		got, err := LanguageByName(name)
-		require.NoError(t, err, name)
-		require.Equal(t, want, got.Name, name)
-	}
-	for name, says := range map[string]string{
-		"http": "HTTP functions are not supported", "Java8": "Java functions are not supported", "PHP7.3": "PHP functions are not supported", "C#(.NET Core 3.1)": "C# functions are not supported",
-		"Custom Image": "container functions are not supported", "Python2.7": "Python 2 is not supported; Python 3.8 and later are", "python2": "Python 2 is not supported", "Node.js20.15-beta": "is not one of",
-	} {
-		_, err := LanguageByName(name)
-		require.ErrorContains(t, err, says, name)
-	}
-	_, err := LanguageByName("csharp")
-	require.ErrorContains(t, err, "C# functions are not supported in this version: publish it as a program of its own")
-	_, err = LanguageByName("cobol")
-	require.ErrorContains(t, err, `runtime "cobol" is not one of: nodejs, python, go, custom`)
-}
-
-func TestVersionsAreParsedAndComparedByNumber(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{"3.8.18": "3.8", "20.1.0": "20.1", "3": "3", "3.14.0rc1": "3.14", "10.0.0": "10"} {
-		v, ok := parseVersion(text)
-		require.True(t, ok, text)
-		require.Equal(t, want, v.String(), text)
-	}
-	for _, text := range []string{"", "pyenv: python3: command not found", "v8"} {
-		_, ok := parseVersion(text)
-		require.False(t, ok, text)
-	}
-	require.True(t, Version{3, 7}.before(Version{3, 8}))
-	require.True(t, Version{2, 7}.before(Version{3, 0}))
-	require.False(t, Version{3, 10}.before(Version{3, 8}))
-	require.False(t, Version{4, 0}.before(Version{3, 8}))
 }

@@ -1,4 +1,4 @@
-package runtime
+package language
 
 import (
 	"errors"
@@ -31,7 +31,7 @@ func sourceFile(l *Language) (*os.File, error) {
 		return nil, fmt.Errorf("memory for the worker's source: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "worker source")
-	if _, err := f.Write(l.Source); err != nil {
+	if _, err := f.WriteString(l.Source); err != nil {
 		return nil, fmt.Errorf("memory for the worker's source: %w", err)
 	}
 	if _, err := unix.FcntlInt(

@@ -1,0 +1,14 @@
+package language
+
+var custom = &Language{
+	Name:    "custom",
+	Title:   "custom runtime",
+	Handler: customProgram,
+	File:    customProgram,
+	Carrier: OverRuntimeAPI,
+	Ends:    "it has to ask for events in an endless loop",
+	Silent:  "bootstrap did not ask for an event: it has to GET http://$RUNTIME_API_ADDR/v1/runtime/invocation/request; if it starts a web server, this is an HTTP function, which is not supported in this version",
+}
+
+// customProgram is the file that the platform starts as a custom runtime (page functiongraph_01_0406).
+const customProgram = "bootstrap"

@@ -1,0 +1,10 @@
+package language
+
+var golang = &Language{
+	Name:    "go",
+	Title:   "Go",
+	Handler: "handler",
+	Carrier: OverFramesOrRPC,
+	Ends:    "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
+	Silent:  "the program neither called function.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
+}

@@ -1,0 +1,68 @@
+// Package language has the table of languages that the function may be written in. A row answers every question about
+// its language; what starts workers and carries calls asks the row, and compares no names.
+package language
+
+import fncontext "gantry/context"
+
+// Language is one row of the table of languages: data, and what follows from it for every row alike.
+type Language struct {
+	// Name is the value of GANTRY_RUNTIME.
+	Name string
+	// Title is what people call it.
+	Title string
+	// OldVersion is the major version of which the platform has runtimes, and for which there is no worker here; it may be
+	// empty.
+	OldVersion string
+	// Handler is the default handler. Without a dot it is a program in the code folder, which File names if its name is
+	// fixed.
+	Handler, File string
+	// Extensions are the file extensions by which a code folder is recognised, the handler's first.
+	Extensions []string
+	// Program is the interpreter. It is looked up in PATH, then below Platform, a pattern of the platform's own
+	// interpreter paths (page functiongraph_01_1442). Empty when the worker is a program in the code folder.
+	Program, Platform string
+	// Source is the worker. The interpreter finds it in memory, as descriptor 5; Arguments make it run that.
+	Source    string
+	Arguments []string
+	// MinVersion is the oldest version that can run Source.
+	MinVersion Version
+	// Carrier is what carries the calls.
+	Carrier Carrier
+	// Ends names what in user code ends the process, for the hint to a call that was cut off; Silent says what a worker
+	// that does not end its load may lack.
+	Ends, Silent string
+	// AsksConcurrency is set for a worker that takes GANTRY_CONCURRENCY out of its environment before user code runs.
+	AsksConcurrency bool
+	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
+	Unanswered string
+	// Early explains ends before Hello, by what the worker's stderr shows.
+	Early []Sign
+}
+
+// Sign is what to look for, and the hint it gives; {code} in it is the name of the code folder.
+type Sign struct{ Text, Hint string }
+
+// ParseHandler reads a handler in the form that the language's handlers have.
+func (l *Language) ParseHandler(handler string) (fncontext.Handler, error) {
+	if l.OwnProgram() {
+		return fncontext.ParseProgram(handler)
+	}
+	return fncontext.ParseHandler(handler)
+}
+
+// OwnProgram reports whether the worker is a program of the user's, in the code folder, and not one of ours.
+func (l *Language) OwnProgram() bool { return l.Program == "" }
+
+// Polls reports whether the worker asks for its events over the runtime API, as a custom runtime does. What describes a
+// call are headers then, of any length.
+func (l *Language) Polls() bool { return l.Carrier == OverRuntimeAPI }
+
+// Carrier is what carries the calls to a language's worker.
+type Carrier uint8
+
+// What there is.
+const (
+	OverFrames      Carrier = iota // frames on descriptors 3 and 4 (docs/PROTOCOL.md)
+	OverFramesOrRPC                // what a Go program takes up: frames, or net/rpc
+	OverRuntimeAPI                 // the worker polls the runtime API
+)

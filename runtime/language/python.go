@@ -1,0 +1,23 @@
+package language
+
+import "gantry/runtime/worker"
+
+var python = &Language{
+	Name:       "python",
+	Title:      "Python",
+	OldVersion: "2",
+	Handler:    "index.handler",
+	Extensions: []string{".py"},
+	Program:    "python3",
+	Platform:   "/opt/function/runtime/python3*/rtsp/python/bin/python3",
+	Source:     worker.Python,
+	Arguments:  []string{"-u", "-B", "-c", pythonLoader},
+	MinVersion: Version{3, 8},
+	Ends:       "os._exit(), an error in a signal handler or in a callback of the event loop",
+	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
+}
+
+// pythonLoader runs the worker's source under a name that is no path: what shows a stack with its lines opens the files
+// that it names, and descriptor 5 is the user's by then. The first section is compiled; the worker does that with the
+// others when it needs them. Its built-in functions are its own, whatever user code makes of them.
+const pythonLoader = `import posix;s=posix.pread(5,1<<20,0).decode().split("\f");exec(compile(s[0],"<gantry>","exec"),{"__name__":"__main__","SECTIONS":s,"__builtins__":dict(vars(__builtins__))})`

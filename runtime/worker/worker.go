@@ -1,0 +1,14 @@
+// Package worker has the sources of our workers, as they lie in its folders.
+package worker
+
+import _ "embed" // for the sources
+
+// NodeJS is the worker of functions in Node.js.
+//
+//go:embed nodejs/worker.js
+var NodeJS string
+
+// Python is the worker of functions in Python.
+//
+//go:embed python/worker.py
+var Python string
