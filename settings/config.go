@@ -122,9 +122,6 @@ func (c *Config) WorkDir() string { return filepath.Dir(c.Function.CodeRoot) }
 
 func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
 
-// isCustom reports whether the function is a program that asks for its events.
-func (c *Config) isCustom() bool { return c.Language.Polls() }
-
 // Reserved names are set by the agent, or hidden by it.
 func Reserved(name string) bool {
 	return strings.HasPrefix(name, "GANTRY_") || strings.HasPrefix(name, "RUNTIME_") || name == "EXTENSION_API_ADDR"

@@ -72,7 +72,7 @@ func (c *Config) runtimeEnv() []string {
 func (c *Config) WorkerEnvironment() []string {
 	inherited := c.withHome(c.Inherited(append(slices.Clone(BaseEnv), c.workerEnv...)))
 	env := layered(inherited, userVariables(c.Function.UserData, c.presetForWorker), c.runtimeEnv())
-	if c.isCustom() {
+	if c.Language.Polls() {
 		env = loopbackDirect(layered(env, userVariables(c.Encrypted.Reveal(), c.presetForWorker), c.passedOn))
 	}
 	return env

@@ -221,17 +221,8 @@ func (c *Config) pickLanguage(path string, poll bool) (err error) {
 // checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none,
 // and says so.
 func (c *Config) checkHooks() {
-	c.checkHook("RUNTIME_INITIALIZER_HANDLER", "initializer: what stands before its loop is one", &c.Function.Initializer)
-	c.checkHook("RUNTIME_PRESTOP_HANDLER", "pre-stop hook: TERM asks it to end", &c.Function.PreStop)
-	if c.Function.PreStop != "" && c.Language.OwnProgram() {
-		c.Remarks = append(
-			c.Remarks,
-			fmt.Sprintf(
-				"RUNTIME_PRESTOP_HANDLER=%s has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end",
-				c.Function.PreStop,
-			),
-		)
-	}
+	c.checkHook("RUNTIME_INITIALIZER_HANDLER", c.Language.NoInitializer, &c.Function.Initializer)
+	c.checkHook("RUNTIME_PRESTOP_HANDLER", c.Language.NoPreStop, &c.Function.PreStop)
 	if c.Function.PreStop != "" && c.Function.PreStopTimeout > c.ShutdownTimeout/2 {
 		c.Remarks = append(
 			c.Remarks,
@@ -244,22 +235,24 @@ func (c *Config) checkHooks() {
 	}
 }
 
-// checkHook empties the value of a hook that is none; lacks says what a custom runtime has in place of it.
-func (c *Config) checkHook(setting, lacks string, value *string) {
+// checkHook empties the value of a hook that is none; none says why the language has no such hook.
+func (c *Config) checkHook(setting, none string, value *string) {
 	switch parts := strings.Split(*value, "."); {
 	case *value == "":
-	case c.isCustom():
+	case c.Language.Polls():
 		c.passedOn = append(c.passedOn, setting+"="+*value)
 		c.Remarks = append(
 			c.Remarks,
 			fmt.Sprintf(
-				"%s=%s is handed on as a variable and has no other effect: a custom runtime has no %s",
+				"%s=%s is handed on as a variable and has no other effect: %s",
 				setting,
 				*value,
-				lacks,
+				none,
 			),
 		)
 		*value = ""
+	case none != "":
+		c.Remarks = append(c.Remarks, fmt.Sprintf("%s=%s has no effect: %s", setting, *value, none))
 	case c.Language.OwnProgram(): // the program knows what it means
 	case len(parts) != 2 || parts[1] == "":
 		// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).

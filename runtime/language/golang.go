@@ -1,10 +1,11 @@
 package language
 
 var golang = &Language{
-	Name:    "go",
-	Title:   "Go",
-	Handler: "handler",
-	Carrier: OverFramesOrRPC,
-	Ends:    "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
-	Silent:  "the program neither called function.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
+	Name:      "go",
+	Title:     "Go",
+	Handler:   "handler",
+	Carrier:   OverFramesOrRPC,
+	NoPreStop: "only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end",
+	Ends:      "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
+	Silent:    "the program neither called function.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
 }

@@ -28,6 +28,8 @@ type Language struct {
 	MinVersion Version
 	// Carrier is what carries the calls.
 	Carrier Carrier
+	// NoInitializer and NoPreStop say that the language has no such hook, and what stands for it; empty for one that has.
+	NoInitializer, NoPreStop string
 	// Ends names what in user code ends the process, for the hint to a call that was cut off; Silent says what a worker
 	// that does not end its load may lack.
 	Ends, Silent string
