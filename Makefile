@@ -38,7 +38,7 @@ test:
 # Every case of testdata/conformance against every language; writes the table into docs/COMPATIBILITY.md and prints it.
 conformance:
 	@.ci/need go node python3
-	GANTRY_CONFORMANCE_UPDATE=1 $(GO) test ./bootstrap -run '^TestEveryLanguagePassesTheCasesOfTheTable$$' -count=1
+	GANTRY_CONFORMANCE_UPDATE=1 $(GO) test ./test/e2e -run '^TestEveryLanguagePassesTheCasesOfTheTable$$' -count=1
 	@sed -n '/conformance: written/,/end of conformance/p' docs/COMPATIBILITY.md | grep '^|'
 
 # Other versions of Node.js for the contract tests, from npm's "node" package.
@@ -83,7 +83,7 @@ test-container:
 
 # More rounds of what kills agent and queue under load; CI has three.
 soak:
-	KILL_ROUNDS=20 $(GO) test ./bootstrap -run TestNoAcceptedAsyncRequestIsLostThroughKills -count=1 -v -timeout 30m
+	KILL_ROUNDS=20 $(GO) test ./test/e2e -run TestNoAcceptedAsyncRequestIsLostThroughKills -count=1 -v -timeout 30m
 
 # The platform's official SDKs against the platform API. They are large, so they have modules of their own.
 test-sdk: build

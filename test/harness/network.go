@@ -28,8 +28,9 @@ var refusal error
 
 // OwnNetwork moves the test program into network and mount namespaces of its own: the fixed ports of extensions, 8081
 // to 8090, are free there whatever else runs on the machine, and the platform's folders below /opt are empty. TestMain
-// calls it first, before anything is started. It executes the test program again under the same pid, as namespaces
-// belong to threads. Without the right to make namespaces the program stays where it is, and FixedPorts skips tests.
+// calls it before it starts anything that the tests talk to. It executes the test program again under the same pid, as
+// namespaces belong to threads. Without the right to make namespaces the program stays where it is, and FixedPorts
+// skips tests.
 //
 // suffix is how the program's name ends, such as ".test": OwnNetwork does nothing in a command that a test program
 // stands in for.

@@ -1,4 +1,4 @@
-// Command userdata is a function that answers which user variables it finds where, for the tests of package bootstrap.
+// Command userdata is a function that answers which user variables it finds where, for the tests of the agent.
 package main
 
 import (
