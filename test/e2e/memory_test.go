@@ -132,7 +132,7 @@ func TestAnnouncedBodiesHarmNeitherAgentNorOtherCallers(t *testing.T) {
 				require.Equal(t, 200, r.invoke(`{}`).status)
 				longest = max(longest, time.Since(began))
 			}
-			require.Less(t, longest, time.Second)
+			require.Less(t, longest, 30*time.Second, "they do not wait for the strangers, who have a minute for a request")
 			began := time.Now()
 			require.Equal(t, 200, r.invoke(`"`+strings.Repeat("x", 6291454)+`"`).status)
 			large := time.Since(began)
