@@ -55,23 +55,29 @@ const (
 
 // Event is a telemetry event: one thing that happened. Which members count depends on its kind.
 type Event struct {
+	// Kind is what happened.
 	Kind Kind
 	// Begin is the start of the phase, the same in all events of one; for others the time of the event.
 	Begin time.Time
 	// End is the end of the phase, for reports.
-	End       time.Time
+	End time.Time
+	// RequestID is the call's, or that of the instance's start; empty for a line that belongs to no call, and for the
+	// state of an extension.
 	RequestID string
 	// Status and ErrorType are set for events that end a phase; ErrorType only when it did not succeed.
 	Status, ErrorType string
-	// Figures is set for reports.
+	// Figures is set for reports, and shared by all readers.
 	Figures *Figures
-	// Extension is the name, State what became of it, Detail how it ended in words.
+	// Extension is the name, also that of the extension that wrote a line; State is what became of it, Detail how it
+	// ended in words.
 	Extension, State, Detail string
-	// Text is the line's. Part counts from 0, More says that another part of the same line follows.
-	Text  []byte
+	// Text is the line's without its end, and shared by all readers.
+	Text []byte
+	// Level is the logger's for a line that came through it (DEBUG, INFO, WARN, ERROR), and empty for plain output.
 	Level string
-	Part  int
-	More  bool
+	// Part counts the parts of a long line from 0, More says that another part of the same line follows.
+	Part int
+	More bool
 
 	seq   uint64
 	drops *drops // of logsDropped
@@ -80,11 +86,14 @@ type Event struct {
 
 // Figures are the metrics of a report. Zero means not known, and is left out.
 type Figures struct {
+	// Duration is that of the phase: of the call, or of load and initializer.
 	Duration time.Duration
 	// Billed is in whole milliseconds.
-	Billed     time.Duration
-	MemoryMB   int
-	MemoryUsed int // MB, the peak so far
+	Billed time.Duration
+	// MemoryMB is the memory size: the function's limit, unless the caller asked for another one.
+	MemoryMB int
+	// MemoryUsed is the peak so far in MB.
+	MemoryUsed int
 	// Init is the duration of the instance's start, on its first report only.
 	Init time.Duration
 }
