@@ -33,8 +33,8 @@ type drops struct {
 	records, bytes int64
 }
 
-// Counts is what became of all telemetry events so far; Accepted is Delivered plus all Dropped plus what is still on
-// its way.
+// Counts is what became of all telemetry events so far that were for the subscriber; Accepted is Delivered plus all
+// Dropped plus what is still on its way.
 type Counts struct {
 	Accepted, Delivered int64
 	Dropped             map[string]int64

@@ -36,7 +36,8 @@ func (s *Stream) Close(ctx context.Context) {
 	s.Flush(ctx)
 	s.mu.Lock()
 	s.closed = true
-	s.kept.Store(0)
+	s.taps.end()
+	s.want(0)
 	subscribed, served := s.sub != nil, s.served
 	if subscribed {
 		s.end()

@@ -1,8 +1,10 @@
-// Package telemetry has the stream that carries the telemetry events of the instance to one subscriber. An event is
-// always a telemetry event here, never the input of a call.
+// Package telemetry has the stream that carries the telemetry events of the instance to its readers: one subscriber
+// outside, and any number of taps inside the process. An event is always a telemetry event here, never the input of a
+// call.
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"gantry/logger"
 	"sync"
@@ -50,43 +52,68 @@ type Subscriber struct {
 	sending int           // events that are out of the buffers and not delivered yet; the stream's mu guards it
 }
 
-// Stream carries telemetry events to at most one subscriber. Publishing never blocks: what does not fit is dropped,
-// lines before platform events, oldest first. Drops are counted and reported to the subscriber. Use NewStream. A nil
-// Stream drops everything.
+// Stream carries telemetry events to at most one subscriber and to any number of taps. Each has a bounded buffer of its
+// own. Publishing never blocks: what does not fit is dropped, lines before platform events, oldest first. Drops are
+// counted, and reported to the subscriber. Use NewStream. A nil Stream drops everything.
 type Stream struct {
 	function, version string
 	log               *zap.Logger
 
-	// kept are the types that are of any use now.
+	// kept are the types that are of any use now: wanted, and those of the taps.
 	kept   atomic.Uint32
-	counts counters
+	counts counters // of what is wanted; a tap counts its own drops
 
-	mu       sync.Mutex
-	lines    deque[line]
-	platform deque[Event]
-	bytes    int // of lines' texts
-	seq      uint64
-	slab     []byte // texts are copied here
-	dropped  [reasons]drops
-	own      int // lines of the subscriber since its last batch
-	sub      *Subscriber
-	since    time.Time // the oldest event waits since then, about
-	flush    uint64    // send everything before this without waiting for company
-	waiters  []waiter
-	loops    sync.WaitGroup
-	served   bool          // there was a subscriber
-	stops    int           // how often its process was stopped
-	thawed   chan struct{} // closed when it goes on; nil unless it is stopped
-	closed   bool
-	window   *time.Timer
+	mu      sync.Mutex
+	taps    fanout
+	wanted  Type   // by the subscriber, or kept for one
+	buffer         // what waits for it
+	slab    []byte // its texts are copied here
+	dropped [reasons]drops
+	own     int // lines of the subscriber since its last batch
+	sub     *Subscriber
+	since   time.Time // the oldest event waits since then, about
+	flush   uint64    // send everything before this without waiting for company
+	waiters []waiter
+	loops   sync.WaitGroup
+	served  bool          // there was a subscriber
+	stops   int           // how often its process was stopped
+	thawed  chan struct{} // closed when it goes on; nil unless it is stopped
+	closed  bool
+	window  *time.Timer
 }
 
 // NewStream returns a stream that keeps a little for the first subscriber.
 func NewStream(function, version string, log *zap.Logger) *Stream {
 	s := &Stream{function: function, version: version, log: log}
 	s.resetDropCounts()
-	s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
+	s.want(TypePlatform | TypeFunction | TypeExtension)
 	return s
+}
+
+// want sets what the subscriber wants, or what is kept for one; called with mu held.
+func (s *Stream) want(types Type) {
+	s.wanted = types
+	s.kept.Store(uint32(types | s.taps.types))
+}
+
+// attach adds a reader; false if the stream is closed.
+func (s *Stream) attach(r *reader) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.taps.add(r)
+	s.want(s.wanted)
+	return true
+}
+
+// detach takes a reader out and ends it.
+func (s *Stream) detach(r *reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taps.remove(r)
+	s.want(s.wanted)
 }
 
 // resetDropCounts clears the drops that have not been reported to a subscriber.
@@ -114,7 +141,7 @@ func (s *Stream) forget() {
 	defer s.mu.Unlock()
 	s.window = nil
 	if s.sub == nil {
-		s.kept.Store(0)
+		s.want(0)
 		s.discard(abandoned)
 		s.resetDropCounts()
 	}
@@ -135,9 +162,19 @@ func (s *Stream) Line(l *logger.Line) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.Keeps(typ) {
-		return
+	var text []byte
+	if s.taps.types&typ != 0 {
+		// A copy of its own, which all readers share: a slab would stay whole for a slow one that has few lines in it.
+		text = bytes.Clone(l.Text)
+		s.taps.line(typ, l, extension, text)
 	}
+	if s.wanted&typ != 0 {
+		s.accept(l, extension, text)
+	}
+}
+
+// accept takes a line for the subscriber; text is its copy if there is one. Called with mu held.
+func (s *Stream) accept(l *logger.Line, extension string, text []byte) {
 	s.counts.accepted.Add(1)
 	own := s.sub != nil && extension != "" && (extension == s.sub.Name || s.sub.Name == "")
 	if own {
@@ -146,17 +183,10 @@ func (s *Stream) Line(l *logger.Line) {
 			return
 		}
 	}
-	s.lines.push(&line{
-		seq:       s.seq,
-		at:        l.Time.UnixNano(),
-		requestID: l.RequestID,
-		extension: extension,
-		level:     l.Level,
-		text:      s.copied(l.Text),
-		part:      int32(l.Part),
-		more:      l.More,
-	})
-	s.bytes += len(l.Text)
+	if text == nil {
+		text = s.copied(l.Text)
+	}
+	s.pushLine(l, extension, text)
 	s.published(own)
 }
 
@@ -167,23 +197,18 @@ func (s *Stream) Publish(e *Event) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.Keeps(TypePlatform) {
-		return
+	if s.taps.types&TypePlatform != 0 {
+		s.taps.event(e)
 	}
-	s.counts.accepted.Add(1)
-	s.push(e)
-	s.published(false)
+	if s.wanted&TypePlatform != 0 {
+		s.counts.accepted.Add(1)
+		s.push(e)
+		s.published(false)
+	}
 }
 
-// push is called with mu held.
-func (s *Stream) push(e *Event) {
-	e.seq = s.seq
-	s.platform.push(e)
-}
-
-// published counts what was buffered last, and makes room for it; called with mu held.
+// published makes room for what was buffered last, and wakes the subscriber's loop; called with mu held.
 func (s *Stream) published(own bool) {
-	s.seq++
 	first := s.waiting() == 1 || !own && s.waiting() == 1+s.ownWaiting()
 	if first {
 		s.since = time.Now()
@@ -213,7 +238,7 @@ func (s *Stream) makeRoom() {
 	if s.sub == nil {
 		most, mostBytes = replayEvents, replayBytes
 	}
-	for s.waiting() > most || s.lines.n > 0 && s.bytes > mostBytes {
+	for s.overfull(most, mostBytes) {
 		s.dropOldest(overflow)
 	}
 }
@@ -223,40 +248,8 @@ func (s *Stream) dropOldest(why reason) {
 	if s.sub == nil {
 		why = unasked
 	}
-	if s.lines.n == 0 {
-		s.platform.pop()
-		s.drop(why, 1, 0)
-		return
-	}
-	text := len(s.lines.pop().text)
-	s.bytes -= text
-	s.drop(why, 1, text)
+	s.drop(why, 1, s.shed())
 }
-
-// first is the number of the oldest event in the buffers, or of the next one; called with mu held.
-func (s *Stream) first() uint64 {
-	first := s.seq
-	if s.lines.n > 0 {
-		first = s.lines.front().seq
-	}
-	if s.platform.n > 0 {
-		first = min(first, s.platform.front().seq)
-	}
-	return first
-}
-
-// pop takes the oldest event out of the buffers; there must be one. Called with mu held.
-func (s *Stream) pop() Event {
-	if s.lines.n == 0 || s.platform.n > 0 && s.platform.front().seq < s.lines.front().seq {
-		return s.platform.pop()
-	}
-	l := s.lines.pop()
-	s.bytes -= len(l.text)
-	return l.event()
-}
-
-// waiting counts the events in the buffers; called with mu held.
-func (s *Stream) waiting() int { return s.lines.n + s.platform.n }
 
 // drop counts; called with mu held.
 func (s *Stream) drop(why reason, records, bytes int) {
@@ -325,7 +318,7 @@ func (s *Stream) end() {
 	s.release()
 }
 
-// Counts returns what became of all telemetry events so far. For metrics.
+// Counts returns what became of all telemetry events so far, taps apart. For metrics.
 func (s *Stream) Counts() Counts {
 	if s == nil {
 		return Counts{}
@@ -350,7 +343,7 @@ func (s *Stream) Unsubscribe(sub *Subscriber) bool {
 	}
 	s.end()
 	if !s.closed {
-		s.kept.Store(uint32(TypePlatform | TypeFunction | TypeExtension))
+		s.want(TypePlatform | TypeFunction | TypeExtension)
 		s.window = time.AfterFunc(replayWindow, s.forget)
 	}
 	return true

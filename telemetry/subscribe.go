@@ -23,7 +23,7 @@ func (s *Stream) Subscribe(sub *Subscriber) bool {
 	sub.ctx, sub.stop = context.WithCancel(context.Background())
 	sub.wake = make(chan struct{}, 1)
 	s.sub, s.own, s.served = sub, 0, true
-	s.kept.Store(uint32(sub.Types))
+	s.want(sub.Types)
 	s.omitUnwanted(sub.Types)
 	if sub.Envelope && sub.Types&TypePlatform != 0 {
 		s.counts.accepted.Add(1)
