@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -19,6 +19,15 @@ bin/gantry-jetstream: $(wildcard jetstream/*.go jetstream/control/*.go process/*
 
 bin/extensions/extensionLogger: examples/extensions/logger/main.go
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./examples/extensions/logger
+
+PREFIX  ?= /usr/local
+install:
+	@.ci/need go
+	@$(MAKE) --no-print-directory build
+	@.ci/install bin "$(DESTDIR)$(PREFIX)/bin"
+
+uninstall:
+	@.ci/install --remove "$(DESTDIR)$(PREFIX)/bin"
 
 run:
 	@.ci/need go node

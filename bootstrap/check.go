@@ -106,7 +106,7 @@ func (p *program) check(o *checkOptions, flags map[string]string) error {
 // checkConfig reads the settings that matter without a function, and what is the command's own.
 func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*settings.Config, time.Duration, error) {
 	if o.extension == "" {
-		return nil, 0, errors.New("--extension FILE is missing; see bootstrap check --help")
+		return nil, 0, fmt.Errorf("--extension FILE is missing; see %s check --help", p.name)
 	}
 	path, err := filepath.Abs(o.extension)
 	if err != nil {
@@ -125,8 +125,8 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*settin
 			return nil, 0, fmt.Errorf("--env: %q is not of the form NAME=value", kv)
 		} else if settings.Reserved(name) || name == "EXTENSION_ROOT" {
 			return nil, 0, fmt.Errorf(
-				"--env: %s is set by the agent; the function's settings have flags, see bootstrap check --help",
-				name,
+				"--env: %s is set by the agent; the function's settings have flags, see %s check --help",
+				name, p.name,
 			)
 		}
 	}

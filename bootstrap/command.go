@@ -20,7 +20,7 @@ func (p *program) execute(args []string) error {
 	err := root.Execute()
 	if err != nil && !started { // the command line itself is wrong
 		if f := (*failure)(nil); !errors.As(err, &f) {
-			err = &failure{exitUsage, fmt.Errorf("%w; see bootstrap --help", err)}
+			err = &failure{exitUsage, fmt.Errorf("%w; see %s --help", err, p.name)}
 		}
 	}
 	return err
@@ -28,23 +28,31 @@ func (p *program) execute(args []string) error {
 
 func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use: "bootstrap", Short: "Run a FunctionGraph function and its extensions in any container",
-		Long: "Run a FunctionGraph function and its extensions in any container.\n\n" +
-			"Every flag has an environment variable, shown with it; a flag beats the environment.",
+		Use: p.name, Short: "Run a FunctionGraph function and its extensions in any container",
+		Long: "Run a FunctionGraph function and its extensions in any container.",
+		Example: "  NAME serve --code my-function      # curl 127.0.0.1:8000/invoke -d '{}'\n" +
+			"  NAME invoke --code my-function --event '{\"n\": 1}'\n" +
+			"  NAME serve --api-addr on --api-auth none      # for the platform's SDKs",
 		SilenceErrors: true, SilenceUsage: true, Args: commandOnly,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &failure{exitUsage, fmt.Errorf("%w%s; see bootstrap --help", err, meantFlag(cmd, err))}
+		return &failure{exitUsage, fmt.Errorf("%w%s; see %s --help", err, meantFlag(cmd, err), p.name)}
 	})
 	settings.AddSettings(root.PersistentFlags())
+	root.SetUsageFunc(p.usage)
 	serveCommand := func(cmd *cobra.Command, _ []string) error {
 		return p.withConfig(cmd, func(c *settings.Config) error { return agent.Serve(c, p.options()) })
 	}
 	pollCommand := func(cmd *cobra.Command, _ []string) error {
 		return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
 	}
+	version := root.Flags().Bool("version", false, "print version, commit and Go version")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *version {
+			p.printVersion()
+			return nil
+		}
 		if p.polls() || cmd.Flags().Changed("runtime-api") {
 			return pollCommand(cmd, args)
 		}
@@ -59,7 +67,7 @@ func (p *program) rootCommand() *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "poll",
-			Short: "Be the custom runtime of a platform: take events from its runtime API (the default where RUNTIME_API_ADDR is set)",
+			Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR",
 			Args:  cobra.NoArgs,
 			RunE:  pollCommand,
 		},
@@ -68,6 +76,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.checkCommand(),
 		p.healthCommand(),
 		p.versionCommand(),
+		p.settingsTopic(),
 	)
 	return root
 }

@@ -50,7 +50,7 @@ func (p *program) withConfig(cmd *cobra.Command, do func(*settings.Config) error
 // printUnknown is for commands without a log.
 func (p *program) printUnknown(c *settings.Config) {
 	for _, remark := range c.Unknown {
-		fmt.Fprintln(p.stderr, "bootstrap: "+remark)
+		fmt.Fprintln(p.stderr, p.name+": "+remark)
 	}
 }
 

@@ -8,14 +8,14 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the program without the process: it returns the exit code.
+// run is the program without the process: it returns the exit code. args has the program's own name first.
 func run(args, environ []string, stdin io.Reader, stdout, stderr *os.File) int {
-	p := &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
-	if len(args) == 0 { // the way a container starts: no time for a command line library
+	p := &program{name: nameOf(args), environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	if len(args) <= 1 { // the way a container starts: no time for a command line library
 		return p.exit(p.bare())
 	}
-	return p.exit(p.execute(args))
+	return p.exit(p.execute(args[1:]))
 }

@@ -10,6 +10,7 @@ import (
 	"gantry/settings"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -25,9 +26,19 @@ const (
 
 // program is what the commands share.
 type program struct {
+	// name is what the program was called by: bootstrap, or gantry where it is installed as a command.
+	name           string
 	environ        []string
 	stdin          io.Reader
 	stdout, stderr *os.File
+}
+
+// nameOf is the program's name as help and errors show it.
+func nameOf(args []string) string {
+	if len(args) > 0 && filepath.Base(args[0]) == "gantry" {
+		return "gantry"
+	}
+	return "bootstrap"
 }
 
 // exitCodes are those of the kinds that other packages mark errors with; see fault.Mark.
@@ -63,7 +74,7 @@ func (p *program) exit(err error) int {
 		code, err = f.code, f.err
 	}
 	if err != nil {
-		p.lastLine(fmt.Sprintf("bootstrap: %v\n", err))
+		p.lastLine(fmt.Sprintf("%s: %v\n", p.name, err))
 	}
 	return code
 }

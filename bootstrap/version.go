@@ -28,6 +28,11 @@ func readBuild() build {
 	}
 }
 
+func (p *program) printVersion() {
+	b := readBuild()
+	fmt.Fprintf(p.stdout, "%s %s (%s, %s, %s)\n", p.name, b.Version, b.Commit, b.Go, b.Platform)
+}
+
 func (p *program) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -37,7 +42,7 @@ func (p *program) versionCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			b := readBuild()
 			if !asJSON {
-				fmt.Fprintf(p.stdout, "bootstrap %s (%s, %s, %s)\n", b.Version, b.Commit, b.Go, b.Platform)
+				p.printVersion()
 				return nil
 			}
 			b.Modules = map[string]string{}

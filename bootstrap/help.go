@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"gantry/settings"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// helpWidth is the width of help texts, in columns: that of the smallest terminal.
+const helpWidth = 80
+
+// usage is the help of every command: what is its own, and where the settings are, which all of them have. It fits a
+// screen.
+func (p *program) usage(cmd *cobra.Command) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage:\n  %s\n", cmd.UseLine())
+	if !cmd.HasParent() {
+		fmt.Fprintf(&b, "  %s COMMAND [flags]\n", cmd.CommandPath())
+	}
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", strings.ReplaceAll(cmd.Example, "NAME", p.name))
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\nCommands:\n")
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() {
+				fmt.Fprintf(&b, "  %-12s%s\n", c.Name(), c.Short)
+			}
+		}
+	}
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	own.SortFlags = false
+	cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" && !strings.Contains(f.Usage, "[$") { // a setting names its variable
+			own.AddFlag(f)
+		}
+	})
+	if own.HasFlags() {
+		fmt.Fprintf(&b, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
+	}
+	if names := settingsOf(cmd); len(names) > 0 {
+		fmt.Fprintf(&b, "\nCommon settings:\n%s", settings.Flags(helpWidth, names...))
+		fmt.Fprintf(&b, "\nAll settings, as flags and variables: %s help settings\n", p.name)
+	}
+	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
+	return err
+}
+
+// settingsOf are the variables of the settings that matter most to a command.
+func settingsOf(cmd *cobra.Command) []string {
+	switch cmd.Name() {
+	case "version", "help", "completion":
+		return nil
+	case "health":
+		return []string{"GANTRY_OPS_ADDR"}
+	case "async", "ls", "show", "cancel":
+		return []string{"RUNTIME_FUNC_NAME", "RUNTIME_CODE_ROOT", "GANTRY_API_ADDR"}
+	case "check":
+		return []string{"RUNTIME_FUNC_NAME", "GANTRY_EXTENSION_WAIT", "GANTRY_SHUTDOWN_TIMEOUT"}
+	}
+	return []string{
+		"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_ADDR", "GANTRY_API_ADDR",
+		"GANTRY_LOG_LEVEL",
+	}
+}
+
+// settingsTopic is "help settings": cobra shows a command that cannot be run as a topic of help.
+func (p *program) settingsTopic() *cobra.Command {
+	topic := &cobra.Command{Use: "settings", Short: "All settings"}
+	topic.SetHelpFunc(func(*cobra.Command, []string) { fmt.Fprint(p.stdout, settings.Help(helpWidth)) })
+	return topic
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"gantry/settings"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// output runs the program with these arguments, its own name first, and returns its exit code and what it printed.
+func output(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var files [2]*os.File
+	for i := range files {
+		file, err := os.Create(filepath.Join(t.TempDir(), "output"))
+		require.NoError(t, err)
+		defer file.Close()
+		files[i] = file
+	}
+	code = run(args, []string{"PATH=" + os.Getenv("PATH")}, strings.NewReader(""), files[0], files[1])
+	text := func(f *os.File) string {
+		b, err := os.ReadFile(f.Name())
+		require.NoError(t, err)
+		return string(b)
+	}
+	return code, text(files[0]), text(files[1])
+}
+
+// TestHelpFitsAScreen: the first screen has 48 lines of 80 columns at most, every command and an example.
+func TestHelpFitsAScreen(t *testing.T) {
+	code, help, _ := output(t, "bootstrap", "--help")
+	require.Zero(t, code)
+	lines := strings.Split(help, "\n")
+	require.LessOrEqual(t, len(lines), 48)
+	for _, line := range lines {
+		require.LessOrEqual(t, len(line), 80, line)
+	}
+	for _, want := range []string{"bootstrap invoke --code", "\n  async ", "\n  check ", "\n  poll ", "\n  serve ", "--code ", "help settings"} {
+		require.Contains(t, help, want)
+	}
+	_, serve, _ := output(t, "bootstrap", "serve", "--help")
+	require.NotContains(t, serve, "--async-replicas", "the settings have a list of their own")
+}
+
+func TestHelpSettingsListsEverySettingOnce(t *testing.T) {
+	code, help, _ := output(t, "bootstrap", "help", "settings")
+	require.Zero(t, code)
+	for _, s := range settings.Table() {
+		require.Equal(t, 1, strings.Count(help, "\n  "+s.Env+",")+strings.Count(help, "\n  "+s.Env+"\n"), s.Env)
+	}
+	require.NotContains(t, help, "Others")
+	for line := range strings.Lines(help) {
+		require.LessOrEqual(t, len(line), 81, line)
+	}
+}
+
+// TestProgramCalledGantrySaysSo: help, errors and version have the name that the program was called by.
+func TestProgramCalledGantrySaysSo(t *testing.T) {
+	_, help, _ := output(t, "/usr/local/bin/gantry", "--help")
+	require.Contains(t, help, "\n  gantry serve --code")
+	require.NotContains(t, help, "bootstrap")
+	code, _, stderr := output(t, "gantry", "srve")
+	require.Equal(t, exitUsage, code)
+	require.Equal(t, "gantry: unknown command \"srve\" for \"gantry\"; did you mean serve?; see gantry --help\n", stderr)
+	code, stdout, _ := output(t, "gantry", "--version")
+	require.Zero(t, code)
+	require.Regexp(t, `^gantry \S+ \(.*go1.*\)\n$`, stdout)
+	_, same, _ := output(t, "gantry", "version")
+	require.Equal(t, stdout, same)
+}
