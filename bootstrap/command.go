@@ -75,6 +75,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.asyncCommand(),
 		p.checkCommand(),
 		p.healthCommand(),
+		p.waitCommand(),
 		p.explainCommand(),
 		p.versionCommand(),
 		p.settingsTopic(),

@@ -27,24 +27,32 @@ func (p *program) health(flags map[string]string) error {
 	if err := p.conceal(); err != nil {
 		return err
 	}
+	text, err := p.readiness(flags)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout, text)
+	return nil
+}
+
+// readiness asks /readyz of the agent at GANTRY_OPS_ADDR. An error that cannot pass is a failure.
+func (p *program) readiness(flags map[string]string) (text string, err error) {
 	env := settings.Variables(p.environ)
 	var addr string
 	for _, s := range settings.Table() {
 		if s.Env == "GANTRY_OPS_ADDR" {
-			var err error
 			if addr, _, err = s.Value(env, flags); err != nil {
-				return &failure{exitUsage, err}
+				return "", &failure{exitUsage, err}
 			}
 		}
 	}
 	status, body, err := fasthttp.GetTimeout(nil, "http://"+dialable(addr)+"/readyz", probeTimeout)
 	if err != nil {
-		return fmt.Errorf("%s does not answer: %s", addr, noAnswer(err))
+		return "", fmt.Errorf("%s does not answer: %s", addr, noAnswer(err))
 	}
-	text := strings.TrimSpace(string(body))
+	text = strings.TrimSpace(string(body))
 	if status != fasthttp.StatusOK {
-		return fmt.Errorf("%w: %s", errNotReady, text)
+		return "", fmt.Errorf("%w: %s", errNotReady, text)
 	}
-	fmt.Fprintln(p.stdout, text)
-	return nil
+	return text, nil
 }

@@ -54,7 +54,7 @@ func settingsOf(cmd *cobra.Command) []string {
 	switch cmd.Name() {
 	case "version", "help", "completion", "explain":
 		return nil
-	case "health":
+	case "health", "wait":
 		return []string{"GANTRY_OPS_ADDR"}
 	case "async", "ls", "show", "cancel":
 		return []string{"RUNTIME_FUNC_NAME", "RUNTIME_CODE_ROOT", "GANTRY_API_ADDR"}

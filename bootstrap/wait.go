@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"gantry/settings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// waitPause lies between two questions of "wait".
+const waitPause = 20 * time.Millisecond
+
+// waitCommand waits until an agent that was started in the background takes calls.
+func (p *program) waitCommand() *cobra.Command {
+	var limit string
+	cmd := &cobra.Command{
+		Use: "wait", Short: "Wait until a running agent is ready; exits with 0 or 1", Args: cobra.NoArgs,
+		Long: "Wait until a running agent takes calls, for scripts that started it in the background.\n" +
+			"The address is that of GANTRY_OPS_ADDR. Exits with 1, and the last reason, when\nthe time is over.",
+		Example: "  NAME serve --code my-function &\n  NAME wait --timeout 10 && curl 127.0.0.1:8000/invoke -d '{}'",
+	}
+	cmd.Flags().StringVar(&limit, "timeout", "30", "how long to wait at most, in seconds or as a duration")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		flags := settings.ChangedSettings(cmd.Flags())
+		delete(flags, "timeout") // ours, and not the handler's
+		d, err := settings.ParseDuration(limit)
+		if err != nil {
+			return &failure{exitUsage, fmt.Errorf("--timeout: %q: %w", limit, err)}
+		}
+		if err := p.conceal(); err != nil {
+			return err
+		}
+		return p.wait(flags, d)
+	}
+	return cmd
+}
+
+func (p *program) wait(flags map[string]string, limit time.Duration) error {
+	for end := time.Now().Add(limit); ; time.Sleep(waitPause) {
+		text, err := p.readiness(flags)
+		if f := (*failure)(nil); err == nil || errors.As(err, &f) {
+			if err == nil {
+				fmt.Fprintln(p.stdout, text)
+			}
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the agent is not ready after %s: %w", limit, err)
+		}
+	}
+}

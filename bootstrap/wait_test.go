@@ -1,0 +1,62 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestWaitEndsWhenTheAgentIsReady: through the time when nothing listens and the one when the function loads.
+func TestWaitEndsWhenTheAgentIsReady(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := ln.Addr().String()
+	require.NoError(t, ln.Close())
+	file, err := os.Create(t.TempDir() + "/out")
+	require.NoError(t, err)
+	defer file.Close()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run([]string{"bootstrap", "wait", "--ops-addr", addr}, nil, strings.NewReader(""), file, file)
+	}()
+	var asked atomic.Int64
+	ln, err = net.Listen("tcp", addr)
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) <= 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte("init\n"))
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	}))
+	server.Listener = ln
+	server.Start()
+	defer server.Close()
+	require.Zero(t, <-ended)
+	require.EqualValues(t, 4, asked.Load())
+	text, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", string(text))
+}
+
+func TestWaitEndsWithTheLastReasonWhenTheTimeIsOver(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("failed: Cannot find module 'x'\n"))
+	}))
+	defer server.Close()
+	code, stdout, stderr := output(t, "bootstrap", "wait", "--timeout", "0.1", "--ops-addr", server.Listener.Addr().String())
+	require.Equal(t, exitError, code)
+	require.Empty(t, stdout)
+	require.Regexp(t, `^bootstrap: the agent is not ready after 100ms: .*: failed: Cannot find module 'x'\n$`, stderr)
+	code, _, stderr = output(t, "bootstrap", "wait", "--timeout", "soon")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, stderr, `--timeout: "soon": want seconds, or a duration like 1m30s`)
+}
