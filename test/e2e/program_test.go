@@ -96,7 +96,7 @@ var readSources = sync.OnceValue(func() error {
 			return err
 		}
 	}
-	for _, dir := range []string{"examples", "testdata"} {
+	for _, dir := range []string{"examples", "testdata", "test/e2e/testdata", "runtime/testdata"} {
 		err := filepath.WalkDir(filepath.Join(module, dir), func(name string, d fs.DirEntry, err error) error {
 			if err == nil && d.Type().IsRegular() {
 				_, err = os.ReadFile(name)
@@ -115,11 +115,12 @@ var readSources = sync.OnceValue(func() error {
 	return nil
 })
 
-// sources lists the files of the module, embedded ones too, that bootstrap and the queue's program are built from.
+// sources lists the files of the module, embedded ones too, that bootstrap, the queue's program and Go functions are
+// built from.
 func sources(module string) (names []string, err error) {
 	const files = "{{if not .Standard}}{{$dir := .Dir}}" +
 		"{{range .GoFiles}}{{$dir}}/{{.}}\n{{end}}{{range .EmbedFiles}}{{$dir}}/{{.}}\n{{end}}{{end}}"
-	out, err := exec.Command("go", "list", "-deps", "-f", files, "gantry/bootstrap", "gantry/jetstream").Output()
+	out, err := exec.Command("go", "list", "-deps", "-f", files, "gantry/bootstrap", "gantry/jetstream", "gantry/function").Output()
 	for line := range bytes.Lines(out) {
 		if name := strings.TrimSpace(string(line)); strings.HasPrefix(name, module+"/") {
 			names = append(names, name)
