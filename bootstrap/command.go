@@ -41,8 +41,17 @@ func (p *program) rootCommand() *cobra.Command {
 	})
 	settings.AddSettings(root.PersistentFlags())
 	root.SetUsageFunc(p.usage)
+	var ports string
 	serveCommand := func(cmd *cobra.Command, _ []string) error {
-		return p.withConfig(cmd, func(c *settings.Config) error { return agent.Serve(c, p.options()) })
+		if ports != "" && ports != "0" {
+			return &failure{exitUsage, fmt.Errorf("--ports is %q, want 0: the kernel chooses; a port of your own is --addr HOST:PORT", ports)}
+		}
+		return p.withConfig(cmd, func(c *settings.Config) error {
+			if ports == "0" {
+				c.FreePorts()
+			}
+			return agent.Serve(c, p.options())
+		})
 	}
 	pollCommand := func(cmd *cobra.Command, _ []string) error {
 		return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
@@ -58,13 +67,14 @@ func (p *program) rootCommand() *cobra.Command {
 		}
 		return serveCommand(cmd, args)
 	}
+	serve := &cobra.Command{
+		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs, RunE: serveCommand,
+		Example: "  NAME serve --code my-function\n  NAME serve --code another --ports 0      # beside the first one",
+	}
+	serve.Flags().StringVar(&ports, "ports", "",
+		"0: free ports for all listeners but those with an address of their own; extensions choose theirs among 8081 to 8090")
 	root.AddCommand(
-		&cobra.Command{
-			Use:   "serve",
-			Short: "Be the entrypoint: serve the function (the default)",
-			Args:  cobra.NoArgs,
-			RunE:  serveCommand,
-		},
+		serve,
 		&cobra.Command{
 			Use:   "poll",
 			Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR",

@@ -4,6 +4,7 @@ package settings
 
 import (
 	"gantry/runtime/language"
+	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -130,3 +131,17 @@ func Reserved(name string) bool {
 type problem string
 
 func (p problem) Error() string { return string(p) }
+
+// FreePorts has the kernel choose the ports of all listeners whose addresses are the default ones, so that a second
+// agent finds room on the machine.
+func (c *Config) FreePorts() {
+	free := func(addr *string, set bool) {
+		if host, _, err := net.SplitHostPort(*addr); err == nil && !set {
+			*addr = net.JoinHostPort(host, "0")
+		}
+	}
+	free(&c.Addr, c.addrSet)
+	free(&c.ExtensionAddr, c.ExtensionAddrSet)
+	free(&c.OpsAddr, c.OpsAddrSet)
+	free(&c.API.Addr, c.API.Addr != DefaultAPIAddr)
+}
