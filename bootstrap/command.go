@@ -41,21 +41,7 @@ func (p *program) rootCommand() *cobra.Command {
 	})
 	settings.AddSettings(root.PersistentFlags())
 	root.SetUsageFunc(p.usage)
-	var ports string
-	serveCommand := func(cmd *cobra.Command, _ []string) error {
-		if ports != "" && ports != "0" {
-			return &failure{exitUsage, fmt.Errorf("--ports is %q, want 0: the kernel chooses; a port of your own is --addr HOST:PORT", ports)}
-		}
-		return p.withConfig(cmd, func(c *settings.Config) error {
-			if ports == "0" {
-				c.FreePorts()
-			}
-			return agent.Serve(c, p.options())
-		})
-	}
-	pollCommand := func(cmd *cobra.Command, _ []string) error {
-		return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
-	}
+	serve, poll := p.serveCommand(), p.pollCommand()
 	version := root.Flags().Bool("version", false, "print version, commit and Go version")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if *version {
@@ -63,24 +49,13 @@ func (p *program) rootCommand() *cobra.Command {
 			return nil
 		}
 		if p.polls() || cmd.Flags().Changed("runtime-api") {
-			return pollCommand(cmd, args)
+			return poll.RunE(cmd, args)
 		}
-		return serveCommand(cmd, args)
+		return serve.RunE(cmd, args)
 	}
-	serve := &cobra.Command{
-		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs, RunE: serveCommand,
-		Example: "  NAME serve --code my-function\n  NAME serve --code another --ports 0      # beside the first one",
-	}
-	serve.Flags().StringVar(&ports, "ports", "",
-		"0: free ports for all listeners but those with an address of their own; extensions choose theirs among 8081 to 8090")
 	root.AddCommand(
 		serve,
-		&cobra.Command{
-			Use:   "poll",
-			Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR",
-			Args:  cobra.NoArgs,
-			RunE:  pollCommand,
-		},
+		poll,
 		p.invokeCommand(),
 		p.asyncCommand(),
 		p.checkCommand(),
@@ -91,6 +66,38 @@ func (p *program) rootCommand() *cobra.Command {
 		p.settingsTopic(),
 	)
 	return root
+}
+
+func (p *program) serveCommand() *cobra.Command {
+	var ports string
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs,
+		Example: "  NAME serve --code my-function\n  NAME serve --code another --ports 0      # beside the first one",
+	}
+	cmd.Flags().StringVar(&ports, "ports", "",
+		"0: free ports for all listeners but those with an address of their own; extensions choose theirs among 8081 to 8090")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if ports != "" && ports != "0" {
+			wrong := fmt.Errorf("--ports is %q, want 0: the kernel chooses; a port of your own is --addr HOST:PORT", ports)
+			return &failure{exitUsage, wrong}
+		}
+		return p.withConfig(cmd, func(c *settings.Config) error {
+			if ports == "0" {
+				c.FreePorts()
+			}
+			return agent.Serve(c, p.options())
+		})
+	}
+	return cmd
+}
+
+func (p *program) pollCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "poll", Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
+		},
+	}
 }
 
 // bare is the program without a command: poll where a platform starts its custom runtime, else serve.
