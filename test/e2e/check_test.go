@@ -164,7 +164,7 @@ func TestCheckFindsNoFailureInAGoodExtension(t *testing.T) {
 	for _, mode := range []string{"async", "sync"} {
 		t.Run(mode, func(t *testing.T) {
 			junit := filepath.Join(t.TempDir(), "junit.xml")
-			c := runCheck(t, "--extension", path, "--wait", "60", "--timeout", "2m", "--env", "MODE="+mode, "--junit", junit)
+			c := runCheck(t, "--extension", path, "--wait", "60", "--timeout", "2m", "--shutdown-timeout", "120", "--env", "MODE="+mode, "--junit", junit)
 			c.noFailure()
 			for _, name := range []string{"file", "registration name", "registration address", "second registration", "keeps running", "leftovers", "output"} {
 				c.want(name, "ok", "")

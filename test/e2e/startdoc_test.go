@@ -1,0 +1,19 @@
+package e2e
+
+import (
+	"gantry/test/harness"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestStartPageRunsFromTheFirstLineToTheLast runs docs/START.md in an empty folder, with the program as gantry in PATH.
+func TestStartPageRunsFromTheFirstLineToTheLast(t *testing.T) {
+	harness.FixedPorts(t)
+	bin := t.TempDir()
+	require.NoError(t, os.Symlink(program(t), filepath.Join(bin, "gantry")))
+	blocks := pageBlocks(t, "docs/START.md", "sh run")
+	requireOutputs(t, blocks, shell(t, blocks, "PATH="+bin+":"+os.Getenv("PATH"), "RUNTIME_MEMORY=512"))
+}
