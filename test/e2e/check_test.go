@@ -186,7 +186,7 @@ func TestCheckFindsNoFailureInAGoodExtension(t *testing.T) {
 // TestCheckSkipsCallsWhenTheExtensionWantsNone: an extension may want no calls.
 func TestCheckSkipsCallsWhenTheExtensionWantsNone(t *testing.T) {
 	harness.FixedPorts(t)
-	c := runCheck(t, "--extension", checkScript(t, "extensionGood", goodExtension, 0o755), "--wait", "60", "--timeout", "2m", "--env", "EVENTS=SHUTDOWN")
+	c := runCheck(t, "--extension", checkScript(t, "extensionGood", goodExtension, 0o755), "--wait", "60", "--timeout", "2m", "--shutdown-timeout", "120", "--env", "EVENTS=SHUTDOWN")
 	c.noFailure()
 	c.want("calls", "skip", "it did not ask for calls")
 	c.want("burst", "skip", "it did not ask for calls")
