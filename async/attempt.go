@@ -54,7 +54,9 @@ func (r *run) started() error {
 		return errTooOld
 	}
 	sure := now.Sub(r.looked) < sureFor
-	r.noteStart()
+	if err := r.noteStart(); err != nil {
+		return err
+	}
 	if !r.deliveredOnce() || !sure {
 		select {
 		case <-r.noted:
@@ -82,8 +84,11 @@ func (r *run) deliveredOnce() bool {
 }
 
 // noteStart records the start beside the attempt.
-func (r *run) noteStart() {
-	r.record.Status, r.record.Start = Running, r.q.cfg.Now()
+func (r *run) noteStart() error {
+	if err := r.record.change(Running); err != nil {
+		return err
+	}
+	r.record.Start = r.q.cfg.Now()
 	r.record.Attempts.Started++
 	r.noted = make(chan struct{})
 	go func() {
@@ -98,6 +103,7 @@ func (r *run) noteStart() {
 			r.q.cfg.Cancel(r.id) // it was cancelled on its way to the slot
 		}
 	}()
+	return nil
 }
 
 // read finds out what is known of the request.

@@ -61,7 +61,10 @@ func (e *engine) cancelOnce(ctx context.Context, id string, recursive bool) erro
 	if r == nil {
 		r = &Record{RequestID: id}
 	}
-	r.Status, r.End, r.ErrorCode, r.ErrorMessage = Discard, e.q.cfg.Now(), fault.CodeCanceled, canceledWaiting
+	if err := r.change(Discard); err != nil {
+		return err
+	}
+	r.End, r.ErrorCode, r.ErrorMessage = e.q.cfg.Now(), fault.CodeCanceled, canceledWaiting
 	return e.forget(ctx, r, revision, event, recursive)
 }
 
@@ -146,7 +149,10 @@ func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64, 
 	if err != nil {
 		return err
 	}
-	r.Status, r.End, r.ErrorCode, r.ErrorMessage = Fail, e.q.cfg.Now(), fault.CodeCanceled, "function invocation canceled"
+	if err := r.change(Fail); err != nil {
+		return err
+	}
+	r.End, r.ErrorCode, r.ErrorMessage = e.q.cfg.Now(), fault.CodeCanceled, "function invocation canceled"
 	return e.forget(ctx, r, revision, event, recursive)
 }
 

@@ -16,7 +16,10 @@ import (
 
 // again lets the request wait for its next attempt.
 func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
-	r.record.Status, r.record.End = Wait, now
+	if err := r.record.change(Wait); err != nil {
+		return err
+	}
+	r.record.End = now
 	r.record.ErrorCode, r.record.ErrorMessage = f.Code, messageOf(f)
 	switch err := r.store(); {
 	case err == nil:
@@ -51,7 +54,10 @@ func (r *run) expire(now time.Time) error {
 
 // end records the outcome, and only then takes the event out of the queue. An outcome that is there already stays.
 func (r *run) end(status Status, now time.Time, code int, message string, o *outcome) error {
-	r.record.Status, r.record.End, r.record.ErrorCode, r.record.ErrorMessage = status, now, code, message
+	if err := r.record.change(status); err != nil {
+		return err
+	}
+	r.record.End, r.record.ErrorCode, r.record.ErrorMessage = now, code, message
 	_, o.recursive = r.recursive.LoadAndDelete(r.id)
 	if err := r.attach(&r.record, r.config, r.msg.Headers(), r.msg.Data(), o); err != nil {
 		return err

@@ -1,7 +1,9 @@
 package async
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -25,6 +27,23 @@ func Statuses() []Status { return []Status{Wait, Running, Success, Fail, Discard
 
 // final statuses never change again, and their requests never run again.
 func (s Status) final() bool { return s == Success || s == Fail || s == Discard }
+
+// changes holds every legal change of a status; all others are refused. Running follows Running when the attempt before
+// never reported an outcome, Wait follows Wait when a call found no slot. A final status has no row.
+var changes = map[Status][]Status{
+	Wait:    {Running, Wait, Fail, Discard},
+	Running: {Running, Wait, Success, Fail, Discard},
+}
+
+// change is the only place that sets the status. A record that is not stored yet waits.
+func (r *Record) change(to Status) error {
+	from := cmp.Or(r.Status, Wait)
+	if !slices.Contains(changes[from], to) {
+		return fmt.Errorf("request %s: no change from %s to %s", r.RequestID, from, to)
+	}
+	r.Status = to
+	return nil
+}
 
 // Record is what is known of one request. A request that has not been started yet has none stored: it is Wait because
 // its event is in the queue.
