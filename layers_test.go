@@ -180,3 +180,27 @@ func contains(all []string, s string) bool {
 	}
 	return false
 }
+
+// rulesOfAsync are the files of async that decide what happens to a request. They know no NATS; what keeps requests
+// lies above them (ADR 16).
+var rulesOfAsync = []string{
+	"attempt.go", "configuration.go", "counts.go", "outcomemessage.go", "record.go", "retry.go", "run.go",
+}
+
+func TestRulesOfAsyncKnowNoNATS(t *testing.T) {
+	found := 0
+	sourceFiles(t, func(pkg, path string, file *ast.File) {
+		if pkg != "async" || !contains(rulesOfAsync, filepath.Base(path)) {
+			return
+		}
+		found++
+		for _, spec := range file.Imports {
+			if strings.Contains(spec.Path.Value, "nats") {
+				t.Errorf("%s imports %s: it belongs to the rules", path, spec.Path.Value)
+			}
+		}
+	})
+	if found != len(rulesOfAsync) {
+		t.Errorf("%d of %d files were found", found, len(rulesOfAsync))
+	}
+}
