@@ -25,6 +25,7 @@ import (
 // agent is the process around one function instance: what serve and invoke have in common.
 type agent struct {
 	cfg        *settings.Config
+	stdout     *os.File
 	log        *zap.Logger
 	own        *logger.Own // what log writes to
 	sink       *logger.Sink
@@ -40,6 +41,7 @@ type agent struct {
 	limits     *api.Limits
 	pid1       bool
 	threads    sync.WaitGroup // makes threads in advance; ends by itself
+	lines      sync.WaitGroup // writes a line for each call on a terminal; ends with stream
 }
 
 // remark logs what a person should know about the settings.
@@ -157,6 +159,7 @@ func (in *agent) closeAfterInstance(deadline time.Time, reason string) {
 		in.extensions.Close()
 	}
 	in.platform.close()
+	in.lines.Wait()
 	in.sink.Close(deadline)
 	plan.run("collecting children", func(time.Time) {
 		in.threads.Wait()

@@ -23,7 +23,7 @@ import (
 
 // Open starts the worker as the very first thing, then everything around it. On an error nothing is left behind.
 func Open(c *settings.Config, o *Options) (_ *agent, err error) {
-	in := &agent{cfg: c, pid1: os.Getpid() == 1}
+	in := &agent{cfg: c, stdout: o.Stdout, pid1: os.Getpid() == 1}
 	if err := hideSecrets(c.SecretNames); err != nil {
 		return nil, err
 	}
@@ -38,8 +38,8 @@ func Open(c *settings.Config, o *Options) (_ *agent, err error) {
 	if err != nil {
 		return nil, fault.Mark(fault.Invalid, err)
 	}
-	json := c.LogFormat == "json" || c.LogFormat == "auto" && !isTerminal(o.Stderr)
-	if in.own, err = logger.NewOwn(o.Stderr, c.LogLevel, json, !json && !c.NoColor && isTerminal(o.Stderr)); err != nil {
+	json := c.LogFormat == "json" || c.LogFormat == "auto" && !IsTerminal(o.Stderr)
+	if in.own, err = logger.NewOwn(o.Stderr, c.LogLevel, json, !json && !c.NoColor && IsTerminal(o.Stderr)); err != nil {
 		return nil, fault.Mark(fault.Invalid, err)
 	}
 	in.log = in.own.Logger
@@ -98,6 +98,9 @@ func (in *agent) openOutput(output *os.File, json bool) {
 	c := in.cfg
 	in.stream = telemetry.NewStream(c.Function.Name, c.Function.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
+	if !json && c.LogLevel != "debug" && IsTerminal(output) {
+		in.callLines()
+	}
 	in.metrics = metrics.NewMetrics(instance.Outcomes())
 	in.supervisor = process.NewSupervisor(in.pid1)
 	in.supervisor.Orphans = func(int) { in.metrics.Orphans.Inc() }

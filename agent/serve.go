@@ -181,6 +181,9 @@ func (s *serving) listening() {
 		go func() { s.ended <- server.Serve() }()
 	}
 	s.log.Info(what, fields...)
+	if s.pollers == nil && len(s.callers) > 0 && IsTerminal(s.stdout) {
+		s.log.Info("to call it: curl http://" + s.callers[0].Addr().String() + "/invoke -d '{}'; Ctrl-C stops it")
+	}
 	if s.pollers == nil {
 		for _, remark := range s.cfg.ListenRemarks {
 			s.log.Warn(remark)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -124,8 +125,7 @@ func (p *program) invokeHere(c *settings.Config, o *invokeOptions, event []byte)
 		p.printTimeline(r, time.Since(began))
 	}
 	if r.Fault == nil {
-		_, err = p.stdout.Write(r.Body)
-		return err
+		return p.printResult(r.Body)
 	}
 	err = p.printFailure(r.Fault.Text(true))
 	if r.Fatal != nil { // as of serve
@@ -156,8 +156,17 @@ func (p *program) printTimeline(r *agent.Report, total time.Duration) {
 	}
 }
 
+// printResult writes the answer as it is; on a terminal its line ends, or the prompt would stick to it.
+func (p *program) printResult(body []byte) error {
+	if agent.IsTerminal(p.stdout) && !bytes.HasSuffix(body, []byte("\n")) {
+		body = append(bytes.Clone(body), '\n')
+	}
+	_, err := p.stdout.Write(body)
+	return err
+}
+
 func (p *program) printFailure(body []byte) error {
-	if _, err := p.stdout.Write(body); err != nil {
+	if err := p.printResult(body); err != nil {
 		return err
 	}
 	return &failure{exitError, nil}
@@ -194,6 +203,5 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 	if resp.StatusCode() != fasthttp.StatusOK {
 		return p.printFailure(resp.Body())
 	}
-	_, err := p.stdout.Write(resp.Body())
-	return err
+	return p.printResult(resp.Body())
 }

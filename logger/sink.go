@@ -1,6 +1,7 @@
 package logger
 
 import (
+	"bytes"
 	"io"
 	"strconv"
 	"sync/atomic"
@@ -16,9 +17,10 @@ const gather = time.Millisecond
 // Sink writes lines to stdout. Write never blocks on the reader of stdout: one goroutine writes, lines wait in a
 // bounded buffer, and what does not fit is dropped, counted, and reported in a line of its own once there is room.
 type Sink struct {
-	json bool
-	tap  func(*Line)
-	out  *outlet
+	json  bool
+	brief bool
+	tap   func(*Line)
+	out   *outlet
 
 	lines, splits atomic.Int64
 }
@@ -31,6 +33,22 @@ func NewSink(w io.Writer, json bool, tap func(*Line)) *Sink {
 	return s
 }
 
+// Brief leaves out the Start and Finish lines around phases and calls, and shortens request ids: for a terminal, where
+// other lines say how calls ended. Called before the first Write.
+func (s *Sink) Brief() { s.brief = true }
+
+// shortID is how much of a request id a brief sink shows: enough to tell the calls on a screen apart.
+const shortID = 8
+
+// ShortID is what a brief sink shows of a request id.
+func ShortID(id string) string { return id[:min(len(id), shortID)] }
+
+// frame reports whether a line is of the frame that the platform puts around a phase.
+func (l *Line) frame() bool {
+	return l.Source == SourcePlatform &&
+		(bytes.HasPrefix(l.Text, []byte("Start ")) || bytes.HasPrefix(l.Text, []byte("Finish ")))
+}
+
 // Write buffers one line. Safe for concurrent use; lines of one caller keep their order.
 func (s *Sink) Write(l *Line) {
 	if s.tap != nil {
@@ -40,12 +58,20 @@ func (s *Sink) Write(l *Line) {
 	if l.More {
 		s.splits.Add(1)
 	}
+	if s.brief && l.frame() {
+		return
+	}
 	s.out.put(len(l.Text), func(dst []byte) []byte { return s.append(dst, l) })
 }
 
 func (s *Sink) append(dst []byte, l *Line) []byte {
 	if s.json {
 		return l.appendJSON(dst)
+	}
+	if s.brief {
+		short := *l
+		short.RequestID = ShortID(l.RequestID)
+		return short.appendText(dst, timeMillis)
 	}
 	return l.appendText(dst, timeMillis)
 }
