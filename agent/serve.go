@@ -7,11 +7,9 @@ import (
 	"gantry/extension"
 	"gantry/fault"
 	"gantry/settings"
-	"net"
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -184,7 +182,7 @@ func (s *serving) listening() {
 	}
 	s.log.Info(what, fields...)
 	if s.pollers == nil && len(s.callers) > 0 && IsTerminal(s.stdout) {
-		s.log.Info("to call it: curl http://" + reachable(s.callers[0].Addr()) + "/invoke -d '{}'; Ctrl-C stops it")
+		s.log.Info("to call it: curl http://" + Reachable(s.callers[0].Addr().String()) + "/invoke -d '{}'; Ctrl-C stops it")
 	}
 	if s.pollers == nil {
 		for _, remark := range s.cfg.ListenRemarks {
@@ -192,14 +190,6 @@ func (s *serving) listening() {
 		}
 	}
 	s.remark()
-}
-
-// reachable is an address of this machine for a listener that may be on all of them.
-func reachable(addr net.Addr) string {
-	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		return "127.0.0.1:" + strconv.Itoa(tcp.Port)
-	}
-	return addr.String()
 }
 
 // signalled carries a signal out; stop is true when the program ends with err.

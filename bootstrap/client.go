@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gantry/agent"
 	"gantry/auth"
 	"gantry/files"
 	"gantry/settings"
@@ -49,7 +50,7 @@ func (p *program) newClient(c *settings.Config, to string) (*client, error) {
 		addr = strings.TrimRight(to, "/")
 	}
 	a := &client{
-		base: scheme + "://" + dialable(addr),
+		base: scheme + "://" + agent.Reachable(addr),
 		path: "/v2/" + c.Function.Project + "/fgs/functions/" + c.Function.URN(),
 		http: &fasthttp.Client{
 			MaxResponseBodySize:    16 << 20,
@@ -145,14 +146,6 @@ func (a *client) call(method, route, query string, body []byte) ([]byte, error) 
 		return nil, errors.New(refusal.Code + ": " + refusal.Message)
 	}
 	return append([]byte(nil), resp.Body()...), nil
-}
-
-// dialable turns a listening address into one to call.
-func dialable(addr string) string {
-	if strings.HasPrefix(addr, ":") {
-		return "127.0.0.1" + addr
-	}
-	return strings.Replace(addr, "0.0.0.0:", "127.0.0.1:", 1)
 }
 
 var errNotReady = errors.New("not ready")

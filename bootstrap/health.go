@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"gantry/agent"
 	"gantry/settings"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (p *program) readiness(flags map[string]string) (text string, err error) {
 			}
 		}
 	}
-	status, body, err := fasthttp.GetTimeout(nil, "http://"+dialable(addr)+"/readyz", probeTimeout)
+	status, body, err := fasthttp.GetTimeout(nil, "http://"+agent.Reachable(addr)+"/readyz", probeTimeout)
 	if err != nil {
 		return "", fmt.Errorf("%s does not answer: %s", addr, noAnswer(err))
 	}

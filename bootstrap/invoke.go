@@ -177,7 +177,7 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
-	req.SetRequestURI("http://" + dialable(strings.TrimRight(strings.TrimPrefix(o.to, "http://"), "/")) + "/invoke")
+	req.SetRequestURI("http://" + agent.Reachable(strings.TrimRight(strings.TrimPrefix(o.to, "http://"), "/")) + "/invoke")
 	req.Header.SetMethod(fasthttp.MethodPost)
 	req.Header.SetContentType("application/json")
 	req.Header.Set("X-Cff-Log-Type", "tail")
