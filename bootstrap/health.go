@@ -28,7 +28,11 @@ func (p *program) health(flags map[string]string) error {
 	if err := p.conceal(); err != nil {
 		return err
 	}
-	text, err := p.readiness(flags)
+	addr, err := p.opsAddr(flags)
+	if err != nil {
+		return err
+	}
+	text, err := readiness(addr)
 	if err != nil {
 		return err
 	}
@@ -36,10 +40,9 @@ func (p *program) health(flags map[string]string) error {
 	return nil
 }
 
-// readiness asks /readyz of the agent at GANTRY_OPS_ADDR. An error that cannot pass is a failure.
-func (p *program) readiness(flags map[string]string) (text string, err error) {
+// opsAddr is the address of the ops listener as the settings have it.
+func (p *program) opsAddr(flags map[string]string) (addr string, err error) {
 	env := settings.Variables(p.environ)
-	var addr string
 	for _, s := range settings.Table() {
 		if s.Env == "GANTRY_OPS_ADDR" {
 			if addr, _, err = s.Value(env, flags); err != nil {
@@ -47,6 +50,11 @@ func (p *program) readiness(flags map[string]string) (text string, err error) {
 			}
 		}
 	}
+	return addr, nil
+}
+
+// readiness asks /readyz of the agent whose ops listener is at addr.
+func readiness(addr string) (text string, err error) {
 	status, body, err := fasthttp.GetTimeout(nil, "http://"+agent.Reachable(addr)+"/readyz", probeTimeout)
 	if err != nil {
 		return "", fmt.Errorf("%s does not answer: %s", addr, noAnswer(err))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"gantry/settings"
 	"time"
@@ -32,19 +31,21 @@ func (p *program) waitCommand() *cobra.Command {
 		if err := p.conceal(); err != nil {
 			return err
 		}
-		return p.wait(flags, d)
+		addr, err := p.opsAddr(flags)
+		if err != nil {
+			return err
+		}
+		return p.wait(addr, d)
 	}
 	return cmd
 }
 
-func (p *program) wait(flags map[string]string, limit time.Duration) error {
+func (p *program) wait(addr string, limit time.Duration) error {
 	for end := time.Now().Add(limit); ; time.Sleep(waitPause) {
-		text, err := p.readiness(flags)
-		if f := (*failure)(nil); err == nil || errors.As(err, &f) {
-			if err == nil {
-				fmt.Fprintln(p.stdout, text)
-			}
-			return err
+		text, err := readiness(addr)
+		if err == nil {
+			fmt.Fprintln(p.stdout, text)
+			return nil
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("the agent is not ready after %s: %w", limit, err)
