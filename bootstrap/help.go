@@ -33,11 +33,14 @@ func (p *program) usage(cmd *cobra.Command) error {
 	}
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
 	own.SortFlags = false
-	cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Name != "help" && !strings.Contains(f.Usage, "[$") { // a setting names its variable
-			own.AddFlag(f)
-		}
-	})
+	settingFlags := cmd.Root().PersistentFlags()
+	for _, flags := range []*pflag.FlagSet{cmd.NonInheritedFlags(), cmd.InheritedFlags()} {
+		flags.VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && f != settingFlags.Lookup(f.Name) {
+				own.AddFlag(f)
+			}
+		})
+	}
 	if own.HasFlags() {
 		fmt.Fprintf(&b, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
 	}

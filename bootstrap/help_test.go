@@ -43,6 +43,8 @@ func TestHelpFitsAScreen(t *testing.T) {
 	}
 	_, serve, _ := output(t, "bootstrap", "serve", "--help")
 	require.NotContains(t, serve, "--async-replicas", "the settings have a list of their own")
+	_, show, _ := output(t, "bootstrap", "async", "show", "--help")
+	require.Contains(t, show, "--to ", "a flag of the command above it")
 }
 
 func TestHelpSettingsListsEverySettingOnce(t *testing.T) {
