@@ -25,7 +25,7 @@ import (
 // agent is the process around one function instance: what serve and invoke have in common.
 type agent struct {
 	cfg        *settings.Config
-	stdout     *os.File
+	shown      bool // stdout is a terminal
 	log        *zap.Logger
 	own        *logger.Own // what log writes to
 	sink       *logger.Sink

@@ -25,7 +25,7 @@ type Report struct {
 // Once starts the function, runs one event, and stops everything. An error is one of the start; the failure of
 // the call is in the result.
 func Once(c *settings.Config, o *Options, event []byte, tail bool) (*Report, error) {
-	in, err := Open(c, o)
+	in, err := openAgent(c, o)
 	if err != nil {
 		return nil, err
 	}

@@ -21,9 +21,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Open starts the worker as the very first thing, then everything around it. On an error nothing is left behind.
-func Open(c *settings.Config, o *Options) (_ *agent, err error) {
-	in := &agent{cfg: c, stdout: o.Stdout, pid1: os.Getpid() == 1}
+// openAgent starts the worker as the very first thing, then everything around it. On an error nothing is left behind.
+func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
+	in := &agent{cfg: c, shown: IsTerminal(o.Stdout), pid1: os.Getpid() == 1}
 	if err := hideSecrets(c.SecretNames); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (in *agent) openOutput(output *os.File, json bool) {
 	c := in.cfg
 	in.stream = telemetry.NewStream(c.Function.Name, c.Function.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
-	if !json && c.LogLevel != "debug" && IsTerminal(output) {
+	if in.shown && !json && c.LogLevel != "debug" {
 		in.callLines()
 	}
 	in.metrics = metrics.NewMetrics(instance.Outcomes())
@@ -108,6 +108,9 @@ func (in *agent) openOutput(output *os.File, json bool) {
 		in.log.Debug("a process runs without "+wish, zap.String("process", child), zap.Error(err))
 	}
 }
+
+// loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
+const loadTimeout = 10 * time.Second
 
 func (in *agent) instanceConfig() *instance.Config {
 	c := in.cfg
@@ -138,7 +141,7 @@ func (in *agent) instanceConfig() *instance.Config {
 		Workers:     c.Workers,
 		WaitingRoom: c.WaitingRoom,
 		RoomWait:    c.RoomWait,
-		LoadTimeout: max(settings.LoadTimeout, c.Function.InitTimeout),
+		LoadTimeout: max(loadTimeout, c.Function.InitTimeout),
 		Credentials: fncontext.NewCredentials(
 			c.Secrets,
 		),

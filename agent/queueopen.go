@@ -13,16 +13,24 @@ import (
 	"gantry/settings"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 )
 
+// storeLimit is none: the queues have limits of their own, and a store that takes no records any more would have
+// requests run again.
+const storeLimit = 1 << 50
+
+// queueProgram is the child's file, which lies beside the agent's.
+const queueProgram = "gantry-jetstream"
+
 // openQueue prepares asynchronous invocation; nothing is started before the first need, but for what was left in the
 // queue.
 func (in *agent) openQueue() *queue {
 	c, q := &in.cfg.Async, &queue{log: in.log}
-	c.Program = cmp.Or(c.Program, settings.ProgramBeside(settings.QueueProgram))
+	c.Program = cmp.Or(c.Program, programBeside(queueProgram))
 	var connect async.Connector
 	left := true // a cluster may hold something
 	if c.NATSURL != "" {
@@ -39,7 +47,7 @@ func (in *agent) openQueue() *queue {
 		q.child = child.New(&child.Config{
 			Program:    c.Program,
 			Folder:     c.DataDir,
-			MaxBytes:   settings.StoreLimit,
+			MaxBytes:   storeLimit,
 			Env:        in.cfg.Inherited(settings.BaseEnv),
 			Supervisor: in.supervisor,
 			Log:        in.log,
@@ -129,7 +137,7 @@ func (in *agent) noStore() string {
 	if _, err := os.Stat(c.Program); err != nil {
 		return fmt.Sprintf(
 			"the queue's program is missing: put %s beside bootstrap, or set GANTRY_ASYNC_PROGRAM or GANTRY_NATS_URL (%v)",
-			settings.QueueProgram,
+			queueProgram,
 			err,
 		)
 	}
@@ -170,4 +178,13 @@ func (in *agent) invokeQueued(inv *fncontext.Invocation, started func() error, e
 	}
 	r := lease.Invoke(base, event)
 	return r.Body, r.Fault
+}
+
+// programBeside is a file in the folder of this program.
+func programBeside(name string) string {
+	exe, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(filepath.Dir(strings.TrimSuffix(exe, " (deleted)")), name)
 }

@@ -45,7 +45,7 @@ func runAgent(c *settings.Config, o *Options, open func(*serving) error) error {
 
 // open starts the instance and binds its listeners. On an error nothing is left behind.
 func (s *serving) open(o *Options, open func(*serving) error) (err error) {
-	if s.agent, err = Open(s.cfg, o); err != nil {
+	if s.agent, err = openAgent(s.cfg, o); err != nil {
 		return err
 	}
 	_ = withstand(s.log) // until the process ends
@@ -181,7 +181,7 @@ func (s *serving) listening() {
 		go func() { s.ended <- server.Serve() }()
 	}
 	s.log.Info(what, fields...)
-	if s.pollers == nil && len(s.callers) > 0 && IsTerminal(s.stdout) {
+	if s.pollers == nil && len(s.callers) > 0 && s.shown {
 		s.log.Info("to call it: curl http://" + Reachable(s.callers[0].Addr().String()) + "/invoke -d '{}'; Ctrl-C stops it")
 	}
 	if s.pollers == nil {

@@ -7,7 +7,6 @@ import (
 	fncontext "gantry/context"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -29,13 +28,6 @@ type Async struct {
 	// Program is the child's file, empty for the one beside this program; EndpointsFile is empty for none.
 	Program, EndpointsFile string
 }
-
-// StoreLimit is none: the queues have limits of their own, and a store that takes no records any more would have
-// requests run again.
-const StoreLimit = 1 << 50
-
-// QueueProgram is the child's file, which lies beside the agent's.
-const QueueProgram = "gantry-jetstream"
 
 // resolve completes what depends on other settings and on the environment.
 func (a *Async) resolve(fn *fncontext.Function, env map[string]string) (named bool, err error) {
@@ -74,13 +66,4 @@ func stateHome(env map[string]string) string {
 		return filepath.Join(home, ".local", "state")
 	}
 	return "/var/lib"
-}
-
-// ProgramBeside is a file in the folder of this program.
-func ProgramBeside(name string) string {
-	exe, err := os.Executable()
-	if err != nil {
-		return name
-	}
-	return filepath.Join(filepath.Dir(strings.TrimSuffix(exe, " (deleted)")), name)
 }

@@ -13,12 +13,8 @@ import (
 	fncontext "gantry/context"
 )
 
-const (
-	platformCode = "/opt/function/code"
-	// LoadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises
-	// it.
-	LoadTimeout = 10 * time.Second
-)
+// platformCode is where the platform puts code.
+const platformCode = "/opt/function/code"
 
 // Config is everything that was set, checked. Load builds it; after that it does not change, but for what a command
 // sets for itself before it starts an agent. A field for each setting is the point of it.
