@@ -159,11 +159,10 @@ func (p *platformAPI) absent(x *exchange, allow []string) {
 		p.refuse(x, f)
 		return
 	}
-	methods := strings.Join(allow, ", ")
-	f.Message = fmt.Sprintf("method %.20s is not allowed here; use %s", ctx.Method(), methods)
-	p.refuse(x, f)
-	ctx.Response.SetStatusCode(fasthttp.StatusMethodNotAllowed)
-	ctx.Response.Header.Set("Allow", methods)
+	methodNotAllowed(ctx, func(_ *fasthttp.RequestCtx, wrong *fault.Error) {
+		f.Message = wrong.Message
+		p.refuse(x, f)
+	}, strings.Join(allow, ", "))
 }
 
 // admit authenticates the caller, checks what the caller may do, and receives the body. A request that its headers rule
