@@ -63,20 +63,6 @@ func (c *localChild) kill(t *testing.T) {
 	require.NoError(t, unix.Kill(c.pid(), unix.SIGKILL))
 }
 
-func allStopped(t *testing.T, pid int) bool {
-	t.Helper()
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	require.NoError(t, err)
-	for _, path := range threads {
-		stat, err := os.ReadFile(path)
-		require.NoError(t, err)
-		if !strings.Contains(string(stat), ") T ") {
-			return false
-		}
-	}
-	return true
-}
-
 // TestHungChildBlocksNeitherCallersNorStop: events that fill the socket of a child that does not read block neither
 // callers nor the stop.
 func TestHungChildBlocksNeitherCallersNorStop(t *testing.T) {
@@ -87,7 +73,7 @@ func TestHungChildBlocksNeitherCallersNorStop(t *testing.T) {
 	waitStatus(t, q, accept(t, q, "{}"), Success)
 	pid := c.pid()
 	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
-	harness.Eventually(t, func() bool { return allStopped(t, pid) }, "all its threads stop")
+	harness.Eventually(t, func() bool { return harness.Stopped(t, pid) }, "all its threads stop")
 	body := []byte(`"` + strings.Repeat("x", 250_000) + `"`)
 	began := time.Now()
 	var accepts sync.WaitGroup

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"gantry/test/harness"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,16 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// utf16le writes ASCII as Windows does.
-func utf16le(text string) string {
-	var b strings.Builder
-	b.WriteString("\xff\xfe")
-	for _, c := range []byte(text) {
-		b.Write([]byte{c, 0})
-	}
-	return b.String()
-}
 
 // TestEventIsReadFromFileStdinOrArgument: a file, standard input or the JSON itself; a byte order mark is no part of
 // it.
@@ -31,7 +22,7 @@ func TestEventIsReadFromFileStdinOrArgument(t *testing.T) {
 	p := &program{stdin: strings.NewReader("\xef\xbb\xbf[1]")}
 	for arg, want := range map[string]string{
 		"": "", "-": "[1]", `{"a":1}`: `{"a":1}`, "[]": "[]", "5": "5", `"x"`: `"x"`,
-		write("plain", "{}"): "{}", write("mark", "\xef\xbb\xbf{}\n"): "{}\n", write("utf16", utf16le(`{"a":"b"}`)): `{"a":"b"}`,
+		write("plain", "{}"): "{}", write("mark", "\xef\xbb\xbf{}\n"): "{}\n", write("utf16", harness.UTF16(`{"a":"b"}`)): `{"a":"b"}`,
 		write("bytes", "\xff\xfe\x00"): "\xff\xfe\x00", write("text", "\xef\xbb\xbfno JSON"): "\xef\xbb\xbfno JSON",
 	} {
 		got, err := p.readEvent(arg)

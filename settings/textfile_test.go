@@ -1,23 +1,13 @@
 package settings
 
 import (
+	"gantry/test/harness"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
-
-// utf16Text writes ASCII as Windows does.
-func utf16Text(text string) string {
-	var b strings.Builder
-	b.WriteString("\xff\xfe")
-	for _, c := range []byte(text) {
-		b.Write([]byte{c, 0})
-	}
-	return b.String()
-}
 
 // TestSecretFileLosesItsByteOrderMark: a byte order mark is no part of the secret.
 func TestSecretFileLosesItsByteOrderMark(t *testing.T) {
@@ -28,7 +18,7 @@ func TestSecretFileLosesItsByteOrderMark(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, c.Secrets.AuthToken)
 	}
-	require.NoError(t, os.WriteFile(file, []byte(utf16Text("token")), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(harness.UTF16("token")), 0o600))
 	_, err := loadWith(t, []string{"GANTRY_AUTH_TOKEN_FILE=" + file}, nil)
 	require.ErrorContains(t, err, "GANTRY_AUTH_TOKEN_FILE: the text is in UTF-16, as its byte order mark says: save it as UTF-8")
 }

@@ -292,20 +292,6 @@ func ended(pid int) bool {
 	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
 
-func allStopped(t *testing.T, pid int) bool {
-	t.Helper()
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	require.NoError(t, err)
-	for _, path := range threads {
-		stat, err := os.ReadFile(path)
-		require.NoError(t, err)
-		if !strings.Contains(string(stat), ") T ") {
-			return false
-		}
-	}
-	return true
-}
-
 func eventually(t *testing.T, condition func() bool, what string) {
 	t.Helper()
 	require.Eventually(t, condition, patience, 5*time.Millisecond, what)

@@ -3,6 +3,7 @@ package child
 import (
 	"context"
 	"errors"
+	"gantry/test/harness"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ func TestChildIsStartedAgainWhenItHangs(t *testing.T) {
 	c.dial().Close()
 	pid := c.processID()
 	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
-	eventually(t, func() bool { return allStopped(t, pid) }, "all its threads stop")
+	eventually(t, func() bool { return harness.Stopped(t, pid) }, "all its threads stop")
 	ctx, cancel := context.WithTimeoutCause(context.Background(), 10*time.Millisecond, errors.New("the caller's reason"))
 	defer cancel()
 	_, err := c.Dial(ctx)
@@ -27,7 +28,7 @@ func TestChildIsStartedAgainWhenItHangs(t *testing.T) {
 
 	pid = c.processID()
 	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
-	eventually(t, func() bool { return allStopped(t, pid) }, "all its threads stop")
+	eventually(t, func() bool { return harness.Stopped(t, pid) }, "all its threads stop")
 	eventually(t, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), c.greeting/4)
 		defer cancel()
@@ -44,7 +45,7 @@ func TestChildThatHungIsReachedWhenItGoesOn(t *testing.T) {
 	c.dial().Close()
 	pid := c.processID()
 	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
-	eventually(t, func() bool { return allStopped(t, pid) }, "all its threads stop")
+	eventually(t, func() bool { return harness.Stopped(t, pid) }, "all its threads stop")
 	ctx, cancel := context.WithTimeout(context.Background(), c.greeting)
 	defer cancel()
 	_, err := c.Dial(ctx)
