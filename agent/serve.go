@@ -23,10 +23,12 @@ import (
 // (fault.Mark): Invalid for a setting, or a program that cannot run; Unavailable for an address that cannot be listened
 // on; Init for a function that cannot be loaded, with GANTRY_EXIT_ON_FAILURE; Timeout for a start or stop that did not
 // end in time. A second signal ends both with Forced.
-func Serve(c *settings.Config, o *Options) error { return runAgent(c, o, (*serving).listen) }
+func Serve(c *settings.Config, o *Options) error {
+	return runAgent(c, o, func(s *serving) error { return checkPorts(s.cfg.Listeners()) }, (*serving).listen)
+}
 
-// runAgent runs an instance until a signal ends it; open lets the calls in.
-func runAgent(c *settings.Config, o *Options, open func(*serving) error) error {
+// runAgent runs an instance until a signal ends it; check comes before the start, open lets the calls in.
+func runAgent(c *settings.Config, o *Options, check, open func(*serving) error) error {
 	// A closed stdout or stderr must not end the agent, its last line included. Notify, not Ignore: children would
 	// inherit that.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
@@ -36,7 +38,7 @@ func runAgent(c *settings.Config, o *Options, open func(*serving) error) error {
 	s.signals = signals
 
 	opened := make(chan error, 1)
-	go func() { opened <- s.open(o, open) }()
+	go func() { opened <- s.open(o, check, open) }()
 	if err := s.await(opened); err != nil {
 		return err
 	}
@@ -44,7 +46,10 @@ func runAgent(c *settings.Config, o *Options, open func(*serving) error) error {
 }
 
 // open starts the instance and binds its listeners. On an error nothing is left behind.
-func (s *serving) open(o *Options, open func(*serving) error) (err error) {
+func (s *serving) open(o *Options, check, open func(*serving) error) (err error) {
+	if err := check(s); err != nil {
+		return err
+	}
 	if s.agent, err = openAgent(s.cfg, o); err != nil {
 		return err
 	}
@@ -240,7 +245,7 @@ func Poll(c *settings.Config, o *Options) error {
 			"RUNTIME_API_ADDR is not set: the platform sets it for its custom runtime; elsewhere use bootstrap serve",
 		))
 	}
-	return runAgent(c, o, (*serving).openPollers)
+	return runAgent(c, o, func(*serving) error { return nil }, (*serving).openPollers)
 }
 
 // openPollers takes the place of the listeners. Ops has one only if its address is set: the platform may run more than

@@ -3,9 +3,11 @@
 package settings
 
 import (
+	"cmp"
 	"gantry/runtime/language"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -77,6 +79,9 @@ type Config struct {
 	Remarks, ListenRemarks, Unknown []string
 	NameFrom                        string
 
+	// addrSources says where each address comes from, by the setting's variable.
+	addrSources map[string]string
+
 	workerEnv, extensionEnv []string
 	passedOn                []string // variables for a custom runtime that mean nothing to the agent
 	environment             []string
@@ -140,4 +145,24 @@ func (c *Config) FreePorts() {
 	free(&c.ExtensionAddr, c.ExtensionAddrSet)
 	free(&c.OpsAddr, c.OpsAddrSet)
 	free(&c.API.Addr, c.API.Addr != DefaultAPIAddr)
+}
+
+// Listener is an address that an agent listens on.
+type Listener struct {
+	// Name is what listens there; Setting and Flag, without its dashes, set Addr, host:port; Source says where it is from.
+	Name, Setting, Flag, Addr, Source string
+}
+
+// Listeners are those of an agent that serves, in the order in which they are bound.
+func (c *Config) Listeners() []Listener {
+	all := []Listener{
+		{Name: "extension", Setting: "EXTENSION_API_ADDR", Flag: "extension-addr", Addr: c.ExtensionAddr},
+		{Name: "function", Setting: "GANTRY_ADDR", Flag: "addr", Addr: c.Addr},
+		{Name: "platform", Setting: "GANTRY_API_ADDR", Flag: "api-addr", Addr: c.API.Addr},
+		{Name: "ops", Setting: "GANTRY_OPS_ADDR", Flag: "ops-addr", Addr: c.OpsAddr},
+	}
+	for i := range all {
+		all[i].Source = cmp.Or(c.addrSources[all[i].Setting], defaultSource)
+	}
+	return slices.DeleteFunc(all, func(l Listener) bool { return l.Addr == "" })
 }

@@ -24,7 +24,7 @@ func Load(environ []string, flags map[string]string, f Facts) (*Config, error) {
 
 // Read is the part of load that needs no function: every setting by itself. env has the variables of environ.
 func Read(environ []string, env, flags map[string]string, f Facts) (*Config, error) {
-	c := &Config{environment: environ, Trust: f.PID == 1, Addr: "127.0.0.1:8000"}
+	c := &Config{environment: environ, Trust: f.PID == 1, Addr: "127.0.0.1:8000", addrSources: map[string]string{}}
 	if f.PID == 1 {
 		c.Addr = ":8000"
 	}
@@ -44,6 +44,9 @@ func Read(environ []string, env, flags map[string]string, f Facts) (*Config, err
 				shown = "(not shown)"
 			}
 			return nil, fmt.Errorf("%s: %s, from %s: %w", s.Env, shown, source, err)
+		}
+		if strings.HasSuffix(s.Env, "_ADDR") {
+			c.addrSources[s.Env] = source
 		}
 		switch s.Env {
 		case "EXTENSION_API_ADDR":

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -476,19 +477,44 @@ func TestAgentExitsWhenLoadingFailsIfAsked(t *testing.T) {
 	r.stderr.WaitFor(t, "broken")
 }
 
-func TestTakenPortEndsTheAgentAndIsNamed(t *testing.T) {
+func TestTakenPortsEndTheAgentAndAreNamedAllAtOnce(t *testing.T) {
+	t.Parallel()
+	code := writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"})
+	env := []string{}
+	names := []string{"GANTRY_ADDR", "GANTRY_OPS_ADDR", "EXTENSION_API_ADDR"}
+	for _, name := range names {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer ln.Close()
+		env = append(env, name+"="+ln.Addr().String())
+	}
+	r := prepare(t, code, env...)
+	r.launch()
+	require.Equal(t, exitListen, r.wait())
+	for i := range names {
+		r.stderr.WaitFor(t, fmt.Sprintf("%s (the environment): taken by process %d, ", env[i], os.Getpid()))
+	}
+	r.stderr.WaitFor(t, "--ports 0")
+	require.NotContains(t, r.stdout.String(), "load", "no worker was started")
+}
+
+func TestAddressThatIsTakenOnAllInterfacesIsNamed(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
-	taken := ln.Addr().String()
-	for _, name := range []string{"GANTRY_ADDR", "GANTRY_OPS_ADDR", "EXTENSION_API_ADDR"} {
-		r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), name+"="+taken)
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	require.NoError(t, err)
+	for _, addr := range []string{":" + port, "localhost:" + port, "0.0.0.0:" + port} {
+		r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), "GANTRY_ADDR="+addr)
 		r.launch()
 		require.Equal(t, exitListen, r.wait())
-		r.stderr.WaitFor(t, name+"="+taken)
-		r.stderr.WaitFor(t, "the port is taken")
+		r.stderr.WaitFor(t, "function listener, GANTRY_ADDR="+addr+" (the environment): taken by process")
 	}
+}
+
+func TestExtensionAddressBeyondLoopbackIsRefused(t *testing.T) {
+	t.Parallel()
 	r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), "EXTENSION_API_ADDR=0.0.0.0:0")
 	r.launch()
 	require.Equal(t, exitListen, r.wait())

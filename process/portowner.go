@@ -1,0 +1,89 @@
+package process
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// PortOwner is the process that listens on a TCP port of this network namespace.
+type PortOwner struct {
+	// PID is 0 if the process cannot be seen from here: another user's, or one outside this container.
+	PID int
+	// UID is the user of the socket.
+	UID int
+	// Command is the process's command line, cut to maxCommand bytes; empty without a PID.
+	Command string
+}
+
+// maxCommand bounds a command line in a message, in bytes.
+const maxCommand = 80
+
+// FindPortOwner looks in /proc for the process that listens on a port. False: nothing listens there any more, or /proc
+// does not say.
+func FindPortOwner(port int) (PortOwner, bool) {
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			continue
+		}
+		if inode, uid, ok := listeningSocket(text, port); ok {
+			owner := PortOwner{UID: uid}
+			owner.PID = socketHolder("socket:[" + inode + "]")
+			if owner.PID != 0 {
+				owner.Command = commandLine(owner.PID)
+			}
+			return owner, true
+		}
+	}
+	return PortOwner{}, false
+}
+
+// listeningSocket finds the row of a listener in a table of /proc/net, whose columns are documented in proc(5).
+func listeningSocket(text []byte, port int) (inode string, uid int, ok bool) {
+	const listening = "0A"
+	for line := range bytes.Lines(text) {
+		fields := strings.Fields(string(line))
+		if len(fields) < 10 || fields[3] != listening {
+			continue
+		}
+		_, local, found := strings.Cut(fields[1], ":")
+		if n, err := strconv.ParseUint(local, 16, 16); !found || err != nil || int(n) != port {
+			continue
+		}
+		uid, err := strconv.Atoi(fields[7])
+		return fields[9], uid, err == nil
+	}
+	return "", 0, false
+}
+
+// socketHolder returns the process that has a descriptor with this name, 0 if none can be seen.
+func socketHolder(name string) int {
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return 0
+	}
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == name {
+			pid, _, _ := strings.Cut(strings.TrimPrefix(link, "/proc/"), "/")
+			n, _ := strconv.Atoi(pid) // digits, by the pattern
+			return n
+		}
+	}
+	return 0
+}
+
+// commandLine is what a process was started with; empty if that cannot be read.
+func commandLine(pid int) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil {
+		return ""
+	}
+	line := strings.TrimRight(strings.ReplaceAll(string(text), "\x00", " "), " ")
+	if len(line) > maxCommand {
+		line = strings.ToValidUTF8(line[:maxCommand], "") + "…"
+	}
+	return line
+}
