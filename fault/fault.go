@@ -157,6 +157,17 @@ func (e *Error) UserType() string {
 	return e.Type
 }
 
+// UserMessage is the errorMessage in the worker's own bytes, or the error's own text; for our log.
+func (e *Error) UserMessage() string {
+	var body struct {
+		Message string `json:"errorMessage"`
+	}
+	if err := json.Unmarshal(e.Body, &body); err == nil && body.Message != "" {
+		return body.Message
+	}
+	return e.Error()
+}
+
 // Text is the answer's body: the worker's bytes, or the agent's error as the common JSON of the platform,
 // indented by four blanks. With local set, the hint and the worker's last lines are added.
 func (e *Error) Text(local bool) []byte {

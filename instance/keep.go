@@ -136,7 +136,7 @@ func (a *Instance) after(position int, h *history, d decision, err error, reload
 		return a.fail(position, h, err, reloaded)
 	}
 	if err != nil {
-		a.cfg.Log.Warn("worker not ready", zap.String("reason", d.reason), zap.Error(err))
+		a.cfg.Log.Warn("worker not ready", zap.String("reason", d.reason), zap.String("error", fault.From(err).UserMessage()))
 	} else {
 		a.cfg.Log.Info("worker replaced", zap.String("reason", d.reason), zap.Duration("delay", d.delay))
 	}
@@ -168,7 +168,9 @@ func (a *Instance) fail(position int, h *history, err error, reloaded <-chan str
 	if fatal {
 		text = "the function cannot be started"
 	}
-	a.cfg.Log.Error(text, zap.String("type", f.Type), zap.Error(f), zap.ByteString("answer", f.Body))
+	if !a.cfg.Once { // the one call is answered with it, and nothing tries again
+		a.cfg.Log.Error(text, zap.String("type", f.UserType()), zap.String("error", f.UserMessage()))
+	}
 	if fatal {
 		a.deadly.Do(func() { close(a.fatal) })
 	}

@@ -225,6 +225,43 @@ func TestNodeLoadFailureNamesItsCause(t *testing.T) {
 	}
 }
 
+// TestNodeLoadFailureSaysWhatToDo: the nearest export, the missing package and how to get it, the file that was meant.
+func TestNodeLoadFailureSaysWhatToDo(t *testing.T) {
+	const handler = "exports.handler = async (e, c) => 1"
+	const module = "export const handler = async (e, c) => 1"
+	cases := map[string]struct {
+		files map[string]string
+		hint  string
+	}{
+		"one other export": {map[string]string{"index.js": "exports.hello = async (e, c) => 1"}, "the module exports: hello; set RUNTIME_HANDLER (--handler) to index.hello"},
+		"another case":     {map[string]string{"index.js": "exports.other = () => 1; exports.Handler = async (e, c) => 1"}, "the module exports: other, Handler; set RUNTIME_HANDLER (--handler) to index.Handler"},
+		"several exports":  {map[string]string{"index.js": "exports.a = () => 1; exports.b = () => 1"}, "the module exports: a, b"},
+		"values only":      {map[string]string{"index.js": "exports.a = 1"}, "the module exports: a"},
+		"a throwing getter": {
+			map[string]string{"index.js": "Object.defineProperty(exports, 'a', { enumerable: true, get() { throw new Error('early'); } })"},
+			"the module exports: a",
+		},
+		"package":                 {map[string]string{"index.js": "require('left/pad')"}, "left is not in node_modules: run npm install left in the code folder"},
+		"scoped package":          {map[string]string{"index.js": "require('@a/b/c')"}, "@a/b is not in node_modules: run npm install @a/b in the code folder"},
+		"listed package":          {map[string]string{"index.js": "require('left')", "package.json": `{"dependencies":{"left":"1"}}`}, "left is in package.json and not in node_modules: run npm install in the code folder"},
+		"development package":     {map[string]string{"index.js": "require('left')", "package.json": `{"devDependencies":{"left":"1"}}`}, `left is a development dependency in package.json, and is not installed: move it to "dependencies", then run npm install in the code folder`},
+		"imported package":        {map[string]string{"index.mjs": "import 'left'"}, "left is not in node_modules: run npm install left in the code folder"},
+		"file in another case":    {map[string]string{"index.js": "require('./lib/foo');" + handler, "lib/Foo.js": ""}, "there is Foo.js: upper and lower case count here, as in the cloud"},
+		"file above":              {map[string]string{"index.js": "require('./a/b');", "a/b.js": "require('../Lib')", "lib.js": ""}, "there is lib.js: upper and lower case count here, as in the cloud"},
+		"import without its end":  {map[string]string{"index.mjs": "import './lib';" + module, "lib.js": ""}, "there is lib.js: an import needs the whole name, with its extension"},
+		"require of a module":     {map[string]string{"index.js": "require('./lib')", "lib.mjs": ""}, "there is lib.mjs: require needs that extension written"},
+		"TypeScript in its place": {map[string]string{"index.js": "require('./lib')", "lib.ts": ""}, "there is lib.ts, which has to be compiled to JavaScript first (tsc, esbuild)"},
+		"nothing near":            {map[string]string{"index.js": "require('./lib')"}, ""},
+		"an error of its own":     {map[string]string{"index.js": "throw Object.assign(new Error('x'), { code: 'MODULE_NOT_FOUND', requireStack: 5 })"}, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.hint, startWorker(t, c.files).loadError().Hint)
+		})
+	}
+}
+
 func TestNodeLoadsModulesOfEveryKind(t *testing.T) {
 	cases := map[string]struct {
 		files   map[string]string

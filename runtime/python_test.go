@@ -523,6 +523,31 @@ func TestPythonLoadFailureNamesItsCause(t *testing.T) {
 	}
 }
 
+// TestPythonLoadFailureSaysWhatToDo: the nearest function, and the missing package and how to get it.
+func TestPythonLoadFailureSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		files map[string]string
+		hint  string
+	}{
+		"one other function": {map[string]string{"index.py": "import os\nfrom os import getcwd\ndef hello(e, c): return 1"}, "the module defines: hello; set RUNTIME_HANDLER (--handler) to index.hello"},
+		"another case":       {map[string]string{"index.py": "def a(): pass\ndef Handler(e, c): return 1"}, "the module defines: a, Handler; set RUNTIME_HANDLER (--handler) to index.Handler"},
+		"several functions":  {map[string]string{"index.py": "def a(): pass\ndef b(): pass"}, "the module defines: a, b"},
+		"no function":        {map[string]string{"index.py": "a = 1"}, "the module defines no function: write def handler(...)"},
+		"package":            {map[string]string{"index.py": "import no_such.module"}, "run pip install -t . no_such in the code folder"},
+		"listed package":     {map[string]string{"index.py": "import no_such", "requirements.txt": "no_such"}, "run pip install -r requirements.txt -t . in the code folder, with no_such in that file"},
+		"part of a package":  {map[string]string{"index.py": "import os.nothing"}, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hint := startPython(t, c.files).loadError().Hint
+			require.Equal(t, c.hint == "", hint == "")
+			require.Contains(t, hint, c.hint)
+		})
+	}
+}
+
 // TestPythonFindsModulesAndHidesTheWorker: where modules are found, and that nothing of the worker shows in them.
 func TestPythonFindsModulesAndHidesTheWorker(t *testing.T) {
 	t.Parallel()

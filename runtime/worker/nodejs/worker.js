@@ -40,7 +40,7 @@ const assign = Object.assign, prototypeOf = Object.getPrototypeOf, keysOf = Obje
 const promisePrototype = Promise.prototype;
 const hasOwn = uncurry(Object.prototype.hasOwnProperty), tagOf = uncurry(Object.prototype.toString), then = uncurry(Promise.prototype.then);
 const split = uncurry(''.split), slice = uncurry(''.slice), indexOf = uncurry(''.indexOf), trim = uncurry(''.trim);
-const startsWith = uncurry(''.startsWith), codeAt = uncurry(''.charCodeAt), hex = uncurry((0).toString);
+const startsWith = uncurry(''.startsWith), lower = uncurry(''.toLowerCase), codeAt = uncurry(''.charCodeAt), hex = uncurry((0).toString);
 const exec = uncurry(/x/.exec);
 const bufferFrom = Buffer.from, isBuffer = Buffer.isBuffer, byteLength = Buffer.byteLength, allocate = Buffer.allocUnsafe, concat = Buffer.concat;
 const utf8Slice = uncurry(Buffer.prototype.utf8Slice), part = uncurry(Buffer.prototype.slice), copy = uncurry(Buffer.prototype.copy);
@@ -276,6 +276,8 @@ function failure(call, meta, body, cause) {
     body = 'response body size ' + size + ' exceeds the limit of ' + maxResponse;
   }
   meta.type = slice(meta.type, 0, LONGEST_TYPE);
+  const hint = cause instanceof FunctionError ? cause.hint : isError(cause) ? absent(cause) : undefined;
+  if (hint !== undefined) meta.hint = hint;
   conclude(call, FAILURE, asciiJSON(meta), body);
 }
 
@@ -842,7 +844,7 @@ function loaded() {
   const found = exported();
   const handler = found && found[target.symbol];
   if (typeof handler !== 'function') {
-    throw new FunctionError('FunctionConfigError', 'handler \'' + target.symbol + '\' not found in module ' + file, contents(found));
+    throw new FunctionError('FunctionConfigError', 'handler \'' + target.symbol + '\' not found in module ' + file, contents(found, target.symbol, 'RUNTIME_HANDLER (--handler)'));
   }
   if (handler.length !== 2 && handler.length !== 3) {
     throw new FunctionError('FunctionLoadError', 'handler expect to have 2 or 3 parameters, but received ' + handler.length, 'the handler\'s length is ' + handler.length +
@@ -851,16 +853,89 @@ function loaded() {
   conclude(new Call(0, {}, true), RESULT, '', '');
 }
 
-// contents is a hint at what a module exports in place of the handler.
-function contents(found) {
-  if (typeof found === 'function') return 'the module exports a function itself: write exports.' + target.symbol + ' = ...';
+// contents is a hint at what a module exports in place of the function symbol, which a setting names.
+function contents(found, symbol, setting) {
+  if (typeof found === 'function') return 'the module exports a function itself: write exports.' + symbol + ' = ...';
   if (found === null || typeof found !== 'object') return 'the module exports ' + String(found);
   const names = keysOf(found);
-  if (names.length === 0) return 'the module exports nothing: write exports.' + target.symbol + ' = ..., or let the bundler write a library for CommonJS';
+  if (names.length === 0) return 'the module exports nothing: write exports.' + symbol + ' = ..., or let the bundler write a library for CommonJS';
   let text = 'the module exports: ' + names[0];
   for (let i = 1; i < names.length && i < 10; i++) text += ', ' + names[i];
   if (names.length > 10) text += ' and ' + (names.length - 10) + ' more';
-  return found.default && found.default[target.symbol] ? text + '; the handler has to be an export of its own, not a member of the default export' : text;
+  if (found.default && found.default[symbol]) return text + '; it has to be an export of its own, not a member of the default export';
+  const meant = similar(names, symbol, (name) => name !== target.symbol && typeof found[name] === 'function');
+  return meant === undefined ? text : text + '; set ' + setting + ' to ' + target.file + '.' + meant;
+}
+
+// similar finds the name that was probably meant: the only one that is possible, or one that differs in case alone.
+function similar(names, name, possible) {
+  let only, several = false;
+  for (let i = 0; i < names.length; i++) {
+    try {
+      if (!possible(names[i])) continue;
+    } catch (_) {
+      continue; // a getter that throws
+    }
+    if (lower(names[i]) === lower(name)) return names[i];
+    several = only !== undefined;
+    only = names[i];
+  }
+  return several ? undefined : only;
+}
+
+// absent is a hint for a module that was not found; undefined for other errors. It reads what lies on the disk.
+function absent(e) {
+  try {
+    if (e.code !== 'MODULE_NOT_FOUND' && e.code !== 'ERR_MODULE_NOT_FOUND') return undefined;
+    const found = exec(/'([^']+)'(?: imported from (\/.*))?/, messageOf(e));
+    if (found === null) return undefined;
+    const wanted = found[1], from = found[2] || e.requireStack && e.requireStack[0] || '';
+    if (exec(/^\.{0,2}\//, wanted) !== null) return from === '' ? undefined : misplaced(startsWith(wanted, '/') ? wanted : joined(from, wanted), e.code);
+    const name = exec(/^(?:@[^/]+\/)?[^/]+/, wanted)[0];
+    if (startsWith(name, '#') || startsWith(name, 'node:')) return undefined;
+    let listed;
+    try {
+      listed = parse(withoutMark(readFileSync(codeRoot + '/package.json', 'utf8')));
+    } catch (_) {
+      // most code folders have none
+    }
+    if (listed && listed.dependencies && listed.dependencies[name]) return name + ' is in package.json and not in node_modules: run npm install in the code folder';
+    if (listed && listed.devDependencies && listed.devDependencies[name]) return name + ' is a development dependency in package.json, and is not installed: move it to "dependencies", then run npm install in the code folder';
+    return name + ' is not in node_modules: run npm install ' + name + ' in the code folder';
+  } catch (_) {
+    return undefined; // an error of the user's own making, whose members throw
+  }
+}
+
+// joined is a relative path seen from the folder of a file.
+function joined(from, path) {
+  const parts = split(from.slice(0, from.lastIndexOf('/')) + '/' + path, '/'), kept = [];
+  for (let i = 0; i < parts.length; i++) {
+    if (parts[i] === '..') kept.length--;
+    else if (parts[i] !== '.') kept[kept.length] = parts[i];
+  }
+  return kept.join('/');
+}
+
+// misplaced is a hint at a file that differs from the missing one in case, or in its extension.
+function misplaced(path, code) {
+  const slash = path.lastIndexOf('/');
+  const wanted = lower(slice(path, slash + 1));
+  let names = [];
+  try {
+    names = readdirSync(slice(path, 0, slash));
+  } catch (_) {
+    return undefined; // there is not even the folder
+  }
+  const near = names.find((name) => lower(name) === wanted || lower(name) === wanted + '.js' || lower(name) === wanted + '.json' || lower(name) === wanted + '.mjs' || lower(name) === wanted + '.cjs');
+  if (near !== undefined) {
+    if (startsWith(lower(near), wanted) && startsWith(near, slice(path, slash + 1))) {
+      return code === 'ERR_MODULE_NOT_FOUND' ? 'there is ' + near + ': an import needs the whole name, with its extension' : 'there is ' + near + ': require needs that extension written';
+    }
+    return 'there is ' + near + ': upper and lower case count here, as in the cloud';
+  }
+  const source = names.find((name) => startsWith(lower(name), wanted + '.') && exec(/\.([cm]?ts|tsx|jsx)$/, name) !== null);
+  return source === undefined ? undefined : 'there is ' + source + ', which has to be compiled to JavaScript first (tsc, esbuild)';
 }
 
 // final marks errors of the code itself, which another attempt meets again: its syntax, a module that is missing, an
@@ -888,7 +963,6 @@ function notLoaded(e) {
     if (where) message += ' (' + where[1] + ')';
   }
   const meta = final({ code: 4001, type: type }, e);
-  if (e instanceof FunctionError && e.hint !== undefined) meta.hint = e.hint;
   failure(new Call(0, {}, true), meta, errorBody(ENTRY, message, type), e);
 }
 
@@ -956,7 +1030,7 @@ function initialize(id, meta) {
   const call = begin(id, meta, true);
   run(call, () => {
     try {
-      const initializer = findHook('initializer', initializerName);
+      const initializer = findHook('initializer', initializerName, 'RUNTIME_INITIALIZER_HANDLER (--initializer)');
       if (initializer.length !== 2) {
         throw new FunctionError('FunctionConfigError', 'initializer expect to have 2 parameters, but received ' + initializer.length);
       }
@@ -975,7 +1049,7 @@ function preStop(id, meta) {
   const call = begin(id, meta, true);
   run(call, () => {
     try {
-      const hook = findHook('prestop handler', preStopName);
+      const hook = findHook('prestop handler', preStopName, 'RUNTIME_PRESTOP_HANDLER (--prestop)');
       if (hook.length > 2) {
         throw new FunctionError('FunctionConfigError', 'prestop handler expect to have 1 or 2 parameters, but received ' + hook.length);
       }
@@ -990,10 +1064,11 @@ function preStop(id, meta) {
   });
 }
 
-function findHook(what, symbol) {
+// findHook returns a hook by its name; setting is what named it.
+function findHook(what, symbol, setting) {
   const hook = exported()[symbol];
   if (typeof hook !== 'function') {
-    throw new FunctionError('FunctionConfigError', what + ' \'' + symbol + '\' not found in module ' + file);
+    throw new FunctionError('FunctionConfigError', what + ' \'' + symbol + '\' not found in module ' + file, contents(exported(), symbol, setting));
   }
   return hook;
 }

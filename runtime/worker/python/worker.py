@@ -292,11 +292,13 @@ def answer(call, value):
 
 
 class FunctionError(Exception):
-    """What is wrong with the function itself; kind is the platform's name for it."""
+    """What is wrong with the function itself; kind is the platform's name for it, hint what to do about it, for the log
+    and local callers."""
 
-    def __init__(self, kind, message):
+    def __init__(self, kind, message, hint=None):
         Exception.__init__(self, message)
         self.kind = kind
+        self.hint = hint
 
 
 TOO_LARGE = "response body size %d exceeds the limit of %d"
@@ -594,7 +596,7 @@ def load():
     if package in sys.modules:  # as an import does
         setattr(sys.modules[package], stem, module)
     if not callable(getattr(module, SYMBOL, None)):
-        raise FunctionError("FunctionConfigError", "handler '%s' not found in module './%s.py'" % (SYMBOL, FILE))
+        raise FunctionError("FunctionConfigError", "handler '%s' not found in module './%s.py'" % (SYMBOL, FILE), contents(SYMBOL, "RUNTIME_HANDLER (--handler)"))
     base = copy_context()
 
 
@@ -615,7 +617,8 @@ def is_coroutine_function(f):
             return False
 
 
-HOOKS = {INIT: ("initializer", "RUNTIME_INITIALIZER_HANDLER"), PRESTOP: ("prestop handler", "RUNTIME_PRESTOP_HANDLER")}
+# What a hook is called, its variable, and its flag.
+HOOKS = {INIT: ("initializer", "RUNTIME_INITIALIZER_HANDLER", "--initializer"), PRESTOP: ("prestop handler", "RUNTIME_PRESTOP_HANDLER", "--prestop")}
 
 
 def begin(call):
@@ -623,11 +626,11 @@ def begin(call):
     current.set(call)
     call.thread = get_ident()
     if call.kind != INVOKE:
-        what, variable = HOOKS[call.kind]
+        what, variable, flag = HOOKS[call.kind]
         symbol = (env.get(variable) or ".").split(".")[1]
         hook = getattr(module, symbol, None)
         if not callable(hook):
-            raise FunctionError("FunctionConfigError", "%s '%s' not found in module './%s.py'" % (what, symbol, FILE))
+            raise FunctionError("FunctionConfigError", "%s '%s' not found in module './%s.py'" % (what, symbol, FILE), contents(symbol, "%s (%s)" % (variable, flag)))
         return hook(Context(call))
     try:
         event = loads(call.payload) if call.payload else {}
@@ -1128,7 +1131,7 @@ def start():
             if len(body) > MAX_RESPONSE:
                 code, body = 4004, (TOO_LARGE % (len(body), MAX_RESPONSE)).encode()
             final = isinstance(e, (FunctionError, SyntaxError, ImportError))
-            send(FAILURE, 0, failure_meta(code, kind, final=final), body)
+            send(FAILURE, 0, failure_meta(code, kind, final=final, hint=hint_of(e)), body)
     else:
         with wire:
             flush_held(no_call)
@@ -1172,19 +1175,19 @@ def too_large(call, size):
     fail(call, 4004, "ResponseTooLarge", text, text)
 
 
-def fail(call, code, kind, body, said, event=False, final=False):
+def fail(call, code, kind, body, said, event=False, final=False, hint=None):
     """Writes the error to the log, then answers with an error body."""
     write_log(call, ERROR, said.encode("utf-8", "backslashreplace"))
     body = body.encode("utf-8", "backslashreplace")
     if len(body) > MAX_RESPONSE and code != 4004 and not call.answered:
         too_large(call, len(body))
         return
-    settle(call, FAILURE, failure_meta(code, kind, event, final), body)
+    settle(call, FAILURE, failure_meta(code, kind, event, final, hint), body)
 
 
-def failure_meta(code, kind, event=False, final=False):
+def failure_meta(code, kind, event=False, final=False, hint=None):
     """final marks errors of the code itself, which another attempt to load or initialise meets again."""
-    more = (',"event":true' if event else "") + (',"final":true' if final else "")
+    more = (',"event":true' if event else "") + (',"final":true' if final else "") + (',"hint":' + quoted(hint) if hint else "")
     return ('{"code":%d,"type":%s%s}' % (code, quoted(kind[:LONGEST_TYPE]), more)).encode()
 
 
@@ -1257,10 +1260,40 @@ def raised(call, e):
         _exit((e.code or 0) & 0xff)  # a child that user code forked ends as it wants to
     code, prefix = (4002, INVOCATION) if call.kind == INVOKE else (4009, INITIALIZATION) if call.kind == INIT else (4001, PRESTOPPING)
     if isinstance(e, FunctionError):
-        fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e), final=call.kind == INIT)
+        fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e), final=call.kind == INIT, hint=e.hint)
         return
     kind = type(e).__name__
-    fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e))
+    fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e), hint=hint_of(e))
+
+
+def contents(symbol, setting):
+    """A hint at the functions that the handler's module has in place of symbol, which a setting names."""
+    try:
+        names = [name for name, value in vars(module).items() if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == module.__name__]
+        if not names:
+            return "the module defines no function: write def %s(...)" % symbol
+        others = [name for name in names if name != SYMBOL]
+        near = [name for name in others if name.lower() == symbol.lower()] or others
+        text = "the module defines: " + ", ".join(names[:10]) + (" and %d more" % (len(names) - 10) if len(names) > 10 else "")
+        return text + ("; set %s to %s.%s" % (setting, FILE, near[0]) if len(near) == 1 else "")
+    except BaseException:  # the module may be anything
+        return None
+
+
+def hint_of(e):
+    """What to do about an error, or None."""
+    if isinstance(e, FunctionError):
+        return e.hint
+    try:
+        name = (e.name or "").partition(".")[0] if type(e) is ModuleNotFoundError else ""
+        if not name or name in sys.modules:
+            return None
+        version = "Python %d.%d" % sys.version_info[:2]
+        if os.path.isfile(CODE_ROOT + "/requirements.txt"):
+            return "%s is not there for %s: run pip install -r requirements.txt -t . in the code folder, with %s in that file" % (name, version, name)
+        return "%s is not there for %s: run pip install -t . %s in the code folder (the package may have another name than its module)" % (name, version, name)
+    except BaseException:
+        return None
 
 
 def whereabouts(call):

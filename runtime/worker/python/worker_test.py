@@ -403,6 +403,7 @@ class Hooks(Pipes):
             self.assertEqual(failure[3], json.dumps({"errorMessage": prefix + "no db", "errorType": "ValueError", "stackTrace": []}, indent=4))
             log, failure = self.hook(kind, None)
             final = {"final": True} if kind == worker.INIT else {}  # the code itself is wrong: no further attempt
+            self.assertTrue(failure[2].pop("hint").startswith("the module defines"))
             self.assertEqual(failure[2], dict(final, code=code, type="FunctionConfigError"))
             self.assertEqual(failure[3], json.dumps({"errorMessage": prefix + what + " 'hook' not found in module './%s.py'" % worker.FILE, "errorType": "FunctionConfigError"}, indent=4))
         worker.main.loop.close()
