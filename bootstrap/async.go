@@ -39,7 +39,7 @@ func (p *program) asyncCommand() *cobra.Command {
 	var status string
 	var since time.Duration
 	var limit int
-	ls := &cobra.Command{Use: "ls", Short: "List requests in the order of their acceptance", Args: cobra.NoArgs}
+	ls := &cobra.Command{Use: "ls", Short: "List requests in the order of their acceptance", Args: noArguments}
 	ls.Flags().StringVar(&status, "status", "", "only these: WAIT, RUNNING, SUCCESS, FAIL or DISCARD")
 	ls.Flags().DurationVar(&since, "since", time.Hour, "how far back")
 	ls.Flags().IntVar(&limit, "limit", 500, "at most so many")

@@ -38,7 +38,7 @@ func (p *program) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check --extension FILE",
 		Short: "Check one extension against its contract; exits with 0 or 1",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		Long: "Start one extension alone, as an agent starts it, and drive it through all that happens to extensions: registration,\n" +
 			"calls, pauses, freezes, telemetry, a burst, the stop. No function and no worker are started; the calls are made up.\n" +
 			"Prints a line for each check on stdout: ok, warn, fail or skip, what was seen, and what would be right.\n" +

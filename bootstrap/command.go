@@ -71,7 +71,7 @@ func (p *program) rootCommand() *cobra.Command {
 func (p *program) serveCommand() *cobra.Command {
 	var ports string
 	cmd := &cobra.Command{
-		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: cobra.NoArgs,
+		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: noArguments,
 		Example: "  NAME serve --code my-function\n  NAME serve --code another --ports 0      # beside the first one",
 	}
 	cmd.Flags().StringVar(&ports, "ports", "",
@@ -93,7 +93,7 @@ func (p *program) serveCommand() *cobra.Command {
 
 func (p *program) pollCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "poll", Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR", Args: cobra.NoArgs,
+		Use: "poll", Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
 		},

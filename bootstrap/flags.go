@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"gantry/settings"
+	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,6 +25,31 @@ func commandOnly(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("%w; did you mean %s?", err, near)
 	}
 	return err
+}
+
+// noArguments refuses arguments of a command that has flags only, and says which flag was probably meant.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%s takes no arguments, and %q is one", cmd.CommandPath(), args[0])
+	if _, isSwitch := strconv.ParseBool(args[0]); isSwitch == nil {
+		return fmt.Errorf("%w; the value of a switch follows an equals sign: --NAME=%s", err, args[0])
+	}
+	info, statErr := os.Stat(args[0])
+	flag := ""
+	switch {
+	case statErr == nil && info.IsDir():
+		flag = "code"
+	case cmd.Flags().Lookup("extension") != nil:
+		flag = "extension"
+	case cmd.Flags().Lookup("event") != nil:
+		flag = "event"
+	}
+	if flag == "" {
+		return err
+	}
+	return fmt.Errorf("%w; did you mean --%s %s?", err, flag, args[0])
 }
 
 // meantFlag says which flag was probably meant by one that does not exist.

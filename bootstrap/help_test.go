@@ -73,3 +73,21 @@ func TestProgramCalledGantrySaysSo(t *testing.T) {
 	_, same, _ := output(t, "gantry", "version")
 	require.Equal(t, stdout, same)
 }
+
+func TestArgumentsOfCommandsWithoutAnyNameTheFlagThatWasMeant(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.Mkdir("code", 0o700))
+	for args, want := range map[string]string{
+		"serve code":            `bootstrap serve takes no arguments, and "code" is one; did you mean --code code?`,
+		"invoke code":           `bootstrap invoke takes no arguments, and "code" is one; did you mean --code code?`,
+		"invoke event.json":     `bootstrap invoke takes no arguments, and "event.json" is one; did you mean --event event.json?`,
+		"invoke --freeze false": `bootstrap invoke takes no arguments, and "false" is one; the value of a switch follows an equals sign: --NAME=false`,
+		"check extensionX":      `bootstrap check takes no arguments, and "extensionX" is one; did you mean --extension extensionX?`,
+		"async ls x":            `bootstrap async ls takes no arguments, and "x" is one`,
+		"version x":             `bootstrap version takes no arguments, and "x" is one`,
+	} {
+		code, _, stderr := output(t, append([]string{"bootstrap"}, strings.Fields(args)...)...)
+		require.Equal(t, exitUsage, code, args)
+		require.Equal(t, "bootstrap: "+want+"; see bootstrap --help\n", stderr)
+	}
+}

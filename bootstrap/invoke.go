@@ -27,7 +27,7 @@ type invokeOptions struct {
 func (p *program) invokeCommand() *cobra.Command {
 	var o invokeOptions
 	cmd := &cobra.Command{
-		Use: "invoke", Short: "Run one event and print the result; exits with 0 or 1", Args: cobra.NoArgs,
+		Use: "invoke", Short: "Run one event and print the result; exits with 0 or 1", Args: noArguments,
 		Long: "Start the function, run one event, print the result on stdout and the log on stderr.\n" +
 			"Exits with 0, or with 1 when the call failed. With --to the event goes to a running agent instead.",
 	}

@@ -15,7 +15,7 @@ const waitPause = 20 * time.Millisecond
 func (p *program) waitCommand() *cobra.Command {
 	var limit string
 	cmd := &cobra.Command{
-		Use: "wait", Short: "Wait until a running agent is ready; exits with 0 or 1", Args: cobra.NoArgs,
+		Use: "wait", Short: "Wait until a running agent is ready; exits with 0 or 1", Args: noArguments,
 		Long: "Wait until a running agent takes calls, for scripts that started it in the background.\n" +
 			"The address is that of GANTRY_OPS_ADDR. Exits with 1, and the last reason, when\nthe time is over.",
 		Example: "  NAME serve --code my-function &\n  NAME wait --timeout 10 && curl 127.0.0.1:8000/invoke -d '{}'",

@@ -407,19 +407,19 @@ func TestSignalCutsChecksOffAndStopsTheExtension(t *testing.T) {
 func TestCheckRefusesWrongCommandLinesWithTheReason(t *testing.T) {
 	good := checkScript(t, "extensionX", "#!/bin/sh\n", 0o755)
 	for want, args := range map[string][]string{
-		"--extension FILE is missing":             nil,
-		"no such file":                            {"--extension", good + "not"},
-		"is no file":                              {"--extension", filepath.Dir(good)},
-		`--env: "A" is not of the form`:           {"--extension", good, "--env", "A"},
-		`--env: "=b" is not of the form`:          {"--extension", good, "--env", "=b"},
-		"EXTENSION_API_ADDR is set by the agent":  {"--extension", good, "--env", "EXTENSION_API_ADDR=x"},
-		"RUNTIME_FUNC_NAME is set by the agent":   {"--extension", good, "--env", "RUNTIME_FUNC_NAME=x"},
-		`--timeout: "soon": want seconds`:         {"--extension", good, "--timeout", "soon"},
-		`--wait: "-1"`:                            {"--extension", good, "--wait=-1"},
-		"--junit: open /nowhere/x":                {"--extension", good, "--junit", "/nowhere/x"},
-		"unknown flag: --nonsense":                {"--nonsense"},
-		`unknown command "extensionX"`:            {"extensionX"},
-		`GANTRY_EXTENSION_WAIT: "x", from --exte`: {"--extension", good, "--extension-wait", "x"},
+		"--extension FILE is missing":            nil,
+		"no such file":                           {"--extension", good + "not"},
+		"is no file":                             {"--extension", filepath.Dir(good)},
+		`--env: "A" is not of the form`:          {"--extension", good, "--env", "A"},
+		`--env: "=b" is not of the form`:         {"--extension", good, "--env", "=b"},
+		"EXTENSION_API_ADDR is set by the agent": {"--extension", good, "--env", "EXTENSION_API_ADDR=x"},
+		"RUNTIME_FUNC_NAME is set by the agent":  {"--extension", good, "--env", "RUNTIME_FUNC_NAME=x"},
+		`--timeout: "soon": want seconds`:        {"--extension", good, "--timeout", "soon"},
+		`--wait: "-1"`:                           {"--extension", good, "--wait=-1"},
+		"--junit: open /nowhere/x":               {"--extension", good, "--junit", "/nowhere/x"},
+		"unknown flag: --nonsense":               {"--nonsense"},
+		`check takes no arguments, and "extensionX" is one; did you mean --extension extensionX?`: {"extensionX"},
+		`GANTRY_EXTENSION_WAIT: "x", from --exte`:                                                 {"--extension", good, "--extension-wait", "x"},
 	} {
 		c := runCheck(t, args...)
 		require.Equal(t, exitUsage, c.code, "%v: %s", args, c.stderr)
