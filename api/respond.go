@@ -11,6 +11,10 @@ import (
 	"go.uber.org/zap"
 )
 
+// HeaderServed is set on every 404 of a function's routes: the URN of the one that is served here. The platform has no
+// such header; the commands that call an agent ask by it.
+const HeaderServed = "X-Gantry-Function"
+
 // refuse answers with the platform's error body and X-Request-Id.
 func (p *platformAPI) refuse(x *exchange, f *fault.Error) {
 	a := apiAnswers[f.Kind]
@@ -24,6 +28,9 @@ func (p *platformAPI) refuse(x *exchange, f *fault.Error) {
 		p.refusal(x, a.code, f)
 	}
 	p.respond(x, a.status, appendError(nil, a.code, f.Message))
+	if f.Kind == fault.NotFound && x.urn.Name != "" { // to a caller that may call it
+		x.ctx.Response.Header.Set(HeaderServed, p.Function.URN())
+	}
 	if f.Kind == fault.Throttled || f.Kind == fault.Unavailable {
 		x.ctx.Response.Header.Set("Retry-After", retryAfter)
 	}

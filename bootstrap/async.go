@@ -21,13 +21,13 @@ func (p *program) asyncCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "async", Short: "List, show and cancel the asynchronous requests of a running agent", Args: commandOnly,
 		Long: "List, show and cancel the asynchronous requests of a running agent, over its platform API.\n" +
-			"Address, function and keys are those of the agent's own settings.",
+			"Address and keys are those of the agent's own settings; the function is the one that\nit serves, unless --name or --code says another.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&to, "to", "", "address of the platform API; default: that of the settings")
 	with := func(do func(*client, []string) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, args []string) error {
-			return p.withConfig(cmd, func(c *settings.Config) error {
+			return p.withClientConfig(cmd, func(c *settings.Config) error {
 				a, err := p.newClient(c, to)
 				if err != nil {
 					return &failure{exitUsage, err}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/agent"
+	"gantry/api"
 	"gantry/auth"
 	"gantry/files"
 	"gantry/settings"
@@ -18,12 +19,15 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	fncontext "gantry/context"
 )
 
 // client calls the platform API of a running agent, with address and keys from the agent's own settings.
 type client struct {
 	base, path     string // of the function
 	asked          string // which function that is, and why
+	guessed        bool   // it is only the working folder's name: the agent is asked which one it serves
 	access, secret string // empty without authentication
 	http           *fasthttp.Client
 }
@@ -51,7 +55,7 @@ func (p *program) newClient(c *settings.Config, to string) (*client, error) {
 	}
 	a := &client{
 		base: scheme + "://" + agent.Reachable(addr),
-		path: "/v2/" + c.Function.Project + "/fgs/functions/" + c.Function.URN(),
+		path: functionPath(c.Function.Project, c.Function.URN()),
 		http: &fasthttp.Client{
 			MaxResponseBodySize:    16 << 20,
 			ReadTimeout:            time.Minute,
@@ -59,6 +63,7 @@ func (p *program) newClient(c *settings.Config, to string) (*client, error) {
 			DisablePathNormalizing: true,
 		},
 	}
+	a.guessed = c.NameGuessed
 	a.asked = fmt.Sprintf("asked for %s, whose name is %s; --name or --code sets another", c.Function.URN(), c.NameFrom)
 	if c.API.Cert != "" {
 		text, err := files.Read(c.API.Cert, 1<<20)
@@ -106,7 +111,25 @@ func noAnswer(err error) string {
 }
 
 // call sends one request for the function; route is what follows its URN. A refusal is an error with the API's words.
+// Where no setting names the function it is the one that the agent serves.
 func (a *client) call(method, route, query string, body []byte) ([]byte, error) {
+	text, served, err := a.send(method, route, query, body)
+	if err != nil && a.guessed && served != "" {
+		urn, parseErr := fncontext.ParseURN(served)
+		if parseErr != nil {
+			return nil, errors.Join(err, parseErr)
+		}
+		a.guessed, a.path = false, functionPath(urn.Project, served)
+		text, _, err = a.send(method, route, query, body)
+	}
+	return text, err
+}
+
+func functionPath(project, urn string) string { return "/v2/" + project + "/fgs/functions/" + urn }
+
+// send is call for the function that a.path names. served is the one that the agent serves, if it is another one and
+// the agent says so.
+func (a *client) send(method, route, query string, body []byte) (text []byte, served string, err error) {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -124,13 +147,13 @@ func (a *client) call(method, route, query string, body []byte) ([]byte, error) 
 			time.Now(),
 		)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		req.Header.Set("X-Sdk-Date", date)
 		req.Header.Set("Authorization", header)
 	}
 	if err := a.http.DoTimeout(req, resp, time.Minute); err != nil {
-		return nil, fmt.Errorf("%s does not answer: %s", a.base, noAnswer(err))
+		return nil, "", fmt.Errorf("%s does not answer: %s", a.base, noAnswer(err))
 	}
 	if status := resp.StatusCode(); status < 200 || status > 299 {
 		var refusal struct {
@@ -138,14 +161,14 @@ func (a *client) call(method, route, query string, body []byte) ([]byte, error) 
 			Message string `json:"error_msg"`
 		}
 		if json.Unmarshal(resp.Body(), &refusal) != nil || refusal.Message == "" {
-			return nil, fmt.Errorf("%s answers %d: %.300q", a.base, status, resp.Body())
+			return nil, "", fmt.Errorf("%s answers %d: %.300q", a.base, status, resp.Body())
 		}
 		if status == fasthttp.StatusNotFound {
 			refusal.Message += "; " + a.asked
 		}
-		return nil, errors.New(refusal.Code + ": " + refusal.Message)
+		return nil, string(resp.Header.Peek(api.HeaderServed)), errors.New(refusal.Code + ": " + refusal.Message)
 	}
-	return append([]byte(nil), resp.Body()...), nil
+	return append([]byte(nil), resp.Body()...), "", nil
 }
 
 var errNotReady = errors.New("not ready")

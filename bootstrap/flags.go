@@ -74,6 +74,20 @@ func (p *program) withConfig(cmd *cobra.Command, do func(*settings.Config) error
 	return do(c)
 }
 
+// withClientConfig is withConfig for commands that call a running agent.
+func (p *program) withClientConfig(cmd *cobra.Command, do func(*settings.Config) error) error {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	facts := settings.Facts{PID: os.Getpid(), CWD: cwd}
+	c, err := settings.LoadClient(p.environ, settings.ChangedSettings(cmd.Flags()), facts)
+	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	return do(c)
+}
+
 // printUnknown is for commands without a log.
 func (p *program) printUnknown(c *settings.Config) {
 	for _, remark := range c.Unknown {

@@ -53,7 +53,7 @@ func (p *program) invokeCommand() *cobra.Command {
 			return &failure{exitUsage, err}
 		}
 		if o.async {
-			return p.withConfig(cmd, func(c *settings.Config) error { return p.invokeLater(c, o.to, event) })
+			return p.withClientConfig(cmd, func(c *settings.Config) error { return p.invokeLater(c, o.to, event) })
 		}
 		if o.to != "" {
 			return p.invokeAt(&o, event)

@@ -75,9 +75,11 @@ type Config struct {
 	NoColor             bool
 
 	// Remarks are for the log once it is open, ListenRemarks for when the listeners are bound, Unknown are the variables
-	// that look like settings and are none. NameFrom says where the function's name comes from.
+	// that look like settings and are none. NameFrom says where the function's name comes from; NameGuessed is true if
+	// that is the working folder, which no setting named.
 	Remarks, ListenRemarks, Unknown []string
 	NameFrom                        string
+	NameGuessed, codeSet            bool
 
 	// addrSources says where each address comes from, by the setting's variable.
 	addrSources map[string]string

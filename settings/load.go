@@ -22,6 +22,18 @@ func Load(environ []string, flags map[string]string, f Facts) (*Config, error) {
 	return c, c.resolve(env, f)
 }
 
+// LoadClient is Load for commands that call a running agent: they need its addresses, its keys and the function's name,
+// and no code.
+func LoadClient(environ []string, flags map[string]string, f Facts) (*Config, error) {
+	c, err := Read(environ, Variables(environ), flags, f)
+	if err != nil {
+		return nil, err
+	}
+	c.placeCode(f)
+	c.nameByFolder()
+	return c, c.API.resolve()
+}
+
 // Read is the part of load that needs no function: every setting by itself. env has the variables of environ.
 func Read(environ []string, env, flags map[string]string, f Facts) (*Config, error) {
 	c := &Config{environment: environ, Trust: f.PID == 1, Addr: "127.0.0.1:8000", addrSources: map[string]string{}}
@@ -55,6 +67,8 @@ func Read(environ []string, env, flags map[string]string, f Facts) (*Config, err
 			c.OpsAddrSet = source != defaultSource
 		case "GANTRY_ADDR":
 			c.addrSet = true
+		case "RUNTIME_CODE_ROOT":
+			c.codeSet = true
 		case "RUNTIME_FUNC_NAME":
 			c.NameFrom = s.Env + ", from " + source
 		}
@@ -91,11 +105,7 @@ func (s *Setting) Value(env, flags map[string]string) (value, source string, err
 
 // resolve completes what depends on several settings, and checks that the function can be there at all.
 func (c *Config) resolve(env map[string]string, f Facts) error {
-	root := c.Function.CodeRoot
-	if !filepath.IsAbs(root) {
-		root = filepath.Join(f.CWD, root)
-	}
-	c.Function.CodeRoot = filepath.Clean(root)
+	c.placeCode(f)
 	if _, err := os.ReadDir(c.Function.CodeRoot); err != nil {
 		return fmt.Errorf(
 			"RUNTIME_CODE_ROOT: the code folder cannot be read: %w; mount or copy the function's code there, or set --code",
@@ -139,6 +149,15 @@ func (c *Config) resolve(env map[string]string, f Facts) error {
 	return c.API.resolve()
 }
 
+// placeCode makes the path of the code folder an absolute one.
+func (c *Config) placeCode(f Facts) {
+	root := c.Function.CodeRoot
+	if !filepath.IsAbs(root) {
+		root = filepath.Join(f.CWD, root)
+	}
+	c.Function.CodeRoot = filepath.Clean(root)
+}
+
 // nameByFolder gives the function its code folder's name if it was given none. What a URN cannot hold becomes a hyphen.
 func (c *Config) nameByFolder() {
 	if c.Function.Name != "" {
@@ -149,7 +168,7 @@ func (c *Config) nameByFolder() {
 	if c.Function.Name == "" {
 		c.Function.Name = "function"
 	}
-	c.NameFrom = "the name of the code folder " + c.Function.CodeRoot
+	c.NameFrom, c.NameGuessed = "the name of the code folder "+c.Function.CodeRoot, !c.codeSet
 	if c.Function.Name != folder {
 		c.Remarks = append(
 			c.Remarks,
