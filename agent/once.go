@@ -15,6 +15,7 @@ import (
 // Report is what came of one call by Once.
 type Report struct {
 	instance.Result
+	RequestID string
 	// Phases are the steps of the start, Costs what each extension cost the call.
 	Phases []instance.Phase
 	Costs  []extension.Cost
@@ -34,7 +35,8 @@ func Once(c *settings.Config, o *Options, event []byte, tail bool) (*Report, err
 	inv := &fncontext.Invocation{
 		RequestID: uuid.NewString(), Function: &c.Function, Credentials: fncontext.NewCredentials(c.Secrets), Tail: tail,
 	}
-	r := &Report{Result: in.instance.Invoke(in.instance.Base(), inv, event), Phases: in.instance.Phases()}
+	r := &Report{RequestID: inv.RequestID, Result: in.instance.Invoke(in.instance.Base(), inv, event)}
+	r.Phases = in.instance.Phases()
 	in.awaitSubscription()
 	in.close(time.Now().Add(c.ShutdownTimeout), extension.ReasonSpindown)
 	r.Costs = in.host.Costs(inv.RequestID)

@@ -2,9 +2,10 @@ package main
 
 import (
 	"fmt"
+	"gantry/agent"
 	"gantry/explain"
 	"gantry/settings"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -12,18 +13,23 @@ import (
 // explainCommand explains codes and error types without a network.
 func (p *program) explainCommand() *cobra.Command {
 	var language string
+	var last bool
 	cmd := &cobra.Command{
 		Use: "explain [CODE]", Short: "Say what an error code or type means, and what to do",
 		Args: cobra.MaximumNArgs(1),
 		Long: "Say what an error code or type means, why it comes up, and what to do.\n" +
-			"Without a code: a list of all.",
-		Example: "  NAME explain 4010\n  NAME explain Runtime.OutOfMemory\n  NAME explain FSS.1051 --lang zh",
+			"Without a code: a list of all. With --last: the last failed invoke of this user.",
+		Example: "  NAME explain 4010\n  NAME explain --last\n  NAME explain Runtime.OutOfMemory\n  NAME explain FSS.1051 --lang zh",
 	}
 	cmd.Flags().StringVar(&language, "lang", "", "en or zh; default: by LC_ALL, LC_MESSAGES or LANG")
+	cmd.Flags().BoolVar(&last, "last", false, "explain the last failed invoke once more")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		l, err := p.language(language)
 		if err != nil {
 			return &failure{exitUsage, err}
+		}
+		if last {
+			return p.explainLast(l, args)
 		}
 		if len(args) == 0 {
 			fmt.Fprint(p.stdout, explain.List(l))
@@ -44,22 +50,15 @@ func (p *program) explainCommand() *cobra.Command {
 	return cmd
 }
 
-// language is what --lang says, else what the environment does.
-func (p *program) language(flag string) (explain.Language, error) {
-	switch strings.ToLower(flag) {
-	case "en":
-		return explain.English, nil
-	case "zh":
-		return explain.Chinese, nil
-	case "":
-	default:
-		return 0, fmt.Errorf("--lang is %.20q, want en or zh", flag)
+func (p *program) explainLast(l explain.Language, args []string) error {
+	if len(args) > 0 {
+		return &failure{exitUsage, fmt.Errorf("--last takes no code, and %q is one", args[0])}
 	}
-	env := settings.Variables(p.environ)
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} { // in the order of setlocale(3)
-		if env[name] != "" {
-			return explain.LanguageOf(env[name]), nil
-		}
+	f, err := p.lastFailure()
+	if err != nil {
+		return err
 	}
-	return explain.English, nil
+	colour := agent.IsTerminal(p.stdout) && !p.noColor()
+	fmt.Fprintf(p.stdout, "%s\n%s", f.Time.Format(time.DateTime), f.Text(l, p.name, colour))
+	return nil
 }

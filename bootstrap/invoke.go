@@ -131,6 +131,7 @@ func (p *program) invokeHere(c *settings.Config, o *invokeOptions, event []byte)
 	if r.Fatal != nil { // as of serve
 		return &failure{exitUsage, r.Fatal}
 	}
+	p.explainFailure(c, r)
 	return err
 }
 

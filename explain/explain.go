@@ -28,16 +28,24 @@ var labels = [2][2]string{{"Why", "What to do"}, {"原因", "处理方法"}}
 
 // Text explains a code, number or error type; upper and lower case are the same. ok is false if there is no such code.
 func Text(code string, l Language) (text string, ok bool) {
-	code = strings.TrimSpace(code)
-	for _, r := range table {
-		for _, c := range r.codes {
+	r := find(strings.TrimSpace(code))
+	if r == nil {
+		return "", false
+	}
+	return fmt.Sprintf("%s: %s\n\n%s: %s\n%s: %s\n",
+		strings.Join(r.codes, ", "), r.title[l], labels[l][0], r.why[l], labels[l][1], r.what[l]), true
+}
+
+// find returns the row of a code, nil if there is none.
+func find(code string) *row {
+	for i := range table {
+		for _, c := range table[i].codes {
 			if strings.EqualFold(c, code) {
-				return fmt.Sprintf("%s: %s\n\n%s: %s\n%s: %s\n",
-					strings.Join(r.codes, ", "), r.title[l], labels[l][0], r.why[l], labels[l][1], r.what[l]), true
+				return &table[i]
 			}
 		}
 	}
-	return "", false
+	return nil
 }
 
 // Codes lists every code, in the order of the table.

@@ -77,7 +77,8 @@ func TestInvokeEndsWithCode2WhereServeDoes(t *testing.T) {
 	require.Equal(t, 2, got.code)
 	require.Contains(t, got.stdout, "the interpreter of its first line (#!/no/such/thing) does not exist")
 	require.NotContains(t, got.stderr, "a reload (SIGHUP) tries again")
-	require.Contains(t, got.stderr, "ERROR the function cannot be started")
+	require.Contains(t, got.stderr, "bootstrap: start worker: ")
+	require.Equal(t, 1, strings.Count(got.stderr, "no such file"), got.stderr)
 }
 
 // slowSubscriber registers, is busy for longer than the function's call takes, and subscribes only then.
