@@ -9,13 +9,10 @@ import (
 	"gantry/agent"
 	"gantry/api"
 	"gantry/auth"
+	"gantry/extension"
 	"gantry/files"
 	"gantry/settings"
-	"io"
-	"net"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -87,29 +84,6 @@ func (p *program) newClient(c *settings.Config, to string) (*client, error) {
 	return a, nil
 }
 
-// noAnswer says why a request got no answer, without the words of the library.
-func noAnswer(err error) string {
-	var dns *net.DNSError
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there"
-	case errors.Is(err, fasthttp.ErrTimeout),
-		errors.Is(err, fasthttp.ErrDialTimeout),
-		errors.Is(err, os.ErrDeadlineExceeded):
-		return "its time was over"
-	case errors.Is(err, fasthttp.ErrConnectionClosed),
-		errors.Is(err, io.EOF),
-		errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE):
-		return "it closed the connection without an answer; is it an agent, and does it want https?"
-	case errors.As(err, &dns):
-		return "no host is called " + dns.Name
-	case strings.Contains(err.Error(), "HTTP response to HTTPS client"), errors.As(err, new(tls.RecordHeaderError)):
-		return "it speaks plain HTTP, and was asked by https"
-	}
-	return err.Error()
-}
-
 // call sends one request for the function; route is what follows its URN. A refusal is an error with the API's words.
 // Where no setting names the function it is the one that the agent serves.
 func (a *client) call(method, route, query string, body []byte) ([]byte, error) {
@@ -153,7 +127,7 @@ func (a *client) send(method, route, query string, body []byte) (text []byte, se
 		req.Header.Set("Authorization", header)
 	}
 	if err := a.http.DoTimeout(req, resp, time.Minute); err != nil {
-		return nil, "", fmt.Errorf("%s does not answer: %s", a.base, noAnswer(err))
+		return nil, "", fmt.Errorf("%s does not answer: %s", a.base, extension.NoAnswer(err))
 	}
 	if status := resp.StatusCode(); status < 200 || status > 299 {
 		var refusal struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"gantry/agent"
+	"gantry/extension"
 	"gantry/settings"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ func (p *program) opsAddr(flags map[string]string) (addr string, err error) {
 func readiness(addr string) (text string, err error) {
 	status, body, err := fasthttp.GetTimeout(nil, "http://"+agent.Reachable(addr)+"/readyz", probeTimeout)
 	if err != nil {
-		return "", fmt.Errorf("%s does not answer: %s", addr, noAnswer(err))
+		return "", fmt.Errorf("%s does not answer: %s", addr, extension.NoAnswer(err))
 	}
 	text = strings.TrimSpace(string(body))
 	if status != fasthttp.StatusOK {

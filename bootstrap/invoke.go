@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"gantry/agent"
 	"gantry/api"
+	"gantry/extension"
 	"gantry/instance"
 	"gantry/settings"
 	"io"
@@ -188,7 +189,7 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 		req,
 		resp,
 	); err != nil {
-		return fmt.Errorf("%s does not answer: %s", o.to, noAnswer(err))
+		return fmt.Errorf("%s does not answer: %s", o.to, extension.NoAnswer(err))
 	}
 	if tail, err := base64.StdEncoding.DecodeString(string(resp.Header.Peek("X-Cff-Function-Log"))); err == nil {
 		fmt.Fprint(p.stderr, string(tail))

@@ -231,6 +231,10 @@ func (s *seat) complain(status int, err error) {
 		return
 	}
 	s.failures.Add(-n)
+	why := fmt.Sprintf("it answered with status %d", status)
+	if err != nil {
+		why = NoAnswer(err)
+	}
 	s.host.cfg.Log.Warn("notifications fail", zap.String("extension", s.name), zap.String("address", s.addr.String()),
-		zap.Int64("failures", n), zap.Int("status", status), zap.Error(err))
+		zap.Int64("failures", n), zap.String("error", why))
 }

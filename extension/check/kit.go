@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -327,15 +326,10 @@ func uuidHex() string {
 
 // inWords says why a request to the extension failed.
 func inWords(err error) string {
-	switch {
-	case errors.Is(err, fasthttp.ErrTimeout):
+	if errors.Is(err, fasthttp.ErrTimeout) {
 		return "no answer within 2 s"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "no process listens there"
-	case errors.Is(err, fasthttp.ErrConnectionClosed):
-		return "it closed the connection without an answer"
 	}
-	return err.Error()
+	return extension.NoAnswer(err)
 }
 
 // pause waits; false if ctx ended.

@@ -1,4 +1,4 @@
-package main
+package extension
 
 import (
 	"net"
@@ -23,11 +23,11 @@ func TestNoAnswerNamesTheCauseInPlainWords(t *testing.T) {
 		}
 	}()
 	for addr, want := range map[string]string{
-		"127.0.0.1:1": "nothing listens there", ln.Addr().String(): "it closed the connection without an answer; is it an agent, and does it want https?",
+		"127.0.0.1:1": "no process listens there", ln.Addr().String(): "it closed the connection without an answer, as one that wants https does",
 	} {
 		err := (&fasthttp.Client{}).Do(request(t, "http://"+addr+"/"), fasthttp.AcquireResponse())
 		require.Error(t, err)
-		require.Equal(t, want, noAnswer(err))
+		require.Equal(t, want, NoAnswer(err))
 	}
 }
 
