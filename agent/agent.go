@@ -26,6 +26,7 @@ import (
 type agent struct {
 	cfg        *settings.Config
 	shown      bool // stdout is a terminal
+	brief      bool // and shows a line for each call, in place of all details
 	log        *zap.Logger
 	own        *logger.Own // what log writes to
 	sink       *logger.Sink

@@ -24,6 +24,8 @@ import (
 // openAgent starts the worker as the very first thing, then everything around it. On an error nothing is left behind.
 func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 	in := &agent{cfg: c, shown: IsTerminal(o.Stdout), pid1: os.Getpid() == 1}
+	json := c.LogFormat == "json" || c.LogFormat == "auto" && !IsTerminal(o.Stderr)
+	in.brief = in.shown && !json && !c.Verbose && (c.LogLevel != "debug" || c.Quiet)
 	if err := hideSecrets(c.SecretNames); err != nil {
 		return nil, err
 	}
@@ -38,11 +40,9 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 	if err != nil {
 		return nil, fault.Mark(fault.Invalid, err)
 	}
-	json := c.LogFormat == "json" || c.LogFormat == "auto" && !IsTerminal(o.Stderr)
-	if in.own, err = logger.NewOwn(o.Stderr, c.LogLevel, json, !json && !c.NoColor && IsTerminal(o.Stderr)); err != nil {
-		return nil, fault.Mark(fault.Invalid, err)
+	if err := in.openLog(o.Stderr, json); err != nil {
+		return nil, err
 	}
-	in.log = in.own.Logger
 	for _, file := range passed {
 		in.log.Warn("a file in the extension folder is not started: "+file.Why, zap.String("want", file.Right))
 	}
@@ -64,7 +64,7 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 		Log:        in.log,
 		Metrics:    in.metrics,
 		Stream:     in.stream,
-		Costs:      c.Timeline,
+		Costs:      in.keptCosts(),
 	}, scripts)
 	in.instance = instance.New(in.instanceConfig())
 	in.instance.Start()
@@ -83,6 +83,19 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 	return in, nil
 }
 
+// openLog opens the agent's own log.
+func (in *agent) openLog(output *os.File, json bool) (err error) {
+	level := in.cfg.LogLevel
+	if in.cfg.Quiet && level != "error" {
+		level = "warn"
+	}
+	if in.own, err = logger.NewOwn(output, level, json, !json && !in.cfg.NoColor && IsTerminal(output)); err != nil {
+		return fault.Mark(fault.Invalid, err)
+	}
+	in.log = in.own.Logger
+	return nil
+}
+
 func hideSecrets(names []string) error {
 	if err := process.HideEnvironment(names); err != nil {
 		return fmt.Errorf("secrets cannot be hidden from /proc: %w", err)
@@ -98,7 +111,13 @@ func (in *agent) openOutput(output *os.File, json bool) {
 	c := in.cfg
 	in.stream = telemetry.NewStream(c.Function.Name, c.Function.Version, in.log)
 	in.sink = logger.NewSink(output, json, in.stream.Line)
-	if in.shown && !json && c.LogLevel != "debug" {
+	if in.brief {
+		in.sink.Brief()
+	}
+	if in.brief || c.Quiet {
+		in.sink.OmitFrame()
+	}
+	if in.brief && !c.Quiet {
 		in.callLines()
 	}
 	in.metrics = metrics.NewMetrics(instance.Outcomes())

@@ -13,6 +13,7 @@ import (
 	"gantry/logger"
 	"gantry/runtime/language"
 	"gantry/settings"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 
 type checkOptions struct {
 	extension, junit string
+	quiet            bool
 	env              []string
 	wait, timeout    string // as settings of durations are written
 }
@@ -42,7 +44,7 @@ func (p *program) checkCommand() *cobra.Command {
 		Long: "Start one extension alone, as an agent starts it, and drive it through all that happens to extensions: registration,\n" +
 			"calls, pauses, freezes, telemetry, a burst, the stop. No function and no worker are started; the calls are made up.\n" +
 			"Prints a line for each check on stdout: ok, warn, fail or skip, what was seen, and what would be right.\n" +
-			"What the extension prints goes to stderr, behind its name. Exits with 0 when nothing failed, 1 when something did,\n" +
+			"What the extension prints goes to stderr, behind its name, unless --quiet is given. Exits with 0 when nothing failed, 1 when something did,\n" +
 			"2 when the command line is wrong. The function's settings are those of the flags below.",
 	}
 	cmd.Flags().StringVar(&o.extension, "extension", "", "the extension's file (required)")
@@ -50,6 +52,7 @@ func (p *program) checkCommand() *cobra.Command {
 	cmd.Flags().
 		StringVar(&o.wait, "wait", "", "how long it may take to register, in seconds or as a duration; default: that of --extension-wait")
 	cmd.Flags().StringVar(&o.timeout, "timeout", "60", "how long everything may take, in seconds or as a duration")
+	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "leave out what the extension prints")
 	cmd.Flags().StringVar(&o.junit, "junit", "", "file for the results as JUnit XML")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		flags := settings.ChangedSettings(cmd.Flags())
@@ -161,9 +164,14 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*settin
 
 // openKit prepares the run of c.
 func openKit(c *settings.Config, o *checkOptions, log *zap.Logger, p *program) (*check.Kit, error) {
+	var output io.Writer = p.stderr
+	if o.quiet {
+		output = io.Discard
+	}
 	k, err := check.Open(check.Config{
 		Extension: o.extension, Function: &c.Function, Env: c.EnvironmentWith(o.env), UID: c.UID, GID: c.GID,
-		Wait: c.ExtensionWait, Shutdown: c.ShutdownTimeout, Findings: p.stdout, Output: p.stderr, Log: log,
+		Wait: c.ExtensionWait, Shutdown: c.ShutdownTimeout, Findings: p.stdout, Output: output, Log: log,
+		Color: agent.IsTerminal(p.stdout) && !c.NoColor,
 		Listen: func(host *extension.Host) (check.Listener, error) {
 			server, err := api.ListenExtension(
 				&api.ExtensionConfig{Addr: c.ExtensionAddr, Host: host, Function: &c.Function, Log: log},

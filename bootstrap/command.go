@@ -42,6 +42,7 @@ func (p *program) rootCommand() *cobra.Command {
 	settings.AddSettings(root.PersistentFlags())
 	root.SetUsageFunc(p.usage)
 	serve, poll := p.serveCommand(), p.pollCommand()
+	addOutputFlags(root)
 	version := root.Flags().Bool("version", false, "print version, commit and Go version")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if *version {
@@ -74,6 +75,7 @@ func (p *program) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: noArguments,
 		Example: "  NAME serve --code my-function\n  NAME serve --code another --ports 0      # beside the first one",
 	}
+	addOutputFlags(cmd)
 	cmd.Flags().StringVar(&ports, "ports", "",
 		"0: free ports for all listeners but those with an address of their own; extensions choose theirs among 8081 to 8090")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -92,12 +94,14 @@ func (p *program) serveCommand() *cobra.Command {
 }
 
 func (p *program) pollCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "poll", Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
 		},
 	}
+	addOutputFlags(cmd)
+	return cmd
 }
 
 // bare is the program without a command: poll where a platform starts its custom runtime, else serve.

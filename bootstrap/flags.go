@@ -67,11 +67,7 @@ func meantFlag(cmd *cobra.Command, err error) string {
 }
 
 func (p *program) withConfig(cmd *cobra.Command, do func(*settings.Config) error) error {
-	c, err := p.load(settings.ChangedSettings(cmd.Flags()), false)
-	if err != nil {
-		return err
-	}
-	return do(c)
+	return p.withLoaded(cmd, false, do)
 }
 
 // withClientConfig is withConfig for commands that call a running agent.
@@ -97,8 +93,15 @@ func (p *program) printUnknown(c *settings.Config) {
 
 // withRuntimeConfig is withConfig for an agent that is a custom runtime.
 func (p *program) withRuntimeConfig(cmd *cobra.Command, do func(*settings.Config) error) error {
-	c, err := p.load(settings.ChangedSettings(cmd.Flags()), true)
+	return p.withLoaded(cmd, true, do)
+}
+
+func (p *program) withLoaded(cmd *cobra.Command, poll bool, do func(*settings.Config) error) error {
+	c, err := p.load(settings.ChangedSettings(cmd.Flags()), poll)
 	if err != nil {
+		return err
+	}
+	if err := takeOutputFlags(cmd, c); err != nil {
 		return err
 	}
 	return do(c)

@@ -36,8 +36,8 @@ type Config struct {
 	Metrics    *metrics.Metrics
 	// Stream gets what happens to extensions; it may be nil.
 	Stream *telemetry.Stream
-	// Costs keeps what each extension cost each call, for Costs.
-	Costs bool
+	// Costs is for how many calls, the last ones, it is kept what each extension cost them; 0 for none.
+	Costs int
 	// Observer gets what happens, ListLeft fills process.Process.Left. Both are for tools.
 	Observer Observer
 	ListLeft bool
@@ -57,7 +57,7 @@ type Host struct {
 	inSync   atomic.Int32 // seats whose answers are waited for
 	stopping bool
 	stop     chan struct{} // closed with it
-	costs    map[string][]Cost
+	costs    costs
 	// required are the names that must be there; missing says how many are not.
 	required map[string]bool
 	missing  atomic.Int32
@@ -137,15 +137,6 @@ func (h *Host) Registered() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.registered()
-}
-
-// Cost is what one notification of a call took. Sync says that the call waited for it.
-type Cost struct {
-	Extension string
-	Took      time.Duration
-	Sync      bool
-	// Err is why it failed, or nil.
-	Err error
 }
 
 // seat is a registered extension's place and the buffer of its notifications.

@@ -28,6 +28,11 @@ func (h *Host) Notify(call *fncontext.Call) {
 	}
 	n := newNotification(call, h.urn)
 	h.outstanding.Add(1)
+	if h.cfg.Costs > 0 { // the notification of all, which ends when each has its own
+		h.mu.Lock()
+		h.costs.expect(call.RequestID, 1)
+		h.mu.Unlock()
+	}
 	if h.inSync.Load() == 0 {
 		go h.offer(n)
 		return
@@ -58,10 +63,11 @@ func (h *Host) offer(n *notification) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.seats {
-		if s != nil && s.invoke {
-			s.offer(n)
+		if s != nil && s.invoke && s.offer(n) {
+			h.costs.expect(n.requestID, 1)
 		}
 	}
+	h.costs.ended(n.requestID, nil)
 	h.outstanding.Add(-1)
 }
 
@@ -81,11 +87,31 @@ func (h *Host) Quiet(ctx context.Context) {
 	}
 }
 
-// Costs returns what the extensions cost a call, if Config.Costs is set. Quiet comes first.
+// Costs returns what the extensions cost a call, if it is one of the last Config.Costs calls. Quiet comes first.
 func (h *Host) Costs(requestID string) []Cost {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.costs[requestID]
+	if call := h.costs.calls[requestID]; call != nil {
+		return call.costs
+	}
+	return nil
+}
+
+// AwaitCosts waits until every notification of a call was answered or given up, or ctx ends; all is false then, and the
+// costs are those so far. A call without notifications has none.
+func (h *Host) AwaitCosts(ctx context.Context, requestID string) (known []Cost, all bool) {
+	h.mu.Lock()
+	call := h.costs.calls[requestID]
+	h.mu.Unlock()
+	if call == nil {
+		return nil, true
+	}
+	select {
+	case <-call.all:
+		all = true
+	case <-ctx.Done():
+	}
+	return h.Costs(requestID), all
 }
 
 // Signal sends sig to the group of every extension that was started here.

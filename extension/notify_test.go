@@ -214,7 +214,7 @@ func TestNotificationArrivesOnceAfterAKeptConnectionEnded(t *testing.T) {
 // TestAnswersAreNotRead: a large one counts by its status.
 func TestAnswersAreNotRead(t *testing.T) {
 	harness.FixedPorts(t)
-	h := newHost(t, nil, func(c *Config) { c.Costs = true })
+	h := newHost(t, nil, func(c *Config) { c.Costs = 10 })
 	status := 200
 	receiver(t, 8085, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)

@@ -61,8 +61,8 @@ func newSeat(name string, addr netip.AddrPort, h *Host, o *options) *seat {
 	}
 }
 
-// offer buffers n, or drops it. It is called with the host's lock held and never blocks.
-func (s *seat) offer(n *notification) {
+// offer buffers n, or drops it and returns false. It is called with the host's lock held and never blocks.
+func (s *seat) offer(n *notification) bool {
 	s.host.outstanding.Add(1)
 	pending := s.pending.Add(1)
 	if s.sync && n.answers != nil {
@@ -73,12 +73,13 @@ func (s *seat) offer(n *notification) {
 	default:
 		s.ended(n, false)
 		s.metrics.NotificationDrops[s.index].Inc()
-		return
+		return false
 	}
 	if running := s.running.Load(); running < pending && running < maxDeliveries { // else one that is idle takes it
 		s.running.Add(1)
 		s.host.deliveries.Go(s.deliver)
 	}
+	return true
 }
 
 // close ends the deliverers; what is still buffered is dropped and counted.
@@ -196,7 +197,7 @@ func (s *seat) account(n *notification, took time.Duration, status int, err erro
 			zap.Error(err),
 		)
 	}
-	if !s.host.cfg.Costs {
+	if s.host.cfg.Costs == 0 {
 		return
 	}
 	if err == nil && status/100 != 2 {
@@ -204,10 +205,7 @@ func (s *seat) account(n *notification, took time.Duration, status int, err erro
 	}
 	s.host.mu.Lock()
 	defer s.host.mu.Unlock()
-	s.host.costs[n.requestID] = append(
-		s.host.costs[n.requestID],
-		Cost{Extension: s.name, Took: took, Sync: s.sync, Err: err},
-	)
+	s.host.costs.ended(n.requestID, &Cost{Extension: s.name, Took: took, Sync: s.sync, Err: err})
 }
 
 // pause waits before the next try; false if the seat closed meanwhile.

@@ -200,7 +200,8 @@ func NewHost(cfg *Config, scripts []Script) *Host {
 	h := &Host{
 		cfg: cfg, urn: cfg.Function.URN(), scripts: scripts, byName: map[string]*extension{},
 		pending: map[string]struct{}{}, settled: make(chan struct{}), waitEnd: time.Now().Add(cfg.Wait),
-		stop: make(chan struct{}), costs: map[string][]Cost{}, required: map[string]bool{}, arrived: make(chan struct{}),
+		stop: make(chan struct{}), costs: costs{limit: cfg.Costs, calls: map[string]*callCosts{}},
+		required: map[string]bool{}, arrived: make(chan struct{}),
 	}
 	for _, s := range scripts {
 		h.pending[s.Name] = struct{}{}

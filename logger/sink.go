@@ -17,10 +17,11 @@ const gather = time.Millisecond
 // Sink writes lines to stdout. Write never blocks on the reader of stdout: one goroutine writes, lines wait in a
 // bounded buffer, and what does not fit is dropped, counted, and reported in a line of its own once there is room.
 type Sink struct {
-	json  bool
-	brief bool
-	tap   func(*Line)
-	out   *outlet
+	json      bool
+	frameless bool
+	brief     bool
+	tap       func(*Line)
+	out       *outlet
 
 	lines, splits atomic.Int64
 }
@@ -33,8 +34,10 @@ func NewSink(w io.Writer, json bool, tap func(*Line)) *Sink {
 	return s
 }
 
-// Brief leaves out the Start and Finish lines around phases and calls, and shortens request ids: for a terminal, where
-// other lines say how calls ended. Called before the first Write.
+// OmitFrame leaves out the Start and Finish lines around phases and calls. Called before the first Write.
+func (s *Sink) OmitFrame() { s.frameless = true }
+
+// Brief shortens request ids, for a terminal. Called before the first Write.
 func (s *Sink) Brief() { s.brief = true }
 
 // shortID is how much of a request id a brief sink shows: enough to tell the calls on a screen apart.
@@ -58,7 +61,7 @@ func (s *Sink) Write(l *Line) {
 	if l.More {
 		s.splits.Add(1)
 	}
-	if s.brief && l.frame() {
+	if s.frameless && l.frame() {
 		return
 	}
 	s.out.put(len(l.Text), func(dst []byte) []byte { return s.append(dst, l) })

@@ -73,6 +73,9 @@ type Config struct {
 	// LogLevel and LogFormat are as written; NoColor is for terminals.
 	LogLevel, LogFormat string
 	NoColor             bool
+	// Quiet leaves the agent's information and the platform's lines out of the log, Verbose shows a terminal what a pipe
+	// gets; a command sets them.
+	Quiet, Verbose bool
 
 	// Remarks are for the log once it is open, ListenRemarks for when the listeners are bound, Unknown are the variables
 	// that look like settings and are none. NameFrom says where the function's name comes from; NameGuessed is true if

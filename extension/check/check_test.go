@@ -15,7 +15,7 @@ import (
 // TestReportEscapesWhatExtensionsPrint: a report may quote control characters and markup.
 func TestReportEscapesWhatExtensionsPrint(t *testing.T) {
 	var lines, junit bytes.Buffer
-	r := newReport(`extension<"X">&`, &lines)
+	r := newReport(`extension<"X">&`, &lines, false)
 	r.add(named("one", passed("fine, 100%%")))
 	r.add(named("two", warned("do this", "it said %s", "\x1b[31mred\x00\n<&]]>\xff")))
 	r.add(named("three", failed("do that", "a\nb")))
@@ -78,4 +78,20 @@ func TestVerdictsFollowTheTimesAndFailuresOfAnswers(t *testing.T) {
 		require.Equal(t, c.verdict, f.verdict, c.seen)
 		require.Contains(t, f.seen, c.seen)
 	}
+}
+
+// TestVerdictsHaveColorsWhereAsked: the words alone, so that columns stay in line.
+func TestVerdictsHaveColorsWhereAsked(t *testing.T) {
+	var lines bytes.Buffer
+	r := newReport("extensionX", &lines, true)
+	r.add(named("one", passed("fine")))
+	r.add(named("two", warned("do this", "slow")))
+	r.add(named("three", failed("do that", "wrong")))
+	r.add(named("four", skipped("no need")))
+	require.Equal(t, strings.Join([]string{
+		"\x1b[32mok  \x1b[0m  one                     fine",
+		"\x1b[33mwarn\x1b[0m  two                     slow; right: do this",
+		"\x1b[31mfail\x1b[0m  three                   wrong; right: do that",
+		"skip  four                    no need", "",
+	}, "\n"), lines.String())
 }

@@ -361,6 +361,8 @@ type Config struct {
 	Listen func(host *extension.Host) (Listener, error)
 	// Findings gets a line for each finding; Output gets the first 256 KiB that the extension prints.
 	Findings, Output io.Writer
+	// Color marks the verdicts of Findings with the colours of a terminal.
+	Color bool
 	// Log gets what an agent would log of the extension; nil for nothing.
 	Log *zap.Logger
 }

@@ -43,9 +43,21 @@ func skipped(why string, args ...any) finding {
 	return finding{verdict: verdictSkip, seen: fmt.Sprintf(why, args...)}
 }
 
-// String is the finding's line for people.
-func (f *finding) String() string {
-	line := fmt.Sprintf("%-4s  %-22s  %s", f.verdict, f.name, f.seen)
+// colors are those of the verdicts on a terminal: green, yellow and red.
+var colors = map[verdict]string{verdictOK: "\x1b[32m", verdictWarn: "\x1b[33m", verdictFail: "\x1b[31m"}
+
+// line is the finding's line for people.
+func (f *finding) line(color bool) string {
+	word := fmt.Sprintf("%-4s", f.verdict)
+	if code := colors[f.verdict]; color && code != "" {
+		word = code + word + "\x1b[0m"
+	}
+	return word + "  " + f.text()
+}
+
+// text is the finding in one line, without its verdict.
+func (f *finding) text() string {
+	line := fmt.Sprintf("%-22s  %s", f.name, f.seen)
 	if f.right != "" {
 		line += "; right: " + f.right
 	}
@@ -70,13 +82,14 @@ type report struct {
 	extension string
 	began     time.Time
 	w         io.Writer
+	color     bool // of the verdicts
 
 	mu       sync.Mutex
 	findings []finding
 }
 
-func newReport(extension string, w io.Writer) *report {
-	return &report{extension: extension, began: time.Now(), w: w}
+func newReport(extension string, w io.Writer, color bool) *report {
+	return &report{extension: extension, began: time.Now(), w: w, color: color}
 }
 
 // add takes one finding and prints its line.
@@ -84,7 +97,7 @@ func (r *report) add(f finding) {
 	r.mu.Lock()
 	r.findings = append(r.findings, f)
 	r.mu.Unlock()
-	fmt.Fprintln(r.w, f.String()) // not under the lock: the reader of w may be stuck
+	fmt.Fprintln(r.w, f.line(r.color)) // not under the lock: the reader of w may be stuck
 }
 
 // all returns what was found so far.

@@ -12,6 +12,7 @@ import (
 	"gantry/process"
 	"gantry/telemetry"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func Open(cfg Config) (*Kit, error) {
 		cfg:        &cfg,
 		file:       file,
 		passedOver: passedOver,
-		report:     newReport(script.Name, cfg.Findings),
+		report:     newReport(script.Name, cfg.Findings, cfg.Color),
 		registered: make(chan struct{}),
 		rejected:   make(chan struct{}),
 		metrics:    metrics.NewMetrics(nil), // there are no calls whose outcomes could be counted
@@ -61,7 +62,7 @@ func Open(cfg Config) (*Kit, error) {
 		Log:        cfg.Log,
 		Metrics:    k.metrics,
 		Stream:     k.stream,
-		Costs:      true,
+		Costs:      math.MaxInt,
 		ListLeft:   true,
 		Observer:   k.observer(),
 	}, []extension.Script{script})

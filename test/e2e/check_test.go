@@ -495,3 +495,21 @@ func parseJUnit(t *testing.T, text []byte) *junitSuites {
 	require.NoError(t, xml.Unmarshal(text, &suites), string(text))
 	return &suites
 }
+
+// TestQuietCheckLeavesTheFindingsAlone: and a terminal shows them in colours, unless NO_COLOR is set.
+func TestQuietCheckLeavesTheFindingsAlone(t *testing.T) {
+	harness.FixedPorts(t)
+	path := checkScript(t, "extensionGood", goodExtension, 0o755)
+	for variable, colored := range map[string]bool{"NO_COLOR=1": false, "NO_COLOR=": true} {
+		screen, shown := terminal(t)
+		var stderr bytes.Buffer
+		cmd := checkProgram(t, "--extension", path, "--quiet", "--wait", "60", "--timeout", "2m")
+		cmd.Env = append(cmd.Env, variable)
+		cmd.Stdout, cmd.Stderr = screen, &stderr
+		require.NoError(t, cmd.Run())
+		shown.WaitFor(t, "extensionGood: 18 checks in ")
+		require.Equal(t, colored, strings.HasPrefix(shown.String(), "\x1b[32mok  \x1b[0m  file "), shown.String())
+		require.Equal(t, colored, strings.Contains(shown.String(), "\x1b"))
+		require.Empty(t, stderr.String())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"gantry/test/harness"
 	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,4 +86,84 @@ func TestInvokeEndsItsLineOnATerminal(t *testing.T) {
 	piped.launch()
 	require.Zero(t, piped.wait())
 	require.Equal(t, "1", piped.stdout.String())
+}
+
+// TestVerboseTerminalShowsWhatAPipeGets: the frame and whole request ids.
+func TestVerboseTerminalShowsWhatAPipeGets(t *testing.T) {
+	t.Parallel()
+	screen, shown := terminal(t)
+	r := prepare(t, writeFiles(t, map[string]string{"index.js": talker}))
+	r.cmd.Args = append(r.cmd.Args, "-v")
+	r.cmd.Stdout = screen
+	r.launch()
+	r.findAddresses()
+	require.Equal(t, 200, r.invoke(`{}`).status)
+	shown.WaitFor(t, "Finish invoke request '")
+	require.Regexp(t, `Start invoke request '[0-9a-f-]{36}', version: latest\r\n`, shown.String())
+	require.Regexp(t, `Z [0-9a-f-]{36} INFO it speaks\r\n`, shown.String())
+	require.NotContains(t, shown.String(), ": success in ")
+}
+
+// TestQuietLogHasOnlyWarningsAndWhatTheFunctionPrints: on a terminal and in a pipe alike.
+func TestQuietLogHasOnlyWarningsAndWhatTheFunctionPrints(t *testing.T) {
+	t.Parallel()
+	r := prepare(t, writeFiles(t, map[string]string{"index.js": talker}), "RUNTIME_TIMOUT=3")
+	r.cmd.Args[1] = "invoke"
+	r.cmd.Args = append(r.cmd.Args, "--quiet")
+	r.launch()
+	require.Zero(t, r.wait())
+	require.Equal(t, "1", r.stdout.String())
+	require.Regexp(t, `^\S+Z [0-9a-f-]{36} INFO it speaks\n\S+Z WARN RUNTIME_TIMOUT is no setting, [^\n]*\n$|`+
+		`^\S+Z WARN RUNTIME_TIMOUT is no setting, [^\n]*\n\S+Z [0-9a-f-]{36} INFO it speaks\n$`, r.stderr.String())
+
+	screen, shown := terminal(t)
+	r = prepare(t, writeFiles(t, map[string]string{"index.js": talker}), "NO_COLOR=1")
+	r.cmd.Args[1] = "invoke"
+	r.cmd.Args = append(r.cmd.Args, "-q", "--log-level", "debug")
+	r.cmd.Stderr = screen
+	r.launch()
+	require.Zero(t, r.wait())
+	shown.WaitFor(t, "it speaks\r\n")
+	require.Regexp(t, `^\S+Z [0-9a-f]{8} INFO it speaks\r\n$`, shown.String())
+
+	r = prepare(t, writeFiles(t, map[string]string{"index.js": talker}))
+	r.cmd.Args = append(r.cmd.Args, "-q", "-v")
+	r.launch()
+	require.Equal(t, exitUsage, r.wait())
+	require.Contains(t, r.stderr.String(), "--quiet and --verbose exclude each other: want one of them")
+}
+
+// TestNoColorSwitchesTheColorsOfATerminalOff: without it the level of a warning has one.
+func TestNoColorSwitchesTheColorsOfATerminalOff(t *testing.T) {
+	t.Parallel()
+	for variable, colored := range map[string]bool{"NO_COLOR=1": false, "NO_COLOR=": true} {
+		screen, shown := terminal(t)
+		r := prepare(t, writeFiles(t, map[string]string{"index.js": talker}), "RUNTIME_TIMOUT=3", variable)
+		r.cmd.Args[1] = "invoke"
+		r.cmd.Stderr = screen
+		r.launch()
+		require.Zero(t, r.wait())
+		shown.WaitFor(t, ": success in ")
+		shown.WaitFor(t, "is no setting")
+		require.Equal(t, colored, strings.Contains(shown.String(), "\x1b[33mWARN\x1b[0m"), "%s: %q", variable, shown.String())
+	}
+}
+
+// TestLineOfACallSaysWhatExtensionsCost: one in sync mode makes the call wait.
+func TestLineOfACallSaysWhatExtensionsCost(t *testing.T) {
+	harness.FixedPorts(t)
+	for mode, want := range map[string]string{
+		"sync":  ` MB, extensions \+[0-9.]+[mµ]?s\r\n`,
+		"async": ` MB, extensions ([0-9.]+[mµ]?s beside the handler|no answer yet)\r\n`,
+	} {
+		screen, shown := terminal(t)
+		dir := writeFiles(t, map[string]string{"index.js": talker, "extension/extensionGood": goodExtension})
+		r := prepare(t, dir, "RUNTIME_USERDATA="+`{"MODE":"`+mode+`"}`, "GANTRY_EXTENSION_WAIT=60")
+		r.cmd.Args[1] = "invoke"
+		r.cmd.Stderr = screen
+		r.launch()
+		require.Zero(t, r.wait())
+		shown.WaitFor(t, ": success in ")
+		require.Regexp(t, want, shown.String())
+	}
 }
