@@ -35,7 +35,7 @@ run:
 	@examples/demo.sh
 
 test:
-	@.ci/need go node npm python3 gcc curl openssl
+	@.ci/need go node npm python3 gcc curl openssl zsh fish mandoc
 	@$(MAKE) --no-print-directory nodes
 	$(GO) vet ./...
 	python3 -m unittest discover -s runtime/worker/python -p '*_test.py'

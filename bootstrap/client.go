@@ -27,6 +27,7 @@ type client struct {
 	guessed        bool   // it is only the working folder's name: the agent is asked which one it serves
 	access, secret string // empty without authentication
 	http           *fasthttp.Client
+	limit          time.Duration // of one call
 }
 
 // newClient builds the client; to replaces the address.
@@ -51,8 +52,9 @@ func (p *program) newClient(c *settings.Config, to string) (*client, error) {
 		addr = strings.TrimRight(to, "/")
 	}
 	a := &client{
-		base: scheme + "://" + agent.Reachable(addr),
-		path: functionPath(c.Function.Project, c.Function.URN()),
+		base:  scheme + "://" + agent.Reachable(addr),
+		path:  functionPath(c.Function.Project, c.Function.URN()),
+		limit: time.Minute,
 		http: &fasthttp.Client{
 			MaxResponseBodySize:    16 << 20,
 			ReadTimeout:            time.Minute,
@@ -126,7 +128,7 @@ func (a *client) send(method, route, query string, body []byte) (text []byte, se
 		req.Header.Set("X-Sdk-Date", date)
 		req.Header.Set("Authorization", header)
 	}
-	if err := a.http.DoTimeout(req, resp, time.Minute); err != nil {
+	if err := a.http.DoTimeout(req, resp, a.limit); err != nil {
 		return nil, "", fmt.Errorf("%s does not answer: %s", a.base, extension.NoAnswer(err))
 	}
 	if status := resp.StatusCode(); status < 200 || status > 299 {

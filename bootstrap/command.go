@@ -15,6 +15,11 @@ func (p *program) execute(args []string) error {
 	root.SetArgs(args)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
+	if completing(args) {
+		if err := errors.Join(p.complete(root), silence(root)); err != nil {
+			return err
+		}
+	}
 	started := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	err := root.Execute()
@@ -34,7 +39,7 @@ func (p *program) rootCommand() *cobra.Command {
 			"  NAME invoke --code my-function --event '{\"n\": 1}'\n" +
 			"  NAME serve --api-addr on --api-auth none      # for the platform's SDKs",
 		SilenceErrors: true, SilenceUsage: true, Args: commandOnly,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &failure{exitUsage, fmt.Errorf("%w%s; see %s --help", err, meantFlag(cmd, err), p.name)}
@@ -64,6 +69,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.waitCommand(),
 		p.explainCommand(),
 		p.versionCommand(),
+		p.completionCommand(),
 		p.settingsTopic(),
 	)
 	return root

@@ -55,7 +55,7 @@ func (p *program) usage(cmd *cobra.Command) error {
 // settingsOf are the variables of the settings that matter most to a command.
 func settingsOf(cmd *cobra.Command) []string {
 	switch cmd.Name() {
-	case "version", "help", "completion", "explain":
+	case "version", "help", "completion", "man", "explain":
 		return nil
 	case "health", "wait":
 		return []string{"GANTRY_OPS_ADDR"}

@@ -150,7 +150,7 @@ func FuzzSettings(f *testing.F) {
 		for _, s := range Table() {
 			c := &Config{}
 			for _, v := range []string{a, b} {
-				_ = s.apply(c, v) // must not panic, and what is accepted must be in range
+				_ = s.take(c, v) // must not panic, and what is accepted must be in range
 			}
 			if c.Function.Timeout < 0 || c.Function.Timeout > maxDuration || c.Concurrency < 0 || c.Concurrency > 1000 {
 				t.Fatalf("%s accepted %q or %q", s.Env, a, b)

@@ -38,17 +38,37 @@ func groupOf(env string) string {
 	return "Others"
 }
 
+// Group is a section of the list of settings.
+type Group struct {
+	Title    string
+	Settings []Setting
+}
+
+// Groups are all settings in sections, the function's first.
+func Groups() []Group {
+	table := Table()
+	var all []Group
+	for i := len(groups) - 1; i >= 0; i-- {
+		g := Group{Title: groups[i].title}
+		for _, s := range table {
+			if groupOf(s.Env) == g.Title {
+				g.Settings = append(g.Settings, s)
+			}
+		}
+		all = append(all, g)
+	}
+	return all
+}
+
 // Help is the list of all settings for a terminal, in sections, with lines of at most width columns.
 func Help(width int) string {
 	var b strings.Builder
 	b.WriteString(wrap("Every setting is a variable, and a flag unless it is a secret. A flag beats the variable. "+
 		"A secret may stand in a file instead: NAME_FILE has its path. docs/CONFIGURATION.md explains each one.", "", width))
-	for i := len(groups) - 1; i >= 0; i-- { // the function first
-		fmt.Fprintf(&b, "\n%s\n", groups[i].title)
-		for _, s := range Table() {
-			if groupOf(s.Env) == groups[i].title {
-				b.WriteString(s.describe(width))
-			}
+	for _, g := range Groups() {
+		fmt.Fprintf(&b, "\n%s\n", g.Title)
+		for _, s := range g.Settings {
+			b.WriteString(s.describe(width))
 		}
 	}
 	return b.String()

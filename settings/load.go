@@ -50,7 +50,7 @@ func Read(environ []string, env, flags map[string]string, f Facts) (*Config, err
 		if value == "" && source == "" {
 			continue
 		}
-		if err := s.apply(c, value); err != nil {
+		if err := s.take(c, value); err != nil {
 			shown := strconv.Quote(value)
 			if s.Secret || s.Env == "RUNTIME_USERDATA" { // people keep passwords there
 				shown = "(not shown)"

@@ -3,9 +3,11 @@ package settings
 import (
 	"fmt"
 	"gantry/async"
+	"gantry/runtime/language"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +20,21 @@ type Setting struct {
 	Env, flag, fallback, help string
 	// Secret values have no flag (a command line is public) and may be given as a file instead, with NAME_FILE.
 	Secret bool
-	apply  func(c *Config, value string) error
+	// values are all that it takes; empty for one that takes more. suggested are some of these, for completion.
+	values, suggested []string
+	path              Path
+	apply             func(c *Config, value string) error
 }
+
+// Path is what kind of path a setting's value is.
+type Path int
+
+// The kinds: no path at all, a file, a folder.
+const (
+	NoPath Path = iota
+	File
+	Folder
+)
 
 // Table is the table, in the order of the documentation.
 func Table() []Setting {
@@ -40,9 +55,9 @@ func Table() []Setting {
 		{Env: "GANTRY_REGION", flag: "region", fallback: "local-1", help: "region, for the function's URN", apply: word(func(c *Config) *string { return &c.Function.Region })},
 		{Env: "RUNTIME_USERDATA", flag: "userdata", fallback: "{}", help: "user variables, a JSON object", apply: userData},
 		{Env: "GANTRY_ENCRYPTED_USERDATA", Secret: true, help: "encrypted user variables, a JSON object; functions read them by the context's getUserData only", apply: encryptedUserData},
-		{Env: "RUNTIME_CODE_ROOT", flag: "code", help: "code folder; default: /opt/function/code if it exists, else the working directory", apply: text(func(c *Config) *string { return &c.Function.CodeRoot })},
+		{Env: "RUNTIME_CODE_ROOT", flag: "code", help: "code folder; default: /opt/function/code if it exists, else the working directory", path: Folder, apply: text(func(c *Config) *string { return &c.Function.CodeRoot })},
 		{Env: "RUNTIME_MAX_RESP_BODY_SIZE", flag: "max-response", fallback: "6291456", help: "largest result in bytes", apply: number(1, 1<<30, func(c *Config) *int { return &c.Function.MaxResponse })},
-		{Env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, go or custom, or the platform's name of it, like Node.js20.15; default: by what lies in the code folder", apply: text(func(c *Config) *string { return &c.Function.Runtime })},
+		{Env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, go or custom, or the platform's name of it, like Node.js20.15; default: by what lies in the code folder", suggested: language.PlatformNames(), apply: text(func(c *Config) *string { return &c.Function.Runtime })},
 		{Env: "GANTRY_CONCURRENCY", flag: "concurrency", fallback: "1", help: "calls at once per worker, 1 to 1000", apply: number(1, 1000, func(c *Config) *int { return &c.Concurrency })},
 		{Env: "GANTRY_WORKERS", flag: "workers", fallback: "1", help: "worker processes", apply: number(1, 64, func(c *Config) *int { return &c.Workers })},
 		{Env: "GANTRY_QUEUE", flag: "queue", fallback: "100", help: "size of the waiting room in calls", apply: number(0, 1<<20, func(c *Config) *int { return &c.WaitingRoom })},
@@ -67,19 +82,19 @@ func Table() []Setting {
 		{Env: "RUNTIME_API_ADDR", flag: "runtime-api", help: "runtime API that poll takes events from; when it is set, bootstrap without a command is bootstrap poll", apply: address(func(c *Config) *string { return &c.RuntimeAPI })},
 		{Env: "EXTENSION_API_ADDR", flag: "extension-addr", fallback: "127.0.0.1:8091", help: "extension API, loopback only", apply: address(func(c *Config) *string { return &c.ExtensionAddr })},
 		{Env: "GANTRY_OPS_ADDR", flag: "ops-addr", fallback: "127.0.0.1:8092", help: "ops listener: /healthz, /readyz, /metrics", apply: address(func(c *Config) *string { return &c.OpsAddr })},
-		{Env: "GANTRY_API_ADDR", flag: "api-addr", help: "platform API: host:port, on for 127.0.0.1:8079, or off; default: off, but on when GANTRY_API_USERS_FILE or GANTRY_API_AUTH=none asks for it", apply: apiAddress},
-		{Env: "GANTRY_API_AUTH", flag: "api-auth", fallback: "required", help: "required, or none: calls need no credentials, which is for loopback only", apply: oneOf(func(c *Config) *string { return &c.API.auth }, "required", "none")},
-		{Env: "GANTRY_API_USERS_FILE", flag: "api-users-file", help: "JSON file of the users of the platform API", apply: text(func(c *Config) *string { return &c.API.UsersFile })},
-		{Env: "GANTRY_API_TLS_CERT", flag: "api-tls-cert", help: "file with the certificate chain of the platform API, PEM", apply: text(func(c *Config) *string { return &c.API.Cert })},
-		{Env: "GANTRY_API_TLS_KEY", flag: "api-tls-key", help: "file with its private key, PEM", apply: text(func(c *Config) *string { return &c.API.Key })},
+		{Env: "GANTRY_API_ADDR", flag: "api-addr", help: "platform API: host:port, on for 127.0.0.1:8079, or off; default: off, but on when GANTRY_API_USERS_FILE or GANTRY_API_AUTH=none asks for it", suggested: []string{"on", "off"}, apply: apiAddress},
+		{Env: "GANTRY_API_AUTH", flag: "api-auth", fallback: "required", help: "required, or none: calls need no credentials, which is for loopback only", values: []string{"required", "none"}, apply: text(func(c *Config) *string { return &c.API.auth })},
+		{Env: "GANTRY_API_USERS_FILE", flag: "api-users-file", help: "JSON file of the users of the platform API", path: File, apply: text(func(c *Config) *string { return &c.API.UsersFile })},
+		{Env: "GANTRY_API_TLS_CERT", flag: "api-tls-cert", help: "file with the certificate chain of the platform API, PEM", path: File, apply: text(func(c *Config) *string { return &c.API.Cert })},
+		{Env: "GANTRY_API_TLS_KEY", flag: "api-tls-key", help: "file with its private key, PEM", path: File, apply: text(func(c *Config) *string { return &c.API.Key })},
 		{Env: "GANTRY_API_BEHIND_PROXY", flag: "api-behind-proxy", fallback: "false", help: "a proxy in front of the platform API ends TLS; its X-Forwarded-For is believed", apply: truth(func(c *Config) *bool { return &c.API.BehindProxy })},
 		{Env: "GANTRY_API_GATEWAY_TIMEOUT", flag: "api-gateway-timeout", help: "answer 504 after this time while the function goes on, as the platform's gateway does after 90; default: never", apply: seconds(func(c *Config) *time.Duration { return &c.API.GatewayTimeout })},
-		{Env: "GANTRY_DATA_DIR", flag: "data-dir", help: "folder of the queue; default: gantry/<project>/<package>/<name> below $XDG_STATE_HOME, ~/.local/state, or as root /var/lib", apply: text(func(c *Config) *string { return &c.Async.DataDir })},
+		{Env: "GANTRY_DATA_DIR", flag: "data-dir", help: "folder of the queue; default: gantry/<project>/<package>/<name> below $XDG_STATE_HOME, ~/.local/state, or as root /var/lib", path: Folder, apply: text(func(c *Config) *string { return &c.Async.DataDir })},
 		{Env: "GANTRY_NATS_URL", Secret: true, help: "NATS servers with JetStream in place of the queue's child process, separated by commas; may hold user and password", apply: natsURL},
-		{Env: "GANTRY_NATS_CREDENTIALS", flag: "nats-credentials", help: "file with NATS credentials", apply: text(func(c *Config) *string { return &c.Async.NATSCredentials })},
-		{Env: "GANTRY_NATS_CA", flag: "nats-ca", help: "file with the certificates that sign the servers', PEM", apply: text(func(c *Config) *string { return &c.Async.NATSCA })},
-		{Env: "GANTRY_NATS_CERT", flag: "nats-cert", help: "file with the client's certificate, PEM", apply: text(func(c *Config) *string { return &c.Async.NATSCertificate })},
-		{Env: "GANTRY_NATS_KEY", flag: "nats-key", help: "file with its private key, PEM", apply: text(func(c *Config) *string { return &c.Async.NATSKey })},
+		{Env: "GANTRY_NATS_CREDENTIALS", flag: "nats-credentials", help: "file with NATS credentials", path: File, apply: text(func(c *Config) *string { return &c.Async.NATSCredentials })},
+		{Env: "GANTRY_NATS_CA", flag: "nats-ca", help: "file with the certificates that sign the servers', PEM", path: File, apply: text(func(c *Config) *string { return &c.Async.NATSCA })},
+		{Env: "GANTRY_NATS_CERT", flag: "nats-cert", help: "file with the client's certificate, PEM", path: File, apply: text(func(c *Config) *string { return &c.Async.NATSCertificate })},
+		{Env: "GANTRY_NATS_KEY", flag: "nats-key", help: "file with its private key, PEM", path: File, apply: text(func(c *Config) *string { return &c.Async.NATSKey })},
 		{Env: "GANTRY_NATS_TLS_FIRST", flag: "nats-tls-first", fallback: "false", help: "begin TLS before the NATS servers say anything, for servers with handshake_first", apply: truth(func(c *Config) *bool { return &c.Async.NATSTLSFirst })},
 		{Env: "GANTRY_NATS_DOMAIN", flag: "nats-domain", help: "JetStream domain of the queue, for agents at a leaf node without JetStream", apply: natsDomain},
 		{Env: "GANTRY_ASYNC_REPLICAS", flag: "async-replicas", fallback: "1", help: "copies of everything on a NATS cluster, 1 to 5", apply: number(1, 5, func(c *Config) *int { return &c.Async.Replicas })},
@@ -88,14 +103,14 @@ func Table() []Setting {
 		{Env: "GANTRY_ASYNC_MAX_RECORD_BYTES", flag: "async-max-record-bytes", help: "most bytes of records; default: no limit, or GANTRY_ASYNC_MAX_BYTES where the NATS account requires one", apply: number(1<<20, 1<<40, func(c *Config) *int { return &c.Async.MaxRecordBytes })},
 		{Env: "GANTRY_ASYNC_RETENTION", flag: "async-retention", fallback: "86400", help: "how long records of ended requests are kept", apply: seconds(func(c *Config) *time.Duration { return &c.Async.Retention })},
 		{Env: "GANTRY_ASYNC_RETRY_DELAY", flag: "async-retry-delay", fallback: "60", help: "delay before the second attempt after an error of the function; twice that before further ones", apply: seconds(func(c *Config) *time.Duration { return &c.Async.RetryDelay })},
-		{Env: "GANTRY_ASYNC_ENDPOINTS_FILE", flag: "async-endpoints-file", help: "JSON file of the services that destinations are sent to; without one their outcome messages are files in the data folder", apply: text(func(c *Config) *string { return &c.Async.EndpointsFile })},
-		{Env: "GANTRY_ASYNC_PROGRAM", flag: "async-program", help: "file of the queue's child process; default: gantry-jetstream beside bootstrap", apply: text(func(c *Config) *string { return &c.Async.Program })},
+		{Env: "GANTRY_ASYNC_ENDPOINTS_FILE", flag: "async-endpoints-file", help: "JSON file of the services that destinations are sent to; without one their outcome messages are files in the data folder", path: File, apply: text(func(c *Config) *string { return &c.Async.EndpointsFile })},
+		{Env: "GANTRY_ASYNC_PROGRAM", flag: "async-program", help: "file of the queue's child process; default: gantry-jetstream beside bootstrap", path: File, apply: text(func(c *Config) *string { return &c.Async.Program })},
 		{Env: "GANTRY_SHUTDOWN_TIMEOUT", flag: "shutdown-timeout", fallback: "8", help: "one deadline for the whole stop", apply: seconds(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
 		{Env: "GANTRY_EXIT_ON_FAILURE", flag: "exit-on-failure", fallback: "false", help: "exit instead of answering with the reason when the function cannot be loaded or initialised", apply: truth(func(c *Config) *bool { return &c.ExitOnFailure })},
 		{Env: "GANTRY_UID", flag: "uid", fallback: "-1", help: "user id of workers and extensions when started as root, -1 for unchanged", apply: number(-1, 1<<31-2, func(c *Config) *int { return &c.UID })},
 		{Env: "GANTRY_GID", flag: "gid", fallback: "-1", help: "group id, likewise", apply: number(-1, 1<<31-2, func(c *Config) *int { return &c.GID })},
-		{Env: "GANTRY_LOG_LEVEL", flag: "log-level", fallback: "info", help: "the agent's log on stderr: debug, info, warn, error", apply: oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
-		{Env: "GANTRY_LOG_FORMAT", flag: "log-format", fallback: "auto", help: "text, json, or auto: json when stderr is no terminal; with json the function's and extensions' lines are wrapped too", apply: oneOf(func(c *Config) *string { return &c.LogFormat }, "auto", "text", "json")},
+		{Env: "GANTRY_LOG_LEVEL", flag: "log-level", fallback: "info", help: "the agent's log on stderr: debug, info, warn, error", values: []string{"debug", "info", "warn", "error"}, apply: text(func(c *Config) *string { return &c.LogLevel })},
+		{Env: "GANTRY_LOG_FORMAT", flag: "log-format", fallback: "auto", help: "text, json, or auto: json when stderr is no terminal; with json the function's and extensions' lines are wrapped too", values: []string{"auto", "text", "json"}, apply: text(func(c *Config) *string { return &c.LogFormat })},
 		{Env: "NO_COLOR", flag: "no-color", help: "any value: no colours on a terminal", apply: func(c *Config, v string) error { c.NoColor = v != "" && v != "false"; return nil }},
 	}
 }
@@ -173,18 +188,6 @@ func truth(field func(*Config) *bool) func(*Config, string) error {
 		}
 		*field(c) = b
 		return nil
-	}
-}
-
-func oneOf(field func(*Config) *string, values ...string) func(*Config, string) error {
-	return func(c *Config, v string) error {
-		for _, ok := range values {
-			if v == ok {
-				*field(c) = v
-				return nil
-			}
-		}
-		return problem("want one of " + strings.Join(values, ", "))
 	}
 }
 
@@ -266,9 +269,17 @@ func defaultCodeRoot(cwd string) string {
 	return filepath.Clean(cwd)
 }
 
+// take checks a value and stores it in c.
+func (s *Setting) take(c *Config, value string) error {
+	if s.values != nil && !slices.Contains(s.values, value) {
+		return problem("want one of " + strings.Join(s.values, ", "))
+	}
+	return s.apply(c, value)
+}
+
 func (s *Setting) usage() string { return fmt.Sprintf("%s [$%s]", s.help, s.Env) }
 
 // isSwitch reports whether a setting is boolean and needs no value.
 func isSwitch(s Setting) bool {
-	return s.apply(&Config{}, "true") == nil && s.apply(&Config{}, "maybe") != nil || s.Env == "NO_COLOR"
+	return s.take(&Config{}, "true") == nil && s.take(&Config{}, "maybe") != nil || s.Env == "NO_COLOR"
 }

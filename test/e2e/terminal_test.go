@@ -15,6 +15,13 @@ import (
 // terminal makes a pseudo terminal: what the program writes to screen is collected in shown.
 func terminal(t *testing.T) (screen *os.File, shown *harness.Output) {
 	t.Helper()
+	_, screen, shown = typewriter(t)
+	return screen, shown
+}
+
+// typewriter is a terminal with its keyboard.
+func typewriter(t *testing.T) (master, screen *os.File, shown *harness.Output) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = master.Close() })
@@ -26,7 +33,7 @@ func terminal(t *testing.T) (screen *os.File, shown *harness.Output) {
 	t.Cleanup(func() { _ = screen.Close() })
 	shown = &harness.Output{}
 	go func() { _, _ = io.Copy(shown, master) }() // ends with the terminal
-	return screen, shown
+	return master, screen, shown
 }
 
 const talker = `exports.handler = async (event, context) => {
