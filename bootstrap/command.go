@@ -70,6 +70,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.explainCommand(),
 		p.versionCommand(),
 		p.completionCommand(),
+		p.manCommand(),
 		p.settingsTopic(),
 	)
 	return root

@@ -31,6 +31,19 @@ func (p *program) usage(cmd *cobra.Command) error {
 			}
 		}
 	}
+	if own := ownFlags(cmd); own.HasFlags() {
+		fmt.Fprintf(&b, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
+	}
+	if names := settingsOf(cmd); len(names) > 0 {
+		fmt.Fprintf(&b, "\nCommon settings:\n%s", settings.Flags(helpWidth, names...))
+		fmt.Fprintf(&b, "\nAll settings, as flags and variables: %s help settings\n", p.name)
+	}
+	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
+	return err
+}
+
+// ownFlags are the flags of a command and of those above it that are no settings.
+func ownFlags(cmd *cobra.Command) *pflag.FlagSet {
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
 	own.SortFlags = false
 	settingFlags := cmd.Root().PersistentFlags()
@@ -41,15 +54,7 @@ func (p *program) usage(cmd *cobra.Command) error {
 			}
 		})
 	}
-	if own.HasFlags() {
-		fmt.Fprintf(&b, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
-	}
-	if names := settingsOf(cmd); len(names) > 0 {
-		fmt.Fprintf(&b, "\nCommon settings:\n%s", settings.Flags(helpWidth, names...))
-		fmt.Fprintf(&b, "\nAll settings, as flags and variables: %s help settings\n", p.name)
-	}
-	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
-	return err
+	return own
 }
 
 // settingsOf are the variables of the settings that matter most to a command.
