@@ -21,10 +21,11 @@ bin/extensions/extensionLogger: examples/extensions/logger/main.go
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./examples/extensions/logger
 
 PREFIX  ?= /usr/local
+# Programs, manual pages, and what shells complete.
 install:
 	@.ci/need go
 	@$(MAKE) --no-print-directory build
-	@.ci/install bin "$(DESTDIR)$(PREFIX)/bin"
+	@SOURCE_DATE_EPOCH="$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)}" .ci/install bin "$(DESTDIR)$(PREFIX)/bin"
 
 uninstall:
 	@.ci/install --remove "$(DESTDIR)$(PREFIX)/bin"

@@ -268,3 +268,39 @@ func TestRequestIDsAreOfferedOfAnOpenAgentOnLoopback(t *testing.T) {
 	require.Equal(t, ":4\n", ask("localhost:"+port, "show"), "a name has to be looked up")
 	require.Equal(t, ":4\n", ask("127.0.0.1:1", "show"))
 }
+
+// TestInstalledFilesAreFoundByTheirPrograms: completion files and manual pages, as make install puts them.
+func TestInstalledFilesAreFoundByTheirPrograms(t *testing.T) {
+	t.Parallel()
+	from, prefix := t.TempDir(), t.TempDir()
+	require.NoError(t, os.Symlink(program(t), filepath.Join(from, "bootstrap")))
+	require.NoError(t, os.WriteFile(filepath.Join(from, queueProgram), nil, 0o600))
+	out, err := exec.Command("../../.ci/install", from, filepath.Join(prefix, "bin")).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Empty(t, string(out))
+	share := filepath.Join(prefix, "share")
+
+	fish := shellCommand(t, "fish", "--no-config", "-c",
+		"set -p fish_complete_path $argv[1]; complete -C 'gantry serve --log-level wa'", share+"/fish/vendor_completions.d")
+	out, err = fish.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, "warn\n", string(out))
+
+	bash := shellCommand(t, "bash", "--norc", "--noprofile", "-c", "source $0 && complete -p gantry",
+		share+"/bash-completion/completions/gantry")
+	out, err = bash.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, "complete -F _gantry gantry\n", string(out))
+
+	y := newTypist(t, "fpath=("+share+"/zsh/site-functions $fpath); autoload -U compinit && compinit -u -D", "zsh", "-f", "-i")
+	y.press("gantry serve --log-level wa\t\x01echo \x05\n")
+	y.shown.WaitFor(t, "gantry serve --log-level warn\r\n")
+
+	if man, err := exec.LookPath("man"); err == nil {
+		cmd := exec.Command(man, "-M", share+"/man", "-P", "cat", "gantry-invoke")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
+		out, err = cmd.Output()
+		require.NoError(t, err)
+		require.Contains(t, string(out), "run one event and print the result")
+	}
+}
