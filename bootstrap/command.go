@@ -47,7 +47,7 @@ func (p *program) rootCommand() *cobra.Command {
 	settings.AddSettings(root.PersistentFlags())
 	root.SetUsageFunc(p.usage)
 	serve, poll := p.serveCommand(), p.pollCommand()
-	addOutputFlags(root)
+	addOutputFlags(root, "") // of many programs -v alone asks for the version
 	version := root.Flags().Bool("version", false, "print version, commit and Go version")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if *version {
@@ -82,7 +82,7 @@ func (p *program) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: noArguments,
 		Example: "  NAME serve --code my-function\n  NAME serve --code another --ports 0      # beside the first one",
 	}
-	addOutputFlags(cmd)
+	addOutputFlags(cmd, "v")
 	cmd.Flags().StringVar(&ports, "ports", "",
 		"0: free ports for all listeners but those with an address of their own; extensions choose theirs among 8081 to 8090")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -107,7 +107,7 @@ func (p *program) pollCommand() *cobra.Command {
 			return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
 		},
 	}
-	addOutputFlags(cmd)
+	addOutputFlags(cmd, "v")
 	return cmd
 }
 

@@ -58,6 +58,9 @@ func meantFlag(cmd *cobra.Command, err error) string {
 	if !errors.As(err, &unknown) {
 		return ""
 	}
+	if unknown.GetSpecifiedName() == "v" {
+		return fmt.Sprintf("; did you mean --version, or the -v of %s serve?", cmd.Root().Name())
+	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	if near := settings.Nearest(unknown.GetSpecifiedName(), names); near != "" {

@@ -40,7 +40,7 @@ func (p *program) invokeCommand() *cobra.Command {
 		BoolVar(&o.async, "async", false, "hand the event to the platform API of a running agent, at --to or where the settings say, and print the request id")
 	cmd.Flags().BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
 	cmd.Flags().BoolVar(&o.timeline, "timeline", false, "print where the time went")
-	addOutputFlags(cmd)
+	addOutputFlags(cmd, "v")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.async && (o.tail || o.timeline) {
 			return &failure{

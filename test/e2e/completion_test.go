@@ -55,6 +55,8 @@ var completions = []struct {
 	{"gantry serve --api-auth ", []string{"required", "none"}, true},
 	{"gantry invoke --code hello --handler ", []string{"index.handler", "index.other"}, true},
 	{"gantry invoke --code snake --handler ", []string{"app.handler", "app.later"}, true},
+	{"gantry invoke --code ~/hello --handler ", []string{"index.handler", "index.other"}, true},
+	{"gantry invoke --code ~/none --handler ", nil, true},
 	{"gantry explain FSS.105", []string{"FSS.1051", "FSS.1052", "FSS.1053"}, true},
 	{"gantry help set", []string{"settings"}, true},
 	{"gantry completion ", []string{"bash", "zsh", "fish"}, true},
@@ -198,6 +200,7 @@ func TestInteractiveShellsCompleteOnTab(t *testing.T) {
 		for i, line := range []struct{ typed, want string }{
 			{"gantry invoke --runtime=nodej\t", "--runtime=nodejs"},
 			{"gantry serve --log-level w\t", "--log-level warn"},
+			{"gantry invoke --code ~/hello --handler index.o\t", "--handler index.other"},
 			{"gantry invoke --code hello --handler index.o\t", "--handler index.other"},
 			{"gantry invoke --event ev\t", "--event event.json"},
 			{"gantry serve --code hel\t", "--code hello/?"},
