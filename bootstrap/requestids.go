@@ -15,7 +15,7 @@ import (
 
 // Bounds of a question that a person at a terminal waits for.
 const (
-	completionTime = 50 * time.Millisecond
+	completionTime = 25 * time.Millisecond // with the start of the program below 50
 	completionIDs  = 50
 )
 
