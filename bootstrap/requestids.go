@@ -28,7 +28,7 @@ func (p *program) requestIDs(cmd *cobra.Command) (ids []string) {
 	}
 	environ := settings.Public(p.environ)
 	facts := settings.Facts{PID: os.Getpid(), CWD: cwd}
-	c, err := settings.Load(environ, settings.ChangedSettings(cmd.Flags()), facts)
+	c, err := settings.LoadClient(environ, settings.ChangedSettings(cmd.Flags()), facts)
 	if err != nil || c.API.UsersFile != "" || c.API.Cert != "" {
 		return nil
 	}
@@ -43,7 +43,8 @@ func (p *program) requestIDs(cmd *cobra.Command) (ids []string) {
 		return nil
 	}
 	a := &client{
-		base: "http://" + addr, path: functionPath(c.Function.Project, c.Function.URN()), limit: completionTime,
+		base: "http://" + addr, path: functionPath(c.Function.Project, c.Function.URN()), guessed: c.NameGuessed,
+		limit: completionTime,
 		http: &fasthttp.Client{MaxResponseBodySize: 1 << 20},
 	}
 	page, err := a.records(nil)
