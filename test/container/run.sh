@@ -575,15 +575,25 @@ test_readme() {
   finish
 }
 
-# test_readme_image builds the Dockerfile that the README gives for an image of one's own.
+# test_readme_image builds the Dockerfile that the README gives for an image of one's own, with the folder and the static
+# binary that it copies.
 test_readme_image() {
-  sed -n '/^    FROM /,/^    ENTRYPOINT/s/^    //p' "$repo/README.md" >"$work/Dockerfile.readme"
+  local context=$work/readme-image
+  mkdir -p "$context"
+  cp -r "$repo/examples/nodejs/hello" "$context/hello"
+  use gantry-binary
+  cp "$rootfs/bootstrap" "$context/bootstrap"
+  sed -n '/^    FROM /,/^    ENTRYPOINT/s/^    //p' "$repo/README.md" >"$context/Dockerfile"
   b tag "$base" localhost/node:20-bookworm-slim # in place of the real one, which cannot be fetched here
-  build gantry-readme --pull=false --file "$work/Dockerfile.readme" "$repo/examples/nodejs/hello"
+  build gantry-readme --pull=false --file "$context/Dockerfile" "$context"
   use gantry-readme
   check "README: an image of one's own starts" launch readme-image docker run --rm --read-only gantry
   call '{"name":"image"}'
   check "README: POST /invoke answers there, too" answered 200 "Hello, image"
+  check "README: the function has its name" contains "$(cat "$work/$current/log")" "function:default:hello:latest"
+  check "README: the ops listener is reached from outside" equal "$(ops readyz 127.0.0.2)" ready
+  wait_for healthy || true
+  check "README: its health check says that it is ready" equal "$health_code" 0
   signal_and_wait
   check "README: that image stops with exit code 0" equal "$exit_code" 0
   finish
