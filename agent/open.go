@@ -65,6 +65,7 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 		Metrics:    in.metrics,
 		Stream:     in.stream,
 		Costs:      in.keptCosts(),
+		Awaited:    c.Once,
 	}, scripts)
 	in.instance = instance.New(in.instanceConfig())
 	in.instance.Start()
@@ -110,6 +111,9 @@ func hideSecrets(names []string) error {
 func (in *agent) openOutput(output *os.File, json bool) {
 	c := in.cfg
 	in.stream = telemetry.NewStream(c.Function.Name, c.Function.Version, in.log)
+	if c.Once { // a subscriber may come after a long call, and after everything else
+		in.stream.KeepAll()
+	}
 	in.sink = logger.NewSink(output, json, in.stream.Line)
 	if in.brief {
 		in.sink.Brief()

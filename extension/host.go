@@ -34,6 +34,8 @@ type Config struct {
 	Sink       *logger.Sink
 	Log        *zap.Logger
 	Metrics    *metrics.Metrics
+	// Awaited is set where a command waits for the extensions: they do not yield the processor to the function then.
+	Awaited bool
 	// Stream gets what happens to extensions; it may be nil.
 	Stream *telemetry.Stream
 	// Costs is for how many calls, the last ones, it is kept what each extension cost them; 0 for none.
@@ -66,6 +68,8 @@ type Host struct {
 	pending map[string]struct{}
 	settled chan struct{}
 	waitEnd time.Time
+	// registeredAt is when the last extension got its seat.
+	registeredAt time.Time
 
 	// outstanding are notifications that are buffered or under way; listener is the telemetry subscriber's place.
 	outstanding atomic.Int64

@@ -3,6 +3,7 @@ package extension
 import (
 	"gantry/telemetry"
 	"net/netip"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -12,6 +13,7 @@ func (h *Host) occupy(e *extension, addr netip.AddrPort, o *options) {
 	e.seat = newSeat(e.name, addr, h, o)
 	e.seat.lost = h.lost
 	h.seats[seatOf(addr)] = e.seat
+	h.registeredAt = time.Now()
 	e.index.Store(int32(e.seat.index))
 	h.taken.Add(1)
 	if o.sync && o.invoke {

@@ -13,12 +13,21 @@ const (
 	restPoll = 10 * time.Millisecond
 	// restUse is how much processor time they may use meanwhile: some look at the clock again and again.
 	restUse = 5 * time.Millisecond
+	// subscribeTime is how long after the last registration a subscription may come from an extension that is idle
+	// meanwhile: it may wait for something that is no process here.
+	subscribeTime = time.Second
 )
 
-// AwaitSubscription waits until an extension has subscribed to telemetry, until all that are registered have been idle
-// for a moment, or until ctx ends. An extension has to register before it subscribes, and may be slow in between: as
-// long as its processes run, or wait for a processor, it is not idle. It is for tools that stop right after one call.
+// AwaitSubscription waits until an extension has subscribed to telemetry. It ends without one when none is registered,
+// when subscribeTime has passed since the last registration and all that are registered have been idle for a moment, or
+// when ctx ends. An extension has to register before it subscribes, and may be slow in between: as long as its
+// processes run, or wait for a processor, it is not idle. Those that were started are waited for as WaitReady does: the
+// function may have failed before they registered. It is for commands that stop right after their calls.
 func (h *Host) AwaitSubscription(ctx context.Context) {
+	if h.cfg.Stream.Subscribed() {
+		return
+	}
+	h.awaitRegistrations(ctx)
 	tick := time.NewTicker(restPoll)
 	defer tick.Stop()
 	var last process.Activity
@@ -28,7 +37,7 @@ func (h *Host) AwaitSubscription(ctx context.Context) {
 		if used := now.Used - last.Used; now.Busy || used > restUse || used < 0 { // less than before: a thread has ended
 			began, last = time.Now(), now
 		}
-		if time.Since(began) >= restTime {
+		if time.Since(began) >= restTime && time.Since(h.lastRegistration()) >= subscribeTime {
 			return
 		}
 		select {
@@ -37,6 +46,27 @@ func (h *Host) AwaitSubscription(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// awaitRegistrations waits until those that were started have registered or ended, or the time for that is over.
+func (h *Host) awaitRegistrations(ctx context.Context) {
+	h.mu.Lock()
+	left := time.Until(h.waitEnd)
+	h.mu.Unlock()
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-h.settled:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// lastRegistration is when the last extension got a seat.
+func (h *Host) lastRegistration() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.registeredAt
 }
 
 // activity sums up what the extensions that were started here do.

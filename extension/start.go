@@ -37,6 +37,14 @@ func (h *Host) Begin(apiAddr string) *sync.WaitGroup {
 // yielding is the nice value of extensions: when the processor is short, the function comes first.
 const yielding = 10
 
+// nice is the nice value of the extensions. On a busy machine one that yields may not even register in its time.
+func (h *Host) nice() int {
+	if h.cfg.Awaited {
+		return 0
+	}
+	return yielding
+}
+
 func (h *Host) start(s Script, a *attempts) {
 	h.mu.Lock()
 	if h.stopping {
@@ -59,7 +67,7 @@ func (h *Host) start(s Script, a *attempts) {
 			h.cfg.Env...),
 		UID:        h.cfg.UID,
 		GID:        h.cfg.GID,
-		Nice:       yielding,
+		Nice:       h.nice(),
 		Expendable: true,
 		ListLeft:   h.cfg.ListLeft,
 		Output:     func(stream string, r *os.File) { h.output(e, stream, r) },

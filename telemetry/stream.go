@@ -79,6 +79,7 @@ type Stream struct {
 	stops   int           // how often its process was stopped
 	thawed  chan struct{} // closed when it goes on; nil unless it is stopped
 	closed  bool
+	all     bool // keeps as much as for a subscriber that is slow, and as long as there is none
 	window  *time.Timer
 }
 
@@ -130,9 +131,17 @@ func (s *Stream) Settled() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.window == nil && s.sub == nil && !s.closed {
+	if s.window == nil && s.sub == nil && !s.closed && !s.all {
 		s.window = time.AfterFunc(replayWindow, s.forget)
 	}
+}
+
+// KeepAll makes the stream keep up to 16,384 events or 2 MiB of text for a subscriber, however late it comes. It is for
+// commands that run few calls and then stop.
+func (s *Stream) KeepAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = true
 }
 
 // forget ends the replay.
@@ -235,7 +244,7 @@ func (s *Stream) copied(text []byte) []byte {
 // makeRoom drops what is over the limit. Called with mu held.
 func (s *Stream) makeRoom() {
 	most, mostBytes := maxWaiting, maxWaitingBytes
-	if s.sub == nil {
+	if s.sub == nil && !s.all {
 		most, mostBytes = replayEvents, replayBytes
 	}
 	for s.overfull(most, mostBytes) {
@@ -344,7 +353,9 @@ func (s *Stream) Unsubscribe(sub *Subscriber) bool {
 	s.end()
 	if !s.closed {
 		s.want(TypePlatform | TypeFunction | TypeExtension)
-		s.window = time.AfterFunc(replayWindow, s.forget)
+		if !s.all {
+			s.window = time.AfterFunc(replayWindow, s.forget)
+		}
 	}
 	return true
 }

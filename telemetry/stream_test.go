@@ -640,3 +640,29 @@ func BenchmarkPublish(b *testing.B) {
 func benchmarkSubscriber() *Subscriber {
 	return &Subscriber{Types: allTypes, MaxItems: DefaultMaxItems, MaxBytes: DefaultMaxBytes, Timeout: DefaultTimeout, Send: func(context.Context, []byte) error { return nil }}
 }
+
+// TestStreamThatKeepsAllKeepsItForAnySubscriber: a subscriber that comes after the window, and after more than is kept
+// otherwise, gets everything in order.
+func TestStreamThatKeepsAllKeepsItForAnySubscriber(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *harness) {
+		h.KeepAll()
+		var want []string
+		for i := range 3 * replayEvents {
+			want = append(want, fmt.Sprint(i))
+			h.line(want[i])
+		}
+		h.Settled()
+		time.Sleep(time.Hour)
+		b := &inbox{}
+		h.subscribe(b, nil)
+		h.Flush(t.Context())
+		require.Equal(t, want, b.what())
+		h.Unsubscribe(h.Current())
+		h.line("again")
+		time.Sleep(time.Hour)
+		b = &inbox{}
+		h.subscribe(b, nil)
+		h.Flush(t.Context())
+		require.Equal(t, []string{"again"}, b.what())
+	})
+}
