@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"gantry/agent"
 	"gantry/api"
@@ -69,13 +68,11 @@ func (p *program) check(o *checkOptions, flags map[string]string) error {
 		return &failure{exitUsage, err}
 	}
 	p.printUnknown(c)
-	var junit *os.File
-	if o.junit != "" { // now, not after a minute
-		if junit, err = os.Create(o.junit); err != nil {
-			return &failure{exitUsage, fmt.Errorf("--junit: %w", err)}
-		}
-		defer junit.Close()
+	results, err := openJUnit(o.junit)
+	if err != nil {
+		return err
 	}
+	defer results.Close()
 	if err := p.conceal(); err != nil {
 		return err
 	}
@@ -93,11 +90,8 @@ func (p *program) check(o *checkOptions, flags map[string]string) error {
 		return err
 	}
 	ended := runChecks(k, limit, signals)
-	if junit != nil {
-		// A pipe cannot be synced.
-		if err := errors.Join(k.WriteJUnit(junit), junit.Sync()); err != nil && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("--junit: %w", err)
-		}
+	if err := results.write(k.Suite()); err != nil {
+		return err
 	}
 	fmt.Fprintln(p.stdout, k.Summary())
 	if ended == nil && k.Failures() > 0 {

@@ -1,8 +1,8 @@
 package check
 
 import (
-	"encoding/xml"
 	"fmt"
+	"gantry/junit"
 	"io"
 	"strings"
 	"sync"
@@ -129,81 +129,23 @@ func (r *report) summary() string {
 	)
 }
 
-// junitSuites is a report as JUnit XML, as far as the tools that read it agree on its form.
-type junitSuites struct {
-	XMLName  xml.Name     `xml:"testsuites"`
-	Tests    int          `xml:"tests,attr"`
-	Failures int          `xml:"failures,attr"`
-	Skipped  int          `xml:"skipped,attr"`
-	Time     string       `xml:"time,attr"` // in seconds, as all times
-	Suites   []junitSuite `xml:"testsuite"`
-}
-
-type junitSuite struct {
-	Name      string      `xml:"name,attr"`
-	Tests     int         `xml:"tests,attr"`
-	Failures  int         `xml:"failures,attr"`
-	Errors    int         `xml:"errors,attr"`
-	Skipped   int         `xml:"skipped,attr"`
-	Time      string      `xml:"time,attr"`
-	Timestamp string      `xml:"timestamp,attr"`
-	Cases     []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Class   string        `xml:"classname,attr"`
-	Name    string        `xml:"name,attr"`
-	Time    string        `xml:"time,attr"`
-	Failure *junitFailure `xml:"failure"`
-	Skipped *junitSkipped `xml:"skipped"`
-	Output  string        `xml:"system-out,omitempty"`
-}
-
-type junitFailure struct {
-	Message string `xml:"message,attr"`
-	Type    string `xml:"type,attr"`
-	Text    string `xml:",chardata"`
-}
-
-type junitSkipped struct {
-	Message string `xml:"message,attr"`
-}
-
-// writeJUnit writes one test case for each check; a warning is a case that passed and has said something.
-func (r *report) writeJUnit(w io.Writer) error {
-	n, findings := r.count(), r.all()
-	took := junitTime(time.Since(r.began))
-	suite := junitSuite{
-		Name: "bootstrap check " + r.extension, Tests: len(findings), Failures: n[verdictFail], Skipped: n[verdictSkip],
-		Time: took, Timestamp: r.began.UTC().Format("2006-01-02T15:04:05"),
-	}
-	for _, f := range findings {
-		c := junitCase{Class: r.extension, Name: f.name, Time: junitTime(f.took)}
+// suite has one case for each check; a warning is a case that passed and has said something.
+func (r *report) suite() *junit.Suite {
+	suite := &junit.Suite{Name: "bootstrap check " + r.extension, Began: r.began, Took: time.Since(r.began)}
+	for _, f := range r.all() {
+		c := junit.Case{Class: r.extension, Name: f.name, Took: f.took}
 		switch f.verdict {
 		case verdictWarn:
-			c.Output = "warning: " + f.advice()
+			c.Out = "warning: " + f.advice()
 		case verdictFail:
-			c.Failure = &junitFailure{Message: f.seen, Type: "check", Text: f.advice()}
+			c.Failure = &junit.Problem{Type: "check", Message: f.seen, Text: f.advice()}
 		case verdictSkip:
-			c.Skipped = &junitSkipped{Message: f.seen}
+			c.Skipped = &junit.Problem{Message: f.seen}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	enc := xml.NewEncoder(w)
-	enc.Indent("", "  ")
-	if err := enc.Encode(junitSuites{
-		Tests: suite.Tests, Failures: suite.Failures, Skipped: suite.Skipped, Time: took, Suites: []junitSuite{suite},
-	}); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return suite
 }
-
-func junitTime(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
 
 // shortTime writes a duration with few digits.
 func shortTime(d time.Duration) string {

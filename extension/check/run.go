@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"gantry/extension"
 	"gantry/fault"
+	"gantry/junit"
 	"gantry/logger"
 	"gantry/metrics"
 	"gantry/process"
@@ -132,8 +133,8 @@ func (k *Kit) Failures() int { return k.report.count()[verdictFail] }
 // Summary is one line with the number of checks for each verdict.
 func (k *Kit) Summary() string { return k.report.summary() }
 
-// WriteJUnit writes the findings so far as JUnit XML. An error is one of w.
-func (k *Kit) WriteJUnit(w io.Writer) error { return k.report.writeJUnit(w) }
+// Suite returns the findings so far, for a file of JUnit XML.
+func (k *Kit) Suite() *junit.Suite { return k.report.suite() }
 
 // maxShown is how much of the extension's output is shown, in bytes.
 const maxShown = 256 << 10
