@@ -58,13 +58,16 @@ const costsLimit = 50 * time.Millisecond
 // keptCosts is for how many calls it is kept what extensions cost them: none where it is not shown.
 func (in *agent) keptCosts() int {
 	switch {
+	case in.cfg.Timeline: // of invoke, for all its events
+		return timelineCalls
 	case in.brief && !in.cfg.Quiet:
 		return callLinesBuffer
-	case in.cfg.Timeline:
-		return 1
 	}
 	return 0
 }
+
+// timelineCalls is for how many calls of one run of invoke a timeline shows what extensions cost them.
+const timelineCalls = 10_000
 
 // costs is what the extensions cost a call: the time that it waited for those in sync mode, and that of the slowest
 // answer beside the handler. all says that every one of them has answered. Empty without notifications.

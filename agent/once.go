@@ -12,34 +12,50 @@ import (
 	fncontext "gantry/context"
 )
 
-// Report is what came of one call by Once.
+// Report is what came of the calls by Once.
 type Report struct {
-	instance.Result
-	RequestID string
-	// Phases are the steps of the start, Costs what each extension cost the call.
+	// Calls are in the order of their events.
+	Calls []Call
+	// Phases are the steps of the start.
 	Phases []instance.Phase
-	Costs  []extension.Cost
 	// Fatal is set when the interpreter cannot run the worker at all.
 	Fatal error
 }
 
-// Once starts the function, runs one event, and stops everything. An error is one of the start; the failure of
-// the call is in the result.
-func Once(c *settings.Config, o *Options, event []byte, tail bool) (*Report, error) {
+// Call is what came of one event: the result, and what each extension cost the call.
+type Call struct {
+	instance.Result
+	RequestID string
+	Costs     []extension.Cost
+}
+
+// Once starts the function, runs the events one after the other, and stops everything. An error is one of the start;
+// the failure of a call is in its result, and the next event runs all the same. tail asks for the tails of the logs.
+// ended, which may be nil, is called after each call, before the next one begins and before its costs are known.
+func Once(c *settings.Config, o *Options, events [][]byte, tail bool, ended func(*Call)) (*Report, error) {
 	in, err := openAgent(c, o)
 	if err != nil {
 		return nil, err
 	}
 	in.remark()
 	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter
-	inv := &fncontext.Invocation{
-		RequestID: uuid.NewString(), Function: &c.Function, Credentials: fncontext.NewCredentials(c.Secrets), Tail: tail,
+	r := &Report{}
+	for _, event := range events {
+		inv := &fncontext.Invocation{
+			RequestID: uuid.NewString(), Function: &c.Function, Credentials: fncontext.NewCredentials(c.Secrets), Tail: tail,
+		}
+		call := Call{RequestID: inv.RequestID, Result: in.instance.Invoke(in.instance.Base(), inv, event)}
+		if ended != nil {
+			ended(&call)
+		}
+		r.Calls = append(r.Calls, call)
 	}
-	r := &Report{RequestID: inv.RequestID, Result: in.instance.Invoke(in.instance.Base(), inv, event)}
 	r.Phases = in.instance.Phases()
 	in.awaitSubscription()
 	in.close(time.Now().Add(c.ShutdownTimeout), extension.ReasonSpindown)
-	r.Costs = in.host.Costs(inv.RequestID)
+	for i := range r.Calls {
+		r.Calls[i].Costs = in.host.Costs(r.Calls[i].RequestID)
+	}
 	select {
 	case <-in.instance.Fatal():
 		r.Fatal = in.instance.Failure()
@@ -49,7 +65,7 @@ func Once(c *settings.Config, o *Options, event []byte, tail bool) (*Report, err
 }
 
 // awaitSubscription gives extensions that have registered the time to subscribe to telemetry, which may come after the
-// one call: what happened is kept for the subscriber. The stop that follows delivers it. Those that are never idle are
+// calls: what happened is kept for the subscriber. The stop that follows delivers it. Those that are never idle are
 // waited for as long as for their registration.
 func (in *agent) awaitSubscription() {
 	ctx, cancel := context.WithTimeout(context.Background(), in.cfg.ExtensionWait)

@@ -158,22 +158,34 @@ func (p *program) cancelAsync(a *client, id string) error {
 	return err
 }
 
-// invokeLater hands the event to the platform API of a running agent and prints the request id.
-func (p *program) invokeLater(c *settings.Config, to string, event []byte) error {
+// invokeLater hands the events to the platform API of a running agent and prints the request ids.
+func (p *program) invokeLater(c *settings.Config, to string, r *results) error {
 	a, err := p.newClient(c, to)
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
+	r.function = c.Function.Name
+	for _, e := range r.events {
+		began := time.Now()
+		id, err := a.accept(e.body)
+		if err := r.add(&answer{body: append(id, '\n'), took: time.Since(began), err: err}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// accept hands over one event and returns its request id.
+func (a *client) accept(event []byte) (id []byte, err error) {
 	text, err := a.call(fasthttp.MethodPost, "/invocations-async", "", event)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var answer struct {
 		ID string `json:"request_id"`
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
-		return err
+		return nil, err
 	}
-	fmt.Fprintln(p.stdout, answer.ID)
-	return nil
+	return []byte(answer.ID), nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // explainFailure says at the end of a failed call what is known about it, and keeps that for "explain --last".
-func (p *program) explainFailure(c *settings.Config, r *agent.Report) {
+func (p *program) explainFailure(c *settings.Config, r *agent.Call) {
 	f := failureOf(c, r)
 	p.keepFailure(f)
 	if c.LogFormat == "json" { // stderr is for programs
@@ -35,7 +35,7 @@ func (p *program) printFailureText(c *settings.Config, f *explain.Failure) {
 }
 
 // failureOf collects the evidence of a failed call.
-func failureOf(c *settings.Config, r *agent.Report) *explain.Failure {
+func failureOf(c *settings.Config, r *agent.Call) *explain.Failure {
 	f := r.Fault
 	e := &explain.Failure{
 		Time: time.Now(), RequestID: r.RequestID, CodeRoot: c.Function.CodeRoot,

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"gantry/agent"
@@ -11,8 +10,8 @@ import (
 	"gantry/extension"
 	"gantry/instance"
 	"gantry/settings"
-	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,82 +20,79 @@ import (
 )
 
 type invokeOptions struct {
-	event, to             string
+	events, expect        []string // a file, JSON, or -
+	to, junit             string
 	tail, timeline, async bool
 }
 
 func (p *program) invokeCommand() *cobra.Command {
 	var o invokeOptions
 	cmd := &cobra.Command{
-		Use: "invoke", Short: "Run one event and print the result; exits with 0 or 1", Args: noArguments,
-		Long: "Start the function, run one event, print the result on stdout and the log on stderr.\n" +
-			"Exits with 0, or with 1 when the call failed. With --to the event goes to a running agent instead.",
+		Use: "invoke", Short: "Run events and print the results; exits with 0 or 1", Args: noArguments,
+		Long: "Start the function, run one event, print the result on stdout and the log on\n" +
+			"stderr. Several events run one after the other, each result on a line. With --to\n" +
+			"they go to a running agent instead.\n\n" +
+			"Exit codes: 0; 1 a call failed, or a result is not as expected; 2 the command\n" +
+			"line, a setting or a file is wrong; 3 an address cannot be listened on.",
+		Example: "  NAME invoke --code my-function --event '{\"n\": 1}'\n" +
+			"  NAME invoke --code my-function --event a.json --event b.json --junit results.xml\n" +
+			"  NAME invoke --code my-function --event a.json --expect a.expected.json",
 	}
-	cmd.Flags().
-		StringVar(&o.event, "event", "", "file with the event, the event itself as JSON, or - for standard input; default: an empty event")
-	cmd.Flags().
-		StringVar(&o.to, "to", "", "address of a running agent's function listener; with --async of its platform API")
-	cmd.Flags().
-		BoolVar(&o.async, "async", false, "hand the event to the platform API of a running agent, at --to or where the settings say, and print the request id")
-	cmd.Flags().BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
-	cmd.Flags().BoolVar(&o.timeline, "timeline", false, "print where the time went")
+	flags := cmd.Flags()
+	flags.StringArrayVar(&o.events, "event", nil,
+		"the `EVENT`: a file, the event itself as JSON text that begins with {, [ or \", or - for standard input; may be repeated; default: one empty event")
+	flags.StringArrayVar(&o.expect, "expect", nil,
+		"`FILE` with what the result has to be, as JSON with matchers like \"$any\"; once for all events, or once for each")
+	flags.StringVar(&o.junit, "junit", "", "`FILE` for the results as JUnit XML")
+	flags.StringVar(&o.to, "to", "", "address of a running agent's function listener; with --async of its platform API")
+	flags.BoolVar(&o.async, "async", false,
+		"hand the events to the platform API of a running agent, at --to or where the settings say, and print the request ids")
+	flags.BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
+	flags.BoolVar(&o.timeline, "timeline", false, "print where the time went")
 	addOutputFlags(cmd, "v")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if o.async && (o.tail || o.timeline) {
-			return &failure{
-				exitUsage,
-				errors.New(
-					"--tail and --timeline show a call that has ended, and --async does not wait for the end: see bootstrap async show, and the agent's log",
-				),
-			}
-		}
-		event, err := p.readEvent(o.event)
-		if err != nil {
-			return &failure{exitUsage, err}
-		}
-		if o.async {
-			return p.withClientConfig(cmd, func(c *settings.Config) error { return p.invokeLater(c, o.to, event) })
-		}
-		if o.to != "" {
-			return p.invokeAt(&o, event)
-		}
-		return p.withConfig(cmd, func(c *settings.Config) error { return p.invokeHere(c, &o, event) })
-	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.invoke(cmd, &o) }
 	return cmd
 }
 
-// readEvent reads the event that --event names: a file, - for standard input, or the JSON itself.
-func (p *program) readEvent(name string) ([]byte, error) {
-	var r io.Reader
-	switch name {
-	case "":
-		return nil, nil
-	case "-":
-		r = p.stdin
-	default:
-		f, err := os.Open(name)
-		if err != nil {
-			if json.Valid([]byte(name)) {
-				return []byte(name), nil
-			}
-			return nil, fmt.Errorf("--event: %w; want a file, JSON, or - for standard input", err)
+// invoke runs the events where the options say.
+func (p *program) invoke(cmd *cobra.Command, o *invokeOptions) error {
+	if o.async && (o.tail || o.timeline || len(o.expect) > 0) {
+		return &failure{
+			exitUsage,
+			errors.New(
+				"--tail, --timeline and --expect need a call that has ended, and --async does not wait for the end: see bootstrap async show, and the agent's log",
+			),
 		}
-		defer f.Close()
-		r = f
 	}
-	event, err := io.ReadAll(io.LimitReader(r, api.MaxEvent+1))
+	if len(o.events) == 0 {
+		o.events = []string{""}
+	}
+	file, err := openJUnit(o.junit)
+	if err != nil {
+		return err
+	}
+	r := &results{
+		p: p, succeed: p.printResult, fail: p.printFailure,
+		events: nameEvents(o.events), began: time.Now(), junit: file,
+	}
+	if r.expected, err = p.readEvents(r.events, o.events, o.expect); err != nil {
+		return r.end(&failure{exitUsage, err})
+	}
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("--event: %w", err)
-	case len(event) > api.MaxEvent:
-		return nil, fmt.Errorf("--event: the event is over the limit of %d bytes", api.MaxEvent)
+	case o.async:
+		err = p.withClientConfig(cmd, func(c *settings.Config) error { return p.invokeLater(c, o.to, r) })
+	case o.to != "":
+		err = p.invokeAt(o, r)
+	default:
+		err = p.withConfig(cmd, func(c *settings.Config) error { return p.invokeHere(c, o, r) })
 	}
-	return settings.PlainJSON(event), nil
+	return r.end(err)
 }
 
-// invokeHere runs the whole instance for one call.
-func (p *program) invokeHere(c *settings.Config, o *invokeOptions, event []byte) error {
+// invokeHere runs the whole instance for the events.
+func (p *program) invokeHere(c *settings.Config, o *invokeOptions, r *results) error {
 	began := time.Now()
+	r.function = c.Function.Name
 	lines := p.stderr
 	if o.tail {
 		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
@@ -109,51 +105,80 @@ func (p *program) invokeHere(c *settings.Config, o *invokeOptions, event []byte)
 	if !c.ExtensionAddrSet { // a running agent has the usual port
 		c.ExtensionAddr = "127.0.0.1:0"
 	}
-	c.API.Addr = "" // one call needs no listener
+	c.API.Addr = "" // calls from here need no listener
 	c.Timeline, c.Once = o.timeline, true
 	if c.LogFormat == "auto" {
 		c.LogFormat = "text"
 	}
 	options := p.options()
 	options.Stdout = lines
-	r, err := agent.Once(c, options, event, o.tail)
+	var bodies [][]byte
+	for _, e := range r.events {
+		bodies = append(bodies, e.body)
+	}
+	var unwritten error
+	var report *agent.Report
+	take := func(call *agent.Call) {
+		if o.tail {
+			fmt.Fprint(p.stderr, string(call.Tail))
+		}
+		a := answerOf(&call.Result)
+		unwritten = errors.Join(unwritten, r.add(a))
+		if a.failed && a.wrong() && (report == nil || report.Fatal == nil) {
+			p.explainFailure(c, call)
+		}
+	}
+	ended := take
+	if len(bodies) == 1 { // the result comes last, after the log of the stop
+		ended = nil
+	}
+	var err error
+	report, err = agent.Once(c, options, bodies, o.tail || r.junit != nil, ended)
 	if err != nil {
 		return err
 	}
-	if o.tail {
-		fmt.Fprint(p.stderr, string(r.Tail))
-	}
 	if o.timeline {
-		p.printTimeline(r, time.Since(began))
+		p.printTimeline(report, r.events, time.Since(began))
 	}
-	if r.Fault == nil {
-		return p.printResult(r.Body)
+	if ended == nil {
+		take(&report.Calls[0])
 	}
-	err = p.printFailure(r.Fault.Text(true))
-	if r.Fatal != nil { // as of serve
-		return &failure{exitUsage, r.Fatal}
+	if report.Fatal != nil { // as of serve
+		return &failure{exitUsage, report.Fatal}
 	}
-	p.explainFailure(c, r)
-	return err
+	return unwritten
 }
 
-func (p *program) printTimeline(r *agent.Report, total time.Duration) {
-	phases := append(r.Phases, instance.Phase{Name: "wait for a slot", Took: r.Waited})
-	for _, c := range r.Costs {
-		name := c.Extension + ", beside the handler"
-		if c.Sync {
-			name = c.Extension + ", before the handler (sync)"
-		}
-		if c.Err != nil {
-			name += ": " + c.Err.Error()
-		}
-		phases = append(phases, instance.Phase{Name: name, Took: c.Took})
+// answerOf is the result of a call in this process.
+func answerOf(r *instance.Result) *answer {
+	a := &answer{body: r.Body, tail: r.Tail, took: r.Duration}
+	if r.Fault != nil {
+		a.body, a.failed, a.code = r.Fault.Text(true), true, strconv.Itoa(r.Fault.Code)
 	}
-	phases = append(
-		phases,
-		instance.Phase{Name: "handler", Took: r.Duration},
-		instance.Phase{Name: "all, with the stop", Took: total},
-	)
+	return a
+}
+
+func (p *program) printTimeline(r *agent.Report, events []event, total time.Duration) {
+	phases := r.Phases
+	for i, call := range r.Calls {
+		of := ""
+		if len(r.Calls) > 1 {
+			of = events[i].name + ": "
+		}
+		phases = append(phases, instance.Phase{Name: of + "wait for a slot", Took: call.Waited})
+		for _, c := range call.Costs {
+			name := of + c.Extension + ", beside the handler"
+			if c.Sync {
+				name = of + c.Extension + ", before the handler (sync)"
+			}
+			if c.Err != nil {
+				name += ": " + c.Err.Error()
+			}
+			phases = append(phases, instance.Phase{Name: name, Took: c.Took})
+		}
+		phases = append(phases, instance.Phase{Name: of + "handler", Took: call.Duration})
+	}
+	phases = append(phases, instance.Phase{Name: "all, with the stop", Took: total})
 	for _, ph := range phases {
 		fmt.Fprintf(p.stderr, "%10.3f ms  %s\n", float64(ph.Took.Microseconds())/1000, ph.Name)
 	}
@@ -175,8 +200,19 @@ func (p *program) printFailure(body []byte) error {
 	return &failure{exitError, nil}
 }
 
-// invokeAt sends the event to a running agent.
-func (p *program) invokeAt(o *invokeOptions, event []byte) error {
+// invokeAt sends the events to a running agent.
+func (p *program) invokeAt(o *invokeOptions, r *results) error {
+	client := &fasthttp.Client{MaxResponseBodySize: 2 * api.MaxEvent, ReadBufferSize: 64 << 10}
+	for _, e := range r.events {
+		if err := r.add(p.callAt(client, o, e.body)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// callAt sends one event to a running agent, and prints the log's tail.
+func (p *program) callAt(client *fasthttp.Client, o *invokeOptions, event []byte) *answer {
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(resp)
@@ -186,25 +222,27 @@ func (p *program) invokeAt(o *invokeOptions, event []byte) error {
 	req.Header.Set("X-Cff-Log-Type", "tail")
 	req.SetBody(event)
 	began := time.Now()
-	if err := (&fasthttp.Client{MaxResponseBodySize: 2 * api.MaxEvent, ReadBufferSize: 64 << 10}).Do(
-		req,
-		resp,
-	); err != nil {
-		return fmt.Errorf("%s does not answer: %s", o.to, extension.NoAnswer(err))
+	err := client.Do(req, resp)
+	a := &answer{took: time.Since(began)}
+	if err != nil {
+		a.err = fmt.Errorf("%s does not answer: %s", o.to, extension.NoAnswer(err))
+		return a
 	}
 	if tail, err := base64.StdEncoding.DecodeString(string(resp.Header.Peek("X-Cff-Function-Log"))); err == nil {
+		a.tail = tail
 		fmt.Fprint(p.stderr, string(tail))
 	}
 	if o.timeline {
 		fmt.Fprintf(
 			p.stderr,
 			"%10.3f ms  round trip; %s\n",
-			float64(time.Since(began).Microseconds())/1000,
+			float64(a.took.Microseconds())/1000,
 			resp.Header.Peek("X-Cff-Invoke-Summary"),
 		)
 	}
-	if resp.StatusCode() != fasthttp.StatusOK {
-		return p.printFailure(resp.Body())
+	a.body, a.failed = bytes.Clone(resp.Body()), resp.StatusCode() != fasthttp.StatusOK
+	if a.failed {
+		a.code = string(resp.Header.Peek("X-Func-Err-Code"))
 	}
-	return p.printResult(resp.Body())
+	return a
 }

@@ -208,6 +208,15 @@ func TestAsyncCommandsUseAddressAndKeysOfTheSettings(t *testing.T) {
 		out, _, _ = command("", "async", "show", id)
 		return strings.Contains(out, `"status": "SUCCESS"`)
 	}, patience, 10*time.Millisecond, "%s", &out)
+	several := filepath.Join(t.TempDir(), "junit.xml")
+	out, problem, code = command("", "invoke", "--async", "--event", "{}", "--event", "{}", "--junit", several)
+	require.Zero(t, code, problem)
+	ids := strings.Fields(out)
+	require.Len(t, ids, 2)
+	require.NotEqual(t, ids[0], ids[1])
+	text, err := os.ReadFile(several)
+	require.NoError(t, err)
+	require.Equal(t, 2, parseJUnit(t, text).Tests)
 	out, _, code = command(`{"wait":60000}`, "invoke", "--async", "--event", "-")
 	require.Zero(t, code)
 	slow := strings.TrimSpace(out)
@@ -231,8 +240,9 @@ func TestAsyncCommandsUseAddressAndKeysOfTheSettings(t *testing.T) {
 		"--limit is 0, want 1 or more": {"async", "ls", "--limit", "0"},
 		"--limit is -1":                {"async", "ls", "--limit", "-1"},
 		"--since is -1h0m0s, want":     {"async", "ls", "--since", "-1h"},
-		"--tail and --timeline show":   {"invoke", "--async", "--tail"},
+		"--tail, --timeline and":       {"invoke", "--async", "--tail"},
 		"--async does not wait for":    {"invoke", "--async", "--timeline"},
+		"for the end: see":             {"invoke", "--async", "--expect", "{}"},
 	} {
 		out, problem, code := command("", args...)
 		require.Equal(t, exitUsage, code, args)

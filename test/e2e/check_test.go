@@ -465,6 +465,7 @@ func (c *checked) requireJUnit(path string) {
 type junitSuites struct {
 	Tests    int          `xml:"tests,attr"`
 	Failures int          `xml:"failures,attr"`
+	Errors   int          `xml:"errors,attr"`
 	Skipped  int          `xml:"skipped,attr"`
 	Suites   []junitSuite `xml:"testsuite"`
 }
@@ -479,13 +480,19 @@ type junitSuite struct {
 		Name    string `xml:"name,attr"`
 		Time    string `xml:"time,attr"`
 		Failure *struct {
+			Type    string `xml:"type,attr"`
 			Message string `xml:"message,attr"`
 			Text    string `xml:",chardata"`
 		} `xml:"failure"`
+		Error *struct {
+			Type    string `xml:"type,attr"`
+			Message string `xml:"message,attr"`
+		} `xml:"error"`
 		Skipped *struct {
 			Message string `xml:"message,attr"`
 		} `xml:"skipped"`
 		Output string `xml:"system-out"`
+		Log    string `xml:"system-err"`
 	} `xml:"testcase"`
 }
 
