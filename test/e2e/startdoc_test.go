@@ -12,8 +12,14 @@ import (
 // TestStartPageRunsFromTheFirstLineToTheLast runs docs/START.md in an empty folder, with the program as gantry in PATH.
 func TestStartPageRunsFromTheFirstLineToTheLast(t *testing.T) {
 	harness.FixedPorts(t)
+	blocks := pageBlocks(t, "docs/START.md", "sh run")
+	requireOutputs(t, blocks, shell(t, blocks, installed(t)...))
+}
+
+// installed is an environment with the program as gantry in PATH.
+func installed(t *testing.T) []string {
+	t.Helper()
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(program(t), filepath.Join(bin, "gantry")))
-	blocks := pageBlocks(t, "docs/START.md", "sh run")
-	requireOutputs(t, blocks, shell(t, blocks, "PATH="+bin+":"+os.Getenv("PATH"), "RUNTIME_MEMORY=512"))
+	return []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "RUNTIME_MEMORY=512"}
 }
