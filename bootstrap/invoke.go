@@ -75,6 +75,9 @@ func (p *program) invoke(cmd *cobra.Command, o *invokeOptions) error {
 		p: p, succeed: p.printResult, fail: p.printFailure,
 		events: nameEvents(o.events), began: time.Now(), junit: file,
 	}
+	if err := file.prepare(r.suite(errCutOff)); err != nil {
+		return err
+	}
 	if r.expected, err = p.readEvents(r.events, o.events, o.expect); err != nil {
 		return r.end(&failure{exitUsage, err})
 	}

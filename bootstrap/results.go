@@ -137,6 +137,9 @@ func (r *results) suite(err error) *junit.Suite {
 	return s
 }
 
+// errCutOff is the reason in the file as long as there is no other.
+var errCutOff = errors.New("the command was cut off before it could write the results")
+
 func notRun(err error) *junit.Problem {
 	text := "the event did not run"
 	if f := (*failure)(nil); err != nil && (!errors.As(err, &f) || f.err != nil) {

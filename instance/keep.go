@@ -87,8 +87,11 @@ func (a *Instance) keep(position int, w *runtime.Worker, err error) {
 		if a.base.Err() != nil || a.cfg.Once && err == nil && !a.needed() {
 			return
 		}
-		if now, _ := a.generation(); now == reloads &&
-			!a.after(position, h, h.decide(how, time.Since(began)), err, reloaded) {
+		d := h.decide(how, time.Since(began))
+		if a.cfg.Once && err == nil { // a call waits, and the next one comes only after its answer
+			d.delay = 0
+		}
+		if now, _ := a.generation(); now == reloads && !a.after(position, h, d, err, reloaded) {
 			return
 		}
 		a.cfg.Metrics.Restarts.Inc()

@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"gantry/test/harness"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +18,7 @@ const deeds = `let calls = 0;
 exports.handler = async (event, context) => {
   calls++;
   if (event.exit) process.exit(3);
+  if (event.hang) return new Promise(() => {});
   if (event.fail) throw new TypeError(event.fail);
   if (event.text) return event.text;
   console.log('call ' + calls);
@@ -57,6 +61,15 @@ func TestInvokeRunsSeveralEventsOnOneInstance(t *testing.T) {
 	require.Contains(t, lines[2], `"calls":1,"body":"{\"n\":3}"`)
 	require.Equal(t, 2, strings.Count(got.stderr, "Start load"), got.stderr)
 	require.NotContains(t, got.stderr, "bootstrap:", "pipes get the log alone")
+
+	got = runInvoke(t, dir, append(slices.Repeat([]string{"--event", `{"exit":1}`}, 4), "--event", `{"n":5}`))
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stdout, `"calls":1,"body":"{\"n\":5}"`)
+	require.Equal(t, 4, strings.Count(got.stderr, `"delay": "0s"`), "nothing is gained by a pause: %s", got.stderr)
+
+	got = runInvoke(t, dir, []string{"--timeout", "2", "--event", `{"hang":1}`, "--event", `{"n":6}`})
+	require.Equal(t, 1, got.code)
+	require.Regexp(t, `^\{.*"errorType":"Runtime.Timeout".*\}\n\{.*"calls":1,.*\}\n$`, got.stdout)
 }
 
 // TestInvokeJUnitHasACaseForEachEvent: with names, times, the error of each failure, and the tail of its log.
@@ -120,6 +133,18 @@ func TestInvokeJUnitIsWrittenWhenNothingStarts(t *testing.T) {
 			require.Contains(t, one.Error.Message, want)
 			require.NotEmpty(t, one.Error.Type)
 		}
+	}
+	// One that is killed leaves a file that can be read as well.
+	cmd := exec.Command(program(t), "invoke", "--code", dir, "--event", `{"hang":1}`, "--event", "{}", "--junit", file, "--timeout", "600")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "RUNTIME_MEMORY=512"}
+	log := &harness.Output{}
+	cmd.Stderr = log
+	require.NoError(t, cmd.Start())
+	log.WaitFor(t, "Start invoke")
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	for _, one := range readJUnit(t, file).Suites[0].Cases {
+		require.Equal(t, "the command was cut off before it could write the results", one.Error.Message)
 	}
 	got := runInvoke(t, dir, []string{"--junit", filepath.Join(dir, "no", "junit.xml")})
 	require.Equal(t, exitUsage, got.code)
