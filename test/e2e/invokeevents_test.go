@@ -119,10 +119,10 @@ func TestInvokeJUnitIsWrittenWhenNothingStarts(t *testing.T) {
 		code int
 		args []string
 	}{
-		"nowhere.json: no such file":            {exitUsage, []string{"--event", "{}", "--event", "nowhere.json"}},
-		"RUNTIME_TIMEOUT":                       {exitUsage, []string{"--event", "{}", "--event", "{}", "--timeout", "soon"}},
-		"listen":                                {exitListen, []string{"--event", "{}", "--event", "{}", "--extension-addr", taken}},
-		"127.0.0.1:1 does not answer: nothing ": {1, []string{"--event", "{}", "--event", "{}", "--to", "127.0.0.1:1"}},
+		"nowhere.json: no such file": {exitUsage, []string{"--event", "{}", "--event", "nowhere.json"}},
+		"RUNTIME_TIMEOUT":            {exitUsage, []string{"--event", "{}", "--event", "{}", "--timeout", "soon"}},
+		"listen":                     {exitListen, []string{"--event", "{}", "--event", "{}", "--extension-addr", taken}},
+		"127.0.0.1:1 does not answer: no process": {1, []string{"--event", "{}", "--event", "{}", "--to", "127.0.0.1:1"}},
 	} {
 		require.NoError(t, os.RemoveAll(file))
 		got := runInvoke(t, dir, append(c.args, "--junit", file))
