@@ -46,21 +46,24 @@ func (a *Activity) add(pid, depth int) {
 	}
 }
 
-func (a *Activity) addThread(dir string) {
+// addThread returns the thread's state as the kernel has it; 0 for one that has ended.
+func (a *Activity) addThread(dir string) (state byte) {
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
-		return
+		return 0
 	}
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
-		return
+		return 0
 	}
-	a.Busy = a.Busy || fields[0][0] == 'R' || fields[0][0] == 'D'
+	state = fields[0][0]
+	a.Busy = a.Busy || state == 'R' || state == 'D'
 	if sched, err := os.ReadFile(dir + "/schedstat"); err == nil {
 		if run := bytes.Fields(sched); len(run) > 0 {
 			a.Used += time.Duration(number(run[0]))
-			return
+			return state
 		}
 	}
 	a.Used += time.Duration(number(fields[11])+number(fields[12])) * clockTick // utime and stime
+	return state
 }

@@ -44,6 +44,10 @@ func play(role string) {
 		fewProcesses()
 	case "killed-agent":
 		killedAgent()
+	case "peer":
+		peer()
+	case "sockets":
+		openSockets()
 	}
 }
 
