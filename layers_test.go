@@ -20,7 +20,7 @@ var ranks = map[string]int{
 	"api":      4,
 	"instance": 3, "extension/check": 3, "settings": 3,
 	"runtime": 2, "extension": 2, "auth": 2, "async": 2, "runtime/golang": 2,
-	"telemetry": 1, "function": 1, "async/destination": 1, "jetstream/child": 1, "runtime/language": 1,
+	"telemetry": 1, "function": 1, "async/destination": 1, "jetstream/child": 1, "runtime/language": 1, "runtime/hang": 1,
 	"jetstream/control": 0, "expect": 0, "explain": 0, "junit": 0, "context": 0, "fault": 0, "files": 0, "logger": 0, "metrics": 0, "process": 0, "function/frame": 0, "function/poll": 0, "function/internal/require": 0, "runtime/worker": 0,
 }
 
@@ -33,6 +33,7 @@ var homes = []struct {
 	{imported: "net/http", packages: []string{"function/poll", "function"}, why: "fasthttp serves and calls, but in what Go functions import"},
 	{imported: "net/rpc", packages: []string{"runtime"}, why: "only the transport to the platform's Go SDK speaks it"},
 	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "extension/check", "async", "async/destination", "bootstrap"}, why: "only api serves; extension, async, destinations and the commands are clients"},
+	{imported: "github.com/fasthttp/websocket", packages: []string{"runtime/hang"}, why: "only the client of the inspector needs it"},
 	{imported: "github.com/nats-io/nats-server/v2/server", packages: []string{"jetstream"}, why: "the server is a process of its own"},
 	{imported: "github.com/nats-io/nats.go", packages: []string{"async", "jetstream"}, why: "only async and the queue's child know NATS"},
 	{imported: "github.com/nats-io/nats.go/jetstream", packages: []string{"async"}, why: "only async and the queue's child know NATS"},
@@ -43,6 +44,7 @@ var homes = []struct {
 	{called: "syscall.Kill", packages: []string{}, why: "only process signals, with unix.Kill"},
 	{called: "unix.Wait4", packages: []string{"process"}, why: "only process waits for children"},
 	{called: "syscall.Wait4", packages: []string{}, why: "only process waits for children, with unix.Wait4"},
+	{called: "unix.Tgkill", packages: []string{"process"}, why: "only process signals"},
 	{called: "unix.Kill", packages: []string{"process"}, why: "only process signals"},
 	{called: "os.Exit", packages: []string{"bootstrap", "jetstream", "function", "function/internal/require"}, why: "only a program ends its process"},
 	{called: "os.Getenv", packages: []string{"bootstrap", "function"}, why: "only bootstrap reads the environment"},

@@ -175,6 +175,8 @@ type Options struct {
 	// Stdout receives the lines of function and extensions, stderr the agent's log.
 	Stdout, Stderr *os.File
 	Build          Build
+	// Examine has Once find out where a call was that passed its deadline: Call.Hang. It costs such a call 200 ms.
+	Examine bool
 }
 
 // Build names the program, for the metric gantry_build_info.

@@ -67,7 +67,7 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 		Costs:      in.keptCosts(),
 		Awaited:    c.Once,
 	}, scripts)
-	in.instance = instance.New(in.instanceConfig())
+	in.instance = instance.New(in.instanceConfig(o.Examine))
 	in.instance.Start()
 	in.gauges(&o.Build)
 	in.extensions, err = api.ListenExtension(
@@ -135,7 +135,7 @@ func (in *agent) openOutput(output *os.File, json bool) {
 // loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
 const loadTimeout = 10 * time.Second
 
-func (in *agent) instanceConfig() *instance.Config {
+func (in *agent) instanceConfig(examine bool) *instance.Config {
 	c := in.cfg
 	var freeze *instance.Freeze
 	if c.Freeze {
@@ -158,6 +158,7 @@ func (in *agent) instanceConfig() *instance.Config {
 			Log:           in.log,
 			Credentials:   fncontext.NewCredentials(c.Secrets),
 			Encrypted:     c.Encrypted,
+			Examine:       examine,
 			Stray:         in.metrics.Stray.Inc,
 			ListenRuntime: in.listenRuntime,
 		},

@@ -114,7 +114,7 @@ func (p *program) invokeHere(c *settings.Config, o *invokeOptions, r *results) e
 		c.LogFormat = "text"
 	}
 	options := p.options()
-	options.Stdout = lines
+	options.Stdout, options.Examine = lines, true
 	var bodies [][]byte
 	for _, e := range r.events {
 		bodies = append(bodies, e.body)

@@ -252,6 +252,8 @@ type Lease struct {
 	// worker is nil while the call has no slot, place while it is in no waiting room.
 	worker *runtime.Worker
 	place  *list.Element
+	// late is the worker on which the call passed its deadline.
+	late *runtime.Worker
 	// given is closed when the call leaves the waiting room, with a slot or to look why not.
 	given chan struct{}
 	// canceled calls are answered with fault.Canceled. Once ended, a call has its outcome, and no cancel changes it.

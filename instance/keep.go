@@ -388,7 +388,7 @@ func (a *Instance) serve(position int, w *runtime.Worker) ending {
 	if w.Canceled() {
 		return canceled
 	}
-	if death := w.Death(); death != nil || w.State() == runtime.Gone {
+	if death := w.Death(); (death != nil || w.State() == runtime.Gone) && !w.Examined() {
 		a.cfg.Log.Error("worker ended", zap.Int("pid", w.PID()), zap.Error(death))
 		if w.Answers() > before {
 			return spent

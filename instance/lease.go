@@ -77,6 +77,9 @@ func (l *Lease) Invoke(ctx context.Context, event []byte) Result {
 	l.close(&r)
 	a.forget(l)
 	a.idle()
+	if l.late != nil {
+		r.Hang = l.late.Hang()
+	}
 	return r
 }
 
@@ -121,6 +124,7 @@ func (l *Lease) run(ctx context.Context, event []byte) (r Result, again bool) {
 			}
 		}
 		if r.Fault.Kind == fault.Timeout {
+			l.late = l.worker
 			l.worker.Retire()
 		}
 	}

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"gantry/fault"
+	"gantry/runtime/hang"
 	"math"
 	"time"
 )
@@ -28,6 +29,8 @@ type Result struct {
 	Text  bool
 	Fault *fault.Error
 	Summary
+	// Hang is where the call was when its deadline passed; nil unless runtime.Config.Examine.
+	Hang *hang.Evidence
 	// Tail is the end of the call's log, if the invocation asked for it.
 	Tail []byte
 }

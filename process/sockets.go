@@ -111,7 +111,7 @@ func addInodes(owners map[string]int, pid int, until time.Time) error {
 	}
 	defer folder.Close()
 	names, err := folder.Readdirnames(socketFDs)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	for _, name := range names {
@@ -144,7 +144,7 @@ func readTable(name string, until time.Time) ([][]byte, error) {
 		n, err := f.Read(piece)
 		text = append(text, piece[:n]...)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			err = nil
 		case err == nil && (len(text) > tableLimit || time.Now().After(until)):
 			err = fmt.Errorf("%s: %w", name, os.ErrDeadlineExceeded)

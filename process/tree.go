@@ -23,8 +23,8 @@ type Member struct {
 	Thread int
 }
 
-// treeLimit bounds how many processes of a tree are looked at, and how many threads of each.
-const treeLimit = 64
+// treeLimit bounds how many threads of a tree are looked at. What a larger tree has beyond that is left out.
+const treeLimit = 256
 
 // Tree returns the child and its descendants that have not ended, the child first; none if it has ended.
 func (p *Process) Tree() []Member {
@@ -32,35 +32,46 @@ func (p *Process) Tree() []Member {
 	case <-p.exited:
 		return nil
 	default:
-		return addTree(nil, p.PID, 0)
+		w := walk{threads: treeLimit}
+		w.add(p.PID, 0)
+		return w.found
 	}
 }
 
-func addTree(found []Member, pid, depth int) []Member {
-	if len(found) == treeLimit || depth > maxDepth {
-		return found
+// walk is one through a tree of processes.
+type walk struct {
+	found   []Member
+	threads int // that it may still look at
+}
+
+func (w *walk) add(pid, depth int) {
+	if depth > maxDepth {
+		return
 	}
 	name, _, alive := look(pid)
 	if !alive {
-		return found
+		return
 	}
-	at := len(found)
-	found = append(found, Member{PID: pid, Name: name})
+	at := len(w.found)
+	w.found = append(w.found, Member{PID: pid, Name: name})
 	tasks := "/proc/" + strconv.Itoa(pid) + "/task/"
 	folder, err := os.Open(tasks)
 	if err != nil {
-		return found // it has ended
+		return // it has ended
 	}
-	threads, err := folder.Readdirnames(treeLimit)
+	threads, err := folder.Readdirnames(max(w.threads, 0) + 1) // not 0, which stands for all
 	_ = folder.Close()
 	if err != nil {
-		return found
+		return
 	}
 	most := time.Duration(-1)
 	for _, thread := range threads {
+		if w.threads--; w.threads < 0 {
+			return
+		}
 		var a Activity
 		state := a.addThread(tasks + thread)
-		m := &found[at]
+		m := &w.found[at]
 		m.Used += a.Used
 		m.Running = m.Running || state == 'R'
 		m.Stopped = m.Stopped || state == 'T' || state == 't'
@@ -72,10 +83,9 @@ func addTree(found []Member, pid, depth int) []Member {
 			continue
 		}
 		for _, child := range bytes.Fields(children) {
-			found = addTree(found, int(number(child)), depth+1)
+			w.add(int(number(child)), depth+1)
 		}
 	}
-	return found
 }
 
 // Catches reports whether the child has a handler for sig: it does not end by it.

@@ -32,7 +32,9 @@ type calls struct {
 type call struct {
 	id   uint32
 	log  *logger.Request
-	hint string // guarded by calls.mu, as is company
+	hint string // guarded by calls.mu, as are stack and company
+	// stack is what the worker has reported with the hint.
+	stack []reportedFrame
 	// company is set once another call has run beside it.
 	company bool
 	done    chan reply
@@ -55,7 +57,7 @@ var callPool = sync.Pool{New: func() any {
 // error is ErrNotSent when the worker has ended.
 func (s *calls) begin(inv *fncontext.Call, log *logger.Request) (c *call, company bool, err error) {
 	c = callPool.Get().(*call)
-	c.log, c.hint = log, ""
+	c.log, c.hint, c.stack = log, "", nil
 	company, ok := s.register(c)
 	if !ok {
 		s.recycle(c)
@@ -126,7 +128,7 @@ func (s *calls) abandon(
 	s.mu.Lock()
 	_, waiting := s.pending[c.id]
 	delete(s.pending, c.id)
-	hint := c.hint
+	hint, stack := c.hint, c.stack
 	if waiting {
 		s.abandoned[c.id] = inv.RequestID
 	}
@@ -137,8 +139,14 @@ func (s *calls) abandon(
 	if s.worker.Canceled() { // that came first; the kill takes a moment
 		return reply{err: CanceledFault()}
 	}
-	quit(c.id)
-	return reply{err: why(inv, hint)}
+	reason := why(inv, hint)
+	id := c.id // the caller puts c back
+	if reason.Kind == fault.Timeout {
+		s.worker.examine(stack, func() { quit(id) })
+	} else {
+		quit(id)
+	}
+	return reply{err: reason}
 }
 
 // TimeoutFault is the answer to a call whose deadline passed; it names the limit.

@@ -154,4 +154,16 @@ type logMeta struct {
 	RequestID string `json:"requestId"`
 	Hint      string `json:"hint"`
 	More      bool   `json:"more"`
+	// Stack comes with a hint, where the worker was asked for it: file, line and function of each frame, the most recent
+	// first.
+	Stack []reportedFrame `json:"stack"`
+	// USR1 says that user code listens for that signal.
+	USR1 bool `json:"usr1"`
+}
+
+// reportedFrame is a frame of a stack that a worker reports.
+type reportedFrame struct {
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Function string `json:"function"`
 }

@@ -9,6 +9,12 @@ import (
 // captured reads one of the streams until it ends.
 func (w *Worker) captured(stream string, r *os.File) {
 	pump := logger.NewPump(r, func(p logger.Part) {
+		if w.exam != nil && stream == "stderr" {
+			var ok bool
+			if p.Text, ok = w.exam.diverted.Take(p.Text); !ok {
+				return
+			}
+		}
 		now := time.Now()
 		w.remember(stream, p)
 		if log := w.transport.only(); log != nil {

@@ -220,6 +220,9 @@ func (f *frames) log(fr frame.Frame) error {
 	if err := json.Unmarshal(fr.Meta, &meta); err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
+	if x := f.worker.exam; x != nil && meta.USR1 {
+		x.taken.Store(true)
+	}
 	now := time.Now()
 	log := f.logOf(fr.ID, meta)
 	if log == nil {
@@ -252,7 +255,7 @@ func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	if c != nil {
 		log = c.log
 		if meta.Hint != "" {
-			c.hint = meta.Hint
+			c.hint, c.stack = meta.Hint, meta.Stack
 		}
 	}
 	f.mu.Unlock()

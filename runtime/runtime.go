@@ -89,6 +89,9 @@ type Config struct {
 	Groups *process.Groups
 	Sink   *logger.Sink
 	Log    *zap.Logger
+	// Examine says that the worker is looked at when the first call has passed its deadline, for Hang: for one call of a
+	// person's, not for a function that serves. The answer comes first and does not wait for it; what follows does.
+	Examine bool
 	// Stray is called for each answer that belongs to no call any more.
 	Stray func()
 	// ListenRuntime serves the runtime API of one worker until close is called; for languages that use it.

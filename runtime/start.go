@@ -5,6 +5,7 @@ import (
 	"gantry/logger"
 	"gantry/process"
 	"gantry/runtime/language"
+	"os"
 	"slices"
 	"time"
 
@@ -40,13 +41,22 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 		Output:     w.captured,
 		Expendable: true,
 	}
-	if err = cfg.Language.Complete(cmd); err == nil {
+	if cfg.Examine {
+		var end *os.File
+		if end, err = w.offerExamination(cmd); end != nil {
+			defer end.Close()
+		}
+	} else {
+		err = cfg.Language.Complete(cmd, false)
+	}
+	if err == nil {
 		// Before the start: an interpreter reads its limit once, when it begins.
 		cmd.Group, w.memoryErr = cfg.Groups.New()
 		w.proc, err = cfg.Supervisor.Start(cmd)
 	}
 	if err != nil {
 		offer.transport.fail(nil)
+		w.closeDump()
 		return nil, err
 	}
 	if refused := w.proc.GroupErr(); refused != nil {
@@ -93,5 +103,7 @@ func (w *Worker) supervise() {
 	w.mu.Unlock()
 	w.loadEnded(w.death)
 	w.transport.fail(w.death)
+	w.awaitExamination()
+	w.closeDump()
 	close(w.gone)
 }

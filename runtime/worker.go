@@ -5,6 +5,7 @@ import (
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
+	"gantry/runtime/hang"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,8 @@ type Worker struct {
 	wantsTerm  chan struct{}
 	askForTerm sync.Once
 	terminate  sync.Once // sends TERM
+
+	exam *examination // nil unless Config.Examine
 
 	answers   atomic.Int64 // of initializer, calls and pre-stop hook
 	memoryErr error        // why the memory limit is not enforced; set before Start returns
@@ -202,4 +205,19 @@ type helloMeta struct {
 type output struct {
 	mu    sync.Mutex
 	pumps []*logger.Pump
+}
+
+// examination is the look at a worker whose call has passed its deadline. Worker.mu guards begun and then.
+type examination struct {
+	diverted *hang.Diversion
+	// offered says that the worker was started so that it can be asked for its stack, taken that user code keeps it from
+	// being asked. dump is what it writes to, if that is how it is asked.
+	offered bool
+	taken   atomic.Bool
+	dump    *os.File
+
+	begun bool
+	then  []func() // what waits for the end
+	done  chan struct{}
+	found *hang.Evidence // readable once done is closed
 }

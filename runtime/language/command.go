@@ -2,8 +2,9 @@ package language
 
 import "gantry/process"
 
-// Complete adds to a command what the language needs.
-func (l *Language) Complete(cmd *process.Command) error {
+// Complete adds to a command what the language needs; examined says that the worker is to be asked for its stack when a
+// call hangs.
+func (l *Language) Complete(cmd *process.Command, examined bool) error {
 	if l.OwnProgram() {
 		return asScript(cmd, platformShell())
 	}
@@ -11,7 +12,11 @@ func (l *Language) Complete(cmd *process.Command) error {
 	if err != nil {
 		return err
 	}
-	cmd.Args = append(cmd.Args, l.Arguments...)
+	arguments := l.Arguments
+	if examined && l.Examined != nil {
+		arguments = l.Examined
+	}
+	cmd.Args = append(cmd.Args, arguments...)
 	cmd.Files = append(cmd.Files, source) // behind the two sockets
 	return nil
 }

@@ -5,6 +5,7 @@ var custom = &Language{
 	Title:         "custom runtime",
 	Handler:       customProgram,
 	File:          customProgram,
+	Own:           []string{"gantry/function.", "gantry/function/"},
 	Carrier:       OverRuntimeAPI,
 	NoInitializer: "a custom runtime has no initializer: what stands before its loop is one",
 	NoPreStop:     "a custom runtime has no pre-stop hook: TERM asks it to end",

@@ -4,6 +4,7 @@ var golang = &Language{
 	Name:      "go",
 	Title:     "Go",
 	Handler:   "handler",
+	Own:       []string{"gantry/function.", "gantry/function/", "huaweicloud.com/go-runtime/", "net/rpc.(*service)."},
 	Carrier:   OverFramesOrRPC,
 	NoPreStop: "only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end",
 	Ends:      "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",

@@ -2,7 +2,11 @@
 // its language; what starts workers and carries calls asks the row, and compares no names.
 package language
 
-import fncontext "gantry/context"
+import (
+	fncontext "gantry/context"
+	"slices"
+	"strings"
+)
 
 // Language is one row of the table of languages: data, and what follows from it for every row alike.
 type Language struct {
@@ -37,8 +41,37 @@ type Language struct {
 	AsksConcurrency bool
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
 	Unanswered string
+	// Stacks says how the stack of a call that hangs is found. Examined are the arguments in place of Arguments that a
+	// worker needs for it; it is left alone while DebugOption in the variable DebugVariable says that the user debugs it.
+	Stacks                     Stacks
+	Examined                   []string
+	DebugVariable, DebugOption string
+	// Libraries are the names of folders in the code folder that hold the code of others. Own is how the worker's own code
+	// is called in stacks: names of files, in Go the beginnings of names of functions.
+	Libraries, Own []string
 	// Early explains ends before Hello, by what the worker's stderr shows.
 	Early []Sign
+}
+
+// Stacks is how the stack of a call that hangs is found.
+type Stacks uint8
+
+// What there is.
+const (
+	ByQuit      Stacks = iota // QUIT, if the program is written in Go
+	ByInspector               // USR1 opens the inspector of Node.js
+	ByTraceback               // TracebackSignal has the worker write to descriptor 6
+)
+
+// TracebackSignal is SIGRTMAX, of which no system library makes use.
+const TracebackSignal = 64
+
+// Examinable reports whether a worker with this environment can be started so that it can be asked for its stack.
+func (l *Language) Examinable(env []string) bool {
+	return !slices.ContainsFunc(env, func(kv string) bool {
+		name, value, _ := strings.Cut(kv, "=")
+		return l.DebugVariable != "" && name == l.DebugVariable && strings.Contains(value, l.DebugOption)
+	})
 }
 
 // Sign is what to look for, and the hint it gives; {code} in it is the name of the code folder.

@@ -11,6 +11,12 @@ var nodejs = &Language{
 	Platform:        "/opt/function/runtime/nodejs*/rtsp/nodejs/bin/node",
 	Source:          nodejsSource,
 	Arguments:       []string{"--preserve-symlinks-main", "/proc/self/fd/5"},
+	Stacks:          ByInspector,
+	Examined:        []string{inspectLater, "--preserve-symlinks-main", "/proc/self/fd/5"},
+	DebugVariable:   "NODE_OPTIONS",
+	DebugOption:     "--inspect",
+	Libraries:       []string{"node_modules"},
+	Own:             []string{"node:gantry", "/proc/self/fd/5"},
 	MinVersion:      Version{10, 0},
 	AsksConcurrency: true,
 	Ends:            "process.exit(), an uncaught error or an unhandled rejection",
@@ -18,6 +24,9 @@ var nodejs = &Language{
 	Unanswered:      "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",
 	Early:           []Sign{{"internal/preload", preload}, {"ERR_MODULE_NOT_FOUND", preload}},
 }
+
+// inspectLater has USR1 open the inspector on a port that the kernel chooses, not on the fixed one that may be taken.
+const inspectLater = "--inspect-port=127.0.0.1:0"
 
 // nodejsSource starts the worker under a name that cannot be opened, with none of its own frames in any stack: tools
 // that show source lines open the files that a stack names, and descriptor 5 may be one of the user's. The outer

@@ -1189,12 +1189,20 @@ function leave() {
 
 // ---------------------------------------------------------------------------------------------------- start
 
+// noteListener reports that user code listens for USR1, which the agent would open the inspector with.
+function noteListener(name) {
+  if (name !== 'SIGUSR1') return;
+  put(LOG, 0, '{"usr1":true}', '');
+  flush();
+}
+
 // start runs the worker; main is the module that Node.js started, bring its import().
 function start(main, bring) {
   put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true, bye: true, userdata: true }), '');
   flush();
   if (!atLeast(10, 0)) process.exit(1);
   fs.closeSync(SOURCE);
+  if (indexOf(process.execArgv.join(' '), '--inspect-port=') >= 0) process.on('newListener', noteListener);
   process.execArgv = [];
   process.argv[1] = main.filename = NAME;
   importModule = bring;

@@ -949,11 +949,13 @@ def give_hints():
                 hint = whereabouts(call)
             except Exception:
                 hint = None
+            if hint and "STACKS" in globals():  # the agent looks where the call hangs
+                hint += reported(call)
             with wire:
                 if not call.answered:
                     flush_held(call)
                     if hint:
-                        send(LOG, call.id, ('{"hint":%s}' % quoted(hint)).encode(), b"")
+                        send(LOG, call.id, ('{"hint":%s}' % hint).encode(), b"")
     return soonest
 
 
@@ -1296,8 +1298,8 @@ def hint_of(e):
         return None
 
 
-def whereabouts(call):
-    """One sentence on where a call is, or None."""
+def stack_of(call):
+    """Where a call is: file, line and name of each frame, the most recent last. The worker's frames are left out."""
     stack, awaiting = [], call.awaitable
     if awaiting is not None and not getattr(awaiting, "cr_running", False):
         while getattr(awaiting, "cr_frame", None) is not None:
@@ -1308,7 +1310,24 @@ def whereabouts(call):
         while frame is not None and frame.f_code is not begin.__code__:
             stack.insert(0, frame)
             frame = frame.f_back
-    places = [(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in stack]
+    return [(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in stack]
+
+
+def reported(call):
+    """The most recent frames, as a member of meta behind the hint. Meta has a limit, and paths may be long."""
+    found, size = [], 0
+    for path, line, name in reversed(stack_of(call)):
+        frame = '{"file":%s,"line":%d,"function":%s}' % (quoted(path), line or 0, quoted(name))
+        size += len(frame)
+        if size > 32768:
+            break
+        found.append(frame)
+    return ',"stack":[%s]' % ",".join(found)
+
+
+def whereabouts(call):
+    """One sentence on where a call is, as JSON, or None."""
+    places = stack_of(call)
     users = [p for p in places if p[0].startswith(USERS)]
     if not users:
         return None
@@ -1316,7 +1335,7 @@ def whereabouts(call):
     text = "shortly before the deadline the %s was at %s:%d, in %s" % ((what,) + users[-1])
     if places[-1] != users[-1]:
         text += " (and below that at %s:%d, in %s)" % places[-1]
-    return shorten(text) + ": limit that wait, or raise the %s's timeout" % what
+    return quoted(shorten(text) + ": limit that wait, or raise the %s's timeout" % what)
 
 
 # ---------------------------------------------------------------------------------------------------- logging
