@@ -358,3 +358,23 @@ func TestProgramStartedAloneSaysWhatItIs(t *testing.T) {
 	require.Equal(t, 2, p.exit())
 	require.Contains(t, p.stderr.String(), "descriptor 3")
 }
+
+// TestStacksOfCallsAreSentWhenTheAgentAsks: while the handler waits, without an effect on its call.
+func TestStacksOfCallsAreSentWhenTheAgentAsks(t *testing.T) {
+	p := ready(t, "waits")
+	id := p.send(frame.Invoke, soon(""), "{}")
+	require.Equal(t, frame.Log, p.next().Type)
+	for range 2 {
+		_, err := p.events.Write(frame.Append(nil, frame.Stacks, 0, nil, nil))
+		require.NoError(t, err)
+		f := p.next()
+		require.Equal(t, frame.Stacks, f.Type)
+		require.Zero(t, f.ID)
+		first, _, _ := strings.Cut(string(f.Payload), "\n\n")
+		require.Regexp(t, `^goroutine \d+ `, first)
+		require.Contains(t, first, "gantry/function_test.waits(")
+		require.Equal(t, true, len(f.Payload) <= 60<<10)
+	}
+	_, err := p.events.Write(frame.Append(nil, frame.Cancel, id, nil, nil))
+	require.NoError(t, err)
+}

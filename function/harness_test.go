@@ -89,7 +89,7 @@ func start(t *testing.T, function string, env ...string) *process {
 	h := p.next()
 	require.Equal(t, frame.Hello, h.Type)
 	require.Zero(t, h.ID)
-	require.Regexp(t, `^\{"version":1,"runtime":"go","runtimeVersion":"\d+\.\d+[^" ]*","concurrency":true,"userdata":true\}$`, string(h.Meta))
+	require.Regexp(t, `^\{"version":1,"runtime":"go","runtimeVersion":"\d+\.\d+[^" ]*","concurrency":true,"userdata":true,"stacks":true\}$`, string(h.Meta))
 	return p
 }
 

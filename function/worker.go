@@ -74,6 +74,8 @@ func (w *worker) serve() error {
 			w.begin(c, f)
 		case frame.Cancel:
 			w.cancel(f.ID)
+		case frame.Stacks:
+			w.sendStacks(f.ID)
 		default: // Bye: TERM follows, and the program's own handler for it decides when the process ends
 		}
 	}
@@ -171,6 +173,15 @@ func (w *worker) cancel(id uint32) {
 	if c != nil {
 		c.end()
 	}
+}
+
+// sendStacks answers the agent, which asks where a call is that has passed its deadline.
+func (w *worker) sendStacks(id uint32) {
+	text := stacks()
+	w.mu.Lock()
+	w.pending = frame.Append(w.pending, frame.Stacks, id, nil, text)
+	w.mu.Unlock()
+	w.flush()
 }
 
 var textMeta = []byte(`{"text":true}`)
@@ -295,7 +306,8 @@ func hello() []byte {
 		GoVersion   string `json:"runtimeVersion"`
 		Concurrency bool   `json:"concurrency"`
 		UserData    bool   `json:"userdata"`
-	}{frame.Version, "go", version(goruntime.Version()), true, true})
+		Stacks      bool   `json:"stacks"`
+	}{frame.Version, "go", version(goruntime.Version()), true, true, true})
 	if err != nil {
 		panic(err) // strings can always be marshalled
 	}

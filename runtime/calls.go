@@ -264,3 +264,8 @@ func (s *calls) overdue() bool {
 	defer s.mu.Unlock()
 	return len(s.abandoned) > 0
 }
+
+// stacks is for transports on which a worker cannot be asked.
+func (s *calls) stacks(context.Context) (string, error) {
+	return "", errors.New("this transport does not carry stacks")
+}

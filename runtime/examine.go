@@ -89,7 +89,13 @@ func (w *Worker) askStack(reported []reportedFrame) func(context.Context, *hang.
 		}
 		return t.Stack
 	default:
-		return (&hang.Goroutines{Process: w.proc, Diverted: x.diverted, Worker: lang.Own}).Stack
+		g := &hang.Goroutines{Process: w.proc, Diverted: x.diverted, Worker: lang.Own}
+		w.mu.Lock()
+		if w.answersStacks {
+			g.Ask = w.transport.stacks
+		}
+		w.mu.Unlock()
+		return g.Stack
 	}
 }
 

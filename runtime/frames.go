@@ -27,8 +27,10 @@ type frames struct {
 
 	limit    int
 	readDone chan struct{}
-	late     *logger.Request // output of calls that are answered already; only the reader uses it
-	unowned  *logger.Request // output that belongs to no call, after the load
+	// stackText gets the worker's answer to stacks.
+	stackText chan string
+	late      *logger.Request // output of calls that are answered already; only the reader uses it
+	unowned   *logger.Request // output that belongs to no call, after the load
 	// takenUp asks whether this is the transport that the worker has taken up; dropped is set when it is another one.
 	takenUp func() bool
 	dropped atomic.Bool
@@ -37,11 +39,12 @@ type frames struct {
 // newFrames returns the transport and the worker's ends in the order of their descriptors.
 func newFrames(w *Worker) (*frames, []*os.File, error) {
 	f := &frames{
-		calls:    calls{worker: w},
-		limit:    resultLimit(w.cfg.Function),
-		unowned:  logger.NewRequest(w.cfg.Sink, "", false, false),
-		readDone: make(chan struct{}),
-		takenUp:  func() bool { return true },
+		calls:     calls{worker: w},
+		limit:     resultLimit(w.cfg.Function),
+		unowned:   logger.NewRequest(w.cfg.Sink, "", false, false),
+		readDone:  make(chan struct{}),
+		stackText: make(chan string, 1),
+		takenUp:   func() bool { return true },
 	}
 	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.unsent}
 	var ends []*os.File
@@ -136,6 +139,21 @@ func (f *frames) call(
 func (f *frames) quit(id uint32) {
 	if err := f.events.cancel(id); err != nil {
 		f.worker.cfg.Log.Debug("worker takes no Cancel", zap.Error(err))
+	}
+}
+
+// stacks asks the worker for the stacks of all its goroutines.
+func (f *frames) stacks(ctx context.Context) (string, error) {
+	if err := f.events.askStacks(); err != nil {
+		return "", err
+	}
+	select {
+	case text := <-f.stackText:
+		return text, nil
+	case <-f.readDone:
+		return "", errors.New("the worker has ended")
+	case <-ctx.Done():
+		return "", errors.New("the worker did not send its stacks")
 	}
 }
 

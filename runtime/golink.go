@@ -118,3 +118,5 @@ func (g *goLink) fail(death *fault.Error) {
 func (g *goLink) only() *logger.Request { return g.used().only() }
 
 func (g *goLink) overdue() bool { return g.used().overdue() }
+
+func (g *goLink) stacks(ctx context.Context) (string, error) { return g.used().stacks(ctx) }

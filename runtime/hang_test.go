@@ -310,6 +310,7 @@ func TestGoHangsAreSeen(t *testing.T) {
 			require.Len(t, e.Sockets, 1, "the agent's are left out")
 			require.Equal(t, strings.Contains(event, full), e.Sockets[0].State == "SYN-SENT")
 		}
+		require.NotEqual(t, Gone, f.State(), "it goes on")
 		f.Stop(time.Now().Add(time.Second))
 		require.Empty(t, f.out.String(), "%s", event)
 	}

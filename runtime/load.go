@@ -12,6 +12,7 @@ import (
 func (w *Worker) recordHello(h *helloMeta) {
 	w.mu.Lock()
 	w.hello, w.oneAtATime, w.preStop, w.answersBye = true, !h.Concurrency, h.PreStop, h.Bye
+	w.answersStacks = h.Stacks
 	w.mu.Unlock()
 	if !h.Concurrency && w.cfg.Concurrency > 1 {
 		w.cfg.Log.Warn("calls run one at a time: this version cannot distinguish the log lines of several calls",

@@ -113,6 +113,12 @@ func (f *frames) handle(fr frame.Frame) error {
 		return f.log(fr)
 	case frame.Result, frame.Failure:
 		return f.reply(fr)
+	case frame.Stacks:
+		select {
+		case f.stackText <- string(fr.Payload):
+		default: // it is asked once
+		}
+		return nil
 	case frame.Bye:
 		f.worker.askForTerm.Do(func() { close(f.worker.wantsTerm) })
 		return nil

@@ -38,6 +38,8 @@ type Transport interface {
 	// given up that the worker may still be busy with.
 	only() *logger.Request
 	overdue() bool
+	// stacks asks the worker for the stacks of all its goroutines; only if its Hello says so.
+	stacks(ctx context.Context) (string, error)
 }
 
 // Result is what a handler answered.

@@ -49,6 +49,8 @@ type Worker struct {
 	obstacle error
 	// hello is set once the worker has said Hello, or done what stands for it; oneAtATime and preStop are what it said.
 	hello, oneAtATime, preStop bool
+	// answersStacks is set for a worker that sends its stacks when it is asked for them.
+	answersStacks bool
 	// answersBye is set for a worker that ends by itself after Bye, or answers it; wantsTerm is closed by that answer.
 	answersBye bool
 	wantsTerm  chan struct{}
@@ -199,6 +201,7 @@ type helloMeta struct {
 	PreStop        bool   `json:"prestop"`
 	Bye            bool   `json:"bye"`
 	UserData       bool   `json:"userdata"`
+	Stacks         bool   `json:"stacks"`
 }
 
 // output is what the process tree writes to its own stdout and stderr, past the worker.

@@ -53,15 +53,21 @@ func (b *batch) unwritten(n int) []uint32 {
 	return nil
 }
 
+// askStacks asks the worker, if it reads, for its stacks.
+func (w *writer) askStacks() error { return w.notify(frame.Stacks, 0) }
+
 // cancel notifies the worker, if it reads, that the answer to id is no longer awaited.
-func (w *writer) cancel(id uint32) error {
+func (w *writer) cancel(id uint32) error { return w.notify(frame.Cancel, id) }
+
+// notify writes a frame of nothing but a header.
+func (w *writer) notify(kind frame.Type, id uint32) error {
 	select {
 	case w.lock <- struct{}{}:
 	default:
 		return nil // a frame is being written: the worker does not read, and will not read this either
 	}
 	defer func() { <-w.lock }()
-	w.buf = frame.AppendHeader(w.buf[:0], frame.Cancel, id, 0, 0)
+	w.buf = frame.AppendHeader(w.buf[:0], kind, id, 0, 0)
 	return w.writeNow(w.buf)
 }
 

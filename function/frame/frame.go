@@ -32,6 +32,7 @@ const (
 	PreStop Type = 9 // agent: run the pre-stop hook; only to workers whose Hello says that they can
 
 	UserData Type = 10 // agent: the encrypted user variables, before every call; only if Hello says userdata
+	Stacks   Type = 11 // agent: asks for the stacks of all goroutines, only if Hello says stacks; worker: the answer
 )
 
 // HeaderSize is the number of bytes before meta.
@@ -101,7 +102,7 @@ func (r *Reader) Next() (Frame, error) {
 	id := binary.BigEndian.Uint32(head[5:])
 	metaLen := int64(binary.BigEndian.Uint32(head[9:]))
 	switch {
-	case kind < Hello || kind > UserData:
+	case kind < Hello || kind > Stacks:
 		return Frame{}, fmt.Errorf("%w %d", ErrType, kind)
 	case metaLen > MaxMeta || HeaderSize-4+metaLen > length:
 		return Frame{}, fmt.Errorf("%w: meta %d, frame %d", ErrMeta, metaLen, length)

@@ -13,9 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Goroutines asks a Go program with QUIT, which ends it: it is the last step.
+// Goroutines asks a Go program for the stacks of its goroutines.
 type Goroutines struct {
 	Process *process.Process
+	// Ask has the worker send them. It is nil for a program that cannot: that gets QUIT, which ends it.
+	Ask func(context.Context) (string, error)
 	// Diverted gets the dump.
 	Diverted *Diversion
 	// Worker are the beginnings of names of functions that are not the user's: the frames that call the handler.
@@ -24,11 +26,28 @@ type Goroutines struct {
 
 // Stack adds the stack of the handler's goroutine to the evidence.
 func (g *Goroutines) Stack(ctx context.Context, e *Evidence) error {
+	ask := g.Ask
+	if ask == nil {
+		ask = g.quit
+	}
+	text, err := ask(ctx)
+	if err != nil {
+		return err
+	}
+	e.Frames = g.pick(parseDump(text))
+	if len(e.Frames) == 0 {
+		return errors.New("no goroutine with code of the function is among those of the program")
+	}
+	return nil
+}
+
+// quit has Go's runtime print the stacks and end the program.
+func (g *Goroutines) quit(ctx context.Context) (string, error) {
 	if !isGo("/proc/" + strconv.Itoa(g.Process.PID) + "/exe") {
-		return errors.New("the program is not written in Go")
+		return "", errors.New("the program is not written in Go")
 	}
 	if !g.Process.Catches(unix.SIGQUIT) {
-		return errors.New("the program has no handler for QUIT yet")
+		return "", errors.New("the program has no handler for QUIT yet")
 	}
 	g.Diverted.begin(quitting)
 	thread := 0 // of others than the one that has the signal, what runs is not shown
@@ -36,17 +55,13 @@ func (g *Goroutines) Stack(ctx context.Context, e *Evidence) error {
 		thread = tree[0].Thread
 	}
 	if err := g.Process.SignalThread(thread, unix.SIGQUIT); err != nil {
-		return err
+		return "", err
 	}
 	select {
 	case <-g.Process.Done():
 	case <-ctx.Done():
 	}
-	e.Frames = g.pick(parseDump(g.Diverted.dumped()))
-	if len(e.Frames) == 0 {
-		return errors.New("no goroutine with code of the function is in the program's answer to QUIT")
-	}
-	return nil
+	return g.Diverted.dumped(), nil
 }
 
 // isGo reports whether a file is a program that Go's linker made.
