@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"gantry/extension"
+	"gantry/fault"
 	"gantry/instance"
 	"gantry/settings"
 	"time"
@@ -45,6 +46,9 @@ func Once(c *settings.Config, o *Options, events [][]byte, tail bool, ended func
 			RequestID: uuid.NewString(), Function: &c.Function, Credentials: fncontext.NewCredentials(c.Secrets), Tail: tail,
 		}
 		call := Call{RequestID: inv.RequestID, Result: in.instance.Invoke(in.instance.Base(), inv, event)}
+		if call.Hang == nil && call.Fault != nil && call.Fault.Kind == fault.Init {
+			call.Hang = in.instance.Hang()
+		}
 		if ended != nil {
 			ended(&call)
 		}

@@ -10,6 +10,7 @@ import (
 	"gantry/logger"
 	"gantry/metrics"
 	"gantry/runtime"
+	"gantry/runtime/hang"
 	"gantry/telemetry"
 	"sync"
 	"sync/atomic"
@@ -86,10 +87,11 @@ type Instance struct {
 	asyncSlots   int               // how many of inFlight are asynchronous
 	calls        map[string]*Lease // those in flight, by request id
 
-	uses     int          // counts the slots that were given
-	frozen   bool         // the processes are stopped
-	initTook atomic.Int64 // of the first worker, in nanoseconds
-	reported atomic.Bool  // initTook has been reported
+	uses     int            // counts the slots that were given
+	frozen   bool           // the processes are stopped
+	hang     *hang.Evidence // of the load or the initializer
+	initTook atomic.Int64   // of the first worker, in nanoseconds
+	reported atomic.Bool    // initTook has been reported
 }
 
 // Phase is one step of the first worker's start, to show where the time went.
@@ -228,6 +230,13 @@ func (a *Instance) Failure() *fault.Error {
 // Fatal is closed when the interpreter cannot run the worker at all; Failure returns the reason. It is closed only
 // before the first worker was ready.
 func (a *Instance) Fatal() <-chan struct{} { return a.fatal }
+
+// Hang returns where load or initializer were when they passed their deadline last; nil unless runtime.Config.Examine.
+func (a *Instance) Hang() *hang.Evidence {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hang
+}
 
 // checkEmpty is called with mu held.
 func (a *Instance) checkEmpty() {

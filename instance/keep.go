@@ -249,6 +249,11 @@ func (a *Instance) bring(w *runtime.Worker) error {
 		err = a.death(w)
 	}
 	if err != nil {
+		if found := w.Hang(); found != nil {
+			a.mu.Lock()
+			a.hang = found
+			a.mu.Unlock()
+		}
 		a.discard(w)
 		return err
 	}
@@ -302,6 +307,7 @@ func (a *Instance) load(w *runtime.Worker) error {
 	)
 	err := w.WaitLoaded(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
+		w.Examine()
 		err = startTimeout(a.cfg.LoadTimeout, w.Silent())
 	}
 	a.phaseEnded(w, w.LoadLog, "load", began, err)

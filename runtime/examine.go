@@ -60,6 +60,9 @@ func (w *Worker) examine(reported []reportedFrame, then func()) {
 	}()
 }
 
+// Examine looks where the worker hangs whose load has taken too long, if Config.Examine is set; Hang has what is found.
+func (w *Worker) Examine() { w.examine(nil, func() {}) }
+
 // examined reports whether the examination has ended; called with mu held.
 func (w *Worker) examined() bool {
 	select {
@@ -113,7 +116,7 @@ func (w *Worker) Examined() bool {
 	return w.exam != nil && w.exam.begun
 }
 
-// Hang returns where the worker was when a call passed its deadline for the first time; it waits until that is known,
+// Hang returns where the worker was when a call, the initializer or the load passed its deadline for the first time; it waits until that is known,
 // hang.Limit and a moment at most. nil if no call has, or without Config.Examine.
 func (w *Worker) Hang() *hang.Evidence {
 	if !w.Examined() {

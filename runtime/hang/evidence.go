@@ -12,9 +12,9 @@ type Kind uint8
 
 // What there is.
 const (
-	Unknown Kind = iota // it had ended, or was stopped by a signal
-	Busy                // a thread of it ran, or waited for a processor, at least half of the time
-	Waiting             // it did neither
+	Unknown Kind = iota // it had ended, was stopped by a signal, or did some of both
+	Busy                // a thread of it ran, or waited for a processor, for three quarters of the time or more
+	Waiting             // it did so for a quarter of the time at most
 )
 
 var kindNames = [...]string{"unknown", "busy", "waiting"}
@@ -26,7 +26,8 @@ func (k Kind) String() string { return kindNames[k] }
 type Frame struct {
 	// Function is its name; empty where it has none.
 	Function string
-	// File is the path as the language has it, without file://. Line counts from 1; 0 where it is not known.
+	// File is the path as the language has it, without file://; empty for what is built into the language. Line counts
+	// from 1; 0 where it is not known.
 	File string
 	Line int
 	// User is set for the user's own code, not for what it calls in a library or in the language itself.

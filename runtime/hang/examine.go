@@ -11,10 +11,10 @@ import (
 // A process is looked at every look, over the first part of the time; the rest is for its stack, which it may have to
 // help with.
 const (
-	look     = 4 * time.Millisecond
-	lookOver = 40 * time.Millisecond
+	look     = 3 * time.Millisecond
+	lookOver = 30 * time.Millisecond
 	// socketShare is the part of the time that may be spent on sockets: one in so many.
-	socketShare = 4
+	socketShare = 3
 )
 
 // Examine looks at a process, within Limit. stack adds its stack to the evidence; it may end the process, and may be
@@ -60,10 +60,12 @@ func (w *watched) kind() Kind {
 	switch {
 	case w.stopped || w.seen == 0:
 		return Unknown
-	case 2*w.running >= w.seen:
+	case 4*w.running >= 3*w.seen:
 		return Busy
+	case 4*w.running <= w.seen:
+		return Waiting
 	}
-	return Waiting
+	return Unknown
 }
 
 // watch looks at the process and its descendants for a while. It reports whether the process itself is stopped.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,12 +29,30 @@ type Inspector struct {
 // messageLimit bounds a message of the inspector's, in bytes.
 const messageLimit = 1 << 20
 
-// resources asks for what keeps the event loop alive. The worker's own end is the one PipeWrap that is always there.
-const resources = `typeof process.getActiveResourcesInfo === 'function' ? process.getActiveResourcesInfo() : null`
+// lookScript is evaluated in the middle of what runs, or by the event loop if that is free. Debugger.pause would show the
+// same, but Debugger.enable looks at the source of every script first, which takes 60 ms and more. What it changes on
+// Error it puts back.
+const lookScript = `(function look() {
+  const saved = ['stackTraceLimit', 'prepareStackTrace'].map((name) => [name, Object.getOwnPropertyDescriptor(Error, name)]);
+  Error.stackTraceLimit = 100;
+  Error.prepareStackTrace = (_, sites) => sites.map((s) => ({
+    name: s.getFunctionName() || s.getMethodName() || '', file: s.getFileName() || '', line: s.getLineNumber() || 0,
+  }));
+  const here = {};
+  Error.captureStackTrace(here, look);
+  const stack = here.stack;
+  for (const [name, was] of saved) was === undefined ? delete Error[name] : Object.defineProperty(Error, name, was);
+  const known = typeof process.getActiveResourcesInfo === 'function';
+  return { stack: stack.slice(1), resources: known ? process.getActiveResourcesInfo() : null };
+})()`
 
+// trampoline is the frame by which some versions call what is evaluated.
+const trampoline = "callbackTrampoline"
+
+// workersResource is the worker's own end of its socket, which is always among the resources.
 const workersResource = "PipeWrap"
 
-// Stack adds the stack or the resources to the evidence. What runs is paused for a moment.
+// Stack adds the stack or the resources to the evidence.
 func (n *Inspector) Stack(ctx context.Context, e *Evidence) error {
 	switch {
 	case n.Taken.Load():
@@ -53,14 +70,14 @@ func (n *Inspector) Stack(ctx context.Context, e *Evidence) error {
 	case <-n.Process.Exited():
 		return errors.New("the process ended")
 	case <-ctx.Done():
-		return errors.New("the inspector did not open: the main thread waits in the kernel or in native code")
+		return errors.New("the inspector did not open in time: the main thread may wait in the kernel or in native code")
 	}
 	conn, err := dial(ctx, address)
 	if err != nil {
 		return fmt.Errorf("inspector: %w", err)
 	}
 	err = n.ask(conn, e)
-	_ = conn.Close() // which lets what was paused go on
+	_ = conn.Close() // all was said
 	return err
 }
 
@@ -84,86 +101,59 @@ func dial(ctx context.Context, address string) (*websocket.Conn, error) {
 	return conn, nil
 }
 
-// The numbers of the requests.
-const (
-	enabled = iota + 1
-	evaluated
-	pausing
-)
-
-type request struct {
-	ID     int            `json:"id"`
-	Method string         `json:"method"`
-	Params map[string]any `json:"params,omitempty"`
-}
-
-// message is an answer, or an event with its method.
+// message is the inspector's answer; it has other ones, with a number of 0.
 type message struct {
 	ID     int             `json:"id"`
-	Method string          `json:"method"`
 	Error  json.RawMessage `json:"error"`
 	Result struct {
 		Result struct {
-			Value []string `json:"value"`
+			Value *looked `json:"value"`
 		} `json:"result"`
+		ExceptionDetails json.RawMessage `json:"exceptionDetails"`
 	} `json:"result"`
-	Params struct {
-		ScriptID   string      `json:"scriptId"`
-		URL        string      `json:"url"`
-		CallFrames []callFrame `json:"callFrames"`
-	} `json:"params"`
 }
 
-type callFrame struct {
-	FunctionName string `json:"functionName"`
-	URL          string `json:"url"`
-	Location     struct {
-		ScriptID   string `json:"scriptId"`
-		LineNumber int    `json:"lineNumber"` // from 0
-	} `json:"location"`
+// looked is the result of lookScript.
+type looked struct {
+	Stack []struct {
+		Name string `json:"name"`
+		File string `json:"file"`
+		Line int    `json:"line"`
+	} `json:"stack"`
+	Resources []string `json:"resources"`
 }
 
-// ask sends the requests and reads until there is what was asked for. Code that runs is paused; where none runs, the
-// event loop answers what keeps it alive.
+// ask evaluates lookScript. The event loop is free if no code runs.
 func (n *Inspector) ask(conn *websocket.Conn, e *Evidence) error {
-	requests := []request{
-		{evaluated, "Runtime.evaluate", map[string]any{"expression": resources, "returnByValue": true, "silent": true}},
+	err := conn.WriteJSON(map[string]any{
+		"id": 1, "method": "Runtime.evaluate",
+		"params": map[string]any{"expression": lookScript, "returnByValue": true, "silent": true},
+	})
+	var m message
+	for err == nil && m.ID == 0 {
+		err = conn.ReadJSON(&m)
 	}
-	if e.Kind == Busy {
-		requests = append(requests, request{enabled, "Debugger.enable", nil}, request{pausing, "Debugger.pause", nil})
-	}
-	for _, r := range requests {
-		if err := conn.WriteJSON(r); err != nil {
-			return fmt.Errorf("inspector: %w", err)
+	found := m.Result.Result.Value
+	switch {
+	case err != nil:
+		return fmt.Errorf("inspector: %w", err)
+	case len(m.Error) > 0 || found == nil:
+		return fmt.Errorf("inspector: %s%s", m.Error, m.Result.ExceptionDetails)
+	case len(found.Stack) == 0:
+		if e.ResourcesKnown = found.Resources != nil; e.ResourcesKnown {
+			e.Resources = withoutOne(found.Resources, workersResource)
 		}
+		return nil
 	}
-	scripts := map[string]string{}
-	for {
-		var m message
-		if err := conn.ReadJSON(&m); err != nil {
-			if e.ResourcesKnown && e.Kind == Busy {
-				return errors.New("inspector: no code of the main thread ran")
-			}
-			return fmt.Errorf("inspector: %w", err)
+	var stack []Frame
+	for i, f := range found.Stack {
+		if i == 0 && f.Name == trampoline {
+			continue
 		}
-		switch {
-		case len(m.Error) > 0:
-			return fmt.Errorf("inspector: %s", m.Error)
-		case m.Method == "Debugger.scriptParsed":
-			scripts[m.Params.ScriptID] = m.Params.URL
-		case m.Method == "Debugger.paused":
-			e.Resources, e.ResourcesKnown = nil, false // the loop was not free
-			e.Frames = n.Code.Cut(frames(m.Params.CallFrames, scripts))
-			return nil
-		case m.ID == evaluated:
-			if e.ResourcesKnown = m.Result.Result.Value != nil; e.ResourcesKnown {
-				e.Resources = withoutOne(m.Result.Result.Value, workersResource)
-			}
-			if e.Kind != Busy {
-				return nil
-			}
-		}
+		stack = append(stack, Frame{Function: f.Name, File: pathOf(f.File), Line: f.Line})
 	}
+	e.Frames = n.Code.Cut(stack)
+	return nil
 }
 
 func withoutOne(names []string, name string) []string {
@@ -173,17 +163,10 @@ func withoutOne(names []string, name string) []string {
 	return names
 }
 
-func frames(calls []callFrame, scripts map[string]string) []Frame {
-	var found []Frame
-	for _, c := range calls {
-		place := c.URL
-		if place == "" {
-			place = scripts[c.Location.ScriptID]
-		}
-		if u, err := url.Parse(place); err == nil && strings.HasPrefix(place, "file://") {
-			place = u.Path
-		}
-		found = append(found, Frame{Function: c.FunctionName, File: place, Line: c.Location.LineNumber + 1})
+// pathOf returns the path of a file that is named by a URL, as those of ES modules are.
+func pathOf(name string) string {
+	if u, err := url.Parse(name); err == nil && u.Scheme == "file" {
+		return u.Path
 	}
-	return found
+	return name
 }
