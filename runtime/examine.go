@@ -50,14 +50,27 @@ func (w *Worker) examine(reported []reportedFrame, then func()) {
 		x.found = hang.Examine(w.proc, w.askStack(reported))
 		w.cfg.Log.Debug("worker examined", zap.Int("pid", w.proc.PID), zap.Stringer("kind", x.found.Kind),
 			zap.Duration("took", x.found.Took), zap.Strings("missing", x.found.Missing))
+		w.concludeExamination()
+	}()
+}
+
+// concludeExamination runs what waits for the end of the examination, before Bye can be sent, and then says that it has
+// ended.
+func (w *Worker) concludeExamination() {
+	for {
 		w.mu.Lock()
-		waiting := x.then
-		close(x.done)
+		waiting := w.exam.then
+		w.exam.then = nil
+		if len(waiting) == 0 {
+			close(w.exam.done)
+			w.mu.Unlock()
+			return
+		}
 		w.mu.Unlock()
 		for _, f := range waiting {
 			f()
 		}
-	}()
+	}
 }
 
 // Examine looks where the worker hangs whose load has taken too long, if Config.Examine is set; Hang has what is found.
@@ -116,8 +129,8 @@ func (w *Worker) Examined() bool {
 	return w.exam != nil && w.exam.begun
 }
 
-// Hang returns where the worker was when a call, the initializer or the load passed its deadline for the first time; it waits until that is known,
-// hang.Limit and a moment at most. nil if no call has, or without Config.Examine.
+// Hang returns where the worker was when a call, the initializer or the load passed its deadline for the first time; it
+// waits until that is known, hang.Limit and a moment at most. nil if no call has, or without Config.Examine.
 func (w *Worker) Hang() *hang.Evidence {
 	if !w.Examined() {
 		return nil

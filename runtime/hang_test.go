@@ -361,6 +361,7 @@ func TestExaminationOfWhatDoesNotReactEndsInTime(t *testing.T) {
 		e := f.hangs(`{"way":"busy"}`)
 		require.Equal(t, hang.Unknown, e.Kind, name)
 		require.Contains(t, strings.Join(e.Missing, "\n"), "stopped by a signal", name)
+		require.Less(t, e.Took, hang.Limit+500*time.Millisecond, name)
 		f.Stop(time.Now().Add(time.Second))
 		<-f.Gone()
 	}

@@ -29,11 +29,12 @@ type Inspector struct {
 // messageLimit bounds a message of the inspector's, in bytes.
 const messageLimit = 1 << 20
 
-// lookScript is evaluated in the middle of what runs, or by the event loop if that is free. Debugger.pause would show the
-// same, but Debugger.enable looks at the source of every script first, which takes 60 ms and more. What it changes on
-// Error it puts back.
+// lookScript is evaluated in the middle of what runs, or by the event loop if that is free. Debugger.pause would show
+// the same, but Debugger.enable looks at the source of every script first, which takes 60 ms and more. What it changes
+// on Error it puts back.
 const lookScript = `(function look() {
-  const saved = ['stackTraceLimit', 'prepareStackTrace'].map((name) => [name, Object.getOwnPropertyDescriptor(Error, name)]);
+  const names = ['stackTraceLimit', 'prepareStackTrace'];
+  const saved = names.map((name) => [name, Object.getOwnPropertyDescriptor(Error, name)]);
   Error.stackTraceLimit = 100;
   Error.prepareStackTrace = (_, sites) => sites.map((s) => ({
     name: s.getFunctionName() || s.getMethodName() || '', file: s.getFileName() || '', line: s.getLineNumber() || 0,
