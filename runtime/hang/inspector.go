@@ -124,7 +124,7 @@ type looked struct {
 	Resources []string `json:"resources"`
 }
 
-// ask evaluates lookScript. The event loop is free if no code runs.
+// ask evaluates lookScript. The event loop is free if no code of the function runs.
 func (n *Inspector) ask(conn *websocket.Conn, e *Evidence) error {
 	err := conn.WriteJSON(map[string]any{
 		"id": 1, "method": "Runtime.evaluate",
@@ -140,11 +140,6 @@ func (n *Inspector) ask(conn *websocket.Conn, e *Evidence) error {
 		return fmt.Errorf("inspector: %w", err)
 	case len(m.Error) > 0 || found == nil:
 		return fmt.Errorf("inspector: %s%s", m.Error, m.Result.ExceptionDetails)
-	case len(found.Stack) == 0:
-		if e.ResourcesKnown = found.Resources != nil; e.ResourcesKnown {
-			e.Resources = withoutOne(found.Resources, workersResource)
-		}
-		return nil
 	}
 	var stack []Frame
 	for i, f := range found.Stack {
@@ -154,6 +149,13 @@ func (n *Inspector) ask(conn *websocket.Conn, e *Evidence) error {
 		stack = append(stack, Frame{Function: f.Name, File: pathOf(f.File), Line: f.Line})
 	}
 	e.Frames = n.Code.Cut(stack)
+	switch {
+	case len(e.Frames) > 0:
+	case len(stack) > 0 && e.Kind == Busy:
+		return errors.New("inspector: what ran is not in the code folder")
+	case found.Resources != nil: // on the stack there is at most what Node.js does to open the inspector
+		e.Resources, e.ResourcesKnown = withoutOne(found.Resources, workersResource), true
+	}
 	return nil
 }
 
