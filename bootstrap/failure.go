@@ -7,6 +7,7 @@ import (
 	"gantry/agent"
 	"gantry/explain"
 	"gantry/fault"
+	"gantry/runtime/hang"
 	"gantry/settings"
 	"io/fs"
 	"os"
@@ -52,9 +53,43 @@ func failureOf(c *settings.Config, r *agent.Call) *explain.Failure {
 	if _, own, found := strings.Cut(e.Message, "exception, error: "); found { // what the platform puts before it
 		e.Message = own
 	}
+	if r.Hang != nil {
+		addHang(e, r.Hang)
+	}
 	hide := hider(c)
 	e.Message, e.Hint = hide.Replace(e.Message), hide.Replace(e.Hint)
 	return e
+}
+
+// addHang adds where a call was when its time was over.
+func addHang(e *explain.Failure, h *hang.Evidence) {
+	if h.Kind != hang.Unknown {
+		busy := h.Kind == hang.Busy
+		e.Busy = &busy
+	}
+	for _, f := range h.Frames {
+		file, err := filepath.Rel(e.CodeRoot, f.File)
+		if !f.User || f.Line == 0 || err != nil || !filepath.IsLocal(file) {
+			continue
+		}
+		e.Stopped = append(e.Stopped, explain.Place{File: file, Line: f.Line, Function: f.Function})
+	}
+	for _, s := range h.Sockets {
+		if s.State == "LISTEN" {
+			continue
+		}
+		what := fmt.Sprintf("%s to %s, %s", strings.ToUpper(s.Protocol), s.Remote, s.State)
+		e.Waits = append(e.Waits, explain.Wait{What: what, Unconnected: s.State == "SYN-SENT"})
+	}
+	for _, c := range h.Children {
+		e.Waits = append(e.Waits, explain.Wait{What: fmt.Sprintf("process %d, %s", c.PID, c.Name)})
+	}
+	for _, r := range h.Resources {
+		if !strings.Contains(r, "TCP") { // the sockets say more
+			e.Waits = append(e.Waits, explain.Wait{What: r})
+		}
+	}
+	e.Unsettled = h.Kind == hang.Waiting && h.ResourcesKnown && len(h.Resources) == 0 && len(h.Frames) == 0
 }
 
 // shortest is the length, in bytes, from which a secret is looked for in texts: a shorter one is part of many words.

@@ -45,7 +45,7 @@ func (p *program) requestIDs(cmd *cobra.Command) (ids []string) {
 	a := &client{
 		base: "http://" + addr, path: functionPath(c.Function.Project, c.Function.URN()), guessed: c.NameGuessed,
 		limit: completionTime,
-		http: &fasthttp.Client{MaxResponseBodySize: 1 << 20},
+		http:  &fasthttp.Client{MaxResponseBodySize: 1 << 20},
 	}
 	page, err := a.records(nil)
 	if err != nil {

@@ -32,16 +32,25 @@ type Failure struct {
 	Place   *Place  `json:"place,omitempty"`
 	Stopped []Place `json:"stopped,omitempty"`
 	// Busy says of a call that had to be stopped whether it computed (true) or waited (false); nil: not known. Waits are
-	// what it may have waited for, like an open connection.
-	Busy  *bool    `json:"busy,omitempty"`
-	Waits []string `json:"waits,omitempty"`
+	// what it may have waited for. Unsettled says that it waited and that nothing was left that could go on.
+	Busy      *bool  `json:"busy,omitempty"`
+	Waits     []Wait `json:"waits,omitempty"`
+	Unsettled bool   `json:"unsettled,omitempty"`
 	// LastLines are the last lines of the process. They are not kept in a file, as they may hold anything.
 	LastLines []string `json:"-"`
 }
 
+// Wait is something open at the deadline.
+type Wait struct {
+	// What it is, in the terms of the system: "TCP to 10.0.0.7:3306, SYN-SENT", "process 41, sleep", "Timeout".
+	What string `json:"what"`
+	// Unconnected says of a connection that its other end has not answered at all.
+	Unconnected bool `json:"unconnected,omitempty"`
+}
+
 // phrases are the texts around a failure. One with a %s takes a value.
 type phrases struct {
-	request, after, of, memory, in, why, hint, do, more, stopped, busy, waited, waits, last string
+	request, after, of, memory, in, why, hint, do, more, stopped, busy, waited, waits, last, unconnected, unsettled string
 }
 
 var words = [2]phrases{
@@ -49,11 +58,15 @@ var words = [2]phrases{
 		request: "request", after: "after", of: "of", memory: "memory", in: "in", why: "Why", hint: "Hint", do: "Do",
 		more: "More", stopped: "it was here when its time was over", busy: "It was computing when its time was over.",
 		waited: "It was waiting when its time was over.", waits: "Open at that moment", last: "Last lines of the process",
+		unconnected: "the other end has not answered at all",
+		unsettled:   "Nothing was left that could go on: a Promise is never settled, or a callback never called.",
 	},
 	{
 		request: "请求", after: "耗时", of: "/", memory: "内存", in: "位于", why: "原因", hint: "提示", do: "处理", more: "更多",
 		stopped: "超时时执行到此处", busy: "超时时函数正在计算。",
 		waited: "超时时函数正在等待。", waits: "当时仍打开", last: "进程的最后几行输出",
+		unconnected: "对端完全没有应答",
+		unsettled:   "已没有任何可继续执行的任务：某个 Promise 从未结束，或某个 callback 从未被调用。",
 	},
 }
 
@@ -79,7 +92,11 @@ func (f *Failure) Text(l Language, program string, colour bool) string {
 		if i == 0 {
 			fmt.Fprintf(&b, "  %s:\n", w.waits)
 		}
-		fmt.Fprintf(&b, "    %s\n", plain(wait))
+		remark := ""
+		if wait.Unconnected {
+			remark = ": " + w.unconnected
+		}
+		fmt.Fprintf(&b, "    %s%s\n", plain(wait.What), remark)
 	}
 	if f.Hint != "" {
 		fmt.Fprintf(&b, "  %s: %s\n", paint("1", w.hint), plain(f.Hint))
@@ -177,6 +194,8 @@ func (f *Failure) places(b *strings.Builder, w *phrases, paint func(code, text s
 // own types, which have one each. A code that comes up for several reasons is not guessed at.
 func (f *Failure) why(l Language, w *phrases) string {
 	switch {
+	case f.Unsettled:
+		return w.waited + " " + w.unsettled
 	case f.Busy != nil && *f.Busy:
 		return w.busy
 	case f.Busy != nil:

@@ -64,7 +64,7 @@ func TestFailureIsShownInBothLanguages(t *testing.T) {
 		RequestID: "id-1", CodeRoot: code, Code: 4010, Type: "Runtime.Timeout", Message: "too \x1b[31mlate\nsecond line", Hint: "look there",
 		Took: 1001 * time.Millisecond, Limit: time.Second, MemoryMB: 31.4, LimitMB: 128,
 		Stopped: []Place{{File: "index.js", Line: 2, Function: "b"}, {File: "index.js", Line: 3}}, Busy: &busy,
-		Waits: []string{"TCP to 127.0.0.1:3306"}, LastLines: []string{"last"},
+		Waits: []Wait{{What: "TCP to 127.0.0.1:3306, SYN-SENT", Unconnected: true}, {What: "Timeout"}}, LastLines: []string{"last"},
 	}
 	require.Equal(t, `✗ 4010 Runtime.Timeout: too [31mlate
   request id-1, after 1s of 1s, memory 31 of 128 MB
@@ -77,7 +77,8 @@ func TestFailureIsShownInBothLanguages(t *testing.T) {
 
   Why: It was computing when its time was over.
   Open at that moment:
-    TCP to 127.0.0.1:3306
+    TCP to 127.0.0.1:3306, SYN-SENT: the other end has not answered at all
+    Timeout
   Hint: look there
 
   Last lines of the process:
@@ -109,4 +110,12 @@ func TestFailureAsJSONHasNoLinesOfLogOrCode(t *testing.T) {
 	text, err := json.Marshal(f)
 	require.NoError(t, err)
 	require.NotContains(t, string(text), "password")
+}
+
+func TestCallThatNothingCanSettleIsSaidToBeOne(t *testing.T) {
+	waited := false
+	f := &Failure{Code: 4010, Type: "Runtime.Timeout", Message: "late", Busy: &waited, Unsettled: true}
+	require.Contains(t, f.Text(English, "", false), "Why: It was waiting when its time was over. Nothing was left that could go on")
+	f.Unsettled = false
+	require.NotContains(t, f.Text(English, "", false), "Nothing was left")
 }
