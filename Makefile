@@ -6,11 +6,11 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp release release-check test-release soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
-bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*') $(wildcard runtime/worker/*/worker.*) go.mod go.sum function/go.mod
+bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*' -not -path './release/*') $(wildcard runtime/worker/*/worker.*) go.mod go.sum function/go.mod
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
 
 # The store of asynchronous calls, started by bootstrap that lies beside it.
@@ -63,9 +63,11 @@ lint:
 	$(LINT) ./...
 	cd function && $(LINT) ./...
 	cd test/harness && $(LINT) ./...
+	cd release && $(LINT) ./...
 	$(GO) mod tidy -diff
 	cd function && $(GO) mod tidy -diff
 	cd test/harness && $(GO) mod tidy -diff
+	cd release && $(GO) mod tidy -diff
 	@mkdir -p .cache; sed '/gantry\//d' go.mod > .cache/verify.mod; cp go.sum .cache/verify.sum # go mod verify looks for downloads of our modules
 	$(GO) mod verify -modfile=.cache/verify.mod
 	@marks=$$(CGO_ENABLED=0 $(GO) build -ldflags=-dumpdep -o /dev/null ./bootstrap 2>&1 | grep -c ReflectMethod); \
@@ -119,6 +121,30 @@ test-gateway: build .cache/versitygw
 test-otlp: build
 	@.ci/need go node gcc
 	cd test/otlp && $(GO) vet ./... && $(GO) test -race -count=1 ./...
+
+# Everything that users install, in dist/. NODE_BASE and PYTHON_BASE name archives of base images, for the two images that
+# have one. The time in all files is that of the last commit.
+DIST   ?= dist
+SOURCE ?=
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+release:
+	@.ci/need go git
+	@test -e /etc/ssl/certs/ca-certificates.crt || .ci/need ca-certificates
+	cd release && SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run . -root "$(CURDIR)" -out "$(abspath $(DIST))" -version "$(VERSION)" \
+	  -commit "$(COMMIT)" -source "$(SOURCE)" -node-base "$(and $(NODE_BASE),$(abspath $(NODE_BASE)))" \
+	  -python-base "$(and $(PYTHON_BASE),$(abspath $(PYTHON_BASE)))"
+	@cd "$(DIST)" && ls -l
+
+# The last commit, built twice: in two folders, compiled from nothing each time. The checksums have to be the same.
+release-check:
+	@.ci/need go git
+	@release/check.sh
+
+# Packages installed, upgraded and removed in a Debian of their own, the npm package run by npx, images read back.
+test-release:
+	@.ci/need go git node npm rpm debootstrap
+	@command -v qemu-aarch64-static >/dev/null || .ci/need qemu-aarch64-static || echo "programs for arm64 will not be run"
+	cd release && $(GO) vet ./... && $(GO) test -count=1 -timeout 10m ./...
 
 clean:
 	rm -rf bin

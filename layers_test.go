@@ -147,7 +147,7 @@ func sourceFiles(t *testing.T, visit func(pkg, path string, file *ast.File)) {
 		}
 		if d.IsDir() {
 			switch d.Name() {
-			case "examples", "bench", "test", "testdata", "docs", "bin":
+			case "examples", "bench", "test", "testdata", "docs", "bin", "release", "dist":
 				return fs.SkipDir
 			}
 			if path != "." && strings.HasPrefix(d.Name(), ".") {
