@@ -9,8 +9,11 @@ require (
 	github.com/moby/buildkit v0.31.2
 )
 
+require github.com/stretchr/testify v1.12.1
+
 require (
 	dario.cat/mergo v1.0.2 // indirect
+	gantry/test/harness v0.0.0
 	github.com/AlekSi/pointer v1.2.0 // indirect
 	github.com/Masterminds/goutils v1.1.1 // indirect
 	github.com/Masterminds/semver/v3 v3.4.0 // indirect
@@ -63,3 +66,5 @@ require (
 	google.golang.org/protobuf v1.36.11 // indirect
 	gopkg.in/warnings.v0 v0.1.2 // indirect
 )
+
+replace gantry/test/harness => ../test/harness

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -111,22 +112,16 @@ func (r *release) scratch(arch string) (v1.Image, error) {
 	})
 }
 
-// assemble adds the layers and the configuration of a recipe to a base. Manifest, configuration and layers have Docker's
+// assemble adds the layers and the configuration of a recipe to a base. Manifest, configuration and layers have docker's
 // media types: OCI's configuration has no health check, and podman reads one only from Docker's.
 func (r *release) assemble(recipe *recipe, base v1.Image, arch string) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(base, types.DockerManifestSchema2), types.DockerConfigJSON)
 	for _, name := range recipe.content {
-		files, err := r.layer(name, arch, image)
+		files, err := r.content(name, arch, image)
 		if err != nil {
 			return nil, err
 		}
-		data, err := archive(files, r.time)
-		if err != nil {
-			return nil, err
-		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(data)), nil
-		}, tarball.WithMediaType(types.DockerLayer))
+		layer, err := r.layer(files)
 		if err != nil {
 			return nil, err
 		}
@@ -147,8 +142,31 @@ func (r *release) assemble(recipe *recipe, base v1.Image, arch string) (v1.Image
 	return mutate.ConfigFile(image, config)
 }
 
-// layer returns the files of one layer. The agent may be run but not read, as the Dockerfile explains.
-func (r *release) layer(name, arch string, below v1.Image) ([]file, error) {
+// layer makes a layer, or returns the one that an earlier image has with the same files.
+func (r *release) layer(files []file) (v1.Layer, error) {
+	data, err := archive(files, r.time)
+	if err != nil {
+		return nil, err
+	}
+	key := sha256.Sum256(data)
+	if made, there := r.layers[key]; there {
+		return made, nil
+	}
+	made, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}, tarball.WithMediaType(types.DockerLayer), tarball.WithCompressedCaching)
+	if err != nil {
+		return nil, err
+	}
+	if r.layers == nil {
+		r.layers = map[[sha256.Size]byte]v1.Layer{}
+	}
+	r.layers[key] = made
+	return made, nil
+}
+
+// content returns the files of one layer. The agent may be run but not read, as the Dockerfile explains.
+func (r *release) content(name, arch string, below v1.Image) ([]file, error) {
 	switch name {
 	case "agent":
 		return []file{{path: "bootstrap", mode: 0o711, data: find(r.programs[arch], "gantry").data}}, nil

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // release is what all parts of one release share.
@@ -33,6 +36,8 @@ type release struct {
 	texts    []file            // README and licences
 	extras   []file            // completion and manual pages
 	shared   []file            // documents and examples
+
+	layers map[[sha256.Size]byte]v1.Layer // by the hash of their tar archive
 }
 
 // step is a part of the release; each writes its own files into out.

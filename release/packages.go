@@ -118,8 +118,7 @@ func (r *release) writePackage(arch, format string, contents packagefiles.Conten
 			Contents:   contents,
 			Recommends: []string{"nodejs"}, // most functions are for it
 			Suggests:   []string{"python3"},
-			RPM:        nfpm.RPM{Summary: summary, BuildHost: "localhost", Compression: "gzip:9"},
-			Deb:        nfpm.Deb{Compression: "xz"},
+			RPM:        nfpm.RPM{Summary: summary, BuildHost: "localhost"},
 		},
 	})
 	if err := nfpm.PrepareForPackager(info, format); err != nil {

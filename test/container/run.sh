@@ -114,7 +114,7 @@ forget() {
 # base_image stands for NODE_IMAGE and PYTHON_IMAGE: Debian with Node.js and Python and, like the real ones, a command
 # of its own.
 base_image() {
-  local node node_version=debian container root include=ca-certificates,python3,nodejs
+  local node node_version=debian container root debian include=ca-certificates,python3,nodejs
   if node=$(node -p process.execPath 2>/dev/null); then node_version=$("$node" --version) include=ca-certificates,python3; fi
   base=localhost/gantry-test-base:$suite-certificates-python-node-$node_version
   ! b inspect --type image "$base" >/dev/null 2>&1 || return 0
@@ -122,8 +122,8 @@ base_image() {
   forget localhost/gantry-test-base
   container=$(b from scratch)
   root=$(b mount "$container")
-  debootstrap --variant=minbase --include=$include "$suite" "$root" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log"; die "debootstrap"; }
-  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,locale,man}
+  debian=$("$repo/.ci/debian" "$suite" "$include") || die "debootstrap"
+  tar -C "$root" --xattrs -xf "$debian"
   [[ $include == *nodejs ]] || install -m 755 "$node" "$root/usr/local/bin/node"
   chroot "$root" node --version >/dev/null || die "$node does not run on Debian $suite"
   b config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd node "$container"
