@@ -112,8 +112,8 @@ func (r *release) scratch(arch string) (v1.Image, error) {
 	})
 }
 
-// assemble adds the layers and the configuration of a recipe to a base. Manifest, configuration and layers have docker's
-// media types: OCI's configuration has no health check, and podman reads one only from Docker's.
+// assemble adds the layers and the configuration of a recipe to a base. Manifest, configuration and layers have the
+// media types of docker: OCI's configuration has no health check, and podman reads one only from docker's.
 func (r *release) assemble(recipe *recipe, base v1.Image, arch string) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(base, types.DockerManifestSchema2), types.DockerConfigJSON)
 	for _, name := range recipe.content {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"gantry/test/harness"
 	"io"
 	"io/fs"
 	"net/http"
@@ -13,8 +14,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"gantry/test/harness"
 
 	"github.com/stretchr/testify/require"
 )
@@ -38,10 +37,16 @@ func newDebian(t *testing.T) *debian {
 	return d
 }
 
-// command runs a program of this Debian in it, with a /proc that ends with the program.
+// inRoot is a command in another root folder, as a user, with a /proc and a /dev/null that end with it.
+func inRoot(root, user string, args ...string) *exec.Cmd {
+	const enter = `mount -t proc proc "$0/proc" && mount --bind /dev/null "$0/dev/null" && user=$1 && shift &&
+		exec chroot --userspec="$user" "$0" "$@"`
+	return exec.Command("unshare", append([]string{"--mount", "sh", "-c", enter, root, user}, args...)...)
+}
+
+// command runs a program of this Debian in it, as root.
 func (d *debian) command(args ...string) *exec.Cmd {
-	const enter = `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`
-	cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", enter, d.root}, args...)...)
+	cmd := inRoot(d.root, "0:0", args...)
 	cmd.Env = append(harness.Environ("/root"), "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 	return cmd
 }
