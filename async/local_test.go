@@ -36,9 +36,14 @@ func buildChild(t *testing.T, program string) {
 
 func startChild(t *testing.T, program string) *localChild {
 	t.Helper()
+	return startChildIn(t, program, filepath.Join(t.TempDir(), "async"))
+}
+
+func startChildIn(t *testing.T, program, folder string) *localChild {
+	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
 	supervisor := process.NewSupervisor(false)
-	c := child.New(&child.Config{Program: program, Folder: filepath.Join(t.TempDir(), "async"), Supervisor: supervisor, Log: zap.New(core)})
+	c := child.New(&child.Config{Program: program, Folder: folder, Supervisor: supervisor, Log: zap.New(core)})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
