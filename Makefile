@@ -135,7 +135,7 @@ release:
 	  -python-base "$(and $(PYTHON_BASE),$(abspath $(PYTHON_BASE)))"
 	@cd "$(DIST)" && ls -l
 
-# The last commit, built twice: in two folders, compiled from nothing each time. The checksums have to be the same.
+# The last commit, built twice: in two folders, the second time from nothing. The checksums have to be the same.
 release-check:
 	@.ci/need go git
 	@release/check.sh
