@@ -12,7 +12,7 @@ trap 'exit 143' TERM
 # build FOLDER: the release of a clone in that folder. VERSION and other variables of the caller's make count.
 build() {
   git clone -q . "$1/checkout"
-  make --no-print-directory -C "$1/checkout" release >"$1/log" 2>&1 || { cat "$1/log" >&2; exit 1; }
+  make --no-print-directory -C "$1/checkout" release DIST=dist >"$1/log" 2>&1 || { cat "$1/log" >&2; exit 1; }
 }
 
 mkdir -p "$work/one" "$work/another/and longer"
