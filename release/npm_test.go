@@ -56,19 +56,23 @@ func npmCommand(t *testing.T, name string, args ...string) *exec.Cmd {
 // TestNpxRunsAFunctionOffline: results and exit codes are the program's.
 func TestNpxRunsAFunctionOffline(t *testing.T) {
 	code := t.TempDir()
-	source := "exports.handler = async (event) => { if (event.fail) throw new Error('asked for'); return {got: event}; };\n"
+	source := "exports.handler = async (event, context) => { if (event.fail) throw new Error('asked for'); return {got: event}; };\n"
 	require.NoError(t, os.WriteFile(filepath.Join(code, "index.js"), []byte(source), 0o600))
 	top := filepath.Join(extracted(t, "gantry-1.2.3-linux-"+runtime.GOARCH+".tar.gz"), "gantry-1.2.3-linux-"+runtime.GOARCH)
-	for _, args := range [][]string{
+	for wanted, args := range [][]string{ // in the order of their exit codes
 		{"invoke", "--code", code, "--event", `{"name":"it's \"quoted\" $HOME"}`},
 		{"invoke", "--code", code, "--event", `{"fail":true}`},
 		{"invoke", "--no-such-flag"},
 	} {
 		direct := exec.Command(filepath.Join(top, "gantry"), args...)
-		wanted, _, wantedCode := outcome(t, direct)
+		result, stderr, code := outcome(t, direct)
+		require.Equal(t, wanted, code, stderr)
 		got, stderr, gotCode := outcome(t, npmCommand(t, "npx", append([]string{"--yes", "./" + npmName}, args...)...))
-		require.Equal(t, wantedCode, gotCode, "%s\n%s", got, stderr)
-		require.Equal(t, wanted, got, stderr)
+		require.Equal(t, wanted, gotCode, "%s\n%s", got, stderr)
+		require.Equal(t, result, got, stderr)
+		if wanted == 0 {
+			require.JSONEq(t, `{"got":{"name":"it's \"quoted\" $HOME"}}`, got)
+		}
 	}
 }
 
@@ -78,7 +82,7 @@ func TestInstalledLauncherBecomesTheProgram(t *testing.T) {
 	run(t, install)
 	link := filepath.Join(install.Dir, "node_modules/.bin/gantry")
 	code := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(code, "index.js"), []byte("exports.handler = async () => 1;\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(code, "index.js"), []byte("exports.handler = async (event, context) => 1;\n"), 0o600))
 	cmd := exec.Command(link, "serve", "--code", code)
 	cmd.Env = harness.Environ(t.TempDir())
 	p := harness.Start(t, cmd)
