@@ -149,4 +149,4 @@ test-release:
 	cd release && $(GO) vet ./... && $(GO) test -count=1 -timeout 10m ./...
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"gantry/test/harness"
@@ -230,4 +231,57 @@ func TestRPMHasItsFilesAndNoScripts(t *testing.T) {
 		require.Contains(t, files, "/usr/share/zsh/site-functions/_gantry")
 		require.NotContains(t, files, "/usr/bin/bootstrap")
 	}
+}
+
+// TestManualPagesAndCompletionLieWhereEachSystemLooks: manual pages are compressed, as both policies want them.
+func TestManualPagesAndCompletionLieWhereEachSystemLooks(t *testing.T) {
+	r := newRelease("..", t.TempDir())
+	r.programs = map[string][]file{"amd64": nil}
+	r.texts = []file{{path: "README.md"}, {path: "LICENSE"}, {path: licencesName}}
+	r.extras = []file{
+		{path: "share/man/man1/gantry.1", mode: 0o644, data: []byte(".TH GANTRY 1\n")},
+		{path: "share/zsh/site-functions/_gantry", mode: 0o644},
+	}
+	for format, zsh := range map[string]string{"deb": "vendor-completions", "rpm": "site-functions"} {
+		files, err := r.packed("amd64", format)
+		require.NoError(t, err)
+		require.NotEmpty(t, find(files, "usr/share/zsh/"+zsh+"/_gantry"))
+		unzip, err := gzip.NewReader(bytes.NewReader(find(files, "usr/share/man/man1/gantry.1.gz").data))
+		require.NoError(t, err)
+		page, err := io.ReadAll(unzip)
+		require.NoError(t, err)
+		require.Equal(t, ".TH GANTRY 1\n", string(page))
+	}
+}
+
+// TestExtrasOfAnOlderGantryAreLeftOut: a command that is missing is no error, one that fails is.
+func TestExtrasOfAnOlderGantryAreLeftOut(t *testing.T) {
+	gantry := filepath.Join(t.TempDir(), "gantry")
+	script := `#!/bin/sh
+case $1 in
+  one) echo page ;;
+  several) echo page > "$2/a.1" ;;
+  empty) ;;
+  failing) echo "no room" >&2; exit 1 ;;
+  *) echo "gantry: unknown command \"$1\"" >&2; exit 2 ;;
+esac
+`
+	require.NoError(t, os.WriteFile(gantry, []byte(script), 0o700))
+	made := func(args ...string) ([]file, error) {
+		e := extra{path: "share/x", args: args}
+		return e.make(gantry, t.TempDir())
+	}
+	files, err := made("one")
+	require.NoError(t, err)
+	require.Equal(t, []file{{path: "share/x", mode: 0o644, data: []byte("page\n")}}, files)
+	files, err = made("several", "DIR")
+	require.NoError(t, err)
+	require.Equal(t, []file{{path: "share/x/a.1", mode: 0o644, data: []byte("page\n")}}, files)
+	files, err = made("missing", "DIR")
+	require.NoError(t, err)
+	require.Empty(t, files)
+	_, err = made("empty", "DIR")
+	require.ErrorContains(t, err, "empty DIR wrote nothing")
+	_, err = made("failing")
+	require.ErrorContains(t, err, "no room")
 }
