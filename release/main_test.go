@@ -66,8 +66,14 @@ func newRelease(root, out string) *release {
 // entry is what a tar archive says about one file.
 type entry struct {
 	tar.Header
-	data []byte
+	data content
 }
+
+// content is the data of a file. A failed test prints its size only.
+type content []byte
+
+// GoString is for the messages of failed tests.
+func (c content) GoString() string { return fmt.Sprintf("%d bytes", len(c)) }
 
 // entries reads a tar archive.
 func entries(t *testing.T, data []byte) map[string]entry {
@@ -79,10 +85,10 @@ func entries(t *testing.T, data []byte) map[string]entry {
 			return all
 		}
 		require.NoError(t, err)
-		content, err := io.ReadAll(r)
+		data, err := io.ReadAll(r)
 		require.NoError(t, err)
 		require.NotContains(t, all, h.Name, "twice in the archive")
-		all[h.Name] = entry{*h, content}
+		all[h.Name] = entry{*h, data}
 	}
 }
 
