@@ -1,11 +1,11 @@
 package process
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // PortOwner is the process that listens on a TCP port of this network namespace.
@@ -21,17 +21,20 @@ type PortOwner struct {
 // maxCommand bounds a command line in a message, in bytes.
 const maxCommand = 80
 
+// tableTime bounds the reading of the kernel's tables of sockets.
+const tableTime = time.Second
+
 // FindPortOwner looks in /proc for the process that listens on a port. False: nothing listens there any more, or /proc
 // does not say.
 func FindPortOwner(port int) (PortOwner, bool) {
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		text, err := os.ReadFile(table)
-		if err != nil {
-			continue
-		}
-		if inode, uid, ok := listeningSocket(text, port); ok {
-			owner := PortOwner{UID: uid}
-			owner.PID = socketHolder("socket:[" + inode + "]")
+	for _, table := range []string{"tcp", "tcp6"} {
+		lines, _ := readTable("/proc/net/"+table, time.Now().Add(tableTime)) // what could be read
+		for _, line := range lines {
+			s, inode, ok := parseSocket(table, line)
+			if !ok || s.State != "LISTEN" || int(s.Local.Port()) != port {
+				continue
+			}
+			owner := PortOwner{UID: s.UID, PID: socketHolder("socket:[" + inode + "]")}
 			if owner.PID != 0 {
 				owner.Command = commandLine(owner.PID)
 			}
@@ -39,24 +42,6 @@ func FindPortOwner(port int) (PortOwner, bool) {
 		}
 	}
 	return PortOwner{}, false
-}
-
-// listeningSocket finds the row of a listener in a table of /proc/net, whose columns are documented in proc(5).
-func listeningSocket(text []byte, port int) (inode string, uid int, ok bool) {
-	const listening = "0A"
-	for line := range bytes.Lines(text) {
-		fields := strings.Fields(string(line))
-		if len(fields) < 10 || fields[3] != listening {
-			continue
-		}
-		_, local, found := strings.Cut(fields[1], ":")
-		if n, err := strconv.ParseUint(local, 16, 16); !found || err != nil || int(n) != port {
-			continue
-		}
-		uid, err := strconv.Atoi(fields[7])
-		return fields[9], uid, err == nil
-	}
-	return "", 0, false
 }
 
 // socketHolder returns the process that has a descriptor with this name, 0 if none can be seen.

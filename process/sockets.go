@@ -25,8 +25,8 @@ type Socket struct {
 	// Received is how many bytes have arrived that the process has not read, Unsent how many it has written that the
 	// other end has not acknowledged. Of a socket that listens they are the connections that wait, and the limit of them.
 	Received, Unsent int64
-	// PID is the process that has it open.
-	PID int
+	// PID is the process that has it open, UID the user who opened it.
+	PID, UID int
 }
 
 // tcpStates are the kernel's, from 1 on.
@@ -156,14 +156,14 @@ func readTable(name string, until time.Time) ([][]byte, error) {
 	}
 }
 
-// parseSocket reads a line of a table of sockets: number, both ends, state, both queues, timers, user, inode.
+// parseSocket reads a line of a table of sockets: number, both ends, state, both queues, timers, user, …, inode.
 func parseSocket(table string, line []byte) (s Socket, inode string, ok bool) {
 	fields := strings.Fields(string(line))
 	if len(fields) < 10 {
 		return s, "", false
 	}
 	var state uint64
-	var err [5]error
+	var err [6]error
 	s.Protocol = strings.TrimSuffix(table, "6")
 	s.Local, err[0] = parseEnd(fields[1])
 	s.Remote, err[1] = parseEnd(fields[2])
@@ -171,6 +171,7 @@ func parseSocket(table string, line []byte) (s Socket, inode string, ok bool) {
 	unsent, received, _ := strings.Cut(fields[4], ":")
 	s.Unsent, err[3] = strconv.ParseInt(unsent, 16, 64)
 	s.Received, err[4] = strconv.ParseInt(received, 16, 64)
+	s.UID, err[5] = strconv.Atoi(fields[7])
 	if errors.Join(err[:]...) != nil || state >= uint64(len(tcpStates)) {
 		return s, "", false
 	}
