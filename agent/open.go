@@ -135,6 +135,22 @@ func (in *agent) openOutput(output *os.File, json bool) {
 // loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
 const loadTimeout = 10 * time.Second
 
+// loadLimit is the limit of a load: for a server, whose readiness stands for it, that of the initializer.
+func loadLimit(c *settings.Config) time.Duration {
+	if c.Language.Listens() {
+		return c.Function.InitTimeout
+	}
+	return max(loadTimeout, c.Function.InitTimeout)
+}
+
+// arguments follow the program of a server with a command line of its own.
+func arguments(c *settings.Config) []string {
+	if len(c.Command) == 0 {
+		return nil
+	}
+	return c.Command[1:]
+}
+
 func (in *agent) instanceConfig(examine bool) *instance.Config {
 	c := in.cfg
 	var freeze *instance.Freeze
@@ -145,6 +161,9 @@ func (in *agent) instanceConfig(examine bool) *instance.Config {
 		Runtime: &runtime.Config{
 			Language:      c.Language,
 			Program:       c.Program,
+			Arguments:     arguments(c),
+			Upstream:      c.Upstream,
+			IncludeKeys:   c.IncludeKeys,
 			Function:      &c.Function,
 			Env:           c.WorkerEnvironment(),
 			Dir:           c.WorkDir(),
@@ -165,7 +184,7 @@ func (in *agent) instanceConfig(examine bool) *instance.Config {
 		Workers:     c.Workers,
 		WaitingRoom: c.WaitingRoom,
 		RoomWait:    c.RoomWait,
-		LoadTimeout: max(loadTimeout, c.Function.InitTimeout),
+		LoadTimeout: loadLimit(c),
 		Credentials: fncontext.NewCredentials(
 			c.Secrets,
 		),

@@ -95,7 +95,11 @@ func (s *serving) await(opened <-chan error) error {
 // listen binds what callers see. The extension API is bound already.
 func (s *serving) listen() error {
 	in, c := s.agent, s.cfg
-	function, err := api.ListenFunction(&api.FunctionConfig{
+	bind := api.ListenFunction
+	if c.Language.Proxies() {
+		bind = api.ListenProxy
+	}
+	function, err := bind(&api.FunctionConfig{
 		Addr: c.Addr, Instance: in.instance, Function: &c.Function,
 		Credentials: fncontext.NewCredentials(c.Secrets), TrustHeaders: c.Trust, Limits: in.limits, Log: in.log,
 	})

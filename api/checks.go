@@ -13,8 +13,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// checkClean refuses paths that mean something else once cleaned, and framing that two readers could read differently.
+// checkClean refuses paths that mean something else once cleaned, and what checkFraming refuses.
 func checkClean(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	next = checkFraming(refuse, next)
 	return func(ctx *fasthttp.RequestCtx) {
 		path := ctx.URI().PathOriginal()
 		if !clean(path) {
@@ -24,6 +25,13 @@ func checkClean(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHa
 			)
 			return
 		}
+		next(ctx)
+	}
+}
+
+// checkFraming refuses framing that two readers could read differently, and other versions of the protocol.
+func checkFraming(refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
 		if wrong := framing(&ctx.Request.Header); wrong != "" {
 			ctx.SetConnectionClose()
 			refuse(ctx, invalid(wrong))

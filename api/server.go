@@ -32,6 +32,8 @@ type serverConfig struct {
 	limits    *Limits     // nil for limits of its own
 	log       *zap.Logger
 	refuse    refuser
+	// anyPath takes every path and origin: the function's server decides about both.
+	anyPath bool
 	// wanted reports whether nothing but its body can be wrong with a request; nil for never.
 	wanted func(h *fasthttp.RequestHeader) bool
 }
@@ -92,15 +94,21 @@ func (s *Server) chain(cfg *serverConfig, route fasthttp.RequestHandler) fasthtt
 		func(next fasthttp.RequestHandler) fasthttp.RequestHandler { // a panic becomes an answer
 			return recovered(cfg.name, cfg.log, cfg.refuse, next)
 		},
-		refusing(occupied),   // no eviction while the request is answered
-		refusing(checkClean), // framing, path and header
+		refusing(occupied), // no eviction while the request is answered
+	}
+	if cfg.anyPath {
+		steps = append(steps, refusing(checkFraming))
+	} else {
+		steps = append(steps, refusing(checkClean)) // framing, path and header
 	}
 	if loopback(cfg.ln.Addr()) && !cfg.proxied {
 		steps = append(steps, func(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			return checkHost(cfg.name, cfg.refuse, next)
 		})
 	}
-	steps = append(steps, refusing(checkOrigin))
+	if !cfg.anyPath {
+		steps = append(steps, refusing(checkOrigin))
+	}
 	for _, step := range slices.Backward(steps) {
 		route = step(route)
 	}

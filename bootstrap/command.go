@@ -79,7 +79,7 @@ func (p *program) rootCommand() *cobra.Command {
 func (p *program) serveCommand() *cobra.Command {
 	var ports string
 	cmd := &cobra.Command{
-		Use: "serve", Short: "Be the entrypoint: serve the function (the default)", Args: noArguments,
+		Use: "serve [-- COMMAND...]", Short: "Be the entrypoint: serve the function (the default)", Args: serverCommand,
 		Example: "  NAME serve --code my-function\n  NAME serve --code another --ports 0      # beside the first one",
 	}
 	addOutputFlags(cmd, "v")
@@ -114,7 +114,7 @@ func (p *program) pollCommand() *cobra.Command {
 // bare is the program without a command: poll where a platform starts its custom runtime, else serve.
 func (p *program) bare() error {
 	poll := p.polls()
-	c, err := p.load(nil, poll)
+	c, err := p.load(nil, poll, nil)
 	if err != nil {
 		return err
 	}

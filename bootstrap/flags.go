@@ -52,6 +52,14 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%w; did you mean --%s %s?", err, flag, args[0])
 }
 
+// serverCommand takes the command line of the function's server, after --, and nothing else.
+func serverCommand(cmd *cobra.Command, args []string) error {
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		args = args[:dash]
+	}
+	return noArguments(cmd, args)
+}
+
 // meantFlag says which flag was probably meant by one that does not exist.
 func meantFlag(cmd *cobra.Command, err error) string {
 	var unknown *pflag.NotExistError
@@ -100,7 +108,7 @@ func (p *program) withRuntimeConfig(cmd *cobra.Command, do func(*settings.Config
 }
 
 func (p *program) withLoaded(cmd *cobra.Command, poll bool, do func(*settings.Config) error) error {
-	c, err := p.load(settings.ChangedSettings(cmd.Flags()), poll)
+	c, err := p.load(settings.ChangedSettings(cmd.Flags()), poll, cmd.Flags().Args())
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type invokeOptions struct {
 func (p *program) invokeCommand() *cobra.Command {
 	var o invokeOptions
 	cmd := &cobra.Command{
-		Use: "invoke", Short: "Run events and print the results; exits with 0 or 1", Args: noArguments,
+		Use: "invoke [-- COMMAND...]", Short: "Run events and print the results; exits with 0 or 1", Args: serverCommand,
 		Long: "Start the function, run one event, print the result on stdout and the log on\n" +
 			"stderr. Several events run one after the other, each result on a line. With --to\n" +
 			"they go to a running agent instead.\n\n" +

@@ -94,13 +94,14 @@ func (p *program) lastLine(text string) {
 	}
 }
 
-// load builds the configuration from flags and environment; poll says that the agent will be a custom runtime.
-func (p *program) load(flags map[string]string, poll bool) (*settings.Config, error) {
+// load builds the configuration from flags and environment; poll says that the agent will be a custom runtime, command
+// is the command line of the function's server.
+func (p *program) load(flags map[string]string, poll bool, command []string) (*settings.Config, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	f := settings.Facts{PID: os.Getpid(), CWD: cwd, Poll: poll, Root: os.Geteuid() == 0}
+	f := settings.Facts{PID: os.Getpid(), CWD: cwd, Poll: poll, Command: command, Root: os.Geteuid() == 0}
 	if f.PID != 1 {
 		f.Init, f.Direct = settings.InitName(), os.Getppid() == 1
 	}

@@ -76,7 +76,7 @@ func newInstance(t *testing.T, source string, change func(*Config)) *harness {
 	root := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(root, "index.js"), []byte(source), 0o644))
 	lang := language.Default()
-	program, err := lang.FindProgram(os.Getenv("PATH"), "", "")
+	program, err := lang.FindProgram(os.Getenv("PATH"), "", "", nil)
 	require.NoError(t, err)
 	fn := &fncontext.Function{
 		Name: "f", Version: "latest", CodeRoot: root, MemoryMB: 1024, Timeout: 30 * time.Second, InitTimeout: 5 * time.Second, MaxResponse: 1 << 20,

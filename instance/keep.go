@@ -22,6 +22,9 @@ func (a *Instance) launch() (*runtime.Worker, error) {
 	if a.base.Err() != nil {
 		return nil, ErrStopped
 	}
+	if a.cfg.Runtime.Language.Listens() {
+		a.awaitGone()
+	}
 	generation, _ := a.generation()
 	w, err := runtime.Start(a.cfg.Runtime, generation)
 	if err != nil {
@@ -32,6 +35,23 @@ func (a *Instance) launch() (*runtime.Worker, error) {
 		return nil, f
 	}
 	return w, a.register(w)
+}
+
+// awaitGone waits until no worker is left: servers of the user's have one address, which is free only then.
+func (a *Instance) awaitGone() {
+	a.mu.Lock()
+	var left []*runtime.Worker
+	for w := range a.live {
+		left = append(left, w)
+	}
+	a.mu.Unlock()
+	for _, w := range left {
+		select {
+		case <-w.Gone():
+		case <-a.base.Done():
+			return
+		}
+	}
 }
 
 // shortage is a failure to start a process that can pass by itself.

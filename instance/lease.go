@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/runtime"
@@ -63,16 +64,32 @@ func (l *Lease) Drop(why error) *fault.Error {
 // Invoke runs the call on the caller's goroutine, from its first log line to its summary, and ends the lease. A worker
 // that ends before it was sent the event is replaced by another one. ctx is Admit's.
 func (l *Lease) Invoke(ctx context.Context, event []byte) Result {
+	return l.end(ctx, work{event: event})
+}
+
+// Forward is Invoke for a request that the function's server gets as it came: the answer is in x, and its status in the
+// result, unless the call ended without one.
+func (l *Lease) Forward(ctx context.Context, x *runtime.Exchange) Result {
+	return l.end(ctx, work{exchange: x})
+}
+
+// work is what a call hands to its worker: an event, or a request.
+type work struct {
+	event    []byte
+	exchange *runtime.Exchange
+}
+
+func (l *Lease) end(ctx context.Context, job work) Result {
 	a := l.instance
 	l.announce()
-	r, again := l.run(ctx, event)
+	r, again := l.run(ctx, job)
 	for again {
 		l.try++
 		if err := a.admit(ctx, l); err != nil {
 			r.Fault = fault.From(err)
 			break
 		}
-		r, again = l.run(ctx, event)
+		r, again = l.run(ctx, job)
 	}
 	l.close(&r)
 	a.forget(l)
@@ -103,13 +120,12 @@ func (l *Lease) announce() {
 }
 
 // run invokes the handler and returns the slot. It reports whether the call needs another worker.
-func (l *Lease) run(ctx context.Context, event []byte) (r Result, again bool) {
+func (l *Lease) run(ctx context.Context, job work) (r Result, again bool) {
 	began := time.Now()
 	meter := l.worker.Meter()
 	cpu := meter.CPU(began)
-	answer, err := l.worker.Invoke(ctx, &l.call, event, l.log)
+	r, err := l.hand(ctx, job)
 	now := time.Now()
-	r = Result{Body: answer.Body, Text: answer.Text}
 	if err != nil {
 		r.Fault = fault.From(err)
 		if errors.Is(err, runtime.ErrNotSent) {
@@ -140,6 +156,28 @@ func (l *Lease) run(ctx context.Context, event []byte) (r Result, again bool) {
 		r.Fault, again = runtime.CanceledFault(), false
 	}
 	return r, again
+}
+
+// serverError is the least HTTP status by which a server says that it failed.
+const serverError = 500
+
+// hand gives the job to the worker. A status of 500 or more is a failure of the function, which has been answered.
+func (l *Lease) hand(ctx context.Context, job work) (Result, error) {
+	if job.exchange == nil {
+		answer, err := l.worker.Invoke(ctx, &l.call, job.event, l.log)
+		return Result{Body: answer.Body, Text: answer.Text}, err
+	}
+	if err := l.worker.Forward(ctx, &l.call, job.exchange, l.log); err != nil {
+		return Result{}, err
+	}
+	r := Result{}
+	if r.Status, r.Sent = job.exchange.Answered(); r.Status >= serverError {
+		r.Fault = &fault.Error{
+			Kind: fault.Function, Type: "FunctionReturnError", Code: fault.CodeInvocation,
+			Message: fmt.Sprintf("the function's server answered with status %d", r.Status),
+		}
+	}
+	return r, nil
 }
 
 // release returns the slot. The call stays one that can be canceled if it goes on to another worker. It reports whether

@@ -25,5 +25,10 @@ func finishLine(inv *fncontext.Invocation, r *Result) []byte {
 	b = strconv.AppendFloat(append(b, "ms, memory used: "...), r.MemoryUsed, 'f', 3, 64)
 	b = strconv.AppendInt(append(b, "MB, billing memory: "...), int64(r.MemoryMB), 10)
 	b = strconv.AppendFloat(append(b, "MB, cpu used: "...), r.CPU, 'f', 3, 64)
-	return append(b, 'U')
+	b = append(b, 'U')
+	if r.Status != 0 {
+		b = strconv.AppendInt(append(b, ", status: "...), int64(r.Status), 10)
+		b = strconv.AppendInt(append(b, ", bytes: "...), int64(r.Sent), 10)
+	}
+	return b
 }

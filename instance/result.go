@@ -28,6 +28,8 @@ type Result struct {
 	// Text is set when the handler answered a bare string, number or truth value.
 	Text  bool
 	Fault *fault.Error
+	// Status is that of the server's answer to a request, 0 where there was none; Sent is the length of its body in bytes.
+	Status, Sent int
 	Summary
 	// Hang is where the call was when its deadline passed; nil unless runtime.Config.Examine.
 	Hang *hang.Evidence

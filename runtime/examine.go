@@ -12,21 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// offerExamination completes a command for a worker that may be looked at. The file that is returned is the child's.
-func (w *Worker) offerExamination(cmd *process.Command) (*os.File, error) {
+// offerExamination completes a command for a worker that may be looked at. The file that is returned is the child's;
+// the remark is that of Complete.
+func (w *Worker) offerExamination(cmd *process.Command) (end *os.File, remark string, err error) {
 	lang := w.cfg.Language
 	x := &examination{diverted: hang.NewDiversion(), done: make(chan struct{}), offered: lang.Examinable(cmd.Env)}
 	w.exam = x
-	if err := lang.Complete(cmd, x.offered); err != nil || lang.Stacks != language.ByTraceback || !x.offered {
-		return nil, err
+	remark, err = lang.Complete(cmd, x.offered)
+	if err != nil || lang.Stacks != language.ByTraceback || !x.offered {
+		return nil, remark, err
 	}
 	ours, theirs, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("pipe for the stack of a worker: %w", err)
+		return nil, remark, fmt.Errorf("pipe for the stack of a worker: %w", err)
 	}
 	x.dump = ours
 	cmd.Files = append(cmd.Files, theirs) // behind the worker's source
-	return theirs, nil
+	return theirs, remark, nil
 }
 
 // examine looks where the worker hangs, once, on a goroutine that prepare and supervise wait for; then runs afterwards:

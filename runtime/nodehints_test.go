@@ -19,7 +19,7 @@ func TestNodeLoadErrorsHaveHintsForLocalCallers(t *testing.T) {
 		"a wrapper":           {map[string]string{"index.js": "exports.handler = (event) => 1;"}, "length is 1: parameters with a default"},
 		"rest":                {map[string]string{"index.js": "exports.handler = (...all) => 1;"}, "length is 0: "},
 		"only TypeScript":     {map[string]string{"index.ts": "", "other.js": ""}, "there is index.ts, which has to be compiled"},
-		"default export":      {map[string]string{"index.js": "exports.default = { handler: (e, c) => 1 };"}, "exports: default; the handler has to be an export of its own"},
+		"default export":      {map[string]string{"index.js": "exports.default = { handler: (e, c) => 1 };"}, "exports: default; it has to be an export of its own"},
 		"other names":         {map[string]string{"index.js": "exports.a = 1; exports.b = 2;"}, "exports: a, b"},
 		"nothing":             {map[string]string{"index.js": "const handler = (e, c) => 1;"}, "exports nothing"},
 		"a function":          {map[string]string{"index.js": "module.exports = async (e, c) => 1;"}, "exports a function itself: write exports.handler = "},

@@ -23,7 +23,7 @@ func nodes(t *testing.T) map[string]string {
 	found := map[string]string{}
 	lang, err := language.ByName("nodejs")
 	require.NoError(t, err)
-	path, err := lang.FindProgram(os.Getenv("PATH"), "", "")
+	path, err := lang.FindProgram(os.Getenv("PATH"), "", "", nil)
 	require.NoError(t, err, "the tests need Node.js")
 	found["path"] = path
 	others, err := filepath.Glob("../.cache/node/*/node_modules/node/bin/node")

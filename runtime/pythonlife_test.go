@@ -26,7 +26,7 @@ func TestPythonStartsByEveryWayToTheInterpreter(t *testing.T) {
 	encodings := map[string]string{"index.py": "import sys, json\ndef handler(e, c):\n  print('größe')\n  return json.dumps([open(__file__).encoding.lower().replace('-', ''), sys.stdout.encoding])\n# ü"}
 	t.Run("found in PATH", func(t *testing.T) {
 		t.Parallel()
-		program, err := lang.FindProgram(os.Getenv("PATH"), "", "")
+		program, err := lang.FindProgram(os.Getenv("PATH"), "", "", nil)
 		require.NoError(t, err)
 		_, err = startPython(t, map[string]string{"index.py": "def handler(e, c): pass"}, withPython(program)).ready().invoke("{}")
 		require.NoError(t, err)

@@ -9,8 +9,10 @@ import (
 	"gantry/logger"
 	"gantry/process"
 	"gantry/runtime/language"
+	"sync"
 	"time"
 
+	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
@@ -42,6 +44,24 @@ type Transport interface {
 	stacks(ctx context.Context) (string, error)
 }
 
+// Forwarder is a transport that carries requests as they come.
+type Forwarder interface {
+	// Forward sends the request to the function's server and reads its answer. Headers that concern one connection only,
+	// and the platform's, are replaced in the request.
+	Forward(ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request) error
+}
+
+// Exchange is a request as it came, and the answer to it. Both are the caller's.
+type Exchange struct {
+	Request  *fasthttp.Request
+	Response *fasthttp.Response
+}
+
+// Answered returns the status of the answer, and the length of its body in bytes.
+func (x *Exchange) Answered() (status, size int) {
+	return x.Response.StatusCode(), len(x.Response.Body())
+}
+
 // Result is what a handler answered.
 type Result struct {
 	Body []byte
@@ -70,8 +90,13 @@ type Event struct {
 type Config struct {
 	Language *language.Language
 	// Program is the absolute path of the interpreter, or of the user's own program.
-	Program  string
-	Function *fncontext.Function
+	Program string
+	// Arguments follow Program, for a server with a command line of its own. Upstream is the address that a server listens
+	// on, host:port. IncludeKeys hands the credentials to it, as headers.
+	Arguments   []string
+	Upstream    string
+	IncludeKeys bool
+	Function    *fncontext.Function
 	// Env is the worker's whole environment.
 	Env []string
 	Dir string
@@ -98,6 +123,8 @@ type Config struct {
 	Stray func()
 	// ListenRuntime serves the runtime API of one worker until close is called; for languages that use it.
 	ListenRuntime func(Events) (addr string, close func(), err error)
+
+	remarked sync.Once // of what is not as on the platform
 }
 
 const (

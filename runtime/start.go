@@ -30,7 +30,7 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 	cmd := &process.Command{
 		Name: "worker",
 		Path: cfg.Program,
-		Args: []string{cfg.Program}, // the whole path: Python finds its library by it
+		Args: append([]string{cfg.Program}, cfg.Arguments...), // the whole path: Python finds its library by it
 		Env: append(
 			slices.Clip(cfg.Env),
 			offer.env...),
@@ -41,13 +41,17 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 		Output:     w.captured,
 		Expendable: true,
 	}
+	remark := ""
 	if cfg.Examine {
 		var end *os.File
-		if end, err = w.offerExamination(cmd); end != nil {
+		if end, remark, err = w.offerExamination(cmd); end != nil {
 			defer end.Close()
 		}
 	} else {
-		err = cfg.Language.Complete(cmd, false)
+		remark, err = cfg.Language.Complete(cmd, false)
+	}
+	if remark != "" {
+		cfg.remarked.Do(func() { cfg.Log.Info(remark) })
 	}
 	if err == nil {
 		// Before the start: an interpreter reads its limit once, when it begins.
@@ -80,6 +84,8 @@ func (w *Worker) offer() (o offer, err error) {
 		o, err = newGoTransport(w)
 	case language.OverRuntimeAPI:
 		o, err = newRuntimeAPI(w)
+	case language.OverHTTP, language.OverHTTPEvents:
+		o = newUpstream(w)
 	}
 	return o, err
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"gantry/fault"
 	"gantry/logger"
 	"gantry/process"
@@ -165,6 +166,17 @@ func (w *Worker) Busy() int {
 // Invoke runs one call; the caller holds a slot. A call whose deadline passes retires the worker.
 func (w *Worker) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
 	return w.transport.Invoke(ctx, inv, event, log)
+}
+
+// Forward is Invoke for a request that a server gets as it came; see Forwarder.
+func (w *Worker) Forward(
+	ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request,
+) error {
+	f, ok := w.transport.(Forwarder)
+	if !ok {
+		return fault.From(errors.New("a worker of " + w.cfg.Language.Title + " takes events, not requests"))
+	}
+	return f.Forward(ctx, inv, x, log)
 }
 
 // Canceled reports whether Cancel ended the worker.

@@ -27,6 +27,11 @@ type Config struct {
 	// Language is how the function runs, Program the absolute path of the interpreter, or of the function's own program.
 	Language *language.Language
 	Program  string
+	// Command is the command line of a server of the user's, as it was given; Upstream is where that listens, host:port.
+	// IncludeKeys hands it the credentials.
+	Command     []string
+	Upstream    string
+	IncludeKeys bool
 	// Detected says why it is this language; empty when it was set.
 	Detected string
 	// RuntimeAPI is the address that poll takes events from, host:port; empty for none.
@@ -86,6 +91,7 @@ type Config struct {
 
 	// addrSources says where each address comes from, by the setting's variable.
 	addrSources map[string]string
+	workDir     string // the agent's
 
 	workerEnv, extensionEnv []string
 	passedOn                []string // variables for a custom runtime that mean nothing to the agent
@@ -107,6 +113,8 @@ type Facts struct {
 	// this one.
 	Init   string
 	Direct bool
+	// Command is the command line of the function's server, empty for none.
+	Command []string
 	// Root: the agent runs as root.
 	Root bool
 	// Poll: the agent will be a custom runtime of a platform, not the platform.
@@ -124,8 +132,17 @@ func Variables(environ []string) map[string]string {
 	return env
 }
 
-// WorkDir is the folder above the code, as on the platform (docs/COMPATIBILITY.md).
-func (c *Config) WorkDir() string { return filepath.Dir(c.Function.CodeRoot) }
+// WorkDir is the worker's: the folder above the code, as on the platform (docs/COMPATIBILITY.md); for a server's script
+// the code folder, and for its command line that of the agent.
+func (c *Config) WorkDir() string {
+	switch {
+	case len(c.Command) > 0:
+		return c.workDir
+	case c.Language.Listens():
+		return c.Function.CodeRoot
+	}
+	return filepath.Dir(c.Function.CodeRoot)
+}
 
 func formatSeconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
 

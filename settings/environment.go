@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,8 +73,11 @@ func (c *Config) runtimeEnv() []string {
 func (c *Config) WorkerEnvironment() []string {
 	inherited := c.withHome(c.Inherited(append(slices.Clone(BaseEnv), c.workerEnv...)))
 	env := layered(inherited, userVariables(c.Function.UserData, c.presetForWorker), c.runtimeEnv())
-	if c.Language.Polls() {
+	if c.Language.Foreign() {
 		env = loopbackDirect(layered(env, userVariables(c.Encrypted.Reveal(), c.presetForWorker), c.passedOn))
+	}
+	if _, port, err := net.SplitHostPort(c.Upstream); err == nil && c.Language.Listens() {
+		env = layered(env, []string{"PORT=" + port})
 	}
 	return env
 }

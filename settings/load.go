@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"gantry/files"
 	"gantry/runtime/language"
@@ -105,6 +106,7 @@ func (s *Setting) Value(env, flags map[string]string) (value, source string, err
 
 // resolve completes what depends on several settings, and checks that the function can be there at all.
 func (c *Config) resolve(env map[string]string, f Facts) error {
+	c.Command, c.workDir = f.Command, f.CWD
 	c.placeCode(f)
 	if _, err := os.ReadDir(c.Function.CodeRoot); err != nil {
 		return fmt.Errorf(
@@ -121,6 +123,9 @@ func (c *Config) resolve(env map[string]string, f Facts) error {
 		return err
 	}
 	c.checkHooks()
+	if err := c.placeServer(); err != nil {
+		return err
+	}
 	if err := c.checkUserData(); err != nil {
 		return err
 	}
@@ -208,11 +213,15 @@ func (c *Config) becomeRuntime(env map[string]string) {
 
 // pickLanguage finds the language, the handler in its form, and the program to start.
 func (c *Config) pickLanguage(path string, poll bool) (err error) {
-	if c.Function.Runtime != "" {
+	switch {
+	case c.Function.Runtime != "":
 		if c.Language, err = language.ByName(c.Function.Runtime); err != nil {
 			return fmt.Errorf("GANTRY_RUNTIME: %w", err)
 		}
-	} else {
+	case len(c.Command) > 0:
+		return errors.New("a command line after -- is that of a server: set GANTRY_RUNTIME=http for any requests, " +
+			"or container for events by POST /invoke")
+	default:
 		d, err := language.Detect(c.Function.CodeRoot, c.Handler)
 		if err != nil {
 			return fmt.Errorf("GANTRY_RUNTIME is not set: %w", err)
@@ -236,7 +245,10 @@ func (c *Config) pickLanguage(path string, poll bool) (err error) {
 	if c.Function.Handler, err = l.ParseHandler(c.Handler); err != nil {
 		return fmt.Errorf("RUNTIME_HANDLER: %w", err)
 	}
-	c.Program, err = l.FindProgram(path, c.Function.CodeRoot, c.Handler)
+	if len(c.Command) > 0 && !l.Listens() {
+		return fmt.Errorf("a command line after -- is that of a server: it needs GANTRY_RUNTIME=http or container, not %s", l.Name)
+	}
+	c.Program, err = l.FindProgram(path, c.Function.CodeRoot, c.Handler, c.Command)
 	return err
 }
 
@@ -261,7 +273,7 @@ func (c *Config) checkHooks() {
 func (c *Config) checkHook(setting, none string, value *string) {
 	switch parts := strings.Split(*value, "."); {
 	case *value == "":
-	case c.Language.Polls():
+	case c.Language.Foreign():
 		c.passedOn = append(c.passedOn, setting+"="+*value)
 		c.Remarks = append(
 			c.Remarks,

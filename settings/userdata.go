@@ -146,7 +146,7 @@ func preset(name string) bool {
 // presetForWorker is preset for the function. A custom runtime may be an agent itself, whose settings are the user
 // variables.
 func (c *Config) presetForWorker(name string) bool {
-	return preset(name) && (!c.Language.Polls() || !strings.HasPrefix(name, "GANTRY_"))
+	return preset(name) && (!c.Language.Foreign() || !strings.HasPrefix(name, "GANTRY_"))
 }
 
 // exportable reports whether a user variable can be a variable of its own.

@@ -24,12 +24,16 @@ func Detect(codeRoot, handler string) (Detection, error) {
 	for _, l := range All {
 		if file := l.handlerFile(codeRoot, handler); file != "" {
 			if servesHTTP(codeRoot, file) {
-				return Detection{}, fmt.Errorf(
-					"the code folder %s looks like an HTTP function, which is not supported in this version: its file %s starts a web server on port 8000, and no file mentions RUNTIME_API_ADDR: %s; if it is something else, set GANTRY_RUNTIME to nodejs, python, go or custom",
-					codeRoot,
-					customProgram,
-					instead,
-				)
+				return Detection{
+					Language: httpServer,
+					Reason:   "bootstrap starts a web server on port 8000, and no file mentions RUNTIME_API_ADDR",
+				}, nil
+			}
+			if l == custom && noCustomRuntime(codeRoot) {
+				return Detection{
+					Language: httpServer,
+					Reason:   "bootstrap is a shell text that cannot be run by itself, as those of HTTP functions",
+				}, nil
 			}
 			return Detection{Language: l, Reason: file + " is in the code folder"}, nil
 		}

@@ -98,21 +98,23 @@ func TestMissingHandlerFileGetsARemarkWithAdvice(t *testing.T) {
 	require.Contains(t, d.Remark, "no src/main.js, but main.js: if that has the handler, set --handler main.run")
 }
 
-// TestHTTPFunctionsAreRecognizedAndRefused: an HTTP function is not a custom runtime without an execute bit, and not
+// TestHTTPFunctionsAreRecognized: an HTTP function is not a custom runtime without an execute bit, and not
 // the Node.js function that its server could be.
-func TestHTTPFunctionsAreRecognizedAndRefused(t *testing.T) {
+func TestHTTPFunctionsAreRecognized(t *testing.T) {
 	t.Parallel()
 	const server = "require('http').createServer().listen(8000)"
 	cases := []struct {
 		says, handler, want string
 		files               map[string]string
 	}{
-		{"started by the platform's interpreter", "", "", map[string]string{"bootstrap": "/opt/function/runtime/nodejs20.15/rtsp/nodejs/bin/node $RUNTIME_CODE_ROOT/src/index.js", "src/index.js": server}},
-		{"a program", "", "", map[string]string{"bootstrap": "#!/bin/sh\nexec ./handler\n", "handler": "\x7fELF\x00 :8000"}},
-		{"beside the default handler's file", "", "", map[string]string{"bootstrap": "node $RUNTIME_CODE_ROOT/index.js", "index.js": server}},
+		{"started by the platform's interpreter", "", "http", map[string]string{"bootstrap": "/opt/function/runtime/nodejs20.15/rtsp/nodejs/bin/node $RUNTIME_CODE_ROOT/src/index.js", "src/index.js": server}},
+		{"a program", "", "http", map[string]string{"bootstrap": "#!/bin/sh\nexec ./handler\n", "handler": "\x7fELF\x00 :8000"}},
+		{"beside the default handler's file", "", "http", map[string]string{"bootstrap": "node $RUNTIME_CODE_ROOT/index.js", "index.js": server}},
 		{"a custom runtime", "", "custom", map[string]string{"bootstrap": "#!/bin/sh\ncurl http://$RUNTIME_API_ADDR/v1 # not port 8000\n"}},
 		{"a custom runtime that starts another file", "", "custom", map[string]string{"bootstrap": "node $RUNTIME_CODE_ROOT/src/main.js", "src/main.js": "require('./poll')", "src/poll.js": "process.env.RUNTIME_API_ADDR // 8000"}},
-		{"without a port", "", "custom", map[string]string{"bootstrap": "exec python3 -m runtime"}},
+		{"a text that cannot be run by itself", "", "http", map[string]string{"bootstrap": "exec python3 -m runtime"}},
+		{"a script without a port", "", "custom", map[string]string{"bootstrap": "#!/bin/sh\nexec python3 -m runtime"}},
+		{"a text that polls", "", "custom", map[string]string{"bootstrap": "curl http://$RUNTIME_API_ADDR/v1"}},
 		{"a program as custom runtime", "", "custom", map[string]string{"bootstrap": "\x7fELF\x00 8000"}},
 		{"a server beside another function", "", "nodejs", map[string]string{"bootstrap": "exec /usr/bin/agent", "index.js": server}},
 	}
@@ -123,11 +125,6 @@ func TestHTTPFunctionsAreRecognizedAndRefused(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 		}
 		d, err := Detect(dir, c.handler)
-		if c.want == "" {
-			require.ErrorContains(t, err, "looks like an HTTP function, which is not supported in this version", c.says)
-			require.ErrorContains(t, err, "run the web server in a container of its own", c.says)
-			continue
-		}
 		require.NoError(t, err, c.says)
 		require.Equal(t, c.want, d.Language.Name, c.says)
 	}

@@ -3,7 +3,6 @@ package language
 import (
 	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,8 +30,15 @@ func servesHTTP(codeRoot, file string) bool {
 	if err != nil || bytes.IndexByte(text, 0) >= 0 || file != customProgram && !bytes.Contains(text, []byte(file)) {
 		return false
 	}
-	port, files, left := false, 0, int64(maxSearchedBytes)
-	err = filepath.WalkDir(codeRoot, func(path string, e fs.DirEntry, err error) error {
+	port, polls := mentions(codeRoot)
+	return port && !polls
+}
+
+// mentions reports whether a file of the folder mentions port 8000, and whether one mentions, or may mention, the
+// runtime API.
+func mentions(codeRoot string) (port, polls bool) {
+	files, left := 0, int64(maxSearchedBytes)
+	err := filepath.WalkDir(codeRoot, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -51,15 +57,22 @@ func servesHTTP(codeRoot, file string) bool {
 		port = port || bytes.Contains(text, []byte("8000"))
 		return nil
 	})
-	return err == nil && port
+	return port, err != nil
 }
 
-// readStart reads at most n bytes of a file.
-func readStart(path string, n int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// noCustomRuntime reports whether the folder's bootstrap is a text without a first line like #!/bin/sh and without an
+// execute bit, which the platform cannot start as a custom runtime, and no file mentions the runtime API. One that does
+// was meant to be a custom runtime, and its start says what it lacks.
+func noCustomRuntime(codeRoot string) bool {
+	bootstrap := filepath.Join(codeRoot, customProgram)
+	line, ok, err := scriptLine(bootstrap)
+	if err != nil || !ok || line != "" || executable(bootstrap) {
+		return false
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, n))
+	text, err := readStart(bootstrap, 64<<10)
+	if err != nil || len(bytes.TrimSpace(text)) == 0 {
+		return false
+	}
+	_, polls := mentions(codeRoot)
+	return !polls
 }

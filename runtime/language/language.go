@@ -100,4 +100,6 @@ const (
 	OverFrames      Carrier = iota // frames on descriptors 3 and 4 (docs/PROTOCOL.md)
 	OverFramesOrRPC                // what a Go program takes up: frames, or net/rpc
 	OverRuntimeAPI                 // the worker polls the runtime API
+	OverHTTP                       // the worker is a web server that takes the requests as they come
+	OverHTTPEvents                 // the worker is a web server that takes events, as POST /invoke
 )

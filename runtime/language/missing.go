@@ -2,9 +2,6 @@ package language
 
 import "strings"
 
-// instead is the advice for HTTP functions.
-const instead = "run the web server in a container of its own"
-
 // other is a language that the platform has and this version has not.
 type other struct {
 	name string
@@ -45,8 +42,6 @@ var missing = []*other{
 		"start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)",
 		nil,
 	},
-	{"http", "http", "HTTP", "", instead, nil},
-	{"container", "custom image", "container", "", "run the image by itself", nil},
 }
 
 // sourceKinds are texts that have to be compiled before a function can run.

@@ -2,15 +2,18 @@ package language
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
 
 // FindProgram returns the absolute path of what a worker of a function with that code folder and handler is started by:
-// the interpreter, for which path is the value of PATH, or the function's own program.
-func (l *Language) FindProgram(path, codeRoot, handler string) (string, error) {
+// the interpreter, for which path is the value of PATH, or the function's own program; command is the command line of a
+// server, empty for its script.
+func (l *Language) FindProgram(path, codeRoot, handler string, command []string) (string, error) {
+	if l.Listens() {
+		return l.findServer(path, codeRoot, command)
+	}
 	if l.OwnProgram() {
 		return l.findOwnProgram(codeRoot, handler)
 	}
@@ -18,13 +21,8 @@ func (l *Language) FindProgram(path, codeRoot, handler string) (string, error) {
 }
 
 func (l *Language) findInterpreter(path string) (string, error) {
-	for dir := range strings.SplitSeq(path, ":") {
-		if !filepath.IsAbs(dir) {
-			continue // a relative entry would let the code folder replace the interpreter
-		}
-		if file := filepath.Join(dir, l.Program); executable(file) {
-			return file, nil
-		}
+	if file := findIn(path, l.Program); file != "" {
+		return file, nil
 	}
 	found, err := filepath.Glob(l.Platform)
 	if err != nil {
@@ -48,11 +46,6 @@ func (l *Language) findInterpreter(path string) (string, error) {
 		)
 	}
 	return best, nil
-}
-
-func executable(file string) bool {
-	info, err := os.Stat(file)
-	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 // versionOf reads the version out of a platform path like …/nodejs16.17/rtsp/…, as major*1000+minor.
@@ -79,9 +72,4 @@ func (l *Language) findOwnProgram(codeRoot, handler string) (string, error) {
 		return "", fmt.Errorf("%s: the code folder %s has no file %q: put the program there", l.Title, codeRoot, name)
 	}
 	return file, nil
-}
-
-func regular(file string) bool {
-	info, err := os.Stat(file)
-	return err == nil && info.Mode().IsRegular()
 }

@@ -1,0 +1,132 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	fncontext "gantry/context"
+	"gantry/fault"
+	"gantry/instance"
+	"gantry/runtime"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+)
+
+// ListenProxy binds the function listener of an HTTP function: every request is one to the function's server. Bodies
+// are limited to 6 MB each way, as on the platform.
+func ListenProxy(cfg *FunctionConfig) (*Server, error) {
+	ln, err := listen("function", "GANTRY_ADDR", cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
+	p := &proxyAPI{functionAPI{cfg}}
+	return newServer(&serverConfig{
+		name: "function", ln: ln, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: p.refuse, anyPath: true,
+		wanted: func(h *fasthttp.RequestHeader) bool { return upgradeOf(h) == "" },
+	}, p.serve), nil
+}
+
+type proxyAPI struct{ functionAPI }
+
+// serve carries one request to the function's server and its answer back.
+func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
+	if f := p.unservable(ctx); f != nil {
+		p.refuse(ctx, f)
+		return
+	}
+	if !receive(ctx, MaxEvent, nil, p.refuse) {
+		return
+	}
+	if !answerable(ctx) {
+		p.refuse(ctx, noAnswerMemory())
+		return
+	}
+	req := fasthttp.AcquireRequest()
+	defer fasthttp.ReleaseRequest(req)
+	p.fill(ctx, req)
+	x := &runtime.Exchange{Request: req, Response: &ctx.Response}
+	inv := p.invocation(&ctx.Request.Header)
+	result := p.forward(inv, x)
+	for result.Fault == instance.ErrInFlight { // the caller's id is another call's: this one gets its own
+		other := *inv
+		inv, other.RequestID = &other, uuid.NewString()
+		result = p.forward(inv, x)
+	}
+	if result.Status == 0 {
+		if f := result.Fault; f.Code == fault.CodeResultSize {
+			p.Log.Warn("an answer of the function's server is over the limit, and was answered with 500",
+				zap.String("request_id", inv.RequestID), zap.Int("limit", p.Function.MaxResponse))
+		}
+		ctx.Response.Reset()
+		write(ctx, inv.RequestID, &result, !p.TrustHeaders)
+		return
+	}
+	code := fault.CodeOK
+	if result.Fault != nil {
+		code = result.Fault.Code
+	}
+	ctx.Response.Header.SetNoDefaultContentType(true)
+	ctx.Response.Header.Set(headerRequestID, inv.RequestID)
+	writeOutcome(&ctx.Response.Header, code, result.Fault != nil, &result)
+}
+
+func (p *proxyAPI) forward(inv *fncontext.Invocation, x *runtime.Exchange) instance.Result {
+	base := p.Instance.Base()
+	l, err := p.Instance.Admit(base, inv)
+	if err != nil {
+		return instance.Result{Fault: fault.From(err)}
+	}
+	return l.Forward(base, x)
+}
+
+// unservable says why a request cannot be carried to the server, or nil.
+func (p *proxyAPI) unservable(ctx *fasthttp.RequestCtx) *fault.Error {
+	target := ctx.Request.Header.RequestURI()
+	switch upgrade := upgradeOf(&ctx.Request.Header); {
+	case string(ctx.Method()) == fasthttp.MethodConnect:
+		return invalid("CONNECT asks for a tunnel, and this is a function")
+	case len(target) == 0 || target[0] != '/':
+		return invalid(fmt.Sprintf("the target %.100q is not a path", target))
+	case upgrade != "" && !strings.EqualFold(upgrade, "h2c"): // which a server may ignore
+		return &fault.Error{
+			Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest,
+			Message: fmt.Sprintf("an HTTP function takes no upgrade to %.50q, as on the platform", upgrade),
+		}
+	}
+	return nil
+}
+
+// upgradeOf is the protocol that a request asks to go on with; empty for none.
+func upgradeOf(h *fasthttp.RequestHeader) string {
+	if !bytes.Contains(bytes.ToLower(h.Peek("Connection")), []byte("upgrade")) {
+		return ""
+	}
+	return string(h.Peek("Upgrade"))
+}
+
+// fill makes the request to the server out of the caller's: its target and its header are the same, byte for byte, but
+// for what concerns one connection only; runtime takes that out. The body is not copied.
+func (p *proxyAPI) fill(ctx *fasthttp.RequestCtx, req *fasthttp.Request) {
+	h := &req.Header
+	ctx.Request.Header.CopyTo(h)
+	if body := ctx.Request.Body(); len(body) > 0 {
+		req.SetBodyRaw(body)
+		h.SetContentLength(len(body))
+	} else { // as it may have been chunked
+		h.Del("Content-Length")
+		h.Del("Transfer-Encoding")
+	}
+	peer := ctx.RemoteIP().String()
+	if before := h.PeekAll("X-Forwarded-For"); len(before) > 0 {
+		peer = string(bytes.Join(before, []byte(", "))) + ", " + peer
+	}
+	h.Set("X-Forwarded-For", peer)
+	if len(h.Peek("X-Forwarded-Host")) == 0 {
+		h.SetBytesV("X-Forwarded-Host", ctx.Host())
+	}
+	if len(h.Peek("X-Forwarded-Proto")) == 0 {
+		h.Set("X-Forwarded-Proto", "http")
+	}
+}

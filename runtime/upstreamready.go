@@ -1,0 +1,149 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"gantry/fault"
+	"gantry/logger"
+	"gantry/process"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	fncontext "gantry/context"
+)
+
+const (
+	// readyPause lies between two looks whether the server listens, as on the platform.
+	readyPause = 10 * time.Millisecond
+	// lookEvery is how often it is looked where the function listens instead.
+	lookEvery = 250 * time.Millisecond
+	// lookLimit bounds one such look.
+	lookLimit = 100 * time.Millisecond
+)
+
+// serve waits until the server listens; that is the end of its load.
+func (u *upstream) serve() {
+	looked := time.Now()
+	for pause := firstDialPause; ; pause = min(pause*3/2, readyPause) {
+		if u.listens() {
+			u.worker.recordHello(&helloMeta{Concurrency: true, PreStop: true})
+			u.worker.loadEnded(nil)
+			return
+		}
+		if time.Since(looked) > lookEvery {
+			u.diagnose()
+			looked = time.Now()
+		}
+		select {
+		case <-time.After(pause):
+		case <-u.ended.Done():
+			return
+		}
+	}
+}
+
+// listens reports whether a process of the function takes connections at the address. Another program's would take the
+// function's calls.
+func (u *upstream) listens() bool {
+	conn, err := (&net.Dialer{}).DialContext(u.ended, "tcp", u.addr)
+	if err != nil {
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			u.worker.setLoadError(err)
+		}
+		return false
+	}
+	itself := conn.LocalAddr().String() == conn.RemoteAddr().String()
+	_ = conn.Close() // nothing was sent
+	if itself {
+		return false
+	}
+	return u.owned()
+}
+
+// owned looks whether the function has the socket that listens. Where that cannot be seen, it is taken for the
+// function's.
+func (u *upstream) owned() bool {
+	to, err := netip.ParseAddrPort(u.addr)
+	if err != nil {
+		return true
+	}
+	all, err := u.worker.proc.Sockets(time.Now().Add(lookLimit))
+	if slices.ContainsFunc(all, func(s process.Socket) bool { return takes(&s, to) }) || err != nil {
+		return true
+	}
+	if owner, ok := process.FindPortOwner(int(to.Port())); ok && owner.PID != 0 {
+		u.worker.setLoadError(fmt.Errorf("%s is taken by another program, process %d (%s): stop it, or set GANTRY_UPSTREAM, "+
+			"whose port is PORT for the function", u.addr, owner.PID, owner.Command))
+	}
+	return false
+}
+
+// takes reports whether connections to an address reach a socket.
+func takes(s *process.Socket, to netip.AddrPort) bool {
+	return s.Protocol == "tcp" && s.State == "LISTEN" && s.Local.Port() == to.Port() &&
+		(s.Local.Addr().IsUnspecified() || s.Local.Addr() == to.Addr())
+}
+
+// diagnose notes where the function listens instead, for the case that its load does not end in time.
+func (u *upstream) diagnose() {
+	all, _ := u.worker.proc.Sockets(time.Now().Add(lookLimit)) // what can be seen
+	var where []string
+	for _, s := range all {
+		if s.Protocol == "tcp" && s.State == "LISTEN" && !slices.Contains(where, s.Local.String()) {
+			where = append(where, s.Local.String())
+		}
+	}
+	if len(where) > 0 {
+		u.worker.setLoadError(fmt.Errorf("the function listens on %s, and calls go to %s: let the server listen there "+
+			"(PORT says which port), or set GANTRY_UPSTREAM", strings.Join(where, ", "), u.addr))
+	}
+}
+
+// Init implements Transport: an image may answer POST /init, with 404, 405 or 501 if it has none.
+func (u *upstream) Init(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
+	if u.worker.cfg.Language.Proxies() {
+		return nil
+	}
+	x := newExchange()
+	defer x.release()
+	u.post(x.Request, "/init", []byte("{}"))
+	if err := u.exchange(ctx, inv, x, log); err != nil {
+		return err
+	}
+	status := x.Response.StatusCode()
+	switch {
+	case status/100 == 2:
+	case status == fasthttp.StatusNotFound, status == fasthttp.StatusMethodNotAllowed,
+		status == fasthttp.StatusNotImplemented:
+		u.worker.cfg.Log.Debug("the image has no POST /init", zap.Int("status", status))
+	default:
+		f := serverFault(status, append([]byte(nil), x.Response.Body()...))
+		f.Kind, f.Code = fault.Init, fault.CodeInitializer
+		f.Message = fmt.Sprintf("POST /init was answered with status %d", status)
+		return f
+	}
+	return nil
+}
+
+// PreStop implements Transport: GET /shutdown, for servers that want to end by themselves. Any answer, or none, will
+// do.
+func (u *upstream) PreStop(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
+	x := newExchange()
+	defer x.release()
+	x.Request.Header.SetRequestURI("/shutdown")
+	x.Request.Header.SetHost(u.addr)
+	err := u.exchange(ctx, inv, x, log)
+	var f *fault.Error
+	if errors.As(err, &f) && f.Kind != fault.Timeout { // it ended at once
+		return nil
+	}
+	return err
+}
