@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"gantry/test/harness"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,10 +19,12 @@ func TestExampleOfExtensionPageRunsAsItSays(t *testing.T) {
 	source := pageBlocks(t, extensionDoc, "python extension")
 	require.Len(t, source, 1)
 	code := writeFiles(t, map[string]string{"index.js": okFunction, "extension/extensionHello": source[0].text})
-	program := filepath.Join(t.TempDir(), "bootstrap")
-	compile(t, "gantry/bootstrap", program)
+	require.NoError(t, os.Chmod(filepath.Join(code, "extension", "extensionHello"), 0o644))
+	programs := t.TempDir()
+	compile(t, "gantry/bootstrap", filepath.Join(programs, "bootstrap"))
 	blocks := pageBlocks(t, extensionDoc, "sh run")
-	requireOutputs(t, blocks, shell(t, blocks, "BOOTSTRAP="+program, "CODE="+code, "EXTENSION_API_ADDR=127.0.0.1:0"))
+	blocks[0].text = "ln -s " + code + " my-function\n" + blocks[0].text // the folder that the page speaks of
+	requireOutputs(t, blocks, shell(t, blocks, "PATH="+programs+":"+os.Getenv("PATH"), "EXTENSION_API_ADDR=127.0.0.1:0"))
 }
 
 // TestEventsOfExtensionPageAreValidJSON: the events that the page shows are JSON, and have what an event has.
