@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"time"
@@ -47,10 +48,12 @@ func (d *descriptors) lack(connections int, now time.Time) want {
 	}
 	if !now.Before(d.next) {
 		n, err := d.count()
-		if err != nil { // there was no descriptor left to count with
+		switch {
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE): // none was left to count with
 			return wantDescriptors
-		}
-		d.others = max(n-connections, 0)
+		case err == nil:
+			d.others = max(n-connections, 0)
+		} // without /proc only connections are counted
 		d.next = now.Add(max(countPause, countShare*time.Since(now)))
 	}
 	free := limit - d.others

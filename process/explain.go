@@ -52,11 +52,28 @@ func explain(cmd *Command, err error) string {
 		if want, known := elfMachines[runtime.GOARCH]; known && file.Machine != want {
 			return "; it was built for " + file.Machine.String() + ", this machine is " + runtime.GOARCH
 		}
-		if errors.Is(err, unix.ENOENT) {
-			return "; its dynamic loader does not exist here: build it statically (CGO_ENABLED=0)"
+		if loader := loaderOf(file); errors.Is(err, unix.ENOENT) && loader != "" {
+			if _, statErr := os.Stat(loader); statErr != nil {
+				return "; its dynamic loader " + loader + " does not exist here: build it statically (CGO_ENABLED=0)"
+			}
 		}
 	} else if errors.Is(err, unix.ENOEXEC) {
 		return "; it is neither a program nor a script with a first line like #!/bin/sh"
+	}
+	return ""
+}
+
+// loaderOf is the dynamic loader that a program names; empty for a static one.
+func loaderOf(file *elf.File) string {
+	for _, p := range file.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		name, err := io.ReadAll(io.LimitReader(p.Open(), unix.PathMax))
+		if err != nil {
+			return ""
+		}
+		return string(bytes.TrimRight(name, "\x00"))
 	}
 	return ""
 }
