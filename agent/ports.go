@@ -7,7 +7,7 @@ import (
 	"gantry/process"
 	"gantry/settings"
 	"net"
-	"strconv"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -71,15 +71,15 @@ func isTaken(addr string) bool {
 
 // holder names the process behind a taken address.
 func holder(addr string) string {
-	_, text, err := net.SplitHostPort(addr)
+	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return ""
 	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		return ""
+	ip, ok := netip.AddrFromSlice(at.IP)
+	if !ok {
+		ip = netip.IPv6Unspecified()
 	}
-	owner, ok := process.FindPortOwner(port)
+	owner, ok := process.FindPortOwner(netip.AddrPortFrom(ip.Unmap(), uint16(at.Port)))
 	switch {
 	case !ok:
 		return ""

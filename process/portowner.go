@@ -1,6 +1,7 @@
 package process
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,24 +25,29 @@ const maxCommand = 80
 // tableTime bounds the reading of the kernel's tables of sockets.
 const tableTime = time.Second
 
-// FindPortOwner looks in /proc for the process that listens on a port. False: nothing listens there any more, or /proc
-// does not say.
-func FindPortOwner(port int) (PortOwner, bool) {
+// FindPortOwner looks in /proc for the process whose socket takes the connections to a TCP address, or would with one
+// that listens there: an unspecified address stands for all. False: nothing listens there any more, or /proc does not
+// say.
+func FindPortOwner(addr netip.AddrPort) (owner PortOwner, found bool) {
+	clash := func(s *Socket) bool {
+		return s.State == "LISTEN" && s.Local.Port() == addr.Port() &&
+			(addr.Addr().IsUnspecified() || s.Local.Addr().IsUnspecified() || s.Local.Addr() == addr.Addr())
+	}
 	for _, table := range []string{"tcp", "tcp6"} {
 		lines, _ := readTable("/proc/net/"+table, time.Now().Add(tableTime)) // what could be read
 		for _, line := range lines {
 			s, inode, ok := parseSocket(table, line)
-			if !ok || s.State != "LISTEN" || int(s.Local.Port()) != port {
+			if !ok || !clash(&s) {
 				continue
 			}
-			owner := PortOwner{UID: s.UID, PID: socketHolder("socket:[" + inode + "]")}
+			owner, found = PortOwner{UID: s.UID, PID: socketHolder("socket:[" + inode + "]")}, true
 			if owner.PID != 0 {
 				owner.Command = commandLine(owner.PID)
+				return owner, true
 			}
-			return owner, true
 		}
 	}
-	return PortOwner{}, false
+	return owner, found
 }
 
 // socketHolder returns the process that has a descriptor with this name, 0 if none can be seen.

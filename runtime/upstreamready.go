@@ -79,7 +79,7 @@ func (u *upstream) owned() bool {
 	if slices.ContainsFunc(all, func(s process.Socket) bool { return takes(&s, to) }) || err != nil {
 		return true
 	}
-	if owner, ok := process.FindPortOwner(int(to.Port())); ok && owner.PID != 0 {
+	if owner, ok := process.FindPortOwner(to); ok && owner.PID != 0 {
 		u.worker.setLoadError(fmt.Errorf("%s is taken by another program, process %d (%s): stop it, or set GANTRY_UPSTREAM, "+
 			"whose port is PORT for the function", u.addr, owner.PID, owner.Command))
 	}
