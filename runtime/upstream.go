@@ -202,9 +202,7 @@ func (u *upstream) Forward(ctx context.Context, inv *fncontext.Call, x *Exchange
 }
 
 // exchange sends one request and reads the answer, on the caller's goroutine, until the call's deadline.
-func (u *upstream) exchange(
-	ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request,
-) error {
+func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request) error {
 	c, _, err := u.begin(inv, log)
 	if err != nil {
 		return err
@@ -216,9 +214,7 @@ func (u *upstream) exchange(
 	if err == nil {
 		u.readOutput()
 		u.answer(c.id, reply{})
-		if r := <-c.done; r.err != nil { // the worker ended meanwhile; the answer counts all the same
-			r.err = nil
-		}
+		<-c.done // also of a worker that has ended meanwhile: the answer is there
 		u.recycle(c)
 		stripConnection(&x.Response.Header)
 		return nil
@@ -242,11 +238,16 @@ func (u *upstream) failed(ctx context.Context, c *call, inv *fncontext.Call, err
 	return err
 }
 
-// settle answers a call whose connection broke: if the process ends now, that is why.
+// settle answers a call whose connection broke: if the process ends now, that is why. A call that never got a
+// connection to a process that has ended may go to another one.
 func (u *upstream) settle(id uint32, err error) {
+	refused := errors.Is(err, syscall.ECONNREFUSED)
 	select {
-	case <-u.worker.proc.Exited(): // fail answers, with how it ended
-		return
+	case <-u.worker.proc.Exited():
+		if refused {
+			u.unsent([]uint32{id}, 0)
+		}
+		return // else fail answers, with how it ended
 	case <-time.After(deathWait):
 	}
 	f := &fault.Error{
@@ -254,7 +255,10 @@ func (u *upstream) settle(id uint32, err error) {
 		Message: "the function's server ended the connection without an answer",
 		Hint:    "the server goes on: look for a request that it drops, or a connection that it closes, in its log",
 	}
-	if !hungUp(err) {
+	switch {
+	case refused:
+		f.Message, f.Hint = "the function's server does not listen on "+u.addr+" any more", ""
+	case !hungUp(err):
 		f.Message = "the function's server sent an answer that is no HTTP, or whose header is over 64 KiB"
 		f.Hint = ""
 	}

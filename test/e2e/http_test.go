@@ -46,6 +46,7 @@ http.createServer((q, s) => {
       case '/half': s.writeHead(200, { 'Content-Length': 100 }); s.write('x'); return setTimeout(() => q.socket.destroy(), 10);
       case '/trickle': s.writeHead(200, { 'Content-Length': 100 }); return setInterval(() => s.write('x'), 50);
       case '/headers': for (let i = 0; i < 3000; i++) s.setHeader('X-' + i, 'y'.repeat(40)); return s.end();
+      case '/deaf': q.socket.server.close(); setInterval(() => {}, 1000); s.setHeader('Connection', 'close'); return s.end('deaf');
       case '/closes': s.end(String(++n)); return setTimeout(() => q.socket.destroy(), 5);
     }
     const b = Buffer.concat(body);
@@ -228,6 +229,12 @@ func TestHTTPFunctionSurvivesWhatItsServerDoes(t *testing.T) {
 		require.Contains(t, a.body, c.says, c.path)
 		require.Equal(t, 200, r.request("POST", r.url+"/next", "x").status, "after %s", c.path)
 	}
+	deaf := httpFunction(t, probeFiles)
+	require.Equal(t, 200, deaf.request("POST", deaf.url+"/deaf", "").status)
+	harness.Eventually(t, func() bool { // once the kept connection is gone
+		a := deaf.request("POST", deaf.url+"/", "x")
+		return a.status == 502 && strings.Contains(a.body, "does not listen on")
+	}, "the end of listening to be named")
 	for i := range 40 { // kept connections that the server closes meanwhile
 		require.Equal(t, 200, r.request("GET", r.url+"/closes", "").status, i)
 	}
