@@ -378,7 +378,7 @@ func (a *Instance) phaseEnded(w *runtime.Worker, log *logger.Request, phase stri
 		} else if f := fault.From(err); len(f.Body) == 0 {
 			log.Logger(now, "ERROR", []byte(f.Message), false)
 		}
-		if f := fault.From(err); f.Hint != "" && a.base.Err() == nil {
+		if f := fault.From(err); f.Hint != "" && a.base.Err() == nil && !a.cfg.Once { // there the answer has it
 			log.Logger(now, "WARN", []byte(f.Hint), false)
 		}
 	}

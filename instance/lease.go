@@ -209,7 +209,7 @@ func (l *Lease) close(r *Result) {
 		// the agent's own failure: the worker has logged the others
 		if len(f.Body) == 0 && f.Kind != fault.Function && f.Kind != fault.Event {
 			l.log.Logger(now, "ERROR", []byte(f.Message), false)
-			if f.Hint != "" {
+			if f.Hint != "" && !l.instance.cfg.Once { // there the answer has it
 				l.log.Logger(now, "WARN", []byte(f.Hint), false)
 			}
 		}
