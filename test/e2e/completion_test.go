@@ -315,6 +315,6 @@ func TestInstalledFilesAreFoundByTheirPrograms(t *testing.T) {
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
 		out, err = cmd.Output()
 		require.NoError(t, err)
-		require.Contains(t, string(out), "run one event and print the result")
+		require.Contains(t, string(out), "run events and print the results")
 	}
 }
