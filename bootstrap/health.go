@@ -33,7 +33,7 @@ func (p *program) health(flags map[string]string) error {
 	if err != nil {
 		return err
 	}
-	text, err := readiness(addr)
+	text, err := probe(addr, readyRoute)
 	if err != nil {
 		return err
 	}
@@ -54,9 +54,15 @@ func (p *program) opsAddr(flags map[string]string) (addr string, err error) {
 	return addr, nil
 }
 
-// readiness asks /readyz of the agent whose ops listener is at addr.
-func readiness(addr string) (text string, err error) {
-	status, body, err := fasthttp.GetTimeout(nil, "http://"+agent.Reachable(addr)+"/readyz", probeTimeout)
+// Routes of the ops listener that are probed.
+const (
+	readyRoute = "/readyz"
+	aliveRoute = "/healthz"
+)
+
+// probe asks a route of the agent whose ops listener is at addr.
+func probe(addr, route string) (text string, err error) {
+	status, body, err := fasthttp.GetTimeout(nil, "http://"+agent.Reachable(addr)+route, probeTimeout)
 	if err != nil {
 		return "", fmt.Errorf("%s does not answer: %s", addr, extension.NoAnswer(err))
 	}

@@ -14,12 +14,14 @@ const waitPause = 20 * time.Millisecond
 // waitCommand waits until an agent that was started in the background takes calls.
 func (p *program) waitCommand() *cobra.Command {
 	var limit string
+	var ready bool
 	cmd := &cobra.Command{
 		Use: "wait", Short: "Wait until a running agent is ready; exits with 0 or 1", Args: noArguments,
 		Long: "Wait until a running agent takes calls, for scripts that started it in the background.\n" +
 			"The address is that of GANTRY_OPS_ADDR. Exits with 1, and the last reason, when\nthe time is over.",
 		Example: "  NAME serve --code my-function &\n  NAME wait --timeout 10 && curl 127.0.0.1:8000/invoke -d '{}'",
 	}
+	cmd.Flags().BoolVar(&ready, "ready", true, "until calls are taken; false: until the agent itself works, whatever the function does")
 	cmd.Flags().StringVar(&limit, "timeout", "30", "how long to wait at most, in seconds or as a duration")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		flags := settings.ChangedSettings(cmd.Flags())
@@ -35,14 +37,18 @@ func (p *program) waitCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.wait(addr, d)
+		route := readyRoute
+		if !ready {
+			route = aliveRoute
+		}
+		return p.wait(addr, route, d)
 	}
 	return cmd
 }
 
-func (p *program) wait(addr string, limit time.Duration) error {
+func (p *program) wait(addr, route string, limit time.Duration) error {
 	for end := time.Now().Add(limit); ; time.Sleep(waitPause) {
-		text, err := readiness(addr)
+		text, err := probe(addr, route)
 		if err == nil {
 			fmt.Fprintln(p.stdout, text)
 			return nil

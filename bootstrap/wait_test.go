@@ -60,3 +60,18 @@ func TestWaitEndsWithTheLastReasonWhenTheTimeIsOver(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, stderr, `--timeout: "soon": want seconds, or a duration like 1m30s`)
 }
+
+func TestWaitForTheAgentAloneAsksHealthz(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	}))
+	defer server.Close()
+	code, stdout, _ := output(t, "bootstrap", "wait", "--ready=false", "--ops-addr", server.Listener.Addr().String())
+	require.Zero(t, code)
+	require.Equal(t, "ok\n", stdout)
+	code, _, _ = output(t, "bootstrap", "wait", "--ready", "--timeout", "0.05", "--ops-addr", server.Listener.Addr().String())
+	require.Equal(t, exitError, code)
+}
