@@ -575,30 +575,55 @@ test_readme() {
   finish
 }
 
-# test_readme_image builds the Dockerfile that the README gives for an image of one's own, with the folder and the static
-# binary that it copies.
-test_readme_image() {
-  local context=$work/readme-image
-  mkdir -p "$context"
-  cp -r "$repo/examples/nodejs/hello" "$context/hello"
+# own_image NAME FILE CONTEXT: builds the Dockerfile that a page gives, indented, for an image of one's own.
+own_image() {
+  local name=$1 page=$2 context=$3
   use gantry-binary
   cp "$rootfs/bootstrap" "$context/bootstrap"
-  sed -n '/^    FROM /,/^    ENTRYPOINT/s/^    //p' "$repo/README.md" >"$context/Dockerfile"
+  sed -n '/^    FROM /,/^$/s/^    //p' "$page" >"$context/Dockerfile"
   b tag "$base" localhost/node:20-bookworm-slim # in place of the real one, which cannot be fetched here
-  build gantry-readme --pull=false --file "$context/Dockerfile" "$context"
-  use gantry-readme
-  check "README: an image of one's own starts" launch readme-image docker run --rm --read-only gantry
-  call '{"name":"image"}'
-  check "README: POST /invoke answers there, too" answered 200 "Hello, image"
-  check "README: the function has its name" contains "$(cat "$work/$current/log")" "function:default:hello:latest"
-  check "README: the ops listener is reached from outside" equal "$(ops readyz 127.0.0.2)" ready
+  build "$name" --pull=false --file "$context/Dockerfile" "$context"
+  use "$name"
+}
+
+# own_image_runs PAGE NAME: what both of them have.
+own_image_runs() {
+  check "$1: the function has its name" contains "$(cat "$work/$current/log")" "function:default:$2:latest"
+  check "$1: the ops listener is reached from outside" equal "$(ops readyz 127.0.0.2)" ready
   wait_for healthy || true
-  check "README: its health check says that it is ready" equal "$health_code" 0
+  check "$1: the health check says that it is ready" equal "$health_code" 0
   signal_and_wait
-  check "README: that image stops with exit code 0" equal "$exit_code" 0
+  check "$1: that image stops with exit code 0" equal "$exit_code" 0
   finish
   use gantry
 }
+
+# test_readme_image builds the README's image of one's own, with the folder and the static binary that it copies.
+test_readme_image() {
+  local context=$work/readme-image-context
+  mkdir -p "$context"
+  cp -r "$repo/examples/nodejs/hello" "$context/hello"
+  own_image gantry-readme "$repo/README.md" "$context"
+  check "README: an image of one's own starts" launch readme-image docker run --rm --read-only gantry
+  call '{"name":"image"}'
+  check "README: POST /invoke answers there, too" answered 200 "Hello, image"
+  own_image_runs README hello
+}
+
+# test_http_image builds the image with a server of its own of docs/HTTP.md.
+test_http_image() {
+  local context=$work/http-image-context
+  mkdir -p "$context"
+  cp "$repo/examples/http/nodejs/server.js" "$context"
+  own_image gantry-http "$repo/docs/HTTP.md" "$context"
+  check "HTTP: an image with a server of its own starts" launch http-image docker run --rm --read-only gantry
+  wait_for http_ready || true
+  check "HTTP: any path is the server's" contains "$(outside curl -sS -m 5 http://127.0.0.2:8000/any/path?x=1)" "Hello from GET /any/path?x=1"
+  check "HTTP: a call is in the log with its status" contains "$(cat "$work/$current/log")" "status: 200, bytes: "
+  own_image_runs HTTP web
+}
+
+http_ready() { [ "$(ops readyz 127.0.0.2)" = ready ]; }
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
 
@@ -642,6 +667,7 @@ scenario() {
 scenario test_images
 scenario test_readme
 scenario test_readme_image
+scenario test_http_image
 scenario test_platform
 scenario test_no_tmp
 scenario test_memory
