@@ -1,6 +1,8 @@
 package process
 
 import (
+	"bufio"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,33 +24,77 @@ type PortOwner struct {
 // maxCommand bounds a command line in a message, in bytes.
 const maxCommand = 80
 
-// tableTime bounds the reading of the kernel's tables of sockets.
-const tableTime = time.Second
+// listener is a socket that listens at an address.
+type listener struct {
+	inode string
+	uid   int
+}
 
-// FindPortOwner looks in /proc for the process whose socket takes the connections to a TCP address, or would with one
-// that listens there: an unspecified address stands for all. False: nothing listens there any more, or /proc does not
-// say.
-func FindPortOwner(addr netip.AddrPort) (owner PortOwner, found bool) {
-	clash := func(s *Socket) bool {
-		return s.State == "LISTEN" && s.Local.Port() == addr.Port() &&
-			(addr.Addr().IsUnspecified() || s.Local.Addr().IsUnspecified() || s.Local.Addr() == addr.Addr())
-	}
+// listenersAt finds the sockets that take the connections to a TCP address, or would clash with one that listens there:
+// an unspecified address stands for all. The kernel's tables begin with the sockets that listen, so that the thousands
+// of others that a busy machine has are not read.
+func listenersAt(addr netip.AddrPort) (found []listener) {
 	for _, table := range []string{"tcp", "tcp6"} {
-		lines, _ := readTable("/proc/net/"+table, time.Now().Add(tableTime)) // what could be read
-		for _, line := range lines {
-			s, inode, ok := parseSocket(table, line)
-			if !ok || !clash(&s) {
+		f, err := os.Open("/proc/net/" + table)
+		if err != nil {
+			continue // a kernel without IPv6
+		}
+		lines := bufio.NewScanner(f)
+		for first := true; lines.Scan(); first = false {
+			s, inode, ok := parseSocket(table, lines.Bytes())
+			if first || !ok { // the head
 				continue
 			}
-			owner, found = PortOwner{UID: s.UID, PID: socketHolder("socket:[" + inode + "]")}, true
-			if owner.PID != 0 {
-				owner.Command = commandLine(owner.PID)
-				return owner, true
+			if s.State != "LISTEN" {
+				break
 			}
+			if s.Local.Port() == addr.Port() &&
+				(addr.Addr().IsUnspecified() || s.Local.Addr().IsUnspecified() || s.Local.Addr() == addr.Addr()) {
+				found = append(found, listener{inode, s.UID})
+			}
+		}
+		_ = f.Close() // nothing was written
+	}
+	return found
+}
+
+// FindPortOwner looks in /proc for the process whose socket takes the connections to a TCP address, or would clash with
+// one that listens there. False: nothing listens there any more, or /proc does not say.
+func FindPortOwner(addr netip.AddrPort) (owner PortOwner, found bool) {
+	for _, l := range listenersAt(addr) {
+		owner, found = PortOwner{UID: l.uid, PID: socketHolder("socket:[" + l.inode + "]")}, true
+		if owner.PID != 0 {
+			owner.Command = commandLine(owner.PID)
+			return owner, true
 		}
 	}
 	return owner, found
 }
+
+// ListensAt reports whether the child, or a descendant of it, has a socket that takes the connections to a TCP address.
+// The error says that it cannot be seen.
+func (p *Process) ListensAt(addr netip.AddrPort) (bool, error) {
+	listeners := listenersAt(addr)
+	if len(listeners) == 0 {
+		return false, errors.New("/proc/net shows no socket that listens at " + addr.String())
+	}
+	var errs []error
+	for _, m := range p.Tree() {
+		open := map[string]int{}
+		if err := addInodes(open, m.PID, time.Now().Add(inodesTime)); err != nil {
+			errs = append(errs, err)
+		}
+		for _, l := range listeners {
+			if _, has := open[l.inode]; has {
+				return true, nil
+			}
+		}
+	}
+	return false, errors.Join(errs...)
+}
+
+// inodesTime bounds the reading of a process's descriptors.
+const inodesTime = time.Second
 
 // socketHolder returns the process that has a descriptor with this name, 0 if none can be seen.
 func socketHolder(name string) int {

@@ -75,8 +75,7 @@ func (u *upstream) owned() bool {
 	if err != nil {
 		return true
 	}
-	all, err := u.worker.proc.Sockets(time.Now().Add(lookLimit))
-	if slices.ContainsFunc(all, func(s process.Socket) bool { return takes(&s, to) }) || err != nil {
+	if own, err := u.worker.proc.ListensAt(to); own || err != nil {
 		return true
 	}
 	if owner, ok := process.FindPortOwner(to); ok && owner.PID != 0 {
@@ -84,12 +83,6 @@ func (u *upstream) owned() bool {
 			"whose port is PORT for the function", u.addr, owner.PID, owner.Command))
 	}
 	return false
-}
-
-// takes reports whether connections to an address reach a socket.
-func takes(s *process.Socket, to netip.AddrPort) bool {
-	return s.Protocol == "tcp" && s.State == "LISTEN" && s.Local.Port() == to.Port() &&
-		(s.Local.Addr().IsUnspecified() || s.Local.Addr() == to.Addr())
 }
 
 // diagnose notes where the function listens instead, for the case that its load does not end in time.
