@@ -93,6 +93,7 @@ type section struct {
 func sections() []section {
 	return []section{
 		{"throughput", (*bench).throughput},
+		{"http", (*bench).http},
 		{"languages", (*bench).languages},
 		{"extensions", (*bench).extensions},
 		{"telemetry", (*bench).telemetry},
