@@ -96,8 +96,21 @@ func (p *Process) ListensAt(addr netip.AddrPort) (bool, error) {
 // inodesTime bounds the reading of a process's descriptors.
 const inodesTime = time.Second
 
+// holderTries is how often the processes are looked through: where many come and go, a listing of /proc may pass one
+// over.
+const holderTries = 10
+
 // socketHolder returns the process that has a descriptor with this name, 0 if none can be seen.
 func socketHolder(name string) int {
+	for range holderTries {
+		if pid := lookForHolder(name); pid != 0 {
+			return pid
+		}
+	}
+	return 0
+}
+
+func lookForHolder(name string) int {
 	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {
 		return 0

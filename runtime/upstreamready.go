@@ -78,10 +78,12 @@ func (u *upstream) owned() bool {
 	if own, err := u.worker.proc.ListensAt(to); own || err != nil {
 		return true
 	}
+	who := ""
 	if owner, ok := process.FindPortOwner(to); ok && owner.PID != 0 {
-		u.worker.setLoadError(fmt.Errorf("%s is taken by another program, process %d (%s): stop it, or set GANTRY_UPSTREAM, "+
-			"whose port is PORT for the function", u.addr, owner.PID, owner.Command))
+		who = fmt.Sprintf(", process %d (%s)", owner.PID, owner.Command)
 	}
+	u.worker.setLoadError(fmt.Errorf("%s is taken by another program%s: stop it, or set GANTRY_UPSTREAM, "+
+		"whose port is PORT for the function", u.addr, who))
 	return false
 }
 

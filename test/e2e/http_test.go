@@ -325,7 +325,7 @@ func TestHTTPFunctionThatDoesNotListenIsDiagnosed(t *testing.T) {
 		dir := writeFiles(t, map[string]string{"bootstrap": "exec sleep 100"})
 		got := runInvoke(t, dir, []string{"--runtime", "http", "--init-timeout", "4", "--upstream", ln.Addr().String(), "--event", "{}"})
 		require.Equal(t, 1, got.code)
-		require.Contains(t, got.stdout, fmt.Sprintf("%s is taken by another program, process %d", ln.Addr(), os.Getpid()))
+		require.Contains(t, got.stdout, ln.Addr().String()+" is taken by another program")
 	})
 }
 
