@@ -35,7 +35,7 @@ func TestArchiveIsOneFolderReadyToRun(t *testing.T) {
 			require.NotEmpty(t, all[top+"/"+name].data, name)
 		}
 		require.Equal(t, "gantry", all[top+"/bootstrap"].Linkname)
-		require.Contains(t, string(all[top+"/share/bash-completion/completions/gantry"].data), "complete -o default -F __start_gantry gantry")
+		require.Contains(t, string(all[top+"/share/bash-completion/completions/gantry"].data), "complete -F _gantry gantry")
 		for name, e := range all {
 			require.True(t, name == top+"/" || strings.HasPrefix(name, top+"/"), name)
 			require.True(t, e.ModTime.Equal(at), name)
