@@ -18,10 +18,13 @@ const shell = "/bin/sh"
 // shellNames are what the first line of a script for a shell names.
 var shellNames = []string{shell, "/usr/bin/sh"}
 
+// bashNames are where bash is, and what the first line of a script for it names.
+var bashNames = []string{"/bin/bash", "/usr/bin/bash"}
+
 // platformShell is the program that stands for the platform's /bin/sh, which is bash: bash where there is one, else
 // /bin/sh.
 func platformShell() string {
-	for _, bash := range []string{"/bin/bash", "/usr/bin/bash"} {
+	for _, bash := range bashNames {
 		if executable(bash) {
 			return bash
 		}
@@ -43,16 +46,21 @@ func asScript(cmd *process.Command, sh string) error {
 		cmd.Path, cmd.Args = sh, []string{shell, cmd.Args[0]}
 		return nil
 	}
-	interpreter, argument, _ := strings.Cut(line, " ")
-	if !slices.Contains(shellNames, interpreter) {
+	words := wordsOf(line)
+	if !slices.Contains(shellNames, words[0]) {
 		return nil
 	}
-	args := []string{interpreter}
-	if argument = strings.TrimSpace(argument); argument != "" { // of which the kernel makes one argument
-		args = append(args, argument)
-	}
-	cmd.Path, cmd.Args = sh, append(args, cmd.Args[0])
+	cmd.Path, cmd.Args = sh, append(words, cmd.Args[0])
 	return nil
+}
+
+// wordsOf takes a first line apart as the kernel does: the interpreter, and the rest, if any, as one argument.
+func wordsOf(line string) []string {
+	interpreter, argument, _ := strings.Cut(line, " ")
+	if argument = strings.TrimSpace(argument); argument != "" {
+		return []string{interpreter, argument}
+	}
+	return []string{interpreter}
 }
 
 // scriptLine returns the first line of a script without its #!, empty if it has none. ok is false for a program, and

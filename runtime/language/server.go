@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"gantry/process"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -81,29 +82,21 @@ func completeServer(cmd *process.Command, path string) (remark string, err error
 	if !ok { // a program, or what cannot be read
 		return "", nil
 	}
-	interpreter, _, _ := strings.Cut(line, " ")
-	if line != "" && !isShell(interpreter) {
-		if executable(cmd.Path) {
+	sh := platformShell()
+	words := []string{sh}
+	if line != "" {
+		words = wordsOf(line)
+		if !slices.Contains(shellNames, words[0]) && !slices.Contains(bashNames, words[0]) {
+			if !executable(cmd.Path) { // else the kernel does it
+				cmd.Path, cmd.Args = words[0], append(words, cmd.Args...)
+			}
 			return "", nil
 		}
-		words := strings.Fields(line)
-		cmd.Path, cmd.Args = words[0], append(words, cmd.Args...)
-		return "", nil
 	}
 	text, remark := here(cmd.Args[0], path)
-	first := []string{shell}
 	if text != "" { // $0 and the numbers of lines are those of the file
-		first = []string{shell, "-c", text}
+		words = append(words, "-c", text)
 	}
-	cmd.Path, cmd.Args = platformShell(), append(first, cmd.Args...)
+	cmd.Path, cmd.Args = sh, append(words, cmd.Args...)
 	return remark, nil
-}
-
-// isShell reports whether a first line names a shell that the platform's one stands for.
-func isShell(interpreter string) bool {
-	switch interpreter {
-	case shell, "/usr/bin/sh", "/bin/bash", "/usr/bin/bash":
-		return true
-	}
-	return false
 }

@@ -285,6 +285,8 @@ func TestHTTPFunctionIsStartedByItsText(t *testing.T) {
 		"a first line":           {"#!/bin/sh" + serve, 0o644, ""},
 		"another interpreter":    {"#!/usr/bin/env node\nrequire('./server.js')", 0o644, ""},
 		"another, executable":    {"#!/usr/bin/env node\nrequire('./server.js')", 0o755, ""},
+		"an option of its line":  {"#!/bin/sh -f\necho glob *" + serve, 0o644, "glob *\n"},
+		"bash, not as sh":        {"case $SHELLOPTS in *posix*) echo as sh;; *) echo whole bash;; esac" + serve, 0o644, "whole bash\n"},
 		"the code folder":        {"test -f server.js && test \"$PWD\" = \"$RUNTIME_CODE_ROOT\" && cd / && exec node \"$RUNTIME_CODE_ROOT\"/server.js", 0o644, ""},
 		"the platform's path":    {"/opt/function/runtime/nodejs20.15/rtsp/nodejs/bin/node $RUNTIME_CODE_ROOT/server.js", 0o644, "/opt/function/runtime/nodejs20.15/rtsp/nodejs/bin/node is not here: "},
 		"its name and its lines": {"/opt/function/runtime/nodejs20.15/rtsp/nodejs/bin/node -e 0\necho \"at $0:$LINENO\"" + serve, 0o644, "bootstrap:2"},
