@@ -74,14 +74,24 @@ func (f *functionAPI) invoke(ctx *fasthttp.RequestCtx, _ []byte) {
 		f.refuse(ctx, noAnswerMemory())
 		return
 	}
-	inv := f.invocation(&ctx.Request.Header)
-	result := f.Instance.Invoke(f.Instance.Base(), inv, ctx.Request.Body())
-	for result.Fault == instance.ErrInFlight { // the caller's id is another call's: this one gets its own
+	inv, result := underOwnID(f.invocation(&ctx.Request.Header), func(inv *fncontext.Invocation) instance.Result {
+		return f.Instance.Invoke(f.Instance.Base(), inv, ctx.Request.Body())
+	})
+	write(ctx, inv.RequestID, &result, !f.TrustHeaders)
+}
+
+// underOwnID runs a call, under another request id if the caller's is that of another call, and returns it as it ran.
+func underOwnID(
+	inv *fncontext.Invocation,
+	run func(*fncontext.Invocation) instance.Result,
+) (*fncontext.Invocation, instance.Result) {
+	result := run(inv)
+	for result.Fault == instance.ErrInFlight {
 		other := *inv
 		inv, other.RequestID = &other, uuid.NewString()
-		result = f.Instance.Invoke(f.Instance.Base(), inv, ctx.Request.Body())
+		result = run(inv)
 	}
-	write(ctx, inv.RequestID, &result, !f.TrustHeaders)
+	return inv, result
 }
 
 // init waits for load and initializer. It may be called any number of times.

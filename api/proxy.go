@@ -3,15 +3,15 @@ package api
 import (
 	"bytes"
 	"fmt"
-	fncontext "gantry/context"
 	"gantry/fault"
 	"gantry/instance"
 	"gantry/runtime"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
+
+	fncontext "gantry/context"
 )
 
 // ListenProxy binds the function listener of an HTTP function: every request is one to the function's server. Bodies
@@ -47,13 +47,9 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 	defer fasthttp.ReleaseRequest(req)
 	p.fill(ctx, req)
 	x := &runtime.Exchange{Request: req, Response: &ctx.Response}
-	inv := p.invocation(&ctx.Request.Header)
-	result := p.forward(inv, x)
-	for result.Fault == instance.ErrInFlight { // the caller's id is another call's: this one gets its own
-		other := *inv
-		inv, other.RequestID = &other, uuid.NewString()
-		result = p.forward(inv, x)
-	}
+	inv, result := underOwnID(p.invocation(&ctx.Request.Header), func(inv *fncontext.Invocation) instance.Result {
+		return p.Instance.Forward(p.Instance.Base(), inv, x)
+	})
 	if result.Status == 0 {
 		if f := result.Fault; f.Code == fault.CodeResultSize {
 			p.Log.Warn("an answer of the function's server is over the limit, and was answered with 500",
@@ -70,15 +66,6 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetNoDefaultContentType(true)
 	ctx.Response.Header.Set(headerRequestID, inv.RequestID)
 	writeOutcome(&ctx.Response.Header, code, result.Fault != nil, &result)
-}
-
-func (p *proxyAPI) forward(inv *fncontext.Invocation, x *runtime.Exchange) instance.Result {
-	base := p.Instance.Base()
-	l, err := p.Instance.Admit(base, inv)
-	if err != nil {
-		return instance.Result{Fault: fault.From(err)}
-	}
-	return l.Forward(base, x)
 }
 
 // unservable says why a request cannot be carried to the server, or nil.
