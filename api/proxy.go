@@ -63,7 +63,6 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 	if result.Fault != nil {
 		code = result.Fault.Code
 	}
-	ctx.Response.Header.SetNoDefaultContentType(true)
 	ctx.Response.Header.Set(headerRequestID, inv.RequestID)
 	writeOutcome(&ctx.Response.Header, code, result.Fault != nil, &result)
 }

@@ -217,6 +217,7 @@ func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Exchang
 		<-c.done // also of a worker that has ended meanwhile: the answer is there
 		u.recycle(c)
 		stripConnection(&x.Response.Header)
+		x.Response.Header.SetNoDefaultContentType(true) // an answer without one has none
 		return nil
 	}
 	return u.failed(ctx, c, inv, err)

@@ -28,43 +28,25 @@ func functionHeaders(fn *fncontext.Function) [][2]string {
 // only. facts are those of the function; includeKeys adds the credentials. Transfer-Encoding and Content-Length follow
 // the body.
 func address(h *fasthttp.RequestHeader, facts [][2]string, inv *fncontext.Invocation, includeKeys bool) {
-	stripRequest(h)
+	stripConnection(h)
+	stripPlatform(h)
 	for _, fact := range facts {
 		h.SetCanonical([]byte(fact[0]), []byte(fact[1]))
 	}
-	h.Set("X-Cff-Request-Id", inv.RequestID)
-	set := func(name, value string) {
-		if value != "" && !strings.ContainsAny(value, "\r\n\x00") {
+	callHeaders(inv, func(name, value string) {
+		if isHeader(value) {
 			h.Set(name, value)
 		}
-	}
-	if inv.Alias != "" {
-		set("X-Cff-Origin-Version-Tag", "!"+inv.Alias)
-	}
-	set("X-Cff-Workflow-Id", inv.Workflow.ID)
-	set("X-Cff-Workflow-Run-Id", inv.Workflow.RunID)
-	set("X-Cff-Workflow-State-Id", inv.Workflow.StateID)
+	})
 	if !includeKeys {
 		return
 	}
-	for name, value := range keys(inv.Credentials) {
-		if value == "" || strings.ContainsAny(value, "\r\n\x00") {
+	credentialHeaders(inv.Credentials, func(name, value string) {
+		if !isHeader(value) {
 			value = "null" // as where no agency is set
 		}
 		h.Set(name, value)
-	}
-}
-
-func keys(c fncontext.Credentials) map[string]string {
-	var s fncontext.Secrets
-	if !c.Empty() {
-		s = c.Reveal()
-	}
-	return map[string]string{
-		"X-Cff-Access-Key": s.AccessKey, "X-Cff-Secret-Key": s.SecretKey,
-		"X-Cff-Security-Access-Key": s.SecurityAccessKey, "X-Cff-Security-Secret-Key": s.SecuritySecretKey,
-		"X-Cff-Security-Token": s.SecurityToken, "X-Cff-Auth-Token": s.AuthToken,
-	}
+	})
 }
 
 // connectionHeaders concern one connection only (RFC 9110, section 7.6.1).
@@ -76,15 +58,16 @@ var connectionHeaders = []string{
 // platformPrefix is what the platform's headers begin with.
 var platformPrefix = []byte("X-Cff-")
 
-func stripRequest(h *fasthttp.RequestHeader) {
-	var drop []string
-	named := h.Peek("Connection")
-	for name := range h.All() {
-		if len(name) > len(platformPrefix) && bytes.EqualFold(name[:len(platformPrefix)], platformPrefix) {
-			drop = append(drop, string(name))
-		}
-	}
-	for _, name := range append(drop, listed(named)...) {
+// header is what both kinds of headers have.
+type header interface {
+	Peek(name string) []byte
+	Del(name string)
+	ResetConnectionClose()
+}
+
+// stripConnection takes out what concerns one connection only.
+func stripConnection(h header) {
+	for _, name := range listed(h.Peek("Connection")) {
 		h.Del(name)
 	}
 	for _, name := range connectionHeaders {
@@ -94,17 +77,17 @@ func stripRequest(h *fasthttp.RequestHeader) {
 	h.ResetConnectionClose()
 }
 
-// stripConnection takes out of an answer what concerns the connection to the server.
-func stripConnection(h *fasthttp.ResponseHeader) {
-	for _, name := range listed(h.Peek("Connection")) {
+// stripPlatform takes the platform's headers out of a caller's request.
+func stripPlatform(h *fasthttp.RequestHeader) {
+	var drop []string
+	for name := range h.All() {
+		if len(name) > len(platformPrefix) && bytes.EqualFold(name[:len(platformPrefix)], platformPrefix) {
+			drop = append(drop, string(name))
+		}
+	}
+	for _, name := range drop {
 		h.Del(name)
 	}
-	for _, name := range connectionHeaders {
-		h.Del(name)
-	}
-	h.Del("Connection")
-	h.ResetConnectionClose()
-	h.SetNoDefaultContentType(true) // an answer without one has none
 }
 
 // listed are the headers that a Connection header names; never those that a request cannot do without.
