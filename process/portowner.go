@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,7 +62,7 @@ func listenersAt(addr netip.AddrPort) (found []listener) {
 // one that listens there. False: nothing listens there any more, or /proc does not say.
 func FindPortOwner(addr netip.AddrPort) (owner PortOwner, found bool) {
 	for _, l := range listenersAt(addr) {
-		owner, found = PortOwner{UID: l.uid, PID: socketHolder("socket:[" + l.inode + "]")}, true
+		owner, found = PortOwner{UID: l.uid, PID: holderOf(l)}, true
 		if owner.PID != 0 {
 			owner.Command = commandLine(owner.PID)
 			return owner, true
@@ -80,15 +80,11 @@ func (p *Process) ListensAt(addr netip.AddrPort) (bool, error) {
 	}
 	var errs []error
 	for _, m := range p.Tree() {
-		open := map[string]int{}
-		if err := addInodes(open, m.PID, time.Now().Add(inodesTime)); err != nil {
-			errs = append(errs, err)
+		has, err := holdsAny(m.PID, listeners)
+		if has {
+			return true, nil
 		}
-		for _, l := range listeners {
-			if _, has := open[l.inode]; has {
-				return true, nil
-			}
-		}
+		errs = append(errs, err)
 	}
 	return false, errors.Join(errs...)
 }
@@ -100,29 +96,31 @@ const inodesTime = time.Second
 // over.
 const holderTries = 10
 
-// socketHolder returns the process that has a descriptor with this name, 0 if none can be seen.
-func socketHolder(name string) int {
+// holderOf returns the process that has a socket open, 0 if none can be seen.
+func holderOf(l listener) int {
 	for range holderTries {
-		if pid := lookForHolder(name); pid != 0 {
-			return pid
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return 0
+		}
+		for _, e := range entries {
+			pid, err := strconv.Atoi(e.Name())
+			if err != nil {
+				continue // no process
+			}
+			if has, _ := holdsAny(pid, []listener{l}); has { // others may be closed to this one
+				return pid
+			}
 		}
 	}
 	return 0
 }
 
-func lookForHolder(name string) int {
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
-	if err != nil {
-		return 0
-	}
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && target == name {
-			pid, _, _ := strings.Cut(strings.TrimPrefix(link, "/proc/"), "/")
-			n, _ := strconv.Atoi(pid) // digits, by the pattern
-			return n
-		}
-	}
-	return 0
+// holdsAny reports whether a process has one of the sockets open.
+func holdsAny(pid int, sockets []listener) (bool, error) {
+	open := map[string]int{}
+	err := addInodes(open, pid, time.Now().Add(inodesTime))
+	return slices.ContainsFunc(sockets, func(l listener) bool { _, has := open[l.inode]; return has }), err
 }
 
 // commandLine is what a process was started with; empty if that cannot be read.
