@@ -24,11 +24,11 @@ import (
 // on; Init for a function that cannot be loaded, with GANTRY_EXIT_ON_FAILURE; Timeout for a start or stop that did not
 // end in time. A second signal ends both with Forced.
 func Serve(c *settings.Config, o *Options) error {
-	return runAgent(c, o, func(s *serving) error { return checkPorts(s.cfg.Listeners()) }, (*serving).listen)
+	return runAgent(c, o, c.Listeners(), (*serving).listen)
 }
 
-// runAgent runs an instance until a signal ends it; check comes before the start, open lets the calls in.
-func runAgent(c *settings.Config, o *Options, check, open func(*serving) error) error {
+// runAgent runs an instance until a signal ends it; open lets the calls in, at listeners.
+func runAgent(c *settings.Config, o *Options, listeners []settings.Listener, open func(*serving) error) error {
 	// A closed stdout or stderr must not end the agent, its last line included. Notify, not Ignore: children would
 	// inherit that.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
@@ -38,7 +38,7 @@ func runAgent(c *settings.Config, o *Options, check, open func(*serving) error) 
 	s.signals = signals
 
 	opened := make(chan error, 1)
-	go func() { opened <- s.open(o, check, open) }()
+	go func() { opened <- s.open(o, listeners, open) }()
 	if err := s.await(opened); err != nil {
 		return err
 	}
@@ -46,8 +46,8 @@ func runAgent(c *settings.Config, o *Options, check, open func(*serving) error) 
 }
 
 // open starts the instance and binds its listeners. On an error nothing is left behind.
-func (s *serving) open(o *Options, check, open func(*serving) error) (err error) {
-	if err := check(s); err != nil {
+func (s *serving) open(o *Options, listeners []settings.Listener, open func(*serving) error) (err error) {
+	if err := checkPorts(listeners); err != nil {
 		return err
 	}
 	if s.agent, err = openAgent(s.cfg, o); err != nil {
@@ -249,14 +249,14 @@ func Poll(c *settings.Config, o *Options) error {
 			"RUNTIME_API_ADDR is not set: the platform sets it for its custom runtime; elsewhere use bootstrap serve",
 		))
 	}
-	return runAgent(c, o, func(*serving) error { return nil }, (*serving).openPollers)
+	return runAgent(c, o, nil, (*serving).openPollers)
 }
 
 // openPollers takes the place of the listeners. Ops has one only if its address is set: the platform may run more than
 // one agent on a machine.
 func (s *serving) openPollers() error {
 	s.pollers = newPollers(s.agent)
-	if s.cfg.OpsAddrSet {
+	if s.cfg.IsSet("GANTRY_OPS_ADDR") {
 		return s.listenOps()
 	}
 	return nil

@@ -150,7 +150,7 @@ func (p *program) checkConfig(o *checkOptions, flags map[string]string) (*settin
 	if c.Function.Name == "" {
 		c.Function.Name = "check"
 	}
-	if !c.ExtensionAddrSet { // a running agent has the usual port
+	if !c.IsSet("EXTENSION_API_ADDR") { // a running agent has the usual port
 		c.ExtensionAddr = "127.0.0.1:0"
 	}
 	return c, limit, nil

@@ -105,7 +105,7 @@ func (p *program) invokeHere(c *settings.Config, o *invokeOptions, r *results) e
 		defer null.Close()
 		lines = null
 	}
-	if !c.ExtensionAddrSet { // a running agent has the usual port
+	if !c.IsSet("EXTENSION_API_ADDR") { // a running agent has the usual port
 		c.ExtensionAddr = "127.0.0.1:0"
 	}
 	c.API.Addr = "" // calls from here need no listener

@@ -62,11 +62,10 @@ type Config struct {
 	// instance runs one call; a command sets the last two.
 	Freeze, Timeline, Once bool
 
-	// Addr, ExtensionAddr and OpsAddr are host:port. ExtensionAddrSet and OpsAddrSet are true if they are not the default.
-	Addr, ExtensionAddr, OpsAddr          string
-	ExtensionAddrSet, OpsAddrSet, addrSet bool
-	API                                   API
-	Async                                 Async
+	// Addr, ExtensionAddr and OpsAddr are host:port.
+	Addr, ExtensionAddr, OpsAddr string
+	API                          API
+	Async                        Async
 	// DataDirNamed is true if a setting names the data folder.
 	DataDirNamed bool
 
@@ -87,11 +86,11 @@ type Config struct {
 	// that is the working folder, which no setting named.
 	Remarks, ListenRemarks, Unknown []string
 	NameFrom                        string
-	NameGuessed, codeSet            bool
+	NameGuessed                     bool
 
-	// addrSources says where each address comes from, by the setting's variable.
-	addrSources map[string]string
-	workDir     string // the agent's
+	// sources says where each value comes from, by the setting's variable.
+	sources map[string]string
+	workDir string // the agent's
 
 	workerEnv, extensionEnv []string
 	passedOn                []string // variables for a custom runtime that mean nothing to the agent
@@ -155,6 +154,12 @@ type problem string
 
 func (p problem) Error() string { return string(p) }
 
+// IsSet reports whether the user has set a setting, by its variable; its default does not count.
+func (c *Config) IsSet(env string) bool {
+	source := c.sources[env]
+	return source != "" && source != defaultSource
+}
+
 // FreePorts has the kernel choose the ports of all listeners whose addresses are the default ones, so that a second
 // agent finds room on the machine.
 func (c *Config) FreePorts() {
@@ -163,9 +168,9 @@ func (c *Config) FreePorts() {
 			*addr = net.JoinHostPort(host, "0")
 		}
 	}
-	free(&c.Addr, c.addrSet)
-	free(&c.ExtensionAddr, c.ExtensionAddrSet)
-	free(&c.OpsAddr, c.OpsAddrSet)
+	free(&c.Addr, c.IsSet("GANTRY_ADDR"))
+	free(&c.ExtensionAddr, c.IsSet("EXTENSION_API_ADDR"))
+	free(&c.OpsAddr, c.IsSet("GANTRY_OPS_ADDR"))
 	free(&c.API.Addr, c.API.Addr != DefaultAPIAddr)
 }
 
@@ -184,7 +189,7 @@ func (c *Config) Listeners() []Listener {
 		{Name: "ops", Setting: "GANTRY_OPS_ADDR", Flag: "ops-addr", Addr: c.OpsAddr},
 	}
 	for i := range all {
-		all[i].Source = cmp.Or(c.addrSources[all[i].Setting], defaultSource)
+		all[i].Source = cmp.Or(c.sources[all[i].Setting], defaultSource)
 	}
 	return slices.DeleteFunc(all, func(l Listener) bool { return l.Addr == "" })
 }

@@ -38,7 +38,7 @@ func InitName() string {
 // itself for a program on a laptop then, and listens on loopback.
 func (c *Config) remarkOnReach(f Facts) {
 	inContainer := slices.Contains(containerInits, f.Init) || f.Direct && slices.Contains(shells, f.Init)
-	if !inContainer || c.addrSet {
+	if !inContainer || c.IsSet("GANTRY_ADDR") {
 		return
 	}
 	trust := ""

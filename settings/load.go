@@ -37,7 +37,7 @@ func LoadClient(environ []string, flags map[string]string, f Facts) (*Config, er
 
 // Read is the part of load that needs no function: every setting by itself. env has the variables of environ.
 func Read(environ []string, env, flags map[string]string, f Facts) (*Config, error) {
-	c := &Config{environment: environ, Trust: f.PID == 1, Addr: "127.0.0.1:8000", addrSources: map[string]string{}}
+	c := &Config{environment: environ, Trust: f.PID == 1, Addr: "127.0.0.1:8000", sources: map[string]string{}}
 	if f.PID == 1 {
 		c.Addr = ":8000"
 	}
@@ -58,19 +58,8 @@ func Read(environ []string, env, flags map[string]string, f Facts) (*Config, err
 			}
 			return nil, fmt.Errorf("%s: %s, from %s: %w", s.Env, shown, source, err)
 		}
-		if strings.HasSuffix(s.Env, "_ADDR") {
-			c.addrSources[s.Env] = source
-		}
-		switch s.Env {
-		case "EXTENSION_API_ADDR":
-			c.ExtensionAddrSet = source != defaultSource
-		case "GANTRY_OPS_ADDR":
-			c.OpsAddrSet = source != defaultSource
-		case "GANTRY_ADDR":
-			c.addrSet = true
-		case "RUNTIME_CODE_ROOT":
-			c.codeSet = true
-		case "RUNTIME_FUNC_NAME":
+		c.sources[s.Env] = source
+		if s.Env == "RUNTIME_FUNC_NAME" {
 			c.NameFrom = s.Env + ", from " + source
 		}
 		if s.Secret {
@@ -173,7 +162,7 @@ func (c *Config) nameByFolder() {
 	if c.Function.Name == "" {
 		c.Function.Name = "function"
 	}
-	c.NameFrom, c.NameGuessed = "the name of the code folder "+c.Function.CodeRoot, !c.codeSet
+	c.NameFrom, c.NameGuessed = "the name of the code folder "+c.Function.CodeRoot, !c.IsSet("RUNTIME_CODE_ROOT")
 	if c.Function.Name != folder {
 		c.Remarks = append(
 			c.Remarks,

@@ -28,7 +28,7 @@ func (c *Config) placeServer() error {
 	if err != nil {
 		return err
 	}
-	if !c.addrSet && port == serverPort {
+	if !c.IsSet("GANTRY_ADDR") && port == serverPort {
 		c.Addr = net.JoinHostPort(own, functionPort)
 	}
 	if _, ours, err := net.SplitHostPort(c.Addr); err == nil && ours == port {
