@@ -53,7 +53,7 @@ func (b *bench) compareCalls(ctx context.Context, builds [2]string, name string,
 			return err
 		}
 	}
-	results := map[load][2][]result{}
+	results := map[load][][]result{}
 	for n := range b.rounds {
 		progress("against, %s, round %d of %d", name, n+1, b.rounds)
 		if err := b.round(ctx, servers, results); err != nil {

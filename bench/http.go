@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math/rand/v2"
 	"strings"
 )
 
@@ -18,21 +17,11 @@ func (b *bench) http(ctx context.Context) error {
 			return err
 		}
 	}
-	results := map[load][3][]result{}
+	results := map[load][][]result{}
 	for n := range b.rounds {
 		progress("http, round %d of %d", n+1, b.rounds)
-		loads := []load{alone, few, many, large}
-		rand.Shuffle(len(loads), func(i, k int) { loads[i], loads[k] = loads[k], loads[i] })
-		for _, l := range loads {
-			three := results[l]
-			for _, i := range rand.Perm(len(servers)) {
-				r, err := b.wrk(ctx, servers[i], l, pinLoad)
-				if err != nil {
-					return err
-				}
-				three[i] = append(three[i], r)
-			}
-			results[l] = three
+		if err := b.round(ctx, servers, results); err != nil {
+			return err
 		}
 	}
 	b.httpRows(results)
@@ -69,7 +58,7 @@ func (b *bench) httpServers(ctx context.Context) ([]*server, error) {
 	return []*server{plain, reverse, agent}, err
 }
 
-func (b *bench) httpRows(results map[load][3][]result) {
+func (b *bench) httpRows(results map[load][][]result) {
 	rate := func(r result) float64 { return r.perSecond }
 	add := func(figure string, l load, base int, pick func(result) float64, t target) {
 		three := results[l]

@@ -58,7 +58,7 @@ func (b *bench) throughput(ctx context.Context) error {
 			return err
 		}
 	}
-	results := map[load][2][]result{}
+	results := map[load][][]result{}
 	for n := range b.rounds {
 		progress("throughput, round %d of %d", n+1, b.rounds)
 		if err := b.round(ctx, servers, results); err != nil {
@@ -81,25 +81,27 @@ func (b *bench) warm(ctx context.Context, s *server) error {
 	return nil
 }
 
-// round runs all loads in shuffled order; the two servers follow each other, in shuffled order too.
-func (b *bench) round(ctx context.Context, servers []*server, results map[load][2][]result) error {
+// round runs all loads in shuffled order; the servers follow each other, in shuffled order too. results has what came
+// of each load, by server.
+func (b *bench) round(ctx context.Context, servers []*server, results map[load][][]result) error {
 	loads := []load{alone, few, many, large}
 	rand.Shuffle(len(loads), func(i, k int) { loads[i], loads[k] = loads[k], loads[i] })
 	for _, l := range loads {
-		pair := results[l]
+		if results[l] == nil {
+			results[l] = make([][]result, len(servers))
+		}
 		for _, i := range rand.Perm(len(servers)) {
 			r, err := b.wrk(ctx, servers[i], l, pinLoad)
 			if err != nil {
 				return err
 			}
-			pair[i] = append(pair[i], r)
+			results[l][i] = append(results[l][i], r)
 		}
-		results[l] = pair
 	}
 	return nil
 }
 
-func (b *bench) throughputRows(ours *server, results map[load][2][]result) error {
+func (b *bench) throughputRows(ours *server, results map[load][][]result) error {
 	add := func(figure string, l load, pick func(result) float64, t target) {
 		pair := results[l]
 		b.table.add(compare("throughput", figure, column(pair[0], pick), column(pair[1], pick), t))

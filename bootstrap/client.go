@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -37,10 +38,7 @@ func (p *program) newClient(c *settings.Config, to string) (*client, error) {
 		return nil, err
 	}
 	p.printUnknown(c)
-	addr := c.API.Addr
-	if addr == "" {
-		addr = settings.DefaultAPIAddr
-	}
+	addr := cmp.Or(c.API.Addr, settings.DefaultAPIAddr)
 	scheme := "http"
 	if c.API.Cert != "" {
 		scheme = "https"

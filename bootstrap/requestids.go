@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"gantry/settings"
 	"net"
 	"net/netip"
@@ -32,10 +33,7 @@ func (p *program) requestIDs(cmd *cobra.Command) (ids []string) {
 	if err != nil || c.API.UsersFile != "" || c.API.Cert != "" {
 		return nil
 	}
-	addr := c.API.Addr
-	if addr == "" {
-		addr = settings.DefaultAPIAddr
-	}
+	addr := cmp.Or(c.API.Addr, settings.DefaultAPIAddr)
 	if f := cmd.Flag("to"); f != nil && f.Value.String() != "" {
 		addr = f.Value.String()
 	}

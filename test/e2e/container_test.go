@@ -6,10 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
-
-const hup = unix.SIGHUP
 
 // eventServer is the server of an image: POST /init and POST /invoke, as its variables say.
 const eventServer = `

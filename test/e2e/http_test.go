@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -337,7 +338,7 @@ func TestReloadStartsTheNextServerWhenTheLastHasEnded(t *testing.T) {
 	r := httpFunction(t, probeFiles, "GANTRY_CONCURRENCY=4")
 	for range 3 {
 		starts := strings.Count(r.stdout.String(), "Finish load")
-		require.NoError(t, r.cmd.Process.Signal(hup))
+		require.NoError(t, r.cmd.Process.Signal(syscall.SIGHUP))
 		r.stderr.WaitFor(t, "reload")
 		for range 5 {
 			require.Equal(t, 200, r.request("GET", r.url+"/", "").status)
