@@ -36,7 +36,7 @@ func (w *Worker) offerExamination(cmd *process.Command) (end *os.File, remark st
 func (w *Worker) examine(reported []reportedFrame, then func()) {
 	x := w.exam
 	w.mu.Lock()
-	if x == nil || w.stopping || w.examined() {
+	if x == nil || w.stopping || w.examinationEnded() {
 		w.mu.Unlock()
 		then()
 		return
@@ -78,8 +78,8 @@ func (w *Worker) concludeExamination() {
 // Examine looks where the worker hangs whose load has taken too long, if Config.Examine is set; Hang has what is found.
 func (w *Worker) Examine() { w.examine(nil, func() {}) }
 
-// examined reports whether the examination has ended; called with mu held.
-func (w *Worker) examined() bool {
+// examinationEnded reports whether the examination has ended; called with mu held.
+func (w *Worker) examinationEnded() bool {
 	select {
 	case <-w.exam.done:
 		return true
