@@ -243,7 +243,8 @@ func TestSecondSubscriptionIsRefusedWhileTheFirstListens(t *testing.T) {
 	register(t, h, "b", 8082)
 	first := http.Server{}
 	ln := listen(t, 8085)
-	go func() { _ = first.Serve(ln) }()
+	served := make(chan error, 1)
+	go func() { served <- first.Serve(ln) }()
 	require.NoError(t, h.Subscribe("a", at(8085)))
 	sub := h.cfg.Stream.Current()
 	require.NoError(t, h.Subscribe("a", at(8085)))
@@ -254,6 +255,7 @@ func TestSecondSubscriptionIsRefusedWhileTheFirstListens(t *testing.T) {
 	}
 	require.Same(t, sub, h.cfg.Stream.Current())
 	require.NoError(t, first.Close())
+	require.ErrorIs(t, <-served, http.ErrServerClosed) // a server that had not begun yet closes its listener only now
 	require.NoError(t, h.Subscribe("a", at(8085)), "the same one while it starts anew")
 	require.Same(t, sub, h.cfg.Stream.Current())
 	require.NoError(t, h.Subscribe("b", at(8086)))
