@@ -148,10 +148,15 @@ func TestFull(t *testing.T) {
 	eventually(t, func() bool { return b.request("POST", "invocations-async", "{}").status == 202 }, "room again")
 }
 
-// configure sets the function's configuration at one agent and waits until it is in force at the other.
+// configure sets the function's configuration at one agent and waits until it is in force at the other. After an outage
+// each stream elects its leader in its own time: until then the answer is 503.
 func configure(at, other *agent, configuration string) {
 	at.t.Helper()
-	got := at.request("PUT", "async-invoke-config", configuration)
+	var got answer
+	eventually(at.t, func() bool {
+		got = at.request("PUT", "async-invoke-config", configuration)
+		return got.status != 503
+	}, "the configuration to be stored")
 	require.Equal(at.t, 200, got.status, got.body)
 	eventually(at.t, func() bool { return other.request("GET", "async-invoke-config", "").body == got.body }, "the configuration to be in force at agent %s", other.name)
 }
