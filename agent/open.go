@@ -164,6 +164,7 @@ func (in *agent) instanceConfig(examine bool) *instance.Config {
 			Arguments:     arguments(c),
 			Upstream:      c.Upstream,
 			IncludeKeys:   c.IncludeKeys,
+			StreamIdle:    c.StreamIdle(),
 			Function:      &c.Function,
 			Env:           c.WorkerEnvironment(),
 			Dir:           c.WorkDir(),

@@ -102,6 +102,7 @@ func (s *serving) listen() error {
 	function, err := bind(&api.FunctionConfig{
 		Addr: c.Addr, Instance: in.instance, Function: &c.Function,
 		Credentials: fncontext.NewCredentials(c.Secrets), TrustHeaders: c.Trust, Limits: in.limits, Log: in.log,
+		StreamIdle: c.StreamIdle(),
 	})
 	if err != nil {
 		return err

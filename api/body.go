@@ -196,7 +196,7 @@ func settled(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			c.settle(c.reception)
 			c.reception = nil
 		}
-		if pending(ctx) && !drained(ctx, c) { // what is left would be taken for the next request
+		if !c.spent && pending(ctx) && !drained(ctx, c) { // what is left would be taken for the next request
 			ctx.SetConnectionClose()
 			c.linger.Store(true)
 		}

@@ -9,7 +9,7 @@ import (
 // Close closes the connection, and forgets it. What the other side may still send after a refusal is read before:
 // closing at once would reset the connection, and the client would never see the answer.
 func (c *connection) Close() error {
-	if c.linger.Swap(false) && (!c.evicted() || c.short.Load()) && c.closeWrite() == nil {
+	if c.linger.Swap(false) && (!c.evicted() || c.short.Load()) && c.CloseWrite() == nil {
 		c.enter(stageIdle)
 		discard(c.tcp)
 	}
@@ -19,7 +19,8 @@ func (c *connection) Close() error {
 	return err
 }
 
-func (c *connection) closeWrite() error {
+// CloseWrite ends what is sent; the other side may go on.
+func (c *connection) CloseWrite() error {
 	if secure, ok := c.Conn.(*tls.Conn); ok && secure.CloseWrite() == nil {
 		return nil
 	}

@@ -36,6 +36,8 @@ type connection struct {
 	short atomic.Bool
 	// linger says that the other side may still be sending when the connection is closed after an answer.
 	linger atomic.Bool
+	// whenClosed is called once the connection is closed; nil for nothing to do.
+	whenClosed atomic.Pointer[func()]
 
 	// What follows belongs to the goroutine that serves the connection.
 	readBy    deadline
@@ -51,6 +53,9 @@ type connection struct {
 	scant     bool // hardly anything of the body was read
 	muted     bool // the next line that fasthttp writes is a 100 that the client did not ask for
 	held      []byte
+	// spent says that the body was seen to by what streams it; onlyBuffered that what a reader in front holds is wanted,
+	// and no more.
+	spent, onlyBuffered bool
 }
 
 // deadline is one of a socket's two.

@@ -61,7 +61,11 @@ func (all *connections) counts(l *listener) (total, own int) {
 }
 
 func (c *connection) forget() {
-	if !c.closed.Swap(true) {
-		c.listener.all.remove(c)
+	if c.closed.Swap(true) {
+		return
+	}
+	c.listener.all.remove(c)
+	if f := c.whenClosed.Load(); f != nil {
+		(*f)()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"gantry/fault"
 	"gantry/instance"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
@@ -26,6 +27,9 @@ type FunctionConfig struct {
 	// Limits is shared by all listeners of an agent; nil for limits of its own.
 	Limits *Limits
 	Log    *zap.Logger
+	// StreamIdle makes ListenProxy pass bodies as they come, of any size, and connections to other protocols; it ends what
+	// nothing passes on for so long. 0 keeps to the platform's limits.
+	StreamIdle time.Duration
 }
 
 type functionAPI struct {

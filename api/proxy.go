@@ -22,17 +22,26 @@ func ListenProxy(cfg *FunctionConfig) (*Server, error) {
 		return nil, err
 	}
 	p := &proxyAPI{functionAPI{cfg}}
+	route := p.serve
+	if cfg.StreamIdle > 0 {
+		route = p.stream
+	}
 	return newServer(&serverConfig{
-		name: "function", ln: ln, bodyLimit: MaxEvent, limits: cfg.Limits, log: cfg.Log, refuse: p.refuse, anyPath: true,
-		wanted: func(h *fasthttp.RequestHeader) bool { return upgradeOf(h) == "" },
-	}, p.serve), nil
+		name: "function", ln: ln, bodyLimit: MaxEvent, streams: cfg.StreamIdle > 0, limits: cfg.Limits, log: cfg.Log,
+		refuse: p.refuse, anyPath: true, wanted: func(h *fasthttp.RequestHeader) bool { return upgradeOf(h) == "" },
+	}, route), nil
 }
 
 type proxyAPI struct{ functionAPI }
 
 // serve carries one request to the function's server and its answer back.
 func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
-	if f := p.unservable(ctx); f != nil {
+	upgrade := upgradeOf(&ctx.Request.Header)
+	f := p.unservable(ctx, upgrade)
+	if f == nil && upgrade != "" {
+		f = noUpgrade(upgrade)
+	}
+	if f != nil {
 		p.refuse(ctx, f)
 		return
 	}
@@ -46,7 +55,7 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 	req := fasthttp.AcquireRequest()
 	defer fasthttp.ReleaseRequest(req)
 	p.fill(ctx, req)
-	x := &runtime.Exchange{Request: req, Response: &ctx.Response}
+	x := &runtime.Buffered{Request: req, Response: &ctx.Response}
 	inv, result := underOwnID(p.invocation(&ctx.Request.Header), func(inv *fncontext.Invocation) instance.Result {
 		return p.Instance.Forward(p.Instance.Base(), inv, x)
 	})
@@ -68,28 +77,37 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 }
 
 // unservable says why a request cannot be carried to the server, or nil.
-func (p *proxyAPI) unservable(ctx *fasthttp.RequestCtx) *fault.Error {
+func (p *proxyAPI) unservable(ctx *fasthttp.RequestCtx, upgrade string) *fault.Error {
 	target := ctx.Request.Header.RequestURI()
-	switch upgrade := upgradeOf(&ctx.Request.Header); {
+	switch {
 	case string(ctx.Method()) == fasthttp.MethodConnect:
 		return invalid("CONNECT asks for a tunnel, and this is a function")
 	case len(target) == 0 || target[0] != '/':
 		return invalid(fmt.Sprintf("the target %.100q is not a path", target))
-	case upgrade != "" && !strings.EqualFold(upgrade, "h2c"): // which a server may ignore
-		return &fault.Error{
-			Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest,
-			Message: fmt.Sprintf("an HTTP function takes no upgrade to %.50q, as on the platform", upgrade),
-		}
+	case upgrade != "" && pending(ctx):
+		return invalid(fmt.Sprintf("a request that asks to go on with %.50q has no body", upgrade))
 	}
 	return nil
 }
 
-// upgradeOf is the protocol that a request asks to go on with; empty for none.
+// noUpgrade refuses to go on with another protocol; the log says which limit that is.
+func noUpgrade(upgrade string) *fault.Error {
+	return &fault.Error{
+		Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest,
+		Message: fmt.Sprintf("an HTTP function takes no upgrade to %.50q, as on the platform; "+
+			"GANTRY_HTTP_LIMITS=none passes it on", upgrade),
+	}
+}
+
+// upgradeOf is the protocol that a request asks to go on with; empty for none. HTTP/2 may be ignored.
 func upgradeOf(h *fasthttp.RequestHeader) string {
 	if !bytes.Contains(bytes.ToLower(h.Peek("Connection")), []byte("upgrade")) {
 		return ""
 	}
-	return string(h.Peek("Upgrade"))
+	if upgrade := string(h.Peek("Upgrade")); !strings.EqualFold(upgrade, "h2c") {
+		return upgrade
+	}
+	return ""
 }
 
 // fill makes the request to the server out of the caller's: its target and its header are the same, byte for byte, but
@@ -104,6 +122,11 @@ func (p *proxyAPI) fill(ctx *fasthttp.RequestCtx, req *fasthttp.Request) {
 		h.Del("Content-Length")
 		h.Del("Transfer-Encoding")
 	}
+	p.forwarded(ctx, h)
+}
+
+// forwarded says on whose behalf the request is made.
+func (p *proxyAPI) forwarded(ctx *fasthttp.RequestCtx, h *fasthttp.RequestHeader) {
 	peer := ctx.RemoteIP().String()
 	if before := h.PeekAll("X-Forwarded-For"); len(before) > 0 {
 		peer = string(bytes.Join(before, []byte(", "))) + ", " + peer

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"os"
 	"time"
 )
@@ -8,6 +9,9 @@ import (
 // Read reads what arrives. Before a request can be looked at, it reads little at once, and takes a share of the memory
 // for bodies for a long header.
 func (c *connection) Read(p []byte) (int, error) {
+	if c.onlyBuffered {
+		return 0, errOnlyBuffered
+	}
 	if c.wide {
 		return c.read(p)
 	}
@@ -35,6 +39,9 @@ func (c *connection) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// errOnlyBuffered ends a read of what a reader in front of the connection holds.
+var errOnlyBuffered = errors.New("nothing is buffered any more")
 
 // holdHead takes the share of a long header; false if there is no memory for it.
 func (c *connection) holdHead() bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/fault"
+	"math"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -32,10 +33,20 @@ type serverConfig struct {
 	limits    *Limits     // nil for limits of its own
 	log       *zap.Logger
 	refuse    refuser
+	// streams says that bodies of any size pass, and connections may be given away.
+	streams bool
 	// anyPath takes every path and origin: the function's server decides about both.
 	anyPath bool
 	// wanted reports whether nothing but its body can be wrong with a request; nil for never.
 	wanted func(h *fasthttp.RequestHeader) bool
+}
+
+// largest is the largest body that arrives in full, in bytes.
+func (cfg *serverConfig) largest() int {
+	if cfg.streams {
+		return math.MaxInt
+	}
+	return cfg.bodyLimit
 }
 
 // newServer makes a server whose requests pass the chain, and then route.
@@ -62,7 +73,7 @@ func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 	s.http = &fasthttp.Server{
 		Handler:                      chain,
 		ErrorHandler:                 unreadableHandler(cfg),
-		HeaderReceived:               early(cfg.bodyLimit, cfg.wanted),
+		HeaderReceived:               early(cfg.largest(), cfg.wanted),
 		ExpectHandler:                screened(chain),
 		StreamRequestBody:            true,
 		SecureErrorLogMessage:        true, // no copies of what strangers sent
@@ -72,12 +83,13 @@ func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 		ReadTimeout:                  readTimeout,
 		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  idleTimeout,
-		MaxRequestBodySize:           cfg.bodyLimit,
+		MaxRequestBodySize:           cfg.largest(),
 		Logger:                       quiet{cfg.log},
 		NoDefaultContentType:         true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
 		Concurrency:                  connectionLimit + connectionSlack,
+		KeepHijackedConns:            cfg.streams,
 	}
 	return s
 }
@@ -212,7 +224,7 @@ func follow(conn net.Conn, state fasthttp.ConnState) {
 		if !c.served.Swap(true) {
 			c.listener.all.unlist(c)
 		}
-		c.head, c.early, c.arrived = head{}, 0, false
+		c.head, c.early, c.arrived, c.spent = head{}, 0, false, false
 		c.enter(stageIdle)
 	case fasthttp.StateHijacked:
 		c.enter(stageBusy)

@@ -69,14 +69,14 @@ func (l *Lease) Invoke(ctx context.Context, event []byte) Result {
 
 // Forward is Invoke for a request that the function's server gets as it came: the answer is in x, and its status in the
 // result, unless the call ended without one.
-func (l *Lease) Forward(ctx context.Context, x *runtime.Exchange) Result {
+func (l *Lease) Forward(ctx context.Context, x runtime.Exchange) Result {
 	return l.end(ctx, work{exchange: x})
 }
 
 // work is what a call hands to its worker: an event, or a request.
 type work struct {
 	event    []byte
-	exchange *runtime.Exchange
+	exchange runtime.Exchange
 }
 
 func (l *Lease) end(ctx context.Context, job work) Result {
@@ -139,7 +139,7 @@ func (l *Lease) run(ctx context.Context, job work) (r Result, again bool) {
 				Err:     err,
 			}
 		}
-		if r.Fault.Kind == fault.Timeout {
+		if r.Fault.Kind == fault.Timeout && !errors.Is(err, runtime.ErrWorkerStays) {
 			l.late = l.worker
 			l.worker.Retire()
 		}
@@ -167,11 +167,13 @@ func (l *Lease) hand(ctx context.Context, job work) (Result, error) {
 		answer, err := l.worker.Invoke(ctx, &l.call, job.event, l.log)
 		return Result{Body: answer.Body, Text: answer.Text}, err
 	}
-	if err := l.worker.Forward(ctx, &l.call, job.exchange, l.log); err != nil {
-		return Result{}, err
-	}
 	r := Result{}
-	if r.Status, r.Sent = job.exchange.Answered(); r.Status >= serverError {
+	err := l.worker.Forward(ctx, &l.call, job.exchange, l.log)
+	r.Status, r.Sent = job.exchange.Answered()
+	if err != nil {
+		return r, err
+	}
+	if r.Status >= serverError {
 		r.Fault = &fault.Error{
 			Kind: fault.Function, Type: "FunctionReturnError", Code: fault.CodeInvocation,
 			Message: fmt.Sprintf("the function's server answered with status %d", r.Status),
@@ -236,7 +238,7 @@ func (a *Instance) Invoke(ctx context.Context, inv *fncontext.Invocation, event 
 }
 
 // Forward runs one request from admission to summary; see Admit and Lease.Forward.
-func (a *Instance) Forward(ctx context.Context, inv *fncontext.Invocation, x *runtime.Exchange) Result {
+func (a *Instance) Forward(ctx context.Context, inv *fncontext.Invocation, x runtime.Exchange) Result {
 	l, err := a.Admit(ctx, inv)
 	if err != nil {
 		return Result{Fault: fault.From(err)}

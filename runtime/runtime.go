@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 
 	fncontext "gantry/context"
@@ -48,18 +47,7 @@ type Transport interface {
 type Forwarder interface {
 	// Forward sends the request to the function's server and reads its answer. Headers that concern one connection only,
 	// and the platform's, are replaced in the request.
-	Forward(ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request) error
-}
-
-// Exchange is a request as it came, and the answer to it. Both are the caller's.
-type Exchange struct {
-	Request  *fasthttp.Request
-	Response *fasthttp.Response
-}
-
-// Answered returns the status of the answer, and the length of its body in bytes.
-func (x *Exchange) Answered() (status, size int) {
-	return x.Response.StatusCode(), len(x.Response.Body())
+	Forward(ctx context.Context, inv *fncontext.Call, x Exchange, log *logger.Request) error
 }
 
 // Result is what a handler answered.
@@ -106,6 +94,8 @@ type Config struct {
 	Encrypted fncontext.EncryptedData
 	// Concurrency is how many calls may run at once.
 	Concurrency int
+	// StreamIdle is how long nothing may pass after the first byte of an answer, for an exchange that is Streamed.
+	StreamIdle time.Duration
 	// Several says that calls run at once, in this worker or beside it: plain output names its call then.
 	Several bool
 	// UID and GID are the worker's identity, -1 for the agent's.

@@ -10,7 +10,9 @@ import (
 	"gantry/logger"
 	"io"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,7 +27,8 @@ type upstream struct {
 	calls
 	addr   string
 	client *fasthttp.HostClient
-	facts  [][2]string // headers that are the same for every call
+	direct *http.Transport // for what is streamed; see stream
+	facts  [][2]string     // headers that are the same for every call
 
 	ended context.Context // with the worker
 	end   context.CancelFunc
@@ -62,6 +65,7 @@ func newUpstream(w *Worker) offer {
 		RetryIfErr:               mayRepeat,
 		Transport:                asItCame{},
 	}
+	u.direct = newDirect(u)
 	return offer{transport: u}
 }
 
@@ -99,7 +103,7 @@ func (u *upstream) dial(addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &upstreamConn{Conn: conn, of: u}
+	c := &upstreamConn{TCPConn: conn.(*net.TCPConn), of: u}
 	u.open.Lock()
 	defer u.open.Unlock()
 	if u.ended.Err() != nil {
@@ -111,8 +115,17 @@ func (u *upstream) dial(addr string) (net.Conn, error) {
 
 // upstreamConn is a connection to the server that upstream can close.
 type upstreamConn struct {
-	net.Conn
+	*net.TCPConn
 	of *upstream
+	// only says that what is buffered is wanted, and no more: see relay.
+	only atomic.Bool
+}
+
+func (c *upstreamConn) Read(p []byte) (int, error) {
+	if c.only.Load() {
+		return 0, errOnlyBuffered
+	}
+	return c.TCPConn.Read(p)
 }
 
 // Close takes the connection off the list.
@@ -120,7 +133,7 @@ func (c *upstreamConn) Close() error {
 	c.of.open.Lock()
 	delete(c.of.conns, c)
 	c.of.open.Unlock()
-	return c.Conn.Close()
+	return c.TCPConn.Close()
 }
 
 // hangUp closes every connection: requests under way end.
@@ -129,7 +142,7 @@ func (u *upstream) hangUp() {
 	u.open.Lock()
 	defer u.open.Unlock()
 	for c := range u.conns {
-		_ = c.(*upstreamConn).Conn.Close() // who waits on it sees its end
+		_ = c.(*upstreamConn).TCPConn.Close() // who waits on it sees its end
 	}
 }
 
@@ -159,11 +172,11 @@ func (u *upstream) Invoke(ctx context.Context, inv *fncontext.Call, event []byte
 	return Result{Body: body, Text: !isDocument(body)}, nil
 }
 
-func newExchange() *Exchange {
-	return &Exchange{Request: fasthttp.AcquireRequest(), Response: fasthttp.AcquireResponse()}
+func newExchange() *Buffered {
+	return &Buffered{Request: fasthttp.AcquireRequest(), Response: fasthttp.AcquireResponse()}
 }
 
-func (x *Exchange) release() {
+func (x *Buffered) release() {
 	fasthttp.ReleaseRequest(x.Request)
 	fasthttp.ReleaseResponse(x.Response)
 }
@@ -195,14 +208,18 @@ func (u *upstream) post(req *fasthttp.Request, path string, body []byte) {
 }
 
 // Forward implements Forwarder.
-func (u *upstream) Forward(ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request) error {
-	x.Request.UseHostHeader = true
-	x.Response.SkipBody = x.Request.Header.IsHead()
-	return u.exchange(ctx, inv, x, log)
+func (u *upstream) Forward(ctx context.Context, inv *fncontext.Call, x Exchange, log *logger.Request) error {
+	if s, ok := x.(*Streamed); ok {
+		return u.stream(ctx, inv, s, log)
+	}
+	b := x.(*Buffered)
+	b.Request.UseHostHeader = true
+	b.Response.SkipBody = b.Request.Header.IsHead()
+	return u.exchange(ctx, inv, b, log)
 }
 
 // exchange sends one request and reads the answer, on the caller's goroutine, until the call's deadline.
-func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request) error {
+func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Buffered, log *logger.Request) error {
 	c, _, err := u.begin(inv, log)
 	if err != nil {
 		return err
@@ -212,15 +229,21 @@ func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Exchang
 	err = u.client.DoDeadline(x.Request, x.Response, inv.Deadline)
 	stop()
 	if err == nil {
-		u.readOutput()
-		u.answer(c.id, reply{})
-		<-c.done // also of a worker that has ended meanwhile: the answer is there
-		u.recycle(c)
+		u.succeeded(c)
+		x.answered = true
 		stripConnection(&x.Response.Header)
 		x.Response.Header.SetNoDefaultContentType(true) // an answer without one has none
 		return nil
 	}
 	return u.failed(ctx, c, inv, err)
+}
+
+// succeeded ends a call that was answered, also one of a worker that has ended meanwhile.
+func (u *upstream) succeeded(c *call) {
+	u.readOutput()
+	u.answer(c.id, reply{})
+	<-c.done
+	u.recycle(c)
 }
 
 // failed turns the end of a request without an answer into the call's fault.
@@ -233,15 +256,15 @@ func (u *upstream) failed(ctx context.Context, c *call, inv *fncontext.Call, err
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		u.answer(c.id, reply{err: tooLargeFault(-1, u.worker.cfg.Function.MaxResponse)})
 	default:
-		go u.settle(c.id, err)
+		go u.settle(c.id, err, "without an answer")
 	}
 	_, err = u.await(ctx, c, inv, func(uint32) {})
 	return err
 }
 
 // settle answers a call whose connection broke: if the process ends now, that is why. A call that never got a
-// connection to a process that has ended may go to another one.
-func (u *upstream) settle(id uint32, err error) {
+// connection to a process that has ended may go to another one. when says where in the call it broke.
+func (u *upstream) settle(id uint32, err error, when string) {
 	refused := errors.Is(err, syscall.ECONNREFUSED)
 	select {
 	case <-u.worker.proc.Exited():
@@ -253,7 +276,7 @@ func (u *upstream) settle(id uint32, err error) {
 	}
 	f := &fault.Error{
 		Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited, Err: err,
-		Message: "the function's server ended the connection without an answer",
+		Message: "the function's server ended the connection " + when,
 		Hint:    "the server goes on: look for a request that it drops, or a connection that it closes, in its log",
 	}
 	switch {

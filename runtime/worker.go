@@ -170,7 +170,7 @@ func (w *Worker) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, 
 
 // Forward is Invoke for a request that a server gets as it came; see Forwarder.
 func (w *Worker) Forward(
-	ctx context.Context, inv *fncontext.Call, x *Exchange, log *logger.Request,
+	ctx context.Context, inv *fncontext.Call, x Exchange, log *logger.Request,
 ) error {
 	f, ok := w.transport.(Forwarder)
 	if !ok {

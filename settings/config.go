@@ -32,6 +32,9 @@ type Config struct {
 	Command     []string
 	Upstream    string
 	IncludeKeys bool
+	// HTTPLimits is "cloud" or "none" for an HTTP function; HTTPIdle is how long nothing may pass on a stream.
+	HTTPLimits string
+	HTTPIdle   time.Duration
 	// Detected says why it is this language; empty when it was set.
 	Detected string
 	// RuntimeAPI is the address that poll takes events from, host:port; empty for none.

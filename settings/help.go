@@ -20,6 +20,7 @@ var groups = []struct {
 	}},
 	{"Listeners", []string{
 		"GANTRY_ADDR", "GANTRY_OPS_ADDR", "RUNTIME_API_ADDR", "GANTRY_BODY_MEMORY", "GANTRY_TRUST_", "GANTRY_UPSTREAM",
+		"GANTRY_HTTP_",
 	}},
 	{"Workers", []string{
 		"GANTRY_RUNTIME", "GANTRY_CONCURRENCY", "GANTRY_WORKERS", "GANTRY_QUEUE", "GANTRY_FREEZE", "GANTRY_UID", "GANTRY_GID",

@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"net"
+	"time"
 )
 
 // Ports of HTTP functions: public ones are written for the first one, so the agent listens on the second.
@@ -11,11 +12,33 @@ const (
 	functionPort = "8080"
 )
 
+// streamConcurrency is how many requests an HTTP function without the platform's limits takes at once: streams and
+// WebSockets last.
+const streamConcurrency = 1000
+
+// Streams reports whether bodies of an HTTP function pass as they come.
+func (c *Config) Streams() bool { return c.HTTPLimits == "none" }
+
+// StreamIdle is how long nothing may pass on a stream; 0 if nothing streams.
+func (c *Config) StreamIdle() time.Duration {
+	if !c.Streams() {
+		return 0
+	}
+	return c.HTTPIdle
+}
+
 // placeServer decides where the function listener goes beside a server of the user's, and gives the server the hooks
 // that every one has.
 func (c *Config) placeServer() error {
+	if c.Streams() && !c.Language.Proxies() {
+		return fmt.Errorf("GANTRY_HTTP_LIMITS=none is for HTTP functions (GANTRY_RUNTIME=http), and this is a function of %s",
+			c.Language.Title)
+	}
 	if !c.Language.Listens() {
 		return nil
+	}
+	if c.Streams() && !c.IsSet("GANTRY_CONCURRENCY") {
+		c.Concurrency = streamConcurrency
 	}
 	host, port, err := net.SplitHostPort(c.Upstream)
 	if err != nil {

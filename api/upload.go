@@ -1,0 +1,105 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// upload is the body of a request on its way to the function's server. Read is called by the server's side, and Close
+// by either.
+type upload struct {
+	of     *streaming
+	whole  atomic.Bool // all of it has arrived
+	closed atomic.Bool
+
+	mu       sync.Mutex // held while the stream is read
+	stream   io.Reader
+	trailers map[string]string
+}
+
+func newUpload(of *streaming, stream io.Reader) *upload {
+	return &upload{of: of, stream: stream}
+}
+
+// errUploadEnded is the answer to a read after the exchange.
+var errUploadEnded = errors.New("the request is over")
+
+// Read reads what arrives; only silence of the caller ends it.
+func (u *upload) Read(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed.Load() {
+		return 0, errUploadEnded
+	}
+	arrived := u.whole.Load()
+	if !arrived {
+		if err := u.extend(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := u.stream.Read(p)
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !arrived {
+		u.readTrailers()
+		u.whole.Store(true)
+		u.of.leave.watch()
+	}
+	return n, err
+}
+
+// extend gives the socket the deadline of the next read. One that Close has set meanwhile stays: whichever of both comes
+// last sees the other.
+func (u *upload) extend() error {
+	c := u.of.c
+	by := time.Now().Add(u.of.idle)
+	c.readBy = deadline{by, by}
+	if err := c.tcp.SetReadDeadline(by); err != nil {
+		return err
+	}
+	if u.closed.Load() {
+		return c.tcp.SetReadDeadline(past)
+	}
+	return nil
+}
+
+// readTrailers keeps the trailers: fasthttp's header is not to be used after the exchange.
+func (u *upload) readTrailers() {
+	h := &u.of.ctx.Request.Header
+	for name := range h.Trailers() {
+		if u.trailers == nil {
+			u.trailers = map[string]string{}
+		}
+		u.trailers[string(name)] = string(h.PeekBytes(name))
+	}
+}
+
+// trailer returns the value of one of the request's trailers, once all of it has arrived.
+func (u *upload) trailer(name string) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.trailers[name]
+}
+
+// again is the upload from its begin, for a body that is there as a whole.
+func (u *upload) again(stream io.Reader) *upload {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stream = stream
+	return u
+}
+
+// Close ends a read that waits; none follows.
+func (u *upload) Close() error {
+	if u.closed.Swap(true) || u.whole.Load() {
+		u.mu.Lock() // a read is over
+		defer u.mu.Unlock()
+		return nil
+	}
+	_ = u.of.c.tcp.SetReadDeadline(past) // an error says that it is closed already
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.of.c.readBy = deadline{past, past}
+	return nil
+}

@@ -1,0 +1,87 @@
+package runtime
+
+import (
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Exchange is a request to the function's server, and the answer to it: Buffered or Streamed.
+type Exchange interface {
+	// Answered returns the status of the answer, 0 if there was none, and how many bytes of its body came.
+	Answered() (status, size int)
+}
+
+// Buffered is an exchange whose bodies are whole before they are passed on. Both fields are the caller's.
+type Buffered struct {
+	Request  *fasthttp.Request
+	Response *fasthttp.Response
+
+	answered bool
+}
+
+// Answered implements Exchange.
+func (x *Buffered) Answered() (status, size int) {
+	if !x.answered {
+		return 0, 0
+	}
+	return x.Response.StatusCode(), len(x.Response.Body())
+}
+
+// Streamed is an exchange whose bodies pass as they come, in both directions at once.
+type Streamed struct {
+	// Header is the request's, which is changed.
+	Header *fasthttp.RequestHeader
+	// Upgrade is the protocol that the caller wants to go on with, empty for none. Trailers says that it takes trailers.
+	Upgrade  string
+	Trailers bool
+	// Body is the request's, nil if it has none, and Size its length in bytes, -1 if only its end shows it. Close may be
+	// called while Read waits, and ends that. Again returns a body that is there as a whole from its beginning; nil for
+	// one that is not.
+	Body  io.ReadCloser
+	Size  int64
+	Again func() io.ReadCloser
+	// Trailer returns the value of one of the request's trailers, which Header names, after the body's end.
+	Trailer func(name string) string
+	Caller  Caller
+
+	status int
+	passed int // bytes of the answer
+}
+
+// Answered implements Exchange.
+func (x *Streamed) Answered() (status, size int) { return x.status, x.passed }
+
+// Caller is the side of a streamed exchange that api serves.
+type Caller interface {
+	// Interim passes a 1xx answer on, which is not the last one.
+	Interim(head *fasthttp.ResponseHeader) error
+	// Answer passes the answer on. It returns when the caller has all of it, or the reason why not.
+	Answer(a *Answer) error
+	// Switch passes a 101 on, and gives the caller's connection away, with what has arrived on it since the request.
+	Switch(a *Answer) (conn Conn, early []byte, err error)
+	// Left is closed when the caller has closed its connection, once its request has arrived.
+	Left() <-chan struct{}
+	// Abort closes the caller's connection: what waits for the caller ends.
+	Abort()
+}
+
+// Answer is what a server answers to a streamed request.
+type Answer struct {
+	RequestID string
+	Header    fasthttp.ResponseHeader
+	// Body is nil if there is none, and Size its length in bytes, -1 if only its end shows it.
+	Body io.Reader
+	Size int64
+	// Trailers calls set with each trailer, after the body's end.
+	Trailers func(set func(name, value string))
+}
+
+// Conn is a connection that is given away.
+type Conn interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+}
