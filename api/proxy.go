@@ -115,6 +115,10 @@ func upgradeOf(h *fasthttp.RequestHeader) string {
 func (p *proxyAPI) fill(ctx *fasthttp.RequestCtx, req *fasthttp.Request) {
 	h := &req.Header
 	ctx.Request.Header.CopyTo(h)
+	h.SetProtocol("HTTP/1.1") // else the answer to a caller of HTTP/1.0 might have no length
+	if len(h.Host()) == 0 {   // which HTTP/1.0 may leave out
+		h.SetHost(ctx.LocalAddr().String())
+	}
 	if body := ctx.Request.Body(); len(body) > 0 {
 		req.SetBodyRaw(body)
 		h.SetContentLength(len(body))

@@ -235,7 +235,7 @@ func (d *download) pass(w io.Writer) (sent int64, err error) {
 	for {
 		n, readErr := d.answer.Body.Read(buf[:cap(buf)])
 		if n > 0 {
-			_ = d.of.c.SetWriteDeadline(time.Now().Add(d.of.idle)) // never fails
+			_ = d.of.c.SetWriteDeadline(time.Now().Add(2 * d.of.idle)) // never fails; the idle limit comes before
 			_, err = w.Write(buf[:n])
 			if err == nil && flusher != nil {
 				err = flusher.Flush()
@@ -258,8 +258,12 @@ func (d *download) pass(w io.Writer) (sent int64, err error) {
 // trail adds the trailers, which fasthttp writes after the body.
 func (d *download) trail() {
 	h := &d.of.ctx.Response.Header
+	announced := map[string]bool{}
+	for name := range h.Trailers() {
+		announced[string(name)] = true
+	}
 	d.answer.Trailers(func(name, value string) {
-		if h.AddTrailer(name) == nil { // one that must not be a trailer is left out
+		if announced[name] || h.AddTrailer(name) == nil { // one that must not be a trailer is left out
 			h.Set(name, value)
 		}
 	})

@@ -73,6 +73,7 @@ type Instance struct {
 	reloads  int
 	reloaded chan struct{} // closed and replaced at each reload
 	empty    chan struct{} // closed when draining and nothing is in flight
+	draining chan struct{} // closed when draining begins
 	phases   []Phase
 	keepers  sync.WaitGroup
 	failed   chan struct{} // closed at the first failure; see Failure
@@ -125,6 +126,7 @@ func New(cfg *Config) *Instance {
 			chan struct{},
 		),
 		empty:        make(chan struct{}),
+		draining:     make(chan struct{}),
 		failed:       make(chan struct{}),
 		live:         map[*runtime.Worker]struct{}{},
 		broken:       map[int]struct{}{},
@@ -135,6 +137,7 @@ func New(cfg *Config) *Instance {
 		again:        make(chan struct{}, 1),
 	}
 	a.base, a.stop = context.WithCancelCause(context.Background())
+	cfg.Runtime.Draining = a.draining
 	return a
 }
 
@@ -155,6 +158,9 @@ func (a *Instance) setState(to State) {
 	}
 	if to == Init {
 		a.settled = make(chan struct{})
+	}
+	if to == Draining {
+		close(a.draining)
 	}
 	a.state = to
 }

@@ -94,6 +94,8 @@ type Config struct {
 	Encrypted fncontext.EncryptedData
 	// Concurrency is how many calls may run at once.
 	Concurrency int
+	// Draining is closed when the instance takes no new calls any more: streams without an end of their own end then.
+	Draining <-chan struct{}
 	// StreamIdle is how long nothing may pass after the first byte of an answer, for an exchange that is Streamed.
 	StreamIdle time.Duration
 	// Several says that calls run at once, in this worker or beside it: plain output names its call then.

@@ -14,6 +14,7 @@ var (
 	errFirstByte = errors.New("no answer within the timeout")
 	errIdle      = errors.New("nothing passed within the idle limit")
 	errLeft      = errors.New("the caller left")
+	errEnding    = errors.New("the function's server ends")
 )
 
 // streamLimit ends a streamed exchange: at the call's deadline if there is no answer, when nothing has passed for a

@@ -33,8 +33,10 @@ type upstream struct {
 	ended context.Context // with the worker
 	end   context.CancelFunc
 
-	open  sync.Mutex // guards conns
-	conns map[net.Conn]struct{}
+	open    sync.Mutex // guards conns, endless and ending
+	conns   map[net.Conn]struct{}
+	endless map[*streamLimit]struct{} // exchanges without an end of their own
+	ending  bool
 }
 
 const (
@@ -49,7 +51,8 @@ const (
 
 func newUpstream(w *Worker) offer {
 	u := &upstream{
-		calls: calls{worker: w}, addr: w.cfg.Upstream, facts: functionHeaders(w.cfg.Function), conns: map[net.Conn]struct{}{},
+		calls: calls{worker: w}, addr: w.cfg.Upstream, facts: functionHeaders(w.cfg.Function),
+		conns: map[net.Conn]struct{}{}, endless: map[*streamLimit]struct{}{},
 	}
 	u.ended, u.end = context.WithCancel(context.Background())
 	u.client = &fasthttp.HostClient{
@@ -65,7 +68,10 @@ func newUpstream(w *Worker) offer {
 		RetryIfErr:               mayRepeat,
 		Transport:                asItCame{},
 	}
-	u.direct = newDirect(u)
+	if w.cfg.StreamIdle > 0 {
+		u.direct = newDirect(u)
+		go u.endStreams()
+	}
 	return offer{transport: u}
 }
 

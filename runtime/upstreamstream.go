@@ -46,7 +46,7 @@ func (u *upstream) stream(ctx context.Context, inv *fncontext.Call, x *Streamed,
 		defer context.AfterFunc(l.ctx, func() { _ = x.Body.Close() })() // its Read may wait for the caller
 	}
 	err = u.pass(l, c, inv, x)
-	if err == nil {
+	if err == nil || errors.Is(context.Cause(l.ctx), errEnding) {
 		u.succeeded(c)
 		return nil
 	}
@@ -69,6 +69,9 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 	x.status = resp.StatusCode
 	a := &Answer{RequestID: inv.RequestID, Size: resp.ContentLength}
 	copyHeader(&a.Header, resp.StatusCode, resp.Header)
+	if endless(resp) {
+		defer u.noteEndless(l)()
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return u.relay(l, x, a, *conn, resp)
 	}
@@ -97,6 +100,43 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 	return err
 }
 
+// endless reports whether an answer has no end of its own: another protocol, or Server-Sent Events.
+func endless(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusSwitchingProtocols ||
+		strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+}
+
+// noteEndless has an exchange ended with the server, until the function that it returns is called.
+func (u *upstream) noteEndless(l *streamLimit) (over func()) {
+	u.open.Lock()
+	defer u.open.Unlock()
+	if u.ending {
+		l.end(errEnding)
+	}
+	u.endless[l] = struct{}{}
+	return func() {
+		u.open.Lock()
+		defer u.open.Unlock()
+		delete(u.endless, l)
+	}
+}
+
+// endStreams ends what would hold up the end of the server, or of the instance, for as long as it lasts.
+func (u *upstream) endStreams() {
+	select {
+	case <-u.worker.cfg.Draining:
+	case <-u.worker.Retired():
+	case <-u.ended.Done():
+		return
+	}
+	u.open.Lock()
+	defer u.open.Unlock()
+	u.ending = true
+	for l := range u.endless {
+		l.end(errEnding)
+	}
+}
+
 // bodied reports whether an answer has a body (RFC 9110, section 6.4.1).
 func bodied(method string, status int) bool {
 	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
@@ -106,6 +146,10 @@ func bodied(method string, status int) bool {
 func (u *upstream) request(l *streamLimit, inv *fncontext.Call, x *Streamed) (
 	req *http.Request, conn **upstreamConn, err error,
 ) {
+	trailers := http.Header{}
+	for name := range x.Header.Trailers() {
+		trailers[string(name)] = nil
+	}
 	address(x.Header, u.facts, inv.Invocation, u.worker.cfg.IncludeKeys)
 	target, err := targetOf(string(x.Header.RequestURI()))
 	if err != nil {
@@ -126,10 +170,7 @@ func (u *upstream) request(l *streamLimit, inv *fncontext.Call, x *Streamed) (
 		return req, conn, nil
 	}
 	req.ContentLength = x.Size
-	req.Trailer = http.Header{}
-	for name := range x.Header.Trailers() {
-		req.Trailer[string(name)] = nil
-	}
+	req.Trailer = trailers
 	req.Body = &measured{Reader: x.Body, closer: x.Body, moved: func(int) { l.moved() }, ended: func() {
 		for name := range req.Trailer {
 			req.Trailer[name] = []string{x.Trailer(name)}

@@ -385,3 +385,12 @@ func TestHTTPFunctionTakesEventsOfAPIGateway(t *testing.T) {
 		require.NotContains(t, got.stdout, "got ", "nothing reached the server")
 	}
 }
+
+// TestCallersOfHTTP10GetWholeAnswers: the server is asked with HTTP/1.1, also for a caller without a Host.
+func TestCallersOfHTTP10GetWholeAnswers(t *testing.T) {
+	t.Parallel()
+	r := httpFunction(t, probeFiles)
+	answer := rawRequest(t, r, "GET /chunks HTTP/1.0\r\n\r\n")
+	require.Equal(t, int64(7), answer.ContentLength)
+	require.Equal(t, "one two", bodyOf(t, answer))
+}
