@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 	"time"
@@ -42,7 +43,7 @@ func (l *leave) run() {
 	err = raw.Read(func(fd uintptr) bool {
 		n, _, err := unix.Recvfrom(int(fd), one, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		switch {
-		case err == syscall.EAGAIN, err == syscall.EINTR:
+		case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
 			return false
 		case err != nil, n == 0:
 			gone = true

@@ -110,19 +110,23 @@ func (s *streaming) exchange(upgrade string) *runtime.Streamed {
 	x.Trailers = bytes.EqualFold(x.Header.Peek("Te"), []byte("trailers"))
 	switch body := s.ctx.Request.Body; {
 	case pending(s.ctx):
-		s.upload = newUpload(s, s.ctx.RequestBodyStream())
+		s.upload = s.newUpload(s.ctx.RequestBodyStream())
 		x.Size = int64(s.ctx.Request.Header.ContentLength())
 		x.Body, x.Trailer = s.upload, s.upload.trailer
 		s.c.wide = true
 		return x
 	case len(body()) > 0:
-		s.upload = newUpload(s, bytes.NewReader(body()))
+		s.upload = s.newUpload(bytes.NewReader(body()))
 		s.upload.whole.Store(true)
 		x.Size, x.Body, x.Trailer = int64(len(body())), s.upload, s.upload.trailer
 		x.Again = func() io.ReadCloser { return s.upload.again(bytes.NewReader(body())) }
 	}
 	s.leave.watch()
 	return x
+}
+
+func (s *streaming) newUpload(body io.Reader) *upload {
+	return &upload{c: s.c, idle: s.idle, header: &s.ctx.Request.Header, arrived: s.leave.watch, stream: body}
 }
 
 // finish ends what still reads from the connection.

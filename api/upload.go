@@ -6,22 +6,24 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // upload is the body of a request on its way to the function's server. Read is called by the server's side, and Close
 // by either.
 type upload struct {
-	of     *streaming
+	c       *connection
+	idle    time.Duration
+	header  *fasthttp.RequestHeader // fasthttp's, with the trailers in the end
+	arrived func()                  // called once when all of it has arrived
+
 	whole  atomic.Bool // all of it has arrived
 	closed atomic.Bool
 
 	mu       sync.Mutex // held while the stream is read
 	stream   io.Reader
 	trailers map[string]string
-}
-
-func newUpload(of *streaming, stream io.Reader) *upload {
-	return &upload{of: of, stream: stream}
 }
 
 // errUploadEnded is the answer to a read after the exchange.
@@ -34,44 +36,42 @@ func (u *upload) Read(p []byte) (int, error) {
 	if u.closed.Load() {
 		return 0, errUploadEnded
 	}
-	arrived := u.whole.Load()
-	if !arrived {
+	whole := u.whole.Load()
+	if !whole {
 		if err := u.extend(); err != nil {
 			return 0, err
 		}
 	}
 	n, err := u.stream.Read(p)
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !arrived {
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !whole {
 		u.readTrailers()
 		u.whole.Store(true)
-		u.of.leave.watch()
+		u.arrived()
 	}
 	return n, err
 }
 
-// extend gives the socket the deadline of the next read. One that Close has set meanwhile stays: whichever of both comes
-// last sees the other.
+// extend gives the socket the deadline of the next read. One that Close has set meanwhile stays: whichever of both
+// comes last sees the other.
 func (u *upload) extend() error {
-	c := u.of.c
-	by := time.Now().Add(u.of.idle)
-	c.readBy = deadline{by, by}
-	if err := c.tcp.SetReadDeadline(by); err != nil {
+	by := time.Now().Add(u.idle)
+	u.c.readBy = deadline{by, by}
+	if err := u.c.tcp.SetReadDeadline(by); err != nil {
 		return err
 	}
 	if u.closed.Load() {
-		return c.tcp.SetReadDeadline(past)
+		return u.c.tcp.SetReadDeadline(past)
 	}
 	return nil
 }
 
 // readTrailers keeps the trailers: fasthttp's header is not to be used after the exchange.
 func (u *upload) readTrailers() {
-	h := &u.of.ctx.Request.Header
-	for name := range h.Trailers() {
+	for name := range u.header.Trailers() {
 		if u.trailers == nil {
 			u.trailers = map[string]string{}
 		}
-		u.trailers[string(name)] = string(h.PeekBytes(name))
+		u.trailers[string(name)] = string(u.header.PeekBytes(name))
 	}
 }
 
@@ -97,9 +97,9 @@ func (u *upload) Close() error {
 		defer u.mu.Unlock()
 		return nil
 	}
-	_ = u.of.c.tcp.SetReadDeadline(past) // an error says that it is closed already
+	_ = u.c.tcp.SetReadDeadline(past) // an error says that it is closed already
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.of.c.readBy = deadline{past, past}
+	u.c.readBy = deadline{past, past}
 	return nil
 }

@@ -26,7 +26,7 @@ type streamLimit struct {
 	caller     Caller
 	idle       time.Duration
 	timer      *time.Timer
-	last       atomic.Int64 // unix nanoseconds of what passed last; 0 before the answer begins
+	last       atomic.Int64  // unix nanoseconds of what passed last; 0 before the answer begins
 	done       chan struct{} // closed when nothing is to be watched any more
 	resting    bool
 }

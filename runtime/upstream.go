@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,32 +48,6 @@ const (
 	dialLimit = 5 * time.Second
 )
 
-func newUpstream(w *Worker) offer {
-	u := &upstream{
-		calls: calls{worker: w}, addr: w.cfg.Upstream, facts: functionHeaders(w.cfg.Function),
-		conns: map[net.Conn]struct{}{}, endless: map[*streamLimit]struct{}{},
-	}
-	u.ended, u.end = context.WithCancel(context.Background())
-	u.client = &fasthttp.HostClient{
-		Addr:                     u.addr,
-		Dial:                     u.dial,
-		MaxConns:                 w.cfg.Concurrency + 1, // and one for the end
-		MaxIdleConnDuration:      keptIdle,
-		MaxResponseBodySize:      w.cfg.Function.MaxResponse,
-		ReadBufferSize:           serverHeader,
-		NoDefaultUserAgentHeader: true,
-		DisablePathNormalizing:   true,
-		SecureErrorLogMessage:    true,
-		RetryIfErr:               mayRepeat,
-		Transport:                asItCame{},
-	}
-	if w.cfg.StreamIdle > 0 {
-		u.direct = newDirect(u)
-		go u.endStreams()
-	}
-	return offer{transport: u}
-}
-
 // asItCame sends the target of a request as it is. Without it the library would write it anew, and leave out the
 // question mark of an empty query.
 type asItCame struct{}
@@ -119,6 +92,9 @@ func (u *upstream) dial(addr string) (net.Conn, error) {
 	return c, nil
 }
 
+// errOnlyBuffered ends a read of what a reader in front of a connection holds.
+var errOnlyBuffered = errors.New("nothing is buffered any more")
+
 // upstreamConn is a connection to the server that upstream can close.
 type upstreamConn struct {
 	*net.TCPConn
@@ -150,32 +126,6 @@ func (u *upstream) hangUp() {
 	for c := range u.conns {
 		_ = c.(*upstreamConn).TCPConn.Close() // who waits on it sees its end
 	}
-}
-
-// Invoke implements Transport: an event of an image is POST /invoke; for an HTTP function it is one of API Gateway,
-// which describes a request.
-func (u *upstream) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
-	x := newExchange()
-	defer x.release()
-	req, resp := x.Request, x.Response
-	if u.worker.cfg.Language.Proxies() {
-		if err := readGatewayEvent(event, req); err != nil {
-			return Result{}, err
-		}
-		if err := u.Forward(ctx, inv, x, log); err != nil {
-			return Result{}, err
-		}
-		return gatewayResult(resp, u.worker.cfg.Function.MaxResponse)
-	}
-	u.post(req, "/invoke", event)
-	if err := u.exchange(ctx, inv, x, log); err != nil {
-		return Result{}, err
-	}
-	body := bytes.Clone(resp.Body())
-	if status := resp.StatusCode(); status/100 != 2 {
-		return Result{}, serverFault(status, body)
-	}
-	return Result{Body: body, Text: !isDocument(body)}, nil
 }
 
 func newExchange() *Buffered {
@@ -211,17 +161,6 @@ func (u *upstream) post(req *fasthttp.Request, path string, body []byte) {
 	req.Header.SetHost(u.addr)
 	req.Header.SetContentType("application/json")
 	req.SetBodyRaw(body)
-}
-
-// Forward implements Forwarder.
-func (u *upstream) Forward(ctx context.Context, inv *fncontext.Call, x Exchange, log *logger.Request) error {
-	if s, ok := x.(*Streamed); ok {
-		return u.stream(ctx, inv, s, log)
-	}
-	b := x.(*Buffered)
-	b.Request.UseHostHeader = true
-	b.Response.SkipBody = b.Request.Header.IsHead()
-	return u.exchange(ctx, inv, b, log)
 }
 
 // exchange sends one request and reads the answer, on the caller's goroutine, until the call's deadline.

@@ -29,7 +29,7 @@ func (u *upstream) relay(l *streamLimit, x *Streamed, a *Answer, server *upstrea
 		l.end(errors.Join(errLeft, err))
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // closed already, or nothing is to be sent any more
 	stop := context.AfterFunc(l.ctx, func() { _, _ = conn.Close(), server.Close() })
 	defer stop()
 	body := resp.Body.(io.ReadWriteCloser) // net/http promises it
@@ -90,11 +90,11 @@ func relayBytes(to, from Conn, first []byte, moved func(n int)) error {
 		buf = relayBuffers.Get().(*[16 << 10]byte)
 		for {
 			n, failed = unix.Read(int(fd), buf[:])
-			if failed != syscall.EINTR {
+			if !errors.Is(failed, syscall.EINTR) {
 				break
 			}
 		}
-		if failed == syscall.EAGAIN {
+		if errors.Is(failed, syscall.EAGAIN) {
 			relayBuffers.Put(buf)
 			return false
 		}
@@ -114,6 +114,3 @@ func relayBytes(to, from Conn, first []byte, moved func(n int)) error {
 		}
 	}
 }
-
-// errOnlyBuffered ends a read of what a reader in front of a connection holds.
-var errOnlyBuffered = errors.New("nothing is buffered any more")

@@ -42,7 +42,7 @@ func (u *upstream) stream(ctx context.Context, inv *fncontext.Call, x *Streamed,
 	l := newStreamLimit(ctx, inv, u.worker.cfg.StreamIdle, x.Caller)
 	defer l.release()
 	if x.Body != nil {
-		defer x.Body.Close()
+		defer func() { _ = x.Body.Close() }()                           // never fails
 		defer context.AfterFunc(l.ctx, func() { _ = x.Body.Close() })() // its Read may wait for the caller
 	}
 	err = u.pass(l, c, inv, x)
@@ -63,7 +63,7 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // what it was for is over
 	c.timer.Reset(never)
 	l.begin()
 	x.status = resp.StatusCode
@@ -182,8 +182,8 @@ func (u *upstream) request(l *streamLimit, inv *fncontext.Call, x *Streamed) (
 	return req, conn, nil
 }
 
-// targetOf is a URL that net/http writes as the target came. It cannot write one that begins with // as it came if there
-// are bytes in the path that a URL does not have: these are escaped.
+// targetOf is a URL that net/http writes as the target came. It cannot do so for one that begins with // and has bytes
+// in its path that a URL does not have: these are escaped.
 func targetOf(target string) (*url.URL, error) {
 	if !strings.HasPrefix(target, "//") {
 		return &url.URL{Opaque: target}, nil
@@ -205,7 +205,7 @@ func targetOf(target string) (*url.URL, error) {
 	return to, nil
 }
 
-// pathBytes are those that a path may have (RFC 3986, section 3.3), with the brackets, which net/url leaves as they are.
+// pathBytes are those that a path may have (RFC 3986, section 3.3), and the brackets, which net/url leaves as they are.
 const pathBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@/%[]"
 
 // headerOf is the header of a request without what net/http writes by itself.

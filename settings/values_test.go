@@ -24,7 +24,7 @@ func TestOfferedValuesAreTaken(t *testing.T) {
 			require.Empty(t, s.Values(), s.Env)
 		}
 	}
-	require.Equal(t, 3, closed)
+	require.Equal(t, 4, closed)
 	for _, name := range language.PlatformNames() {
 		_, err := language.ByName(name)
 		require.NoError(t, err, name)

@@ -20,7 +20,7 @@ var httpServer = &Language{
 	NoPreStop:     "an HTTP function has no pre-stop hook: GET /shutdown, then TERM, ask it to end",
 	Ends:          "the server has to go on until TERM; a script has to wait for what it starts",
 	Silent:        "no process of the function listens on GANTRY_UPSTREAM",
-	Unanswered:    "the server had not answered the request in full: a stream without an end needs GANTRY_HTTP_LIMITS=none, where that is available",
+	Unanswered:    "the server had not answered the request in full: a stream without an end needs GANTRY_HTTP_LIMITS=none",
 }
 
 // eventServer is the server of an image of one's own (page functiongraph_04_0104): events come as POST /invoke.

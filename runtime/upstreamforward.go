@@ -1,0 +1,75 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"gantry/logger"
+	"net"
+
+	"github.com/valyala/fasthttp"
+
+	fncontext "gantry/context"
+)
+
+func newUpstream(w *Worker) offer {
+	u := &upstream{
+		calls: calls{worker: w}, addr: w.cfg.Upstream, facts: functionHeaders(w.cfg.Function),
+		conns: map[net.Conn]struct{}{}, endless: map[*streamLimit]struct{}{},
+	}
+	u.ended, u.end = context.WithCancel(context.Background())
+	u.client = &fasthttp.HostClient{
+		Addr:                     u.addr,
+		Dial:                     u.dial,
+		MaxConns:                 w.cfg.Concurrency + 1, // and one for the end
+		MaxIdleConnDuration:      keptIdle,
+		MaxResponseBodySize:      w.cfg.Function.MaxResponse,
+		ReadBufferSize:           serverHeader,
+		NoDefaultUserAgentHeader: true,
+		DisablePathNormalizing:   true,
+		SecureErrorLogMessage:    true,
+		RetryIfErr:               mayRepeat,
+		Transport:                asItCame{},
+	}
+	if w.cfg.StreamIdle > 0 {
+		u.direct = newDirect(u)
+		go u.endStreams()
+	}
+	return offer{transport: u}
+}
+
+// Invoke implements Transport: an event of an image is POST /invoke; for an HTTP function it is one of API Gateway,
+// which describes a request.
+func (u *upstream) Invoke(ctx context.Context, inv *fncontext.Call, event []byte, log *logger.Request) (Result, error) {
+	x := newExchange()
+	defer x.release()
+	req, resp := x.Request, x.Response
+	if u.worker.cfg.Language.Proxies() {
+		if err := readGatewayEvent(event, req); err != nil {
+			return Result{}, err
+		}
+		if err := u.Forward(ctx, inv, x, log); err != nil {
+			return Result{}, err
+		}
+		return gatewayResult(resp, u.worker.cfg.Function.MaxResponse)
+	}
+	u.post(req, "/invoke", event)
+	if err := u.exchange(ctx, inv, x, log); err != nil {
+		return Result{}, err
+	}
+	body := bytes.Clone(resp.Body())
+	if status := resp.StatusCode(); status/100 != 2 {
+		return Result{}, serverFault(status, body)
+	}
+	return Result{Body: body, Text: !isDocument(body)}, nil
+}
+
+// Forward implements Forwarder.
+func (u *upstream) Forward(ctx context.Context, inv *fncontext.Call, x Exchange, log *logger.Request) error {
+	if s, ok := x.(*Streamed); ok {
+		return u.stream(ctx, inv, s, log)
+	}
+	b := x.(*Buffered)
+	b.Request.UseHostHeader = true
+	b.Response.SkipBody = b.Request.Header.IsHead()
+	return u.exchange(ctx, inv, b, log)
+}
