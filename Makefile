@@ -8,7 +8,7 @@ TAGS     = nethttpomithttp2
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp release release-check test-release soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -82,13 +82,13 @@ fuzz:
 
 # The modules come first: the program runs, and builds, in a network of its own.
 bench:
-	@.ci/need go node python3 wrk
+	@.ci/need go node python3 wrk nginx
 	$(GO) mod download
 	$(GO) run ./bench
 
 # Every section once on the smallest budget: shows that each works, not how fast anything is.
 bench-quick:
-	@.ci/need go node python3 wrk
+	@.ci/need go node python3 wrk nginx
 	$(GO) mod download
 	$(GO) run ./bench -quick
 
@@ -149,6 +149,13 @@ test-release:
 	@test "$$(id -u)" != 0 || .ci/need debootstrap # without root nothing can be installed, and those tests are skipped
 	@command -v qemu-aarch64-static >/dev/null || .ci/need qemu-aarch64-static || echo "programs for arm64 will not be run"
 	cd release && $(GO) vet ./... && $(GO) test -count=1 -timeout 10m ./...
+
+# What CI runs of them: without a second build, programs of earlier commits, and programs for arm64 that are run.
+test-release-quick:
+	@.ci/need go git node npm rpm
+	@test "$$(id -u)" != 0 || test -e /usr/share/keyrings/debian-archive-keyring.gpg || .ci/need debian-archive-keyring
+	@test "$$(id -u)" != 0 || .ci/need debootstrap
+	cd release && $(GO) vet ./... && $(GO) test -short -count=1 -timeout 10m ./...
 
 clean:
 	rm -rf bin dist

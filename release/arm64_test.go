@@ -33,6 +33,7 @@ func TestProgramsAreStaticForTheirArchitecture(t *testing.T) {
 
 // TestProgramForARM64RunsAFunction: agent and function, both for arm64, run by the processor or by qemu.
 func TestProgramForARM64RunsAFunction(t *testing.T) {
+	heavy(t)
 	top := filepath.Join(extracted(t, "gantry-1.2.3-linux-arm64.tar.gz"), "gantry-1.2.3-linux-arm64")
 	code := customRuntime(t, "arm64", "function")
 	start := "exec "

@@ -13,6 +13,7 @@ import (
 
 // TestInstallPageRuns runs the commands of docs/INSTALL.md that are marked so, in a copy of the release.
 func TestInstallPageRuns(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../docs/INSTALL.md")
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?s)```sh run\n(.*?)```").FindAllStringSubmatch(string(text), -1)

@@ -47,6 +47,7 @@ func queueOf(t *testing.T, programs, code, data string) (p *harness.Program, url
 // TestQueuesOfEarlierProgramsAreReadAndRun: the old agent and its child store requests; after the upgrade the records
 // are listed, and what waited or was interrupted runs.
 func TestQueuesOfEarlierProgramsAreReadAndRun(t *testing.T) {
+	heavy(t)
 	now := filepath.Join(extracted(t, "gantry-1.2.3-linux-"+runtime.GOARCH+".tar.gz"), "gantry-1.2.3-linux-"+runtime.GOARCH)
 	for _, commit := range earlier {
 		t.Run(commit[:12], func(t *testing.T) {

@@ -55,6 +55,14 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// heavy skips a test in CI, whose time is short; "make test-release" runs it.
+func heavy(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left to make test-release")
+	}
+}
+
 // newRelease is a release of the sources in root.
 func newRelease(root, out string) *release {
 	return &release{
@@ -158,6 +166,7 @@ func customRuntime(t *testing.T, arch, name string) string {
 // TestSecondBuildHasTheSameBytes: from a copy of the sources at another path, with another mask of modes.
 // "make release-check" does the same without the compiler's cache.
 func TestSecondBuildHasTheSameBytes(t *testing.T) {
+	heavy(t)
 	root := filepath.Join(t.TempDir(), "a longer path", "checkout")
 	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	list.Dir = ".."

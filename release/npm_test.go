@@ -55,6 +55,7 @@ func npmCommand(t *testing.T, name string, args ...string) *exec.Cmd {
 
 // TestNpxRunsAFunctionOffline: results and exit codes are the program's.
 func TestNpxRunsAFunctionOffline(t *testing.T) {
+	t.Parallel()
 	code := t.TempDir()
 	source := "exports.handler = async (event, context) => { if (event.fail) throw new Error('asked for'); return {got: event}; };\n"
 	require.NoError(t, os.WriteFile(filepath.Join(code, "index.js"), []byte(source), 0o600))

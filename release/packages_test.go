@@ -124,6 +124,7 @@ func ask(t *testing.T, method, url, body string) string {
 // TestDebianPackageKeepsDataThroughUpgradeAndRemoval: installed, used with a queue, upgraded, removed and purged. Users'
 // files are the same afterwards, and nothing of the package is left.
 func TestDebianPackageKeepsDataThroughUpgradeAndRemoval(t *testing.T) {
+	t.Parallel()
 	d := newDebian(t)
 	d.copyInto(customRuntime(t, runtime.GOARCH, "bootstrap"), "srv/hello")
 	other := filepath.Join(d.root, "usr/bin/bootstrap") // another program's
