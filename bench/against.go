@@ -20,31 +20,40 @@ func (b *bench) compareBuilds(ctx context.Context) error {
 		return err
 	}
 	builds := [2]string{against, b.bootstrap}
-	for _, l := range []struct{ name, code, runtime string }{
-		{"nodejs", b.testdata("function"), "nodejs"},
-		{"python", b.testdata("python"), "python"},
-	} {
-		env := []string{
-			"PATH=" + filepath.Dir(b.python) + ":" + os.Getenv("PATH"),
-			"RUNTIME_CODE_ROOT=" + l.code,
-			"GANTRY_RUNTIME=" + l.runtime,
+	event := func(code, language string) command {
+		return func(program, addr, ops string) (args, env []string) {
+			_, env = b.agent(addr, ops, none)
+			return []string{program}, append(env, "PATH="+filepath.Dir(b.python)+":"+os.Getenv("PATH"),
+				"RUNTIME_CODE_ROOT="+b.testdata(code), "GANTRY_RUNTIME="+language)
 		}
-		if err := b.compareCalls(ctx, builds, l.name, env...); err != nil {
+	}
+	for _, kind := range []struct {
+		name    string
+		command command
+	}{
+		{"nodejs", event("function", "nodejs")},
+		{"python", event("python", "python")},
+		{"http", b.httpFunction},
+	} {
+		if err := b.compareCalls(ctx, builds, kind.name, kind.command); err != nil {
 			return err
 		}
-		if err := b.compareStarts(ctx, builds, l.name, env...); err != nil {
+		if err := b.compareStarts(ctx, builds, kind.name, kind.command); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) compareCalls(ctx context.Context, builds [2]string, name string, env ...string) error {
+// command is the command line of a build of the agent around one function.
+type command func(program, addr, ops string) (args, env []string)
+
+func (b *bench) compareCalls(ctx context.Context, builds [2]string, name string, of command) error {
 	var servers []*server
 	for _, program := range builds {
 		addr, ops := freeAddr(), freeAddr()
-		_, agentEnv := b.agent(addr, ops, none)
-		s, err := b.up(ctx, "agent", addr, ops, pinned(pinServer, []string{program, "serve"}), append(agentEnv, env...))
+		args, env := of(program, addr, ops)
+		s, err := b.up(ctx, "agent", addr, ops, pinned(pinServer, args), env)
 		if err != nil {
 			return err
 		}
@@ -74,15 +83,15 @@ func (b *bench) compareCalls(ctx context.Context, builds [2]string, name string,
 	return b.stopAll()
 }
 
-func (b *bench) compareStarts(ctx context.Context, builds [2]string, name string, env ...string) error {
+func (b *bench) compareStarts(ctx context.Context, builds [2]string, name string, of command) error {
 	var samples [2][]float64
 	progress("against, %s, %d starts each", name, b.starts)
 	for range b.starts {
 		for _, i := range rand.Perm(2) {
 			addr, ops := freeAddr(), freeAddr()
-			_, agentEnv := b.agent(addr, ops, none)
+			args, env := of(builds[i], addr, ops)
 			began := time.Now()
-			if _, err := b.up(ctx, "agent", addr, ops, []string{builds[i], "serve"}, append(agentEnv, env...)); err != nil {
+			if _, err := b.up(ctx, "agent", addr, ops, args, env); err != nil {
 				return fmt.Errorf("%s: %w", builds[i], err)
 			}
 			samples[i] = append(samples[i], millis(time.Since(began)))

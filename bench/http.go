@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
-// http compares an HTTP function with its server called directly, and with Go's own reverse proxy before the same
-// server. The server and what stands before it share one CPU, as in a container.
+// http compares an HTTP function with its server called directly, and with Go's own reverse proxy and nginx before the
+// same server. The server and what stands before it share one CPU, as in a container.
 func (b *bench) http(ctx context.Context) error {
 	servers, err := b.httpServers(ctx)
 	if err != nil {
@@ -28,50 +31,123 @@ func (b *bench) http(ctx context.Context) error {
 	return nil
 }
 
-// httpServers are the plain server, the reverse proxy before another one, and the agent with a third.
+// The servers of the section, in the order of httpServers.
+const (
+	direct = iota
+	function
+	reverse
+	nginx
+)
+
+// httpServers are the plain server, the agent with another one, and one more behind each proxy; nginx may be missing.
 func (b *bench) httpServers(ctx context.Context) ([]*server, error) {
 	proxy, err := b.build(ctx, "bench/reverseproxy")
 	if err != nil {
 		return nil, err
 	}
-	direct, behind, before, ours := freeAddr(), freeAddr(), freeAddr(), freeAddr()
-	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
-	args, env := b.plain(direct)
-	plain, err := b.up(ctx, "plain", direct, "", pinned(pinServer, args), env)
+	plain, err := b.upPlain(ctx)
 	if err != nil {
 		return nil, err
 	}
-	args, env = b.plain(behind)
-	if _, err := b.up(ctx, "behind", behind, "", pinned(pinServer, args), env); err != nil {
-		return nil, err
-	}
-	args = []string{proxy, port(before), port(behind)}
-	reverse, err := b.up(ctx, "reverseproxy", before, "", pinned(pinServer, args), nil)
+	addr, ops := freeAddr(), freeAddr()
+	args, env := b.httpFunction(b.bootstrap, addr, ops)
+	agent, err := b.up(ctx, "agent", addr, ops, pinned(pinServer, args), env)
 	if err != nil {
 		return nil, err
 	}
-	ops, upstream := freeAddr(), freeAddr()
-	_, env = b.agent(ours, ops, none)
-	args = []string{b.bootstrap, "serve", "--runtime", "http", "--upstream", upstream, "--"}
-	args = append(args, b.node, b.testdata("plain.js"), port(upstream))
-	agent, err := b.up(ctx, "agent", ours, ops, pinned(pinServer, args), env)
-	return []*server{plain, reverse, agent}, err
+	before, err := b.upProxy(ctx, "reverseproxy", func(addr, behind string) ([]string, error) {
+		return []string{proxy, port(addr), port(behind)}, nil
+	})
+	servers := []*server{plain, agent, before}
+	program := findNginx()
+	if err != nil || program == "" {
+		return servers, err
+	}
+	before, err = b.upProxy(ctx, "nginx", func(addr, behind string) ([]string, error) {
+		folder, err := b.nginxFolder(addr, behind)
+		return []string{program, "-p", folder, "-c", "nginx.conf", "-e", "stderr"}, err
+	})
+	return append(servers, before), err
+}
+
+// httpFunction is the command of an agent whose function is the plain server.
+func (b *bench) httpFunction(bootstrap, addr, ops string) (args, env []string) {
+	_, env = b.agent(addr, ops, none)
+	upstream := freeAddr()
+	return []string{
+		bootstrap, "serve", "--runtime", "http", "--upstream", upstream, "--", b.node, b.testdata("plain.js"), port(upstream),
+	}, env
+}
+
+// upPlain starts a plain server where the other servers run.
+func (b *bench) upPlain(ctx context.Context) (*server, error) {
+	addr := freeAddr()
+	args, env := b.plain(addr)
+	return b.up(ctx, "plain", addr, "", pinned(pinServer, args), env)
+}
+
+// upProxy starts a plain server and a proxy before it, whose command gets the addresses of both.
+func (b *bench) upProxy(
+	ctx context.Context, name string, command func(addr, behind string) ([]string, error),
+) (*server, error) {
+	behind, err := b.upPlain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	addr := freeAddr()
+	args, err := command(addr, behind.addr)
+	if err != nil {
+		return nil, err
+	}
+	return b.up(ctx, name, addr, "", pinned(pinServer, args), nil)
+}
+
+func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
+
+// findNginx returns the program, which is not in the PATH of every user; empty if there is none.
+func findNginx() string {
+	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return program
+		}
+	}
+	return ""
+}
+
+// nginxFolder makes a folder with nginx's configuration.
+func (b *bench) nginxFolder(addr, behind string) (string, error) {
+	folder, err := b.folder("nginx")
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(b.testdata("nginx.conf"))
+	if err != nil {
+		return "", err
+	}
+	config := strings.NewReplacer("ADDR", addr, "BEHIND", behind).Replace(string(text))
+	return folder, os.WriteFile(filepath.Join(folder, "nginx.conf"), []byte(config), 0o600)
 }
 
 func (b *bench) httpRows(results map[load][][]result) {
 	rate := func(r result) float64 { return r.perSecond }
 	add := func(figure string, l load, base int, pick func(result) float64, t target) {
-		three := results[l]
-		b.table.add(compare("http", figure, column(three[base], pick), column(three[2], pick), t))
+		all := results[l]
+		b.table.add(compare("http", figure, column(all[base], pick), column(all[function], pick), t))
 	}
-	const direct, proxy = 0, 1
 	median := func(r result) float64 { return r.p50 }
 	cpu := func(r result) float64 { return r.tree }
 	add("calls/s, 16 connections, to the server itself", few, direct, rate, atLeast(0.5))
 	add("calls/s, 64 connections, to the server itself", many, direct, rate, atLeast(0.5))
 	add("calls/s, 100 KB, 16 connections, to the server itself", large, direct, rate, target{})
 	add("median µs, 1 connection, to the server itself", alone, direct, median, target{})
-	add("calls/s, 16 connections, to Go's ReverseProxy", few, proxy, rate, atLeast(1.5))
-	add("calls/s, 64 connections, to Go's ReverseProxy", many, proxy, rate, atLeast(1.5))
 	add("CPU µs per call, 16 connections, to the server itself", few, direct, cpu, target{})
+	add("calls/s, 16 connections, to Go's ReverseProxy", few, reverse, rate, atLeast(1.5))
+	add("calls/s, 64 connections, to Go's ReverseProxy", many, reverse, rate, atLeast(1.5))
+	if len(results[few]) <= nginx {
+		b.table.add(&row{section: "http", figure: "nginx is not installed: NOT compared with it"})
+		return
+	}
+	add("calls/s, 16 connections, to nginx", few, nginx, rate, atLeast(0.7))
+	add("calls/s, 64 connections, to nginx", many, nginx, rate, atLeast(0.7))
+	add("calls/s, 100 KB, 16 connections, to nginx", large, nginx, rate, target{})
 }

@@ -14,6 +14,8 @@
 // The sections:
 //
 //   - throughput: a plain Node http server and the agent, around the same handler, both pinned to CPU 0, wrk on CPU 1.
+//   - http: an HTTP function, its server alone, and that server behind Go's reverse proxy and behind nginx.
+//   - streams: a server that streams, alone and as an HTTP function without the platform's limits.
 //   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way
 //     of its own.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
@@ -94,6 +96,7 @@ func sections() []section {
 	return []section{
 		{"throughput", (*bench).throughput},
 		{"http", (*bench).http},
+		{"streams", (*bench).streams},
 		{"languages", (*bench).languages},
 		{"extensions", (*bench).extensions},
 		{"telemetry", (*bench).telemetry},
@@ -110,11 +113,13 @@ type budget struct {
 	floodTime time.Duration // of the calls beside a flood of bad signatures
 	drain     int           // asynchronous events to process
 	lines     int           // printed in one call
+	calls     int           // for the first bytes of streams, in one round
+	sockets   int           // open at once
 }
 
 var (
-	full     = budget{starts: 20, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000}
-	smallest = budget{starts: 2, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000}
+	full     = budget{starts: 20, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000, calls: 200, sockets: 500}
+	smallest = budget{starts: 2, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000, calls: 10, sockets: 20}
 )
 
 func sectionNames() []string {

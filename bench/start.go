@@ -21,6 +21,7 @@ func (b *bench) start(ctx context.Context) error {
 		func() (float64, error) { return ended(ctx, b.node, "-e", "0") },
 		func() (float64, error) { return ended(ctx, b.empty) },
 		func() (float64, error) { return ended(ctx, b.bootstrap, "version") },
+		func() (float64, error) { return b.startHTTP(ctx) },
 	}
 	samples := make([][]float64, len(kinds))
 	progress("start, %d times each", b.starts)
@@ -33,12 +34,14 @@ func (b *bench) start(ctx context.Context) error {
 			samples[i] = append(samples[i], ms)
 		}
 	}
-	plain, agent, node, empty, version := samples[0], samples[1], samples[2], samples[3], samples[4]
+	plain, agent, node, empty, version, http := samples[0], samples[1], samples[2], samples[3], samples[4], samples[5]
 	b.table.add(
 		compare("start", "ms to the first answer, to plain Node's", plain, agent, atMost(0.9)),
 		compare("start", "ms to the first answer, to node -e 0", node, agent, atMost(1.25)),
 		compare("start", "… the fastest start of each, to plain Node's", fastest(plain), fastest(agent), target{}),
 		compare("start", "… the fastest start of each, to node -e 0", fastest(node), fastest(agent), target{}),
+		compare("start", "ms to the first answer, HTTP function, to its server alone", plain, http, atMost(1.15)),
+		compare("start", "… the fastest start of each", fastest(plain), fastest(http), target{}),
 		&row{
 			section: "start",
 			figure:  "ms, bootstrap version less an empty main",
@@ -90,6 +93,18 @@ func (b *bench) startAgent(ctx context.Context, rss *[]float64) (float64, error)
 		return 0, err
 	}
 	*rss = append(*rss, mb)
+	return ms, b.stopAll()
+}
+
+// startHTTP starts an HTTP function around the plain server.
+func (b *bench) startHTTP(ctx context.Context) (float64, error) {
+	addr, ops := freeAddr(), freeAddr()
+	args, env := b.httpFunction(b.bootstrap, addr, ops)
+	began := time.Now()
+	if _, err := b.up(ctx, "agent", addr, ops, args, env); err != nil {
+		return 0, err
+	}
+	ms := millis(time.Since(began))
 	return ms, b.stopAll()
 }
 

@@ -64,6 +64,10 @@ func (t table) print(w io.Writer) {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "section\tfigure\tbase\tgantry\tmin\tmedian\tmax\ttarget\t")
 	for _, r := range t {
+		if len(r.values) == 0 { // a remark
+			fmt.Fprintf(out, "%s\t%s\t\t\t\t\t\t\t\n", r.section, r.figure)
+			continue
+		}
 		format := r.format
 		if format == "" {
 			format = "%.2f"
