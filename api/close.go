@@ -9,6 +9,14 @@ import (
 // Close closes the connection, and forgets it. What the other side may still send after a refusal is read before:
 // closing at once would reset the connection, and the client would never see the answer.
 func (c *connection) Close() error {
+	if c.kept.Load() {
+		return nil
+	}
+	return c.end()
+}
+
+// end closes the connection.
+func (c *connection) end() error {
 	if c.linger.Swap(false) && (!c.evicted() || c.short.Load()) && c.CloseWrite() == nil {
 		c.enter(stageIdle)
 		discard(c.tcp)

@@ -36,6 +36,8 @@ type connection struct {
 	short atomic.Bool
 	// linger says that the other side may still be sending when the connection is closed after an answer.
 	linger atomic.Bool
+	// kept says that fasthttp is to leave the connection open, as it was given away: see given.
+	kept atomic.Bool
 	// whenClosed is called once the connection is closed; nil for nothing to do.
 	whenClosed atomic.Pointer[func()]
 

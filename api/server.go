@@ -33,7 +33,7 @@ type serverConfig struct {
 	limits    *Limits     // nil for limits of its own
 	log       *zap.Logger
 	refuse    refuser
-	// streams says that bodies of any size pass, and connections may be given away.
+	// streams says that bodies of any size pass.
 	streams bool
 	// anyPath takes every path and origin: the function's server decides about both.
 	anyPath bool
@@ -89,7 +89,6 @@ func newServer(cfg *serverConfig, route fasthttp.RequestHandler) *Server {
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
 		Concurrency:                  connectionLimit + connectionSlack,
-		KeepHijackedConns:            cfg.streams,
 	}
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	"gantry/runtime"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -199,9 +200,17 @@ func (s *streaming) switchTo(a *runtime.Answer) {
 		s.early, _ = io.ReadAll(conn) // ends with errOnlyBuffered
 		s.c.onlyBuffered = false
 		s.ctx = nil // fasthttp uses it again
-		s.given <- s.c
+		s.c.kept.Store(true)
+		s.given <- given{s.c}
 	})
 }
+
+// given is a connection that was given away. fasthttp closes the other one when the handler of the upgrade returns, and
+// uses its buffers again.
+type given struct{ *connection }
+
+// Close closes the connection.
+func (g given) Close() error { return g.end() }
 
 // Left implements runtime.Caller.
 func (s *streaming) Left() <-chan struct{} { return s.leave.left }
@@ -232,7 +241,67 @@ func (d *download) WriteTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
+// passRaw has the kernel pass the body on, which copies nothing.
+func (d *download) passRaw(w io.Writer) (sent int64, err error) {
+	first, from, err := d.answer.Raw()
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.Write(first)
+	sent = int64(n)
+	if err == nil {
+		err = w.(interface{ Flush() error }).Flush() // fasthttp's writer for a body with a length
+	}
+	step := int64(smallBody)
+	for err == nil && sent < d.answer.Size {
+		began := time.Now()
+		var passed int64
+		passed, err = d.splice(from, min(step, d.answer.Size-sent), began)
+		sent += passed
+		step = nextStep(step, time.Since(began))
+	}
+	return sent, err
+}
+
+const (
+	// rawPause is how long one step of passRaw may wait for the server, so that a little that has come counts as such.
+	rawPause = time.Second
+	// quickStep is how long a step may take for the next one to be larger, up to rawStep bytes.
+	quickStep = 10 * time.Millisecond
+	rawStep   = 1 << 20
+)
+
+// nextStep keeps the steps of a slow connection small: the idle limit sees only those that are done.
+func nextStep(step int64, took time.Duration) int64 {
+	if took > quickStep {
+		return smallBody
+	}
+	return min(2*step, rawStep)
+}
+
+// splice passes up to n bytes on.
+func (d *download) splice(from *net.TCPConn, n int64, now time.Time) (passed int64, err error) {
+	to := d.of.c.tcp
+	if err := errors.Join(to.SetWriteDeadline(now.Add(2*d.of.idle)), from.SetReadDeadline(now.Add(rawPause))); err != nil {
+		return 0, err
+	}
+	passed, err = to.ReadFrom(&io.LimitedReader{R: from, N: n})
+	if passed > 0 {
+		d.answer.Moved(int(passed))
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(now) < d.of.idle: // the server's
+		return passed, nil
+	case err == nil && passed == 0:
+		return 0, io.ErrUnexpectedEOF
+	}
+	return passed, err
+}
+
 func (d *download) pass(w io.Writer) (sent int64, err error) {
+	if d.answer.Raw != nil {
+		return d.passRaw(w)
+	}
 	buf := takeBuffer(smallBody)
 	defer returnBuffer(buf)
 	flusher, _ := w.(interface{ Flush() error }) // chunks are flushed by themselves

@@ -75,6 +75,11 @@ type Answer struct {
 	// Body is nil if there is none, and Size its length in bytes, -1 if only its end shows it.
 	Body io.Reader
 	Size int64
+	// Raw returns what of the body is buffered, and the connection that the rest comes from; for a large body with a
+	// length, so that the kernel can pass it on. Body is not to be used after it. nil for other bodies.
+	Raw func() (first []byte, rest *net.TCPConn, err error)
+	// Moved is called with the bytes that have come from that connection.
+	Moved func(n int)
 	// Trailers calls set with each trailer, after the body's end.
 	Trailers func(set func(name, value string))
 }

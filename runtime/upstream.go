@@ -92,20 +92,17 @@ func (u *upstream) dial(addr string) (net.Conn, error) {
 	return c, nil
 }
 
-// errOnlyBuffered ends a read of what a reader in front of a connection holds.
-var errOnlyBuffered = errors.New("nothing is buffered any more")
-
 // upstreamConn is a connection to the server that upstream can close.
 type upstreamConn struct {
 	*net.TCPConn
 	of *upstream
-	// only says that what is buffered is wanted, and no more: see relay.
+	// only says that what a reader in front holds is wanted: nothing is read meanwhile.
 	only atomic.Bool
 }
 
 func (c *upstreamConn) Read(p []byte) (int, error) {
 	if c.only.Load() {
-		return 0, errOnlyBuffered
+		return 0, nil
 	}
 	return c.TCPConn.Read(p)
 }

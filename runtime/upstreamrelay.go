@@ -33,12 +33,10 @@ func (u *upstream) relay(l *streamLimit, x *Streamed, a *Answer, server *upstrea
 	stop := context.AfterFunc(l.ctx, func() { _, _ = conn.Close(), server.Close() })
 	defer stop()
 	body := resp.Body.(io.ReadWriteCloser) // net/http promises it
-	server.only.Store(true)
-	greeting, err := io.ReadAll(body) // what came with the answer
-	if err != nil && !errors.Is(err, errOnlyBuffered) {
+	greeting, _, err := rawBody(body, server) // what came with the answer
+	if err != nil {
 		return err
 	}
-	server.only.Store(false)
 
 	l.rest() // both connections have their own watch now
 	up := make(chan struct{})

@@ -81,6 +81,9 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 	}}
 	if bodied(req.Method, resp.StatusCode) && a.Size != 0 {
 		a.Body = body
+		if a.Size >= rawFrom && *conn != nil && len(resp.Trailer) == 0 {
+			a.Raw, a.Moved = func() ([]byte, *net.TCPConn, error) { return rawBody(body, *conn) }, body.moved
+		}
 	}
 	a.Trailers = func(set func(name, value string)) {
 		for name, values := range resp.Trailer {
@@ -98,6 +101,19 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 		l.end(errors.Join(errLeft, err))
 	}
 	return err
+}
+
+// rawFrom is the least length of a body that the kernel passes on, in bytes. The connection to the server ends with it,
+// which costs as much as some hundred kilobytes.
+const rawFrom = 1 << 20
+
+// rawBody takes what net/http has read of a body beyond the head. The rest is still in the socket.
+func rawBody(body io.Reader, conn *upstreamConn) (first []byte, rest *net.TCPConn, err error) {
+	conn.only.Store(true)
+	defer conn.only.Store(false)
+	buf := make([]byte, 64<<10) // larger than the reader's, which then passes an empty read on
+	n, err := body.Read(buf)
+	return buf[:n], conn.TCPConn, err
 }
 
 // endless reports whether an answer has no end of its own: another protocol, or Server-Sent Events.
