@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"gantry/fault"
 	"gantry/instance"
 	"gantry/runtime"
+	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -83,11 +85,12 @@ func noUpgrade(upgrade string) *fault.Error {
 
 // upgradeOf is the protocol that a request asks to go on with; empty for none. HTTP/2 may be ignored.
 func upgradeOf(h *fasthttp.RequestHeader) string {
-	if !bytes.Contains(bytes.ToLower(h.Peek("Connection")), []byte("upgrade")) {
-		return ""
-	}
-	if upgrade := string(h.Peek("Upgrade")); !strings.EqualFold(upgrade, "h2c") {
-		return upgrade
+	for _, line := range h.PeekAll("Connection") {
+		if bytes.Contains(bytes.ToLower(line), []byte("upgrade")) {
+			if upgrade := string(h.Peek("Upgrade")); !strings.EqualFold(upgrade, "h2c") {
+				return upgrade
+			}
+		}
 	}
 	return ""
 }
@@ -96,9 +99,12 @@ func upgradeOf(h *fasthttp.RequestHeader) string {
 // for what concerns one connection only; runtime takes that out. The body is not copied.
 func (p *proxyAPI) fill(ctx *fasthttp.RequestCtx, req *fasthttp.Request) {
 	h := &req.Header
-	ctx.Request.Header.CopyTo(h)
-	h.SetProtocol("HTTP/1.1") // else the answer to a caller of HTTP/1.0 might have no length
-	if len(h.Host()) == 0 {   // which HTTP/1.0 may leave out
+	if ctx.Request.Header.ContentLength() != -1 || !withoutTrailers(&ctx.Request.Header, h) {
+		ctx.Request.Header.CopyTo(h)
+	}
+	h.SetProtocol("HTTP/1.1") // RFC 9110, 2.5: that of the sender
+	h.SetNoDefaultContentType(true)
+	if len(h.Host()) == 0 { // which HTTP/1.0 may leave out
 		h.SetHost(ctx.LocalAddr().String())
 	}
 	if body := ctx.Request.Body(); len(body) > 0 {
@@ -124,4 +130,11 @@ func (p *proxyAPI) forwarded(ctx *fasthttp.RequestCtx, h *fasthttp.RequestHeader
 	if len(h.Peek("X-Forwarded-Proto")) == 0 {
 		h.Set("X-Forwarded-Proto", "http")
 	}
+}
+
+// withoutTrailers makes h of the header of a request in chunks as it came: the library has added the fields behind the
+// body to it, which a header must not take over (RFC 9110, section 6.5.1).
+func withoutTrailers(from, h *fasthttp.RequestHeader) bool {
+	text := slices.Concat(from.Method(), []byte(" "), from.RequestURI(), []byte(" HTTP/1.1\r\n"), from.RawHeaders())
+	return h.Read(bufio.NewReaderSize(bytes.NewReader(text), len(text))) == nil
 }

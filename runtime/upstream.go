@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,105 +23,23 @@ import (
 // to it.
 type upstream struct {
 	calls
-	addr   string
+	links
 	client *fasthttp.HostClient
 	direct *http.Transport // for what is streamed; see stream
 	facts  [][2]string     // headers that are the same for every call
 
-	ended context.Context // with the worker
-	end   context.CancelFunc
-
-	open    sync.Mutex // guards conns, endless and ending
-	conns   map[net.Conn]struct{}
-	endless map[*streamLimit]struct{} // exchanges without an end of their own
-	ending  bool
+	streaming sync.Mutex                // guards endless and ending
+	endless   map[*streamLimit]struct{} // exchanges without an end of their own
+	ending    bool
 }
 
-const (
-	// keptIdle is how long a connection to the server is kept without a request. Most servers close theirs after five
-	// seconds or later, and a request must not meet that.
-	keptIdle = 4 * time.Second
-	// serverHeader is the longest header of an answer, in bytes.
-	serverHeader = 64 << 10
-	// dialLimit bounds the wait for a server whose queue of connections is full.
-	dialLimit = 5 * time.Second
-)
-
-// asItCame sends the target of a request as it is. Without it the library would write it anew, and leave out the
-// question mark of an empty query.
-type asItCame struct{}
-
-// RoundTrip implements fasthttp.RoundTripper.
-func (asItCame) RoundTrip(c *fasthttp.HostClient, req *fasthttp.Request, resp *fasthttp.Response) (bool, error) {
-	req.SetRequestURIBytes(req.Header.RequestURI()) // which forgets that it was taken apart
-	return fasthttp.DefaultTransport.RoundTrip(c, req, resp)
-}
-
-// mayRepeat reports whether a request is sent once more: the server had closed the kept connection, and the method is
-// safe, so that the server may have seen it.
-func mayRepeat(req *fasthttp.Request, attempts int, err error) (resetTimeout, again bool) {
-	switch string(req.Header.Method()) {
-	case fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodOptions, fasthttp.MethodTrace:
-		return false, hungUp(err) && attempts == 1
-	}
-	return false, false
-}
+// serverHeader is the longest header of an answer, in bytes.
+const serverHeader = 64 << 10
 
 // hungUp reports whether an error is the end of a connection.
 func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, fasthttp.ErrConnectionClosed) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
-}
-
-// dial connects to the server; connections end with the worker.
-func (u *upstream) dial(addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(u.ended, dialLimit)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	c := &upstreamConn{TCPConn: conn.(*net.TCPConn), of: u}
-	u.open.Lock()
-	defer u.open.Unlock()
-	if u.ended.Err() != nil {
-		return nil, errors.Join(u.ended.Err(), conn.Close())
-	}
-	u.conns[c] = struct{}{}
-	return c, nil
-}
-
-// upstreamConn is a connection to the server that upstream can close.
-type upstreamConn struct {
-	*net.TCPConn
-	of *upstream
-	// only says that what a reader in front holds is wanted: nothing is read meanwhile.
-	only atomic.Bool
-}
-
-func (c *upstreamConn) Read(p []byte) (int, error) {
-	if c.only.Load() {
-		return 0, nil
-	}
-	return c.TCPConn.Read(p)
-}
-
-// Close takes the connection off the list.
-func (c *upstreamConn) Close() error {
-	c.of.open.Lock()
-	delete(c.of.conns, c)
-	c.of.open.Unlock()
-	return c.TCPConn.Close()
-}
-
-// hangUp closes every connection: requests under way end.
-func (u *upstream) hangUp() {
-	u.end()
-	u.open.Lock()
-	defer u.open.Unlock()
-	for c := range u.conns {
-		_ = c.(*upstreamConn).TCPConn.Close() // who waits on it sees its end
-	}
 }
 
 func newExchange() *Buffered {
@@ -173,7 +90,12 @@ func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Buffere
 	if err == nil {
 		u.succeeded(c)
 		x.answered = true
-		stripConnection(&x.Response.Header)
+		stripConnection(&x.Response.Header, answerLists(&x.Response.Header))
+		x.Response.Header.SetProtocol(protocol) // that of the sender
+		if x.Response.StatusCode() == fasthttp.StatusNoContent {
+			x.Response.Header.Del("Content-Length") // RFC 9110, 8.6: a reader may wait for a body
+			x.Response.Header.Del("Transfer-Encoding")
+		}
 		x.Response.Header.SetNoDefaultContentType(true) // an answer without one has none
 		return nil
 	}
@@ -224,6 +146,8 @@ func (u *upstream) settle(id uint32, err error, when string) {
 	switch {
 	case refused:
 		f.Message, f.Hint = "the function's server does not listen on "+u.addr+" any more", ""
+	case errors.Is(err, errSwitched):
+		f.Message, f.Hint = "the function's server answered with 101, and no protocol to switch to was asked for", ""
 	case !hungUp(err):
 		f.Message = "the function's server sent an answer that is no HTTP, or whose header is over 64 KiB"
 		f.Hint = ""

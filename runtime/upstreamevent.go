@@ -71,6 +71,9 @@ func readGatewayEvent(event []byte, req *fasthttp.Request) error {
 			req.Header.SetHost(first(values))
 			continue
 		}
+		if isPlatformName([]byte(name)) {
+			continue
+		}
 		if strings.ContainsAny(name, "\r\n: ") || strings.ContainsAny(strings.Join(values, ""), "\r\n\x00") {
 			return wrongEvent(fmt.Errorf("the header %.50q has characters that no header can have", name))
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"gantry/logger"
-	"net"
 
 	"github.com/valyala/fasthttp"
 
@@ -13,22 +12,18 @@ import (
 
 func newUpstream(w *Worker) offer {
 	u := &upstream{
-		calls: calls{worker: w}, addr: w.cfg.Upstream, facts: functionHeaders(w.cfg.Function),
-		conns: map[net.Conn]struct{}{}, endless: map[*streamLimit]struct{}{},
+		calls: calls{worker: w}, facts: functionHeaders(w.cfg.Function), endless: map[*streamLimit]struct{}{},
+		links: links{addr: w.cfg.Upstream, conns: map[*upstreamConn]struct{}{}},
 	}
 	u.ended, u.end = context.WithCancel(context.Background())
 	u.client = &fasthttp.HostClient{
 		Addr:                     u.addr,
-		Dial:                     u.dial,
-		MaxConns:                 w.cfg.Concurrency + 1, // and one for the end
-		MaxIdleConnDuration:      keptIdle,
 		MaxResponseBodySize:      w.cfg.Function.MaxResponse,
 		ReadBufferSize:           serverHeader,
 		NoDefaultUserAgentHeader: true,
 		DisablePathNormalizing:   true,
 		SecureErrorLogMessage:    true,
-		RetryIfErr:               mayRepeat,
-		Transport:                asItCame{},
+		Transport:                asItCame{&u.links},
 	}
 	if w.cfg.StreamIdle > 0 {
 		u.direct = newDirect(u)

@@ -28,7 +28,7 @@ func functionHeaders(fn *fncontext.Function) [][2]string {
 // only. facts are those of the function; includeKeys adds the credentials. Transfer-Encoding and Content-Length follow
 // the body.
 func address(h *fasthttp.RequestHeader, facts [][2]string, inv *fncontext.Invocation, includeKeys bool) {
-	stripConnection(h)
+	stripConnection(h, requestLists(h))
 	stripPlatform(h)
 	for _, fact := range facts {
 		h.SetCanonical([]byte(fact[0]), []byte(fact[1]))
@@ -58,17 +58,21 @@ var connectionHeaders = []string{
 // platformPrefix is what the platform's headers begin with.
 var platformPrefix = []byte("X-Cff-")
 
+// protocol is what the agent speaks to both sides (RFC 9110, section 2.5).
+var protocol = []byte("HTTP/1.1")
+
 // header is what both kinds of headers have.
 type header interface {
-	Peek(name string) []byte
 	Del(name string)
 	ResetConnectionClose()
 }
 
-// stripConnection takes out what concerns one connection only.
-func stripConnection(h header) {
-	for _, name := range listed(h.Peek("Connection")) {
-		h.Del(name)
+// stripConnection takes out what concerns one connection only; lists are the values of the Connection headers.
+func stripConnection(h header, lists [][]byte) {
+	for _, list := range lists {
+		for _, name := range listed(list) {
+			h.Del(name)
+		}
 	}
 	for _, name := range connectionHeaders {
 		h.Del(name)
@@ -77,17 +81,56 @@ func stripConnection(h header) {
 	h.ResetConnectionClose()
 }
 
-// stripPlatform takes the platform's headers out of a caller's request.
-func stripPlatform(h *fasthttp.RequestHeader) {
-	var drop []string
-	for name := range h.All() {
-		if len(name) > len(platformPrefix) && bytes.EqualFold(name[:len(platformPrefix)], platformPrefix) {
-			drop = append(drop, string(name))
+// requestLists are the Connection headers of a request. Beside close the library shows no other one.
+func requestLists(h *fasthttp.RequestHeader) (lists [][]byte) {
+	if !h.ConnectionClose() {
+		return h.PeekAll(fasthttp.HeaderConnection)
+	}
+	for line := range bytes.SplitSeq(h.RawHeaders(), []byte("\n")) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte(fasthttp.HeaderConnection)) {
+			lists = append(lists, value)
 		}
 	}
-	for _, name := range drop {
-		h.Del(name)
+	return lists
+}
+
+// answerLists is requestLists for an answer.
+func answerLists(h *fasthttp.ResponseHeader) (lists [][]byte) {
+	if !h.ConnectionClose() {
+		return h.PeekAll(fasthttp.HeaderConnection)
 	}
+	for name, value := range h.All() {
+		if string(name) == fasthttp.HeaderConnection {
+			lists = append(lists, value)
+		}
+	}
+	return lists
+}
+
+// stripPlatform takes the platform's headers out of a caller's request. It looks at the header as it came: to go over
+// what the library made of it would write the cookies anew, without those that are against the book.
+func stripPlatform(h *fasthttp.RequestHeader) {
+	for line := range bytes.SplitSeq(h.RawHeaders(), []byte("\n")) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		if isPlatformName(name) {
+			h.DelBytes(name)
+		}
+	}
+}
+
+// isPlatformName reports whether a header is one of the platform's, or one that CGI and its heirs take for one: their
+// variables have _ for both characters.
+func isPlatformName(name []byte) bool {
+	if len(name) <= len(platformPrefix) {
+		return false
+	}
+	for i, c := range platformPrefix {
+		if got := name[i]; got|0x20 != c|0x20 && (c != '-' || got != '_') {
+			return false
+		}
+	}
+	return true
 }
 
 // listed are the headers that a Connection header names; never those that a request cannot do without.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,13 @@ import (
 // does not (docs/adr/0019-streaming.md).
 func newDirect(u *upstream) *http.Transport {
 	return &http.Transport{
-		DialContext: func(_ context.Context, _, addr string) (net.Conn, error) { return u.dial(addr) },
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			c, err := u.dial(time.Now().Add(dialLimit))
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		},
 
 		DisableCompression:     true, // encodings are passed through
 		MaxIdleConnsPerHost:    u.worker.cfg.Concurrency,
@@ -124,15 +131,15 @@ func endless(resp *http.Response) bool {
 
 // noteEndless has an exchange ended with the server, until the function that it returns is called.
 func (u *upstream) noteEndless(l *streamLimit) (over func()) {
-	u.open.Lock()
-	defer u.open.Unlock()
+	u.streaming.Lock()
+	defer u.streaming.Unlock()
 	if u.ending {
 		l.end(errEnding)
 	}
 	u.endless[l] = struct{}{}
 	return func() {
-		u.open.Lock()
-		defer u.open.Unlock()
+		u.streaming.Lock()
+		defer u.streaming.Unlock()
 		delete(u.endless, l)
 	}
 }
@@ -145,8 +152,8 @@ func (u *upstream) endStreams() {
 	case <-u.ended.Done():
 		return
 	}
-	u.open.Lock()
-	defer u.open.Unlock()
+	u.streaming.Lock()
+	defer u.streaming.Unlock()
 	u.ending = true
 	for l := range u.endless {
 		l.end(errEnding)
@@ -227,9 +234,15 @@ const pathBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 // headerOf is the header of a request without what net/http writes by itself.
 func headerOf(x *Streamed) http.Header {
 	h := http.Header{"User-Agent": {""}} // none, rather than that of net/http
+	for line := range bytes.SplitSeq(x.Header.RawHeaders(), []byte("\n")) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte(fasthttp.HeaderCookie)) { // the library writes cookies anew
+			h["Cookie"] = append(h["Cookie"], string(bytes.TrimSpace(value)))
+		}
+	}
 	for k, v := range x.Header.All() {
 		switch name := string(k); name {
-		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer":
+		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Cookie":
 		case "User-Agent":
 			h[name] = []string{string(v)}
 		default:
@@ -254,7 +267,7 @@ func copyHeader(to *fasthttp.ResponseHeader, status int, from map[string][]strin
 			to.Add(name, value)
 		}
 	}
-	stripConnection(to)
+	stripConnection(to, answerLists(to))
 }
 
 // interim passes a 1xx answer on; a 100 concerns this connection only.

@@ -51,7 +51,7 @@ http.createServer((q, s) => {
       case '/closes': s.end(String(++n)); return setTimeout(() => q.socket.destroy(), 5);
     }
     const b = Buffer.concat(body);
-    s.end(JSON.stringify({ method: q.method, url: q.url, headers: q.headers, raw: q.rawHeaders, size: b.length, body: b.subarray(0, 100).toString('latin1') }));
+    s.end(JSON.stringify({ version: q.httpVersion, method: q.method, url: q.url, headers: q.headers, raw: q.rawHeaders, size: b.length, body: b.subarray(0, 100).toString('latin1') }));
   });
 }).listen(process.env.PORT, '127.0.0.1');
 `
@@ -94,10 +94,10 @@ var probeFiles = map[string]string{"bootstrap": "exec node server.js # not on 80
 
 // seen is what the server got.
 type seen struct {
-	Method, URL, Body string
-	Headers           map[string]string
-	Raw               []string
-	Size              int
+	Version, Method, URL, Body string
+	Headers                    map[string]string
+	Raw                        []string
+	Size                       int
 }
 
 func see(t *testing.T, a answer) seen {
@@ -251,13 +251,14 @@ func TestHTTPFunctionIsNotReachedByWhatIsNoRequest(t *testing.T) {
 		status int
 		says   string
 	}{
-		"two framings": {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "both Content-Length and Transfer-Encoding"},
-		"two lengths":  {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400, ""},
-		"WebSocket":    {"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", 400, "takes no upgrade to"},
-		"a tunnel":     {"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n", 400, ""},
-		"no path":      {"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "is not a path"},
-		"too large":    {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6291457\r\n\r\n", 413, "beyond maximum:6291456"},
-		"another host": {"GET / HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n", 403, "not a loopback name"},
+		"two framings":                {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "both Content-Length and Transfer-Encoding"},
+		"two lengths":                 {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400, ""},
+		"WebSocket":                   {"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", 400, "takes no upgrade to"},
+		"WebSocket, in a second line": {"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 400, "takes no upgrade to"},
+		"a tunnel":                    {"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n", 400, ""},
+		"no path":                     {"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "is not a path"},
+		"too large":                   {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6291457\r\n\r\n", 413, "beyond maximum:6291456"},
+		"another host":                {"GET / HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n", 403, "not a loopback name"},
 	} {
 		a := rawRequest(t, r, c.text)
 		require.Equal(t, c.status, a.StatusCode, name)
