@@ -85,12 +85,27 @@ func framing(h *fasthttp.RequestHeader) (wrong string) {
 		}
 	}
 	switch {
+	case oddLine(h.RawHeaders()):
+		return "a line of the request's header begins with a blank, or does not end in CRLF"
 	case n > 1:
 		return "the request has both Content-Length and Transfer-Encoding, or one of them twice"
 	case coded && h.ContentLength() != -1:
 		return "the request's Transfer-Encoding is not chunked"
 	}
 	return ""
+}
+
+// oddLine reports whether a raw header has a line that goes on with the one before, or one that ends in a bare line
+// feed: readers differ about both.
+func oddLine(raw []byte) bool {
+	for len(raw) > 0 {
+		end := bytes.IndexByte(raw, '\n')
+		if raw[0] == ' ' || raw[0] == '\t' || end < 1 || raw[end-1] != '\r' {
+			return true
+		}
+		raw = raw[end+1:]
+	}
+	return false
 }
 
 // hasHeader reports whether a header is there as it came.
