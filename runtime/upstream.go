@@ -130,13 +130,11 @@ func (u *upstream) failed(ctx context.Context, c *call, inv *fncontext.Call, err
 // connection to a process that has ended may go to another one. when says where in the call it broke.
 func (u *upstream) settle(id uint32, err error, when string) {
 	refused := errors.Is(err, syscall.ECONNREFUSED)
-	select {
-	case <-u.worker.proc.Exited():
+	if u.ends() {
 		if refused {
 			u.unsent([]uint32{id}, 0)
 		}
 		return // else fail answers, with how it ended
-	case <-time.After(deathWait):
 	}
 	f := &fault.Error{
 		Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited, Err: err,
@@ -155,8 +153,31 @@ func (u *upstream) settle(id uint32, err error, when string) {
 	u.answer(id, reply{err: f})
 }
 
-// deathWait is how long after a broken connection the end of the process may follow.
-const deathWait = 100 * time.Millisecond
+const (
+	// deathWait is how long after a broken connection the end of the process may follow.
+	deathWait = 100 * time.Millisecond
+	// lastWait is that of a server that takes no connections any more: on a busy machine an end takes its time.
+	lastWait = 2 * time.Second
+)
+
+// ends waits for the end of the process; false if it goes on.
+func (u *upstream) ends() bool {
+	select {
+	case <-u.worker.proc.Exited():
+		return true
+	case <-time.After(deathWait):
+	}
+	if c, err := u.dial(time.Now().Add(deathWait)); err == nil {
+		_ = c.Close() // nothing was asked on it
+		return false
+	}
+	select {
+	case <-u.worker.proc.Exited():
+		return true
+	case <-time.After(lastWait):
+		return false
+	}
+}
 
 // Close implements Transport: the server is asked to end; TERM follows.
 func (u *upstream) Close() error { return nil }

@@ -294,3 +294,12 @@ func (c *upstreamConn) sent(sending <-chan error, answered bool) error {
 	_ = c.Close()
 	return errors.Join(net.ErrClosed, <-sending)
 }
+
+// rawBody takes what net/http has read of a body beyond the head. The rest is still in the socket.
+func rawBody(body io.Reader, conn *upstreamConn) (first []byte, rest *net.TCPConn, err error) {
+	conn.only.Store(true)
+	defer conn.only.Store(false)
+	buf := make([]byte, 64<<10) // larger than the reader's, which then passes an empty read on
+	n, err := body.Read(buf)
+	return buf[:n], conn.TCPConn, err
+}

@@ -114,15 +114,6 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 // which costs as much as some hundred kilobytes.
 const rawFrom = 1 << 20
 
-// rawBody takes what net/http has read of a body beyond the head. The rest is still in the socket.
-func rawBody(body io.Reader, conn *upstreamConn) (first []byte, rest *net.TCPConn, err error) {
-	conn.only.Store(true)
-	defer conn.only.Store(false)
-	buf := make([]byte, 64<<10) // larger than the reader's, which then passes an empty read on
-	n, err := body.Read(buf)
-	return buf[:n], conn.TCPConn, err
-}
-
 // endless reports whether an answer has no end of its own: another protocol, or Server-Sent Events.
 func endless(resp *http.Response) bool {
 	return resp.StatusCode == http.StatusSwitchingProtocols ||
