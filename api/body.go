@@ -83,7 +83,8 @@ func receive(ctx *fasthttp.RequestCtx, limit int, sum hash.Hash, refuse refuser)
 	return true
 }
 
-// read reads the body; the buffer grows with what arrives.
+// read reads the body; the buffer grows with what arrives. fasthttp takes the end of the connection between two chunks
+// for that of the body.
 func (r *reception) read(ctx *fasthttp.RequestCtx) *fault.Error {
 	defer func() { r.conn.wide, r.conn.scant = false, false }()
 	if r.size < 0 || r.conn.scant { // hardly anything of it has arrived
@@ -104,7 +105,7 @@ func (r *reception) read(ctx *fasthttp.RequestCtx) *fault.Error {
 		switch {
 		case len(r.buf) > r.limit:
 			return tooLarge(-1, r.limit)
-		case err == io.EOF && (r.size < 0 || len(r.buf) == r.size):
+		case err == io.EOF && (r.size < 0 && !r.conn.over || len(r.buf) == r.size):
 			if r.share != nil {
 				r.share.moving.Store(false)
 			}

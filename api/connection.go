@@ -55,6 +55,8 @@ type connection struct {
 	scant     bool // hardly anything of the body was read
 	muted     bool // the next line that fasthttp writes is a 100 that the client did not ask for
 	held      []byte
+	// over says that the connection has ended, as far as it was read.
+	over bool
 	// spent says that the body was seen to by what streams it; onlyBuffered that what a reader in front holds is wanted,
 	// and no more.
 	spent, onlyBuffered bool

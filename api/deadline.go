@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"errors"
+	"io"
+	"time"
+)
 
 // SetReadDeadline is called by fasthttp twice for every request. The next read applies the deadline.
 func (c *connection) SetReadDeadline(t time.Time) error {
@@ -25,7 +29,11 @@ func (c *connection) read(p []byte) (int, error) {
 	if err := c.applyRead(); err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, io.EOF) {
+		c.over = true
+	}
+	return n, err
 }
 
 // write writes within the deadline that fasthttp has asked for.

@@ -1,13 +1,13 @@
 package api
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"gantry/fault"
 	"gantry/instance"
 	"gantry/runtime"
-	"slices"
+	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -36,10 +36,7 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 		p.refuse(ctx, noAnswerMemory())
 		return
 	}
-	req := fasthttp.AcquireRequest()
-	defer fasthttp.ReleaseRequest(req)
-	p.fill(ctx, req)
-	x := &runtime.Buffered{Request: req, Response: &ctx.Response}
+	x := &runtime.Buffered{Request: &ctx.Request, Response: &ctx.Response, Peer: peerOf(ctx)}
 	inv, result := underOwnID(p.invocation(&ctx.Request.Header), func(inv *fncontext.Invocation) instance.Result {
 		return p.Instance.Forward(p.Instance.Base(), inv, x)
 	})
@@ -95,46 +92,10 @@ func upgradeOf(h *fasthttp.RequestHeader) string {
 	return ""
 }
 
-// fill makes the request to the server out of the caller's: its target and its header are the same, byte for byte, but
-// for what concerns one connection only; runtime takes that out. The body is not copied.
-func (p *proxyAPI) fill(ctx *fasthttp.RequestCtx, req *fasthttp.Request) {
-	h := &req.Header
-	if ctx.Request.Header.ContentLength() != -1 || !withoutTrailers(&ctx.Request.Header, h) {
-		ctx.Request.Header.CopyTo(h)
+// peerOf is the caller's address.
+func peerOf(ctx *fasthttp.RequestCtx) netip.Addr {
+	if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
-	h.SetProtocol("HTTP/1.1") // RFC 9110, 2.5: that of the sender
-	h.SetNoDefaultContentType(true)
-	if len(h.Host()) == 0 { // which HTTP/1.0 may leave out
-		h.SetHost(ctx.LocalAddr().String())
-	}
-	if body := ctx.Request.Body(); len(body) > 0 {
-		req.SetBodyRaw(body)
-		h.SetContentLength(len(body))
-	} else { // as it may have been chunked
-		h.Del("Content-Length")
-		h.Del("Transfer-Encoding")
-	}
-	p.forwarded(ctx, h)
-}
-
-// forwarded says on whose behalf the request is made.
-func (p *proxyAPI) forwarded(ctx *fasthttp.RequestCtx, h *fasthttp.RequestHeader) {
-	peer := ctx.RemoteIP().String()
-	if before := h.PeekAll("X-Forwarded-For"); len(before) > 0 {
-		peer = string(bytes.Join(before, []byte(", "))) + ", " + peer
-	}
-	h.Set("X-Forwarded-For", peer)
-	if len(h.Peek("X-Forwarded-Host")) == 0 {
-		h.SetBytesV("X-Forwarded-Host", ctx.Host())
-	}
-	if len(h.Peek("X-Forwarded-Proto")) == 0 {
-		h.Set("X-Forwarded-Proto", "http")
-	}
-}
-
-// withoutTrailers makes h of the header of a request in chunks as it came: the library has added the fields behind the
-// body to it, which a header must not take over (RFC 9110, section 6.5.1).
-func withoutTrailers(from, h *fasthttp.RequestHeader) bool {
-	text := slices.Concat(from.Method(), []byte(" "), from.RequestURI(), []byte(" HTTP/1.1\r\n"), from.RawHeaders())
-	return h.Read(bufio.NewReaderSize(bytes.NewReader(text), len(text))) == nil
+	return netip.IPv4Unspecified()
 }

@@ -43,7 +43,6 @@ func (p *proxyAPI) stream(ctx *fasthttp.RequestCtx) {
 	}
 	s := newStreaming(ctx, c, p.StreamIdle)
 	inv, x := p.invocation(&ctx.Request.Header), s.exchange(upgrade)
-	p.forwarded(ctx, x.Header)
 	done := make(chan outcome, 1)
 	go func() { done <- p.run(inv, x) }()
 	select {
@@ -104,24 +103,19 @@ func newStreaming(ctx *fasthttp.RequestCtx, c *connection, idle time.Duration) *
 	}
 }
 
-// exchange is the request for runtime. Its header is a copy.
+// exchange is the request for runtime.
 func (s *streaming) exchange(upgrade string) *runtime.Streamed {
-	x := &runtime.Streamed{Header: &fasthttp.RequestHeader{}, Upgrade: upgrade, Caller: s}
-	s.ctx.Request.Header.CopyTo(x.Header)
+	x := &runtime.Streamed{Header: &s.ctx.Request.Header, Peer: peerOf(s.ctx), Upgrade: upgrade, Caller: s}
 	x.Trailers = bytes.EqualFold(x.Header.Peek("Te"), []byte("trailers"))
-	switch body := s.ctx.Request.Body; {
-	case pending(s.ctx):
+	if pending(s.ctx) {
 		s.upload = s.newUpload(s.ctx.RequestBodyStream())
 		x.Size = int64(s.ctx.Request.Header.ContentLength())
 		x.Body, x.Trailer = s.upload, s.upload.trailer
 		s.c.wide = true
 		return x
-	case len(body()) > 0:
-		s.upload = s.newUpload(bytes.NewReader(body()))
-		s.upload.whole.Store(true)
-		x.Size, x.Body, x.Trailer = int64(len(body())), s.upload, s.upload.trailer
-		x.Again = func() io.ReadCloser { return s.upload.again(bytes.NewReader(body())) }
 	}
+	x.Whole = s.ctx.Request.Body()
+	x.Size = int64(len(x.Whole))
 	s.leave.watch()
 	return x
 }
@@ -243,10 +237,7 @@ func (d *download) WriteTo(w io.Writer) (int64, error) {
 
 // passRaw has the kernel pass the body on, which copies nothing.
 func (d *download) passRaw(w io.Writer) (sent int64, err error) {
-	first, from, err := d.answer.Raw()
-	if err != nil {
-		return 0, err
-	}
+	first, from := d.answer.Raw()
 	n, err := w.Write(first)
 	sent = int64(n)
 	if err == nil {

@@ -43,7 +43,11 @@ func (u *upload) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := u.stream.Read(p)
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !whole {
+	switch {
+	case whole || !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+	case u.c.over: // for fasthttp that is the end of the body, too
+		err = io.ErrUnexpectedEOF
+	default:
 		u.readTrailers()
 		u.whole.Store(true)
 		u.arrived()
@@ -80,14 +84,6 @@ func (u *upload) trailer(name string) string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.trailers[name]
-}
-
-// again is the upload from its begin, for a body that is there as a whole.
-func (u *upload) again(stream io.Reader) *upload {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.stream = stream
-	return u
 }
 
 // Close ends a read that waits; none follows.

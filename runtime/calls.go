@@ -56,6 +56,14 @@ var callPool = sync.Pool{New: func() any {
 // begin records a call before it is sent, and arms its deadline; company reports whether other calls are in flight. The
 // error is ErrNotSent when the worker has ended.
 func (s *calls) begin(inv *fncontext.Call, log *logger.Request) (c *call, company bool, err error) {
+	if c, company, err = s.enter(log); err == nil {
+		c.timer.Reset(time.Until(inv.Deadline))
+	}
+	return c, company, err
+}
+
+// enter is begin without the deadline, for a caller that has one of its own.
+func (s *calls) enter(log *logger.Request) (c *call, company bool, err error) {
 	c = callPool.Get().(*call)
 	c.log, c.hint, c.stack = log, "", nil
 	company, ok := s.register(c)
@@ -63,7 +71,6 @@ func (s *calls) begin(inv *fncontext.Call, log *logger.Request) (c *call, compan
 		s.recycle(c)
 		return nil, false, ErrNotSent
 	}
-	c.timer.Reset(time.Until(inv.Deadline))
 	return c, company, nil
 }
 

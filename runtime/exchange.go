@@ -3,6 +3,7 @@ package runtime
 import (
 	"io"
 	"net"
+	"net/netip"
 	"syscall"
 
 	"github.com/valyala/fasthttp"
@@ -14,10 +15,12 @@ type Exchange interface {
 	Answered() (status, size int)
 }
 
-// Buffered is an exchange whose bodies are whole before they are passed on. Both fields are the caller's.
+// Buffered is an exchange whose bodies are whole before they are passed on. Request and Response are the caller's.
 type Buffered struct {
 	Request  *fasthttp.Request
 	Response *fasthttp.Response
+	// Peer is the caller's address, for X-Forwarded-For; zero where the request did not come over a connection.
+	Peer netip.Addr
 
 	answered bool
 }
@@ -32,17 +35,17 @@ func (x *Buffered) Answered() (status, size int) {
 
 // Streamed is an exchange whose bodies pass as they come, in both directions at once.
 type Streamed struct {
-	// Header is the request's, which is changed.
+	// Header is the request's as it came; Peer is the caller's address, for X-Forwarded-For.
 	Header *fasthttp.RequestHeader
+	Peer   netip.Addr
 	// Upgrade is the protocol that the caller wants to go on with, empty for none. Trailers says that it takes trailers.
 	Upgrade  string
 	Trailers bool
-	// Body is the request's, nil if it has none, and Size its length in bytes, -1 if only its end shows it. Close may be
-	// called while Read waits, and ends that. Again returns a body that is there as a whole from its beginning; nil for
-	// one that is not.
+	// Whole is the body if it is there already. Body is one that arrives, nil if there is none, and Size its length in
+	// bytes, -1 if only its end shows it. Close may be called while Read waits, and ends that.
+	Whole []byte
 	Body  io.ReadCloser
 	Size  int64
-	Again func() io.ReadCloser
 	// Trailer returns the value of one of the request's trailers, which Header names, after the body's end.
 	Trailer func(name string) string
 	Caller  Caller
@@ -75,9 +78,9 @@ type Answer struct {
 	// Body is nil if there is none, and Size its length in bytes, -1 if only its end shows it.
 	Body io.Reader
 	Size int64
-	// Raw returns what of the body is buffered, and the connection that the rest comes from; for a large body with a
-	// length, so that the kernel can pass it on. Body is not to be used after it. nil for other bodies.
-	Raw func() (first []byte, rest *net.TCPConn, err error)
+	// Raw returns what of the body has been read already, and the connection that the rest comes from; for a large body
+	// with a length, so that the kernel can pass it on. Body is not to be used after it. nil for other bodies.
+	Raw func() (first []byte, rest *net.TCPConn)
 	// Moved is called with the bytes that have come from that connection.
 	Moved func(n int)
 	// Trailers calls set with each trailer, after the body's end.

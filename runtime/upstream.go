@@ -9,7 +9,6 @@ import (
 	"gantry/logger"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"syscall"
 	"time"
@@ -24,17 +23,20 @@ import (
 type upstream struct {
 	calls
 	links
-	client *fasthttp.HostClient
-	direct *http.Transport // for what is streamed; see stream
-	facts  [][2]string     // headers that are the same for every call
+	head head
+
+	// calling is the context of calls, which ends with the instance. It is watched once, not for each call.
+	calling context.Context
+	watch   sync.Once
+	unwatch func() bool
 
 	streaming sync.Mutex                // guards endless and ending
 	endless   map[*streamLimit]struct{} // exchanges without an end of their own
 	ending    bool
 }
 
-// serverHeader is the longest header of an answer, in bytes.
-const serverHeader = 64 << 10
+// joined is the largest body that is copied behind its head, to leave with it.
+const joined = 16 << 10
 
 // hungUp reports whether an error is the end of a connection.
 func hungUp(err error) bool {
@@ -79,18 +81,17 @@ func (u *upstream) post(req *fasthttp.Request, path string, body []byte) {
 
 // exchange sends one request and reads the answer, on the caller's goroutine, until the call's deadline.
 func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Buffered, log *logger.Request) error {
-	c, _, err := u.begin(inv, log)
+	c, _, err := u.enter(log)
 	if err != nil {
 		return err
 	}
-	address(&x.Request.Header, u.facts, inv.Invocation, u.worker.cfg.IncludeKeys)
-	stop := context.AfterFunc(ctx, u.hangUp) // the instance ends, and with it every call
-	err = u.client.DoDeadline(x.Request, x.Response, inv.Deadline)
-	stop()
-	if err == nil {
+	if ctx != u.calling {
+		defer context.AfterFunc(ctx, u.hangUp)()
+	}
+	if err = u.carry(inv, x); err == nil {
 		u.succeeded(c)
 		x.answered = true
-		stripConnection(&x.Response.Header, answerLists(&x.Response.Header))
+		stripConnection(&x.Response.Header)
 		x.Response.Header.SetProtocol(protocol) // that of the sender
 		if x.Response.StatusCode() == fasthttp.StatusNoContent {
 			x.Response.Header.Del("Content-Length") // RFC 9110, 8.6: a reader may wait for a body
@@ -110,8 +111,33 @@ func (u *upstream) succeeded(c *call) {
 	u.recycle(c)
 }
 
+// follow has the end of the instance, which is that of ctx, end every call.
+func (u *upstream) follow(ctx context.Context) {
+	u.watch.Do(func() { u.calling, u.unwatch = ctx, context.AfterFunc(ctx, u.hangUp) })
+}
+
+// carry writes the request and sends it.
+func (u *upstream) carry(inv *fncontext.Call, x *Buffered) error {
+	buffer := requests.Get().(*[]byte)
+	defer requests.Put(buffer)
+	e := errand{
+		first: u.head.append((*buffer)[:0], outgoingOf(x), inv.Invocation), rest: x.Request.Body(),
+		safe: isSafe(x.Request.Header.Method()), answer: x.Response,
+		limit: u.worker.cfg.Function.MaxResponse, deadline: inv.Deadline,
+	}
+	if len(e.rest) <= joined {
+		e.first, e.rest = append(e.first, e.rest...), nil
+	}
+	*buffer = e.first
+	return u.send(&e)
+}
+
+// requests are buffers for requests that leave.
+var requests = sync.Pool{New: func() any { return &[]byte{} }}
+
 // failed turns the end of a request without an answer into the call's fault.
 func (u *upstream) failed(ctx context.Context, c *call, inv *fncontext.Call, err error) error {
+	c.timer.Reset(time.Until(inv.Deadline))
 	switch {
 	case errors.Is(err, fasthttp.ErrTimeout), errors.Is(err, fasthttp.ErrDialTimeout), ctx.Err() != nil,
 		!time.Now().Before(inv.Deadline):
@@ -186,5 +212,7 @@ func (u *upstream) drain() { u.end() }
 
 func (u *upstream) fail(death *fault.Error) {
 	u.hangUp()
+	u.watch.Do(func() { u.unwatch = func() bool { return true } }) // there were no calls
+	u.unwatch()
 	u.calls.fail(death)
 }

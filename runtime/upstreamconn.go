@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +23,8 @@ const (
 	dialLimit = 5 * time.Second
 	// promptWrite is the largest body that is written before the answer is read.
 	promptWrite = 64 << 10
+	// serverHeader is the longest header of an answer, in bytes.
+	serverHeader = 64 << 10
 	// maxInterim is how many answers of the kind 1xx may come before the real one.
 	maxInterim = 100
 	// restLimit is how long the rest of a body may take once its answer is there.
@@ -42,6 +43,8 @@ type links struct {
 	open  sync.Mutex // guards conns and idle
 	conns map[*upstreamConn]struct{}
 	idle  []*upstreamConn // by their last answers
+	// sweeping is set while a sweep is due.
+	sweeping bool
 }
 
 // upstreamConn is a connection to the server. It carries one request at a time.
@@ -50,15 +53,6 @@ type upstreamConn struct {
 	raw   syscall.RawConn
 	of    *links
 	since time.Time // of its last answer
-	// only says that what a reader in front holds is wanted: nothing is read meanwhile.
-	only atomic.Bool
-}
-
-func (c *upstreamConn) Read(p []byte) (int, error) {
-	if c.only.Load() {
-		return 0, nil
-	}
-	return c.TCPConn.Read(p)
 }
 
 // dial connects to the server; connections end with the worker.
@@ -115,7 +109,8 @@ func (l *links) keep(c *upstreamConn) {
 		return // hangUp closes it
 	}
 	l.idle = append(l.idle, c)
-	if len(l.idle) == 1 {
+	if !l.sweeping {
+		l.sweeping = true
 		time.AfterFunc(keptIdle, l.sweep)
 	}
 }
@@ -131,7 +126,7 @@ func (l *links) sweep() {
 		n++
 	}
 	l.idle = append(l.idle[:0], l.idle[n:]...)
-	if len(l.idle) > 0 {
+	if l.sweeping = len(l.idle) > 0; l.sweeping {
 		time.AfterFunc(max(keptIdle-time.Since(l.idle[0].since), time.Millisecond), l.sweep)
 	}
 }
@@ -168,31 +163,32 @@ func (c *upstreamConn) quiet() bool {
 	return err == nil && quiet
 }
 
-// asItCame sends the target of a request as it is. Without it the library would write it anew, and leave out the
-// question mark of an empty query.
-type asItCame struct{ of *links }
+// errand is a request on its way, and where its answer goes.
+type errand struct {
+	// first is the head, with the body if that is small; rest is a larger body.
+	first, rest []byte
+	safe        bool
+	answer      *fasthttp.Response
+	limit       int // of the answer's body in bytes
+	deadline    time.Time
+}
 
-// RoundTrip implements fasthttp.RoundTripper. A request is sent once more if its method is safe and the server had
-// closed a kept connection under it: the server may have seen it.
-func (s asItCame) RoundTrip(client *fasthttp.HostClient, req *fasthttp.Request, resp *fasthttp.Response) (bool, error) {
-	req.SetRequestURIBytes(req.Header.RequestURI()) // which forgets that it was taken apart
-	deadline := time.Now().Add(req.GetTimeOut())
-	c, kept, err := s.of.take(deadline)
+// send carries a request to the server and its answer back. It is sent once more if its method is safe and the server
+// had closed a kept connection under it: the server may have seen it.
+func (l *links) send(e *errand) error {
+	c, kept, err := l.take(e.deadline)
 	if err != nil {
-		return false, err
+		return err
 	}
-	skip := resp.SkipBody
-	err = c.carry(client, req, resp, deadline)
-	if !kept || !errors.Is(err, io.EOF) || !isSafe(req.Header.Method()) {
-		return false, err
+	err = c.carry(e)
+	if !kept || !errors.Is(err, io.EOF) || !e.safe {
+		return err
 	}
-	c, broken := s.of.dial(deadline)
+	c, broken := l.dial(e.deadline)
 	if broken != nil {
-		return false, err // as the server may have seen the request, and ended
+		return err // as the server may have seen the request, and ended
 	}
-	resp.Reset()
-	resp.SkipBody = skip
-	return false, c.carry(client, req, resp, deadline)
+	return c.carry(e)
 }
 
 // isSafe reports whether a request with that method may be sent again.
@@ -207,28 +203,31 @@ func isSafe(method []byte) bool {
 // carry sends a request and reads its answer. The error is io.EOF if the connection ended before any of that. A large
 // body is sent while the answer is read: a server may answer before it has read everything, and wait for its answer to
 // be read.
-func (c *upstreamConn) carry(
-	client *fasthttp.HostClient, req *fasthttp.Request, resp *fasthttp.Response, deadline time.Time,
-) error {
-	if err := c.SetDeadline(deadline); err != nil {
+func (c *upstreamConn) carry(e *errand) error {
+	if err := c.SetDeadline(e.deadline); err != nil {
 		return errors.Join(io.EOF, err, c.Close())
 	}
 	var unsent error // if the connection has ended, reading shows it, behind the answer that may be there
 	var sending chan error
-	if len(req.Body()) > promptWrite {
+	if len(e.rest) > promptWrite {
 		sending = make(chan error, 1)
-		go func() { sending <- c.send(client, req) }()
+		go func(first, rest []byte) { sending <- c.write(first, rest) }(e.first, e.rest)
 	} else {
-		unsent = c.send(client, req)
+		unsent = c.write(e.first, e.rest)
 	}
-	in := client.AcquireReader(c)
-	err := readAnswer(in, resp, client.MaxResponseBodySize)
+	skip := e.answer.SkipBody
+	e.answer.Reset() // an earlier try may have left something
+	e.answer.SkipBody = skip
+	in := answers.Get().(*bufio.Reader)
+	in.Reset(c.TCPConn)
+	err := readAnswer(in, e.answer, e.limit)
 	excess := in.Buffered() > 0
-	client.ReleaseReader(in)
+	in.Reset(nil)
+	answers.Put(in)
 	if sending != nil {
 		unsent = c.sent(sending, err == nil)
 	}
-	if err != nil || unsent != nil || excess || resp.ConnectionClose() {
+	if err != nil || unsent != nil || excess || e.answer.ConnectionClose() {
 		_ = c.Close() // it is of no use, whatever its end says
 		return err
 	}
@@ -236,21 +235,22 @@ func (c *upstreamConn) carry(
 	return nil
 }
 
+// answers are buffers for answers that arrive.
+var answers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, serverHeader) }}
+
+// pieces are buffers for bytes on their way; a connection without any holds none.
+var pieces = sync.Pool{New: func() any { return new(piece) }}
+
+type piece [16 << 10]byte
+
 // readAnswer reads an answer of up to limit bytes. Those with a status of 1xx before it are passed over, and so are the
 // fields behind a body in chunks, which a header must not take over (RFC 9110, section 6.5.1).
 func readAnswer(in *bufio.Reader, resp *fasthttp.Response, limit int) error {
-	if err := resp.Header.Read(in); err != nil {
-		return err // io.EOF if there is nothing
+	if err := readHead(in, &resp.Header, func() error { return nil }); err != nil {
+		return err
 	}
-	for n := 0; resp.StatusCode() < fasthttp.StatusOK; n++ {
-		if status := resp.StatusCode(); status < fasthttp.StatusContinue || n == maxInterim {
-			return fmt.Errorf("status %d", status)
-		} else if status == fasthttp.StatusSwitchingProtocols {
-			return errSwitched
-		}
-		if err := resp.Header.Read(in); err != nil {
-			return cut(err)
-		}
+	if resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		return errSwitched
 	}
 	status := resp.StatusCode()
 	if resp.SkipBody || status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified {
@@ -263,6 +263,26 @@ func readAnswer(in *bufio.Reader, resp *fasthttp.Response, limit int) error {
 	return cut(trailers.ReadTrailer(in))
 }
 
+// readHead reads the head of an answer. interim is called for each one with a status of 1xx before it; 101 is the last
+// one. The error is io.EOF if there is nothing.
+func readHead(in *bufio.Reader, h *fasthttp.ResponseHeader, interim func() error) error {
+	if err := h.Read(in); err != nil {
+		return err
+	}
+	for n := 0; h.StatusCode() < fasthttp.StatusOK && h.StatusCode() != fasthttp.StatusSwitchingProtocols; n++ {
+		if h.StatusCode() < fasthttp.StatusContinue || n == maxInterim {
+			return fmt.Errorf("status %d", h.StatusCode())
+		}
+		if err := interim(); err != nil {
+			return err
+		}
+		if err := h.Read(in); err != nil {
+			return cut(err)
+		}
+	}
+	return nil
+}
+
 // cut turns the end of a connection within an answer into what it is.
 func cut(err error) error {
 	if errors.Is(err, io.EOF) {
@@ -271,13 +291,14 @@ func cut(err error) error {
 	return err
 }
 
-func (c *upstreamConn) send(client *fasthttp.HostClient, req *fasthttp.Request) error {
-	out := client.AcquireWriter(c)
-	defer client.ReleaseWriter(out)
-	if err := req.Write(out); err != nil {
+// write sends a request, with one system call as long as the server takes it.
+func (c *upstreamConn) write(first, rest []byte) error {
+	if len(rest) == 0 {
+		_, err := c.Write(first)
 		return err
 	}
-	return out.Flush()
+	_, err := (&net.Buffers{first, rest}).WriteTo(c.TCPConn)
+	return err
 }
 
 // sent waits for the end of a body whose answer is there, or not to be had.
@@ -293,13 +314,4 @@ func (c *upstreamConn) sent(sending <-chan error, answered bool) error {
 	}
 	_ = c.Close()
 	return errors.Join(net.ErrClosed, <-sending)
-}
-
-// rawBody takes what net/http has read of a body beyond the head. The rest is still in the socket.
-func rawBody(body io.Reader, conn *upstreamConn) (first []byte, rest *net.TCPConn, err error) {
-	conn.only.Store(true)
-	defer conn.only.Store(false)
-	buf := make([]byte, 64<<10) // larger than the reader's, which then passes an empty read on
-	n, err := body.Read(buf)
-	return buf[:n], conn.TCPConn, err
 }

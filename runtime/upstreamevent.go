@@ -94,8 +94,11 @@ func readGatewayEvent(event []byte, req *fasthttp.Request) error {
 }
 
 func setEventBody(e *gatewayEvent, req *fasthttp.Request) error {
-	if e.Body == nil {
+	if e.Body == nil || *e.Body == "" {
 		return nil
+	}
+	if len(req.Header.ContentType()) == 0 {
+		req.Header.SetContentType("application/octet-stream")
 	}
 	if !e.IsEncoded {
 		req.SetBodyString(*e.Body)

@@ -5,28 +5,17 @@ import (
 	"context"
 	"gantry/logger"
 
-	"github.com/valyala/fasthttp"
-
 	fncontext "gantry/context"
 )
 
 func newUpstream(w *Worker) offer {
 	u := &upstream{
-		calls: calls{worker: w}, facts: functionHeaders(w.cfg.Function), endless: map[*streamLimit]struct{}{},
+		calls: calls{worker: w}, endless: map[*streamLimit]struct{}{},
+		head:  head{addr: w.cfg.Upstream, facts: functionHeaders(w.cfg.Function), credentials: w.cfg.IncludeKeys},
 		links: links{addr: w.cfg.Upstream, conns: map[*upstreamConn]struct{}{}},
 	}
 	u.ended, u.end = context.WithCancel(context.Background())
-	u.client = &fasthttp.HostClient{
-		Addr:                     u.addr,
-		MaxResponseBodySize:      w.cfg.Function.MaxResponse,
-		ReadBufferSize:           serverHeader,
-		NoDefaultUserAgentHeader: true,
-		DisablePathNormalizing:   true,
-		SecureErrorLogMessage:    true,
-		Transport:                asItCame{&u.links},
-	}
 	if w.cfg.StreamIdle > 0 {
-		u.direct = newDirect(u)
 		go u.endStreams()
 	}
 	return offer{transport: u}
@@ -64,7 +53,7 @@ func (u *upstream) Forward(ctx context.Context, inv *fncontext.Call, x Exchange,
 		return u.stream(ctx, inv, s, log)
 	}
 	b := x.(*Buffered)
-	b.Request.UseHostHeader = true
+	u.follow(ctx)
 	b.Response.SkipBody = b.Request.Header.IsHead()
 	return u.exchange(ctx, inv, b, log)
 }

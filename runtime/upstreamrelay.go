@@ -5,38 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"gantry/fault"
-	"io"
-	"net/http"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // relay passes bytes both ways after the server has taken the caller's protocol, until both sides have ended.
-func (u *upstream) relay(l *streamLimit, x *Streamed, a *Answer, server *upstreamConn, resp *http.Response) error {
-	if got := resp.Header.Get("Upgrade"); x.Upgrade == "" || !strings.EqualFold(got, x.Upgrade) {
+func (u *upstream) relay(l *streamLimit, s *streamLink, x *Streamed, a *Answer, upgrade string) error {
+	if x.Upgrade == "" || !strings.EqualFold(upgrade, x.Upgrade) {
 		return &fault.Error{
 			Kind: fault.Crash, Type: fault.TypeProtocol, Code: fault.CodeExited,
-			Message: fmt.Sprintf("the function's server changed to the protocol %.50q, and the caller asked for %.50q", got, x.Upgrade),
+			Message: fmt.Sprintf("the function's server changed to the protocol %.50q, and the caller asked for %.50q", upgrade, x.Upgrade),
 		}
 	}
 	a.Header.Set("Connection", "Upgrade")
-	a.Header.Set("Upgrade", x.Upgrade)
+	a.Header.Set("Upgrade", upgrade)
 	conn, early, err := x.Caller.Switch(a)
 	if err != nil {
 		l.end(errors.Join(errLeft, err))
 		return err
 	}
-	defer func() { _ = conn.Close() }() // closed already, or nothing is to be sent any more
-	stop := context.AfterFunc(l.ctx, func() { _, _ = conn.Close(), server.Close() })
-	defer stop()
-	body := resp.Body.(io.ReadWriteCloser) // net/http promises it
-	greeting, _, err := rawBody(body, server) // what came with the answer
-	if err != nil {
-		return err
-	}
+	stop := context.AfterFunc(l.ctx, func() { _, _ = conn.Close(), s.Close() })
+	defer func() {
+		stop()
+		_, _ = conn.Close(), s.Close() // closed already, or nothing is to be sent any more
+	}()
+	greeting, server := s.buffered(0), s.upstreamConn // what came with the answer
+	s.freeReader()
 
 	l.rest() // both connections have their own watch now
 	up := make(chan struct{})
@@ -54,9 +50,6 @@ func (u *upstream) relay(l *streamLimit, x *Streamed, a *Answer, server *upstrea
 	}
 	return nil
 }
-
-// relayBuffers are for bytes on their way; a connection without any holds none.
-var relayBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 
 // relayOne passes bytes on until from has no more, and says so to the other side. A connection that breaks ends both
 // directions.
@@ -81,11 +74,11 @@ func relayBytes(to, from Conn, first []byte, moved func(n int)) error {
 	if err != nil {
 		return err
 	}
-	var buf *[16 << 10]byte
+	var buf *piece
 	var n int
 	var failed error
 	read := func(fd uintptr) (ready bool) {
-		buf = relayBuffers.Get().(*[16 << 10]byte)
+		buf = pieces.Get().(*piece)
 		for {
 			n, failed = unix.Read(int(fd), buf[:])
 			if !errors.Is(failed, syscall.EINTR) {
@@ -93,7 +86,7 @@ func relayBytes(to, from Conn, first []byte, moved func(n int)) error {
 			}
 		}
 		if errors.Is(failed, syscall.EAGAIN) {
-			relayBuffers.Put(buf)
+			pieces.Put(buf)
 			return false
 		}
 		return true
@@ -106,7 +99,7 @@ func relayBytes(to, from Conn, first []byte, moved func(n int)) error {
 			_, failed = to.Write(buf[:n])
 			moved(n)
 		}
-		relayBuffers.Put(buf)
+		pieces.Put(buf)
 		if failed != nil || n == 0 {
 			return failed
 		}

@@ -9,36 +9,12 @@ import (
 	"gantry/logger"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	fncontext "gantry/context"
 )
-
-// newDirect makes the client for what is streamed. net/http writes a request while it reads the answer, which fasthttp
-// does not (docs/adr/0019-streaming.md).
-func newDirect(u *upstream) *http.Transport {
-	return &http.Transport{
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			c, err := u.dial(time.Now().Add(dialLimit))
-			if err != nil {
-				return nil, err
-			}
-			return c, nil
-		},
-
-		DisableCompression:     true, // encodings are passed through
-		MaxIdleConnsPerHost:    u.worker.cfg.Concurrency,
-		IdleConnTimeout:        keptIdle,
-		MaxResponseHeaderBytes: serverHeader,
-	}
-}
 
 // stream carries a request and its answer while both arrive.
 func (u *upstream) stream(ctx context.Context, inv *fncontext.Call, x *Streamed, log *logger.Request) error {
@@ -48,10 +24,6 @@ func (u *upstream) stream(ctx context.Context, inv *fncontext.Call, x *Streamed,
 	}
 	l := newStreamLimit(ctx, inv, u.worker.cfg.StreamIdle, x.Caller)
 	defer l.release()
-	if x.Body != nil {
-		defer func() { _ = x.Body.Close() }()                           // never fails
-		defer context.AfterFunc(l.ctx, func() { _ = x.Body.Close() })() // its Read may wait for the caller
-	}
 	err = u.pass(l, c, inv, x)
 	if err == nil || errors.Is(context.Cause(l.ctx), errEnding) {
 		u.succeeded(c)
@@ -62,62 +34,74 @@ func (u *upstream) stream(ctx context.Context, inv *fncontext.Call, x *Streamed,
 
 // pass sends the request, and passes the answer on.
 func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streamed) error {
-	req, conn, err := u.request(l, inv, x)
+	s, err := u.ask(l, inv, x)
+	if s != nil {
+		defer s.leave(x)
+	}
 	if err != nil {
 		return err
 	}
-	resp, err := u.direct.RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }() // what it was for is over
 	c.timer.Reset(never)
 	l.begin()
-	x.status = resp.StatusCode
-	a := &Answer{RequestID: inv.RequestID, Size: resp.ContentLength}
-	copyHeader(&a.Header, resp.StatusCode, resp.Header)
-	if endless(resp) {
+	h := &s.resp.Header
+	x.status = h.StatusCode()
+	if endless(h) {
 		defer u.noteEndless(l)()
 	}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return u.relay(l, x, a, *conn, resp)
+	a := &Answer{RequestID: inv.RequestID, Size: max(-1, int64(h.ContentLength())), Trailers: s.trailers}
+	upgrade := string(h.Peek("Upgrade"))
+	stripConnection(h)
+	h.CopyTo(&a.Header)
+	a.Header.SetProtocol(protocol) // that of the sender
+	a.Header.SetNoDefaultContentType(true)
+	if x.status == fasthttp.StatusSwitchingProtocols {
+		return u.relay(l, s, x, a, upgrade)
 	}
-	body := &measured{Reader: resp.Body, moved: func(n int) {
+	body := u.bodyOf(l, s, x, a)
+	err = x.Caller.Answer(a)
+	switch {
+	case body.err != nil:
+		return cut(body.err)
+	case err != nil:
+		l.end(errors.Join(errLeft, err))
+		return err
+	}
+	s.whole = true
+	return nil
+}
+
+// bodyOf gives the answer its body, and returns what measures that.
+func (u *upstream) bodyOf(l *streamLimit, s *streamLink, x *Streamed, a *Answer) *measured {
+	m := &measured{moved: func(n int) {
 		x.passed += n
 		l.moved()
 	}}
-	if bodied(req.Method, resp.StatusCode) && a.Size != 0 {
-		a.Body = body
-		if a.Size >= rawFrom && *conn != nil && len(resp.Trailer) == 0 {
-			a.Raw, a.Moved = func() ([]byte, *net.TCPConn, error) { return rawBody(body, *conn) }, body.moved
+	if x.status == fasthttp.StatusNoContent {
+		a.Header.Del("Content-Length") // RFC 9110, 8.6: a reader may wait for a body
+		a.Header.Del("Transfer-Encoding")
+	}
+	if !bodied(x.Header.IsHead(), x.status) || a.Size == 0 {
+		return m
+	}
+	m.Reader = s.body()
+	a.Body = m
+	if a.Size >= rawFrom {
+		a.Moved = m.moved
+		a.Raw = func() ([]byte, *net.TCPConn) {
+			first := s.buffered(a.Size)
+			m.moved(len(first))
+			return first, s.TCPConn
 		}
 	}
-	a.Trailers = func(set func(name, value string)) {
-		for name, values := range resp.Trailer {
-			set(name, strings.Join(values, ", "))
-		}
-	}
-	for name := range resp.Trailer {
-		_ = a.Header.AddTrailer(name) // one that must not be a trailer is left out
-	}
-	err = x.Caller.Answer(a)
-	if body.err != nil {
-		return body.err
-	}
-	if err != nil {
-		l.end(errors.Join(errLeft, err))
-	}
-	return err
+	return m
 }
 
-// rawFrom is the least length of a body that the kernel passes on, in bytes. The connection to the server ends with it,
-// which costs as much as some hundred kilobytes.
+// rawFrom is the least length of a body that the kernel passes on, in bytes.
 const rawFrom = 1 << 20
 
 // endless reports whether an answer has no end of its own: another protocol, or Server-Sent Events.
-func endless(resp *http.Response) bool {
-	return resp.StatusCode == http.StatusSwitchingProtocols ||
-		strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+func endless(h *fasthttp.ResponseHeader) bool {
+	return h.StatusCode() == fasthttp.StatusSwitchingProtocols || bytes.HasPrefix(h.ContentType(), []byte("text/event-stream"))
 }
 
 // noteEndless has an exchange ended with the server, until the function that it returns is called.
@@ -152,132 +136,15 @@ func (u *upstream) endStreams() {
 }
 
 // bodied reports whether an answer has a body (RFC 9110, section 6.4.1).
-func bodied(method string, status int) bool {
-	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
-}
-
-// request is the request in the form of net/http; conn is the connection that it went over, once there is an answer.
-func (u *upstream) request(l *streamLimit, inv *fncontext.Call, x *Streamed) (
-	req *http.Request, conn **upstreamConn, err error,
-) {
-	trailers := http.Header{}
-	for name := range x.Header.Trailers() {
-		trailers[string(name)] = nil
-	}
-	address(x.Header, u.facts, inv.Invocation, u.worker.cfg.IncludeKeys)
-	target, err := targetOf(string(x.Header.RequestURI()))
-	if err != nil {
-		return nil, nil, &fault.Error{
-			Kind: fault.Invalid, Type: fault.TypeBadRequest, Code: fault.CodeBadRequest, Err: err,
-			Message: "the target of the request is no URL",
-		}
-	}
-	target.Scheme, target.Host = "http", u.addr
-	conn = new(*upstreamConn)
-	req = (&http.Request{
-		Method: string(x.Header.Method()), URL: target, Host: string(x.Header.Host()), Header: headerOf(x), Body: http.NoBody,
-	}).WithContext(httptrace.WithClientTrace(l.ctx, &httptrace.ClientTrace{
-		GotConn:        func(info httptrace.GotConnInfo) { *conn, _ = info.Conn.(*upstreamConn) },
-		Got1xxResponse: func(code int, h textproto.MIMEHeader) error { return interim(x.Caller, code, h) },
-	}))
-	if x.Body == nil {
-		return req, conn, nil
-	}
-	req.ContentLength = x.Size
-	req.Trailer = trailers
-	req.Body = &measured{Reader: x.Body, closer: x.Body, moved: func(int) { l.moved() }, ended: func() {
-		for name := range req.Trailer {
-			req.Trailer[name] = []string{x.Trailer(name)}
-		}
-	}}
-	if x.Again != nil {
-		req.GetBody = func() (io.ReadCloser, error) { return x.Again(), nil }
-	}
-	return req, conn, nil
-}
-
-// targetOf is a URL that net/http writes as the target came. It cannot do so for one that begins with // and has bytes
-// in its path that a URL does not have: these are escaped.
-func targetOf(target string) (*url.URL, error) {
-	if !strings.HasPrefix(target, "//") {
-		return &url.URL{Opaque: target}, nil
-	}
-	path, query, asked := strings.Cut(target, "?")
-	escaped := make([]byte, 0, len(path))
-	for i := range len(path) {
-		if c := path[i]; strings.IndexByte(pathBytes, c) >= 0 {
-			escaped = append(escaped, c)
-		} else {
-			escaped = fmt.Appendf(escaped, "%%%02X", c)
-		}
-	}
-	to, err := url.ParseRequestURI(string(escaped))
-	if err != nil {
-		return nil, err
-	}
-	to.RawQuery, to.ForceQuery = query, asked
-	return to, nil
-}
-
-// pathBytes are those that a path may have (RFC 3986, section 3.3), and the brackets, which net/url leaves as they are.
-const pathBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@/%[]"
-
-// headerOf is the header of a request without what net/http writes by itself.
-func headerOf(x *Streamed) http.Header {
-	h := http.Header{"User-Agent": {""}} // none, rather than that of net/http
-	for line := range bytes.SplitSeq(x.Header.RawHeaders(), []byte("\n")) {
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		if bytes.EqualFold(name, []byte(fasthttp.HeaderCookie)) { // the library writes cookies anew
-			h["Cookie"] = append(h["Cookie"], string(bytes.TrimSpace(value)))
-		}
-	}
-	for k, v := range x.Header.All() {
-		switch name := string(k); name {
-		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Cookie":
-		case "User-Agent":
-			h[name] = []string{string(v)}
-		default:
-			h[name] = append(h[name], string(v))
-		}
-	}
-	if x.Upgrade != "" {
-		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{x.Upgrade}
-	}
-	if x.Trailers {
-		h["Te"] = []string{"trailers"}
-	}
-	return h
-}
-
-// copyHeader makes the head of the answer to the caller.
-func copyHeader(to *fasthttp.ResponseHeader, status int, from map[string][]string) {
-	to.SetStatusCode(status)
-	to.SetNoDefaultContentType(true)
-	for name, values := range from {
-		for _, value := range values {
-			to.Add(name, value)
-		}
-	}
-	stripConnection(to, answerLists(to))
-}
-
-// interim passes a 1xx answer on; a 100 concerns this connection only.
-func interim(to Caller, code int, h textproto.MIMEHeader) error {
-	if code == http.StatusContinue {
-		return nil
-	}
-	var head fasthttp.ResponseHeader
-	copyHeader(&head, code, h)
-	return to.Interim(&head)
+func bodied(head bool, status int) bool {
+	return !head && status != fasthttp.StatusNoContent && status != fasthttp.StatusNotModified
 }
 
 // measured reports what is read, and remembers the error that it ended with.
 type measured struct {
 	io.Reader
-	closer io.Closer
-	moved  func(n int)
-	ended  func() // nil for nothing to do at the end
-	err    error
+	moved func(n int)
+	err   error
 }
 
 func (m *measured) Read(p []byte) (int, error) {
@@ -285,18 +152,11 @@ func (m *measured) Read(p []byte) (int, error) {
 	if n > 0 {
 		m.moved(n)
 	}
-	switch {
-	case err == nil:
-	case !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+	if err != nil && !isEnd(err) {
 		m.err = err
-	case m.ended != nil:
-		m.ended()
 	}
 	return n, err
 }
-
-// Close closes the body of a request.
-func (m *measured) Close() error { return m.closer.Close() }
 
 // broken turns the end of an exchange without a whole answer into the call's fault.
 func (u *upstream) broken(l *streamLimit, c *call, inv *fncontext.Call, x *Streamed, err error) error {

@@ -1,0 +1,225 @@
+package runtime
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	fncontext "gantry/context"
+)
+
+// streamLink is the connection that a streamed exchange has to the server.
+type streamLink struct {
+	*upstreamConn
+	in      *bufio.Reader
+	resp    *fasthttp.Response
+	closes  bool        // the server ends the connection with its answer
+	whole   bool        // the answer has ended
+	ended   bool        // the connection has, as far as it was read
+	sending chan error  // how the body was sent; nil for one that left with the head
+	release func() bool // ends the watch of the exchange's limits; false if these have closed the connection
+}
+
+// source reads from the connection, and notes its end.
+type source struct {
+	*net.TCPConn
+	of *streamLink
+}
+
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.TCPConn.Read(p)
+	s.of.ended = s.of.ended || errors.Is(err, io.EOF)
+	return n, err
+}
+
+// ask sends a request and reads the head of its answer. It is sent once more if its method is safe, it has no body that
+// arrives, and the server had closed a kept connection under it: the server may have seen it.
+func (u *upstream) ask(l *streamLimit, inv *fncontext.Call, x *Streamed) (*streamLink, error) {
+	c, kept, err := u.links.take(inv.Deadline)
+	if err != nil {
+		return nil, err
+	}
+	s, err := u.tryAsk(c, l, inv, x)
+	if !kept || !errors.Is(err, io.EOF) || x.Body != nil || !isSafe(x.Header.Method()) {
+		return s, err
+	}
+	c, broken := u.dial(inv.Deadline)
+	if broken != nil {
+		return s, err // as the server may have seen the request, and ended
+	}
+	s.leave(x)
+	return u.tryAsk(c, l, inv, x)
+}
+
+func (u *upstream) tryAsk(c *upstreamConn, l *streamLimit, inv *fncontext.Call, x *Streamed) (*streamLink, error) {
+	s := &streamLink{upstreamConn: c, in: answers.Get().(*bufio.Reader), resp: fasthttp.AcquireResponse()}
+	s.in.Reset(source{c.TCPConn, s})
+	s.release = context.AfterFunc(l.ctx, func() { s.abandon(x) })
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		return s, errors.Join(io.EOF, err)
+	}
+	out := outgoing{header: x.Header, peer: x.Peer, size: x.Size, upgrade: x.Upgrade, trailers: x.Trailers}
+	for name := range x.Header.Trailers() {
+		out.announced = append(out.announced, string(name))
+	}
+	buffer := requests.Get().(*[]byte)
+	*buffer = append(u.head.append((*buffer)[:0], &out, inv.Invocation), x.Whole...)
+	_, unsent := c.Write(*buffer)
+	requests.Put(buffer)
+	if x.Body != nil && unsent == nil {
+		s.sending = make(chan error, 1)
+		go func() { s.sending <- s.sendBody(l, x, out.announced) }()
+	}
+	err := readHead(s.in, &s.resp.Header, func() error { // reads also what came before the end of a broken connection
+		if s.resp.StatusCode() == fasthttp.StatusContinue {
+			return nil // it concerns this connection only
+		}
+		stripConnection(&s.resp.Header)
+		return x.Caller.Interim(&s.resp.Header)
+	})
+	s.closes = s.resp.ConnectionClose()
+	return s, err
+}
+
+// abandon ends what waits on either side.
+func (s *streamLink) abandon(x *Streamed) {
+	_ = s.Close() // an error says that it is closed already
+	if x.Body != nil {
+		_ = x.Body.Close() // never fails
+	}
+}
+
+// leave keeps the connection for the next request, or closes it. Nothing reads the caller's body any more.
+func (s *streamLink) leave(x *Streamed) {
+	reuse := s.whole && !s.closes && s.in != nil && s.in.Buffered() == 0
+	if s.sending != nil {
+		select {
+		case err := <-s.sending:
+			reuse = reuse && err == nil
+		default: // the server does not wait for the rest
+			reuse = false
+			s.abandon(x)
+			<-s.sending
+		}
+	}
+	reuse = s.release() && reuse
+	s.freeReader()
+	fasthttp.ReleaseResponse(s.resp)
+	if reuse {
+		s.of.keep(s.upstreamConn)
+		return
+	}
+	_ = s.Close() // it is of no use, whatever its end says
+}
+
+// freeReader gives the reader back, which a connection that rests does not need.
+func (s *streamLink) freeReader() {
+	if s.in != nil {
+		s.in.Reset(nil)
+		answers.Put(s.in)
+		s.in = nil
+	}
+}
+
+// buffered takes up to limit bytes that were read beyond the head; 0 means all.
+func (s *streamLink) buffered(limit int64) []byte {
+	n := s.in.Buffered()
+	if limit > 0 && int64(n) > limit {
+		n = int(limit)
+	}
+	first := make([]byte, n)
+	_, _ = io.ReadFull(s.in, first) // they are there
+	return first
+}
+
+// body is the answer's. The header has only the trailers after its end.
+func (s *streamLink) body() io.Reader {
+	s.resp.StreamBody = true
+	_ = s.resp.ReadBody(s.in, 0) // with StreamBody it reads nothing yet
+	chunked := s.resp.Header.ContentLength() == -1
+	s.resp.Header.Reset()
+	s.resp.Header.SetNoDefaultContentType(true)
+	if chunked {
+		return chunks{s.resp.BodyStream(), s}
+	}
+	return s.resp.BodyStream()
+}
+
+// chunks is a body in chunks. The library takes the end of the connection between two of them for that of the body
+// (findings/fasthttp-cut-chunks.sh).
+type chunks struct {
+	io.Reader
+	of *streamLink
+}
+
+func (c chunks) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if c.of.ended && isEnd(err) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// trailers calls set with each trailer of an answer that has ended.
+func (s *streamLink) trailers(set func(name, value string)) {
+	for name, value := range s.resp.Header.All() {
+		switch string(name) {
+		case "Content-Length", "Connection", "Date", "Server", "Transfer-Encoding": // of an empty header
+		default:
+			set(string(name), string(value))
+		}
+	}
+}
+
+// sendBody sends the body as it arrives.
+func (s *streamLink) sendBody(l *streamLimit, x *Streamed, trailers []string) error {
+	buf := pieces.Get().(*piece)
+	defer pieces.Put(buf)
+	for {
+		n, err := x.Body.Read(buf[:])
+		if n > 0 {
+			l.moved()
+			if broken := s.sendPiece(buf[:n], x.Size < 0); broken != nil {
+				return broken
+			}
+		}
+		switch {
+		case err == nil:
+		case !isEnd(err):
+			_ = s.Close() // the server is to see that the body is not whole
+			return err
+		case x.Size < 0:
+			return s.sendEnd(x, trailers)
+		default:
+			return nil
+		}
+	}
+}
+
+// isEnd reports whether an error is the regular end of a body.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) }
+
+func (s *streamLink) sendPiece(p []byte, chunked bool) error {
+	if !chunked {
+		_, err := s.Write(p)
+		return err
+	}
+	size := append(strconv.AppendInt(make([]byte, 0, 16), int64(len(p)), 16), "\r\n"...)
+	_, err := (&net.Buffers{size, p, []byte("\r\n")}).WriteTo(s.TCPConn)
+	return err
+}
+
+func (s *streamLink) sendEnd(x *Streamed, trailers []string) error {
+	end := []byte("0\r\n")
+	for _, name := range trailers {
+		end = appendField(end, name, x.Trailer(name))
+	}
+	_, err := s.Write(append(end, "\r\n"...))
+	return err
+}
