@@ -109,10 +109,11 @@ func write(ctx *fasthttp.RequestCtx, id string, r *instance.Result, local bool) 
 
 // writeOutcome sets the headers with the outcome of a call, on either listener.
 func writeOutcome(h *fasthttp.ResponseHeader, code int, userSide bool, r *instance.Result) {
-	h.Set(headerErrCode, strconv.Itoa(code))
-	h.Set(headerIsErr, strconv.FormatBool(userSide))
-	h.SetBytesV(headerSummary, appendSummary(make([]byte, 0, 128), &r.Summary))
-	h.SetCanonical([]byte(headerBilling), strconv.AppendInt(make([]byte, 0, 8), r.Billed.Milliseconds(), 10))
+	value := make([]byte, 0, 128)
+	h.SetCanonical([]byte(headerErrCode), strconv.AppendInt(value, int64(code), 10))
+	h.SetCanonical([]byte(headerIsErr), strconv.AppendBool(value, userSide))
+	h.SetCanonical([]byte(headerSummary), appendSummary(value, &r.Summary))
+	h.SetCanonical([]byte(headerBilling), strconv.AppendInt(value, r.Billed.Milliseconds(), 10))
 	if r.Tail != nil {
 		h.Set(headerLog, base64.StdEncoding.EncodeToString(logger.CutTail(r.Tail, logger.HeaderTailSize)))
 	}

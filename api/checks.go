@@ -146,7 +146,7 @@ var otherHosts = map[string]string{
 // rebinding), nor from its own origin.
 func checkHost(listener string, refuse refuser, next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		if host := string(ctx.Host()); !loopbackName(host) {
+		if host := ctx.Host(); !loopbackName(string(host)) {
 			refuse(
 				ctx,
 				forbidden(

@@ -264,6 +264,7 @@ type Lease struct {
 	// call has its deadline since announce.
 	call fncontext.Call
 	log  *logger.Request
+	line []byte // the first one of the log
 	// worker is nil while the call has no slot, place while it is in no waiting room.
 	worker *runtime.Worker
 	place  *list.Element

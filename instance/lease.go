@@ -115,7 +115,8 @@ func (l *Lease) announce() {
 	}
 	l.began = time.Now()
 	l.call.Deadline = l.began.Add(timeout)
-	l.log.Platform(l.began, startLine(l.call.Invocation))
+	l.line = startLine(l.call.Invocation)
+	l.log.Platform(l.began, l.line)
 	a.cfg.Stream.Publish(&telemetry.Event{Kind: telemetry.Start, Begin: l.began, RequestID: l.call.RequestID})
 }
 
@@ -216,7 +217,7 @@ func (l *Lease) close(r *Result) {
 			}
 		}
 	}
-	l.log.Platform(now, finishLine(l.call.Invocation, r))
+	l.log.Platform(now, finishLine(l.line[:0], l.call.Invocation, r))
 	l.endEvents(r, now)
 	l.instance.cfg.Metrics.Outcome(outcome)
 	l.instance.cfg.Metrics.Duration.Observe(r.Duration)

@@ -5,16 +5,15 @@ import (
 	"strconv"
 )
 
-// startLine and finishLine are the platform's frame around a call (docs/COMPATIBILITY.md). "storage used" is left out:
-// it is not measured.
+// startLine is the first line of the platform's frame around a call (docs/COMPATIBILITY.md).
 func startLine(inv *fncontext.Invocation) []byte {
-	b := make([]byte, 0, 96)
+	b := make([]byte, 0, 256) // also enough for the other one
 	b = append(append(b, "Start invoke request '"...), inv.RequestID...)
 	return append(append(b, "', version: "...), inv.Function.Version...)
 }
 
-func finishLine(inv *fncontext.Invocation, r *Result) []byte {
-	b := make([]byte, 0, 256)
+// finishLine appends the last one. "storage used" is left out: it is not measured.
+func finishLine(b []byte, inv *fncontext.Invocation, r *Result) []byte {
 	b = append(append(b, "Finish invoke request '"...), inv.RequestID...)
 	b = append(b, '\'')
 	if r.Fault != nil {

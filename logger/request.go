@@ -21,6 +21,7 @@ type Request struct {
 
 	mu       sync.Mutex
 	tail     *Tail
+	frame    Line // the last line of the platform's frame
 	scratch  []byte
 	message  []byte // of the logger, not complete yet
 	piece    int
@@ -44,7 +45,8 @@ func (r *Request) ID() string { return r.id }
 func (r *Request) Platform(now time.Time, text []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.write(&Line{Time: now, RequestID: r.id, Source: SourcePlatform, Text: text})
+	r.frame = Line{Time: now, RequestID: r.id, Source: SourcePlatform, Text: text}
+	r.write(&r.frame)
 }
 
 // Logger writes one message of the context's logger, or a piece of one: more says that another piece follows. A message

@@ -154,11 +154,10 @@ func (c *upstreamConn) Close() error {
 // request would take that for its answer.
 func (c *upstreamConn) quiet() bool {
 	quiet := false
-	err := c.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = errors.Is(err, unix.EAGAIN)
-		return true
+	err := c.raw.Control(func(fd uintptr) {
+		wanted := [...]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(wanted[:], 0)
+		quiet = n == 0 && err == nil
 	})
 	return err == nil && quiet
 }
