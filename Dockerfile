@@ -26,7 +26,7 @@ COPY test/harness/go.mod test/harness/go.sum test/harness/
 RUN go mod download
 COPY . .
 ARG TARGETOS TARGETARCH VERSION COMMIT
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -tags nethttpomithttp2 \
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
       -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /bootstrap ./bootstrap
 # A process whose file its user may run but not read is closed to other processes of that user from its first
 # instruction on. The health check needs that: it has the container's environment, with its secrets.

@@ -3,8 +3,6 @@ GO      ?= go
 VERSION ?= 0.1.0-dev
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
-# Streams to a function's server need no HTTP/2; without it the program is 0.3 MiB smaller.
-TAGS     = nethttpomithttp2
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
@@ -13,7 +11,7 @@ NODES    = 10 12 14 18 22 24
 build: bin/bootstrap bin/gantry-jetstream
 
 bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path './test/*' -not -path './release/*') $(wildcard runtime/worker/*/worker.*) go.mod go.sum function/go.mod
-	CGO_ENABLED=0 $(GO) build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./bootstrap
 
 # The store of asynchronous calls, started by bootstrap that lies beside it.
 bin/gantry-jetstream: $(wildcard jetstream/*.go jetstream/control/*.go process/*.go) go.mod go.sum

@@ -30,7 +30,7 @@ var homes = []struct {
 	packages         []string
 	why              string
 }{
-	{imported: "net/http", packages: []string{"function/poll", "function", "runtime"}, why: "fasthttp serves and calls, but in what Go functions import, and in what streams to a user's server"},
+	{imported: "net/http", packages: []string{"function/poll", "function"}, why: "fasthttp serves and calls, but in what Go functions import"},
 	{imported: "net/rpc", packages: []string{"runtime"}, why: "only the transport to the platform's Go SDK speaks it"},
 	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "extension/check", "async", "async/destination", "bootstrap", "runtime"}, why: "only api serves; extension, async, destinations, the commands and the transport to the user's servers are clients"},
 	{imported: "github.com/fasthttp/websocket", packages: []string{"runtime/hang"}, why: "only the client of the inspector needs it"},

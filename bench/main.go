@@ -118,8 +118,14 @@ type budget struct {
 }
 
 var (
-	full     = budget{starts: 20, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000, calls: 200, sockets: 500}
-	smallest = budget{starts: 2, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000, calls: 10, sockets: 20}
+	full = budget{
+		starts: 20, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000,
+		calls: 200, sockets: 500,
+	}
+	smallest = budget{
+		starts: 2, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000,
+		calls: 10, sockets: 20,
+	}
 )
 
 func sectionNames() []string {

@@ -35,9 +35,10 @@ func (b *bench) streams(ctx context.Context) error {
 			}
 		}
 	}
-	later := compare("streams", "first byte, median ms, later than from the server itself", first[0], first[1], atMost(0.3))
+	later := compare("streams", "first byte, ms later than from the server itself", first[0], first[1], atMost(0.3))
 	later.values = difference(first[0], first[1])
-	b.table.add(later, compare("streams", "MB/s of a download of 100 MB, to the server itself", download[0], download[1], atLeast(0.7)))
+	const rate = "MB/s of a download of 100 MB, to the server itself"
+	b.table.add(later, compare("streams", rate, download[0], download[1], atLeast(0.7)))
 	return b.idleSockets(pair[1])
 }
 
@@ -134,6 +135,7 @@ func (b *bench) idleSockets(agent *server) error {
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 			return agent.problem(fmt.Errorf("no upgrade: %w", err))
 		}
+		defer resp.Body.Close()
 	}
 	time.Sleep(socketsRest)
 	after, err := agent.residentMB()

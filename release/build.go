@@ -18,9 +18,6 @@ type program struct{ name, pkg string }
 
 var programs = []program{{"gantry", "./bootstrap"}, {"gantry-jetstream", "./jetstream"}}
 
-// tags are those of the Makefile.
-const tags = "nethttpomithttp2"
-
 // fixed are variables of the go command that change its output. The builder's own values would give other bytes.
 var fixed = []string{
 	"CGO_ENABLED=0", "GOOS=linux", "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOWORK=off",
@@ -51,7 +48,7 @@ func (r *release) build() error {
 		for _, p := range programs {
 			to := filepath.Join(r.work, arch, p.name)
 			flags := "-s -w -X main.version=" + r.version + " -X main.commit=" + r.commit
-			_, err := r.golang(arch, "build", "-trimpath", "-buildvcs=false", "-tags", tags, "-ldflags", flags, "-o", to, p.pkg)
+			_, err := r.golang(arch, "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", to, p.pkg)
 			if err != nil {
 				return err
 			}

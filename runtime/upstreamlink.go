@@ -105,7 +105,7 @@ func (s *streamLink) leave(x *Streamed) {
 		default: // the server does not wait for the rest
 			reuse = false
 			s.abandon(x)
-			<-s.sending
+			_ = <-s.sending // as it was not wanted
 		}
 	}
 	reuse = s.release() && reuse

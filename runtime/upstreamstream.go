@@ -101,7 +101,8 @@ const rawFrom = 1 << 20
 
 // endless reports whether an answer has no end of its own: another protocol, or Server-Sent Events.
 func endless(h *fasthttp.ResponseHeader) bool {
-	return h.StatusCode() == fasthttp.StatusSwitchingProtocols || bytes.HasPrefix(h.ContentType(), []byte("text/event-stream"))
+	return h.StatusCode() == fasthttp.StatusSwitchingProtocols ||
+		bytes.HasPrefix(h.ContentType(), []byte("text/event-stream"))
 }
 
 // noteEndless has an exchange ended with the server, until the function that it returns is called.
