@@ -22,7 +22,7 @@ type streamLink struct {
 	closes  bool        // the server ends the connection with its answer
 	whole   bool        // the answer has ended
 	ended   bool        // the connection has, as far as it was read
-	sending chan error  // how the body was sent; nil for one that left with the head
+	sending chan bool   // whether the body was sent; nil for one that left with the head
 	release func() bool // ends the watch of the exchange's limits; false if these have closed the connection
 }
 
@@ -73,8 +73,8 @@ func (u *upstream) tryAsk(c *upstreamConn, l *streamLimit, inv *fncontext.Call, 
 	_, unsent := c.Write(*buffer)
 	requests.Put(buffer)
 	if x.Body != nil && unsent == nil {
-		s.sending = make(chan error, 1)
-		go func() { s.sending <- s.sendBody(l, x, out.announced) }()
+		s.sending = make(chan bool, 1)
+		go func() { s.sending <- s.sendBody(l, x, out.announced) == nil }()
 	}
 	err := readHead(s.in, &s.resp.Header, func() error { // reads also what came before the end of a broken connection
 		if s.resp.StatusCode() == fasthttp.StatusContinue {
@@ -100,12 +100,12 @@ func (s *streamLink) leave(x *Streamed) {
 	reuse := s.whole && !s.closes && s.in != nil && s.in.Buffered() == 0
 	if s.sending != nil {
 		select {
-		case err := <-s.sending:
-			reuse = reuse && err == nil
+		case sent := <-s.sending:
+			reuse = reuse && sent
 		default: // the server does not wait for the rest
 			reuse = false
 			s.abandon(x)
-			_ = <-s.sending // as it was not wanted
+			<-s.sending
 		}
 	}
 	reuse = s.release() && reuse
