@@ -112,6 +112,9 @@ func TestHTTPFunctionsAreRecognized(t *testing.T) {
 		{"beside the default handler's file", "", "http", map[string]string{"bootstrap": "node $RUNTIME_CODE_ROOT/index.js", "index.js": server}},
 		{"a custom runtime", "", "custom", map[string]string{"bootstrap": "#!/bin/sh\ncurl http://$RUNTIME_API_ADDR/v1 # not port 8000\n"}},
 		{"a custom runtime that starts another file", "", "custom", map[string]string{"bootstrap": "node $RUNTIME_CODE_ROOT/src/main.js", "src/main.js": "require('./poll')", "src/poll.js": "process.env.RUNTIME_API_ADDR // 8000"}},
+		{"packages of npm", "", "http", map[string]string{
+			"bootstrap": "exec node x.js", "node_modules/runtime/index.js": "RUNTIME_API_ADDR",
+		}},
 		{"a text that cannot be run by itself", "", "http", map[string]string{"bootstrap": "exec python3 -m runtime"}},
 		{"a script without a port", "", "custom", map[string]string{"bootstrap": "#!/bin/sh\nexec python3 -m runtime"}},
 		{"a text that polls", "", "custom", map[string]string{"bootstrap": "curl http://$RUNTIME_API_ADDR/v1"}},

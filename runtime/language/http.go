@@ -39,7 +39,12 @@ func servesHTTP(codeRoot, file string) bool {
 func mentions(codeRoot string) (port, polls bool) {
 	files, left := 0, int64(maxSearchedBytes)
 	err := filepath.WalkDir(codeRoot, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		switch {
+		case err == nil && e.Name() == "node_modules" && e.IsDir():
+			return fs.SkipDir // many files of others
+		case err == nil && e.Name() == "node_modules":
+			return nil
+		case err != nil || e.IsDir():
 			return err
 		}
 		info, err := os.Stat(path) // a link may lead to the program
