@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp release release-check test-release test-release-quick soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp test-http release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -121,6 +121,22 @@ test-gateway: build .cache/versitygw
 test-otlp: build
 	@.ci/need go node gcc
 	cd test/otlp && $(GO) vet ./... && $(GO) test -race -count=1 ./...
+
+# HTTP functions on real frameworks and in a real browser, against the same servers called directly. CI does not run it:
+# it installs some 200 MB. What is not there and cannot be installed is skipped, with the reason.
+HTTP_MODULES ?= $(CURDIR)/.cache/http
+test-http: $(HTTP_MODULES)/node_modules
+	@.ci/need go node php
+	@/usr/bin/python3 -c 'import flask, gunicorn' 2>/dev/null || .ci/need python3-flask gunicorn
+	@command -v chromium >/dev/null || .ci/need chromium
+	@command -v javac >/dev/null || .ci/need javac || echo "the server of the JDK will not be run"
+	cd test/http && $(GO) vet ./... && GANTRY_TEST_HTTP_MODULES=$(HTTP_MODULES)/node_modules $(GO) test -race -count=1 -v ./...
+
+$(HTTP_MODULES)/node_modules: test/http/testdata/npm/package.json test/http/testdata/npm/package-lock.json
+	@.ci/need node npm
+	@mkdir -p $(HTTP_MODULES) && cp $^ $(HTTP_MODULES)
+	cd $(HTTP_MODULES) && npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
 
 # Everything that users install, in dist/. NODE_BASE and PYTHON_BASE name archives of base images, for the two images that
 # have one. The time in all files is that of the last commit.
