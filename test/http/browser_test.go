@@ -19,16 +19,24 @@ const browserText = "/opt/function/runtime/nodejs20.15/rtsp/nodejs/bin/node $RUN
 // noted finds what the scripts of a page have noted.
 var noted = regexp.MustCompile(`(?s)<p id="([a-z]+)">(.*?)</p>`)
 
+// chromium is the command of a browser without a screen; the end of ctx ends all its processes.
+func chromium(ctx context.Context, profile string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "chromium", append([]string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
+		"--no-proxy-server", "--user-data-dir=" + profile,
+	}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
+}
+
 // browse loads a page in Chromium and returns what its scripts have noted until the page is quiet.
 func browse(t *testing.T, url string) map[string]string {
 	t.Helper()
 	need(t, "Chromium", "chromium", "--version")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-		"--no-first-run", "--disable-extensions", "--no-proxy-server", "--user-data-dir="+t.TempDir(), "--virtual-time-budget=20000", "--dump-dom", url)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // its other processes, too
+	cmd := chromium(ctx, t.TempDir(), "--virtual-time-budget=20000", "--dump-dom", url)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	require.NoError(t, cmd.Run(), "%s", &stderr)
