@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	// readyPause lies between two looks whether the server listens, as on the platform.
+	// readyPause is the longest time between two looks whether the server listens, as on the platform. What a server
+	// that starts sooner waits for its first call is less: one part of so many of its start.
 	readyPause = 10 * time.Millisecond
+	readyShare = 32
 	// lookEvery is how often it is looked where the function listens instead.
 	lookEvery = 250 * time.Millisecond
 	// lookLimit bounds one such look.
@@ -31,8 +33,8 @@ const (
 
 // serve waits until the server listens; that is the end of its load.
 func (u *upstream) serve() {
-	looked := time.Now()
-	for pause := firstDialPause; ; pause = min(pause*3/2, readyPause) {
+	began, looked := time.Now(), time.Now()
+	for pause := firstDialPause; ; pause = min(max(time.Since(began)/readyShare, firstDialPause), readyPause) {
 		if u.listens() {
 			u.worker.recordHello(&helloMeta{Concurrency: true, PreStop: true})
 			u.worker.loadEnded(nil)
