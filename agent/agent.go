@@ -12,6 +12,7 @@ import (
 	"gantry/logger"
 	"gantry/metrics"
 	"gantry/process"
+	"gantry/runtime"
 	"gantry/settings"
 	"gantry/telemetry"
 	"os"
@@ -34,6 +35,8 @@ type agent struct {
 	supervisor *process.Supervisor
 	groups     *process.Groups
 	instance   *instance.Instance
+	workers    *runtime.Config
+	kind       decision // of an undecided language
 	host       *extension.Host
 	stream     *telemetry.Stream
 	extensions *api.Server

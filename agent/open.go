@@ -23,7 +23,7 @@ import (
 
 // openAgent starts the worker as the very first thing, then everything around it. On an error nothing is left behind.
 func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
-	in := &agent{cfg: c, shown: IsTerminal(o.Stdout), pid1: os.Getpid() == 1}
+	in := &agent{cfg: c, shown: IsTerminal(o.Stdout), pid1: os.Getpid() == 1, kind: newDecision(c)}
 	json := c.LogFormat == "json" || c.LogFormat == "auto" && !IsTerminal(o.Stderr)
 	in.brief = in.shown && !json && !c.Verbose && (c.LogLevel != "debug" || c.Quiet)
 	if err := hideSecrets(c.SecretNames); err != nil {
@@ -135,9 +135,10 @@ func (in *agent) openOutput(output *os.File, json bool) {
 // loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
 const loadTimeout = 10 * time.Second
 
-// loadLimit is the limit of a load: for a server, whose readiness stands for it, that of the initializer.
+// loadLimit is the limit of a load: for a server, whose readiness stands for it, that of the initializer. Where it is
+// not known yet whether there is one, it stays that of all others.
 func loadLimit(c *settings.Config) time.Duration {
-	if c.Language.Listens() {
+	if c.Language.Listens() && !c.Language.Undecided() {
 		return c.Function.InitTimeout
 	}
 	return max(loadTimeout, c.Function.InitTimeout)
@@ -157,31 +158,33 @@ func (in *agent) instanceConfig(examine bool) *instance.Config {
 	if c.Freeze {
 		freeze = &instance.Freeze{Quiet: in.quiet, Signal: in.freeze}
 	}
+	in.workers = &runtime.Config{
+		Language:      c.Language,
+		Program:       c.Program,
+		Arguments:     arguments(c),
+		Upstream:      c.Upstream,
+		IncludeKeys:   c.IncludeKeys,
+		StreamIdle:    c.StreamIdle(),
+		Function:      &c.Function,
+		Env:           c.WorkerEnvironment(),
+		Dir:           c.WorkDir(),
+		Concurrency:   c.Concurrency,
+		Several:       c.Concurrency*c.Workers > 1,
+		UID:           c.UID,
+		GID:           c.GID,
+		Supervisor:    in.supervisor,
+		Groups:        in.groups,
+		Sink:          in.sink,
+		Log:           in.log,
+		Credentials:   fncontext.NewCredentials(c.Secrets),
+		Encrypted:     c.Encrypted,
+		Examine:       examine,
+		Stray:         in.metrics.Stray.Inc,
+		ListenRuntime: in.listenRuntime,
+		Decided:       in.kind.decided,
+	}
 	return &instance.Config{
-		Runtime: &runtime.Config{
-			Language:      c.Language,
-			Program:       c.Program,
-			Arguments:     arguments(c),
-			Upstream:      c.Upstream,
-			IncludeKeys:   c.IncludeKeys,
-			StreamIdle:    c.StreamIdle(),
-			Function:      &c.Function,
-			Env:           c.WorkerEnvironment(),
-			Dir:           c.WorkDir(),
-			Concurrency:   c.Concurrency,
-			Several:       c.Concurrency*c.Workers > 1,
-			UID:           c.UID,
-			GID:           c.GID,
-			Supervisor:    in.supervisor,
-			Groups:        in.groups,
-			Sink:          in.sink,
-			Log:           in.log,
-			Credentials:   fncontext.NewCredentials(c.Secrets),
-			Encrypted:     c.Encrypted,
-			Examine:       examine,
-			Stray:         in.metrics.Stray.Inc,
-			ListenRuntime: in.listenRuntime,
-		},
+		Runtime:     in.workers,
 		Workers:     c.Workers,
 		WaitingRoom: c.WaitingRoom,
 		RoomWait:    c.RoomWait,

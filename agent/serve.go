@@ -32,7 +32,7 @@ func runAgent(c *settings.Config, o *Options, listeners []settings.Listener, ope
 	// A closed stdout or stderr must not end the agent, its last line included. Notify, not Ignore: children would
 	// inherit that.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	s := &serving{cfg: c, terminal: findTerminal()}
+	s := &serving{cfg: c, terminal: findTerminal(), ended: make(chan error, mostListeners)}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
 	s.signals = signals
@@ -94,22 +94,13 @@ func (s *serving) await(opened <-chan error) error {
 
 // listen binds what callers see. The extension API is bound already.
 func (s *serving) listen() error {
-	in, c := s.agent, s.cfg
-	bind := api.ListenFunction
-	if c.Language.Proxies() {
-		bind = api.ListenProxy
+	if !s.cfg.Language.Undecided() {
+		if err := s.listenFunction(s.cfg.Language, s.cfg.Addr); err != nil {
+			return err
+		}
 	}
-	function, err := bind(&api.FunctionConfig{
-		Addr: c.Addr, Instance: in.instance, Function: &c.Function,
-		Credentials: fncontext.NewCredentials(c.Secrets), TrustHeaders: c.Trust, Limits: in.limits, Log: in.log,
-		StreamIdle: c.StreamIdle(),
-	})
-	if err != nil {
-		return err
-	}
-	s.callers = append(s.callers, function)
-	if in.platform != nil {
-		platform, err := in.listenPlatform()
+	if s.platform != nil {
+		platform, err := s.listenPlatform()
 		if err != nil {
 			return err
 		}
@@ -138,7 +129,11 @@ func (s *serving) listenOps() error {
 }
 
 func (s *serving) run() error {
-	s.listening()
+	s.serve(append(append(slices.Clone(s.callers), s.others...), s.extensions)...)
+	if !s.cfg.Language.Undecided() {
+		s.listening(s.cfg.Language, s.cfg.Detected)
+	}
+	s.remark()
 	s.pollers.start()
 	for _, sig := range s.early {
 		if stop, err := s.signalled(sig); stop {
@@ -155,6 +150,14 @@ func (s *serving) run() error {
 			if stop, err := s.signalled(sig); stop {
 				return err
 			}
+		case k := <-s.kind.known:
+			if err := s.settle(k.language, k.because); err != nil {
+				return err
+			}
+		case <-s.kind.failed(s.instance):
+			if err := s.settle(s.workers.Settle(), s.cfg.Detected); err != nil {
+				return err
+			}
 		case err := <-s.ended:
 			return errors.Join(errors.New("a listener ended"), err, s.stop(extension.ReasonFailure))
 		case <-s.instance.Fatal():
@@ -167,39 +170,6 @@ func (s *serving) run() error {
 			))
 		}
 	}
-}
-
-// listening serves every listener, and says in the log where.
-func (s *serving) listening() {
-	fields := []zap.Field{
-		zap.String("urn", s.cfg.Function.URN()),
-		zap.String("runtime", s.cfg.Function.Runtime),
-		zap.String("program", s.cfg.Program),
-	}
-	if s.cfg.Detected != "" {
-		fields = append(fields, zap.String("because", s.cfg.Detected))
-	}
-	what := "listening"
-	if s.pollers != nil {
-		what = "polling"
-		fields = append(fields, zap.String("runtime_api", s.cfg.RuntimeAPI), zap.Int("pollers", s.pollers.count))
-	}
-	servers := append(append(slices.Clone(s.callers), s.others...), s.extensions)
-	s.ended = make(chan error, len(servers))
-	for _, server := range servers {
-		fields = append(fields, zap.Stringer(server.Name(), server.Addr()))
-		go func() { s.ended <- server.Serve() }()
-	}
-	s.log.Info(what, fields...)
-	if s.pollers == nil && len(s.callers) > 0 && s.shown {
-		s.log.Info("to call it: curl http://" + Reachable(s.callers[0].Addr().String()) + "/invoke -d '{}'; Ctrl-C stops it")
-	}
-	if s.pollers == nil {
-		for _, remark := range s.cfg.ListenRemarks {
-			s.log.Warn(remark)
-		}
-	}
-	s.remark()
 }
 
 // signalled carries a signal out; stop is true when the program ends with err.

@@ -22,7 +22,7 @@ func (a *Instance) launch() (*runtime.Worker, error) {
 	if a.base.Err() != nil {
 		return nil, ErrStopped
 	}
-	if a.cfg.Runtime.Language.Listens() {
+	if a.cfg.Runtime.Listens() {
 		a.awaitGone()
 	}
 	generation, _ := a.generation()

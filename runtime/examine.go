@@ -90,7 +90,7 @@ func (w *Worker) examinationEnded() bool {
 
 // askStack returns how the language's workers are asked for their stack.
 func (w *Worker) askStack(reported []reportedFrame) func(context.Context, *hang.Evidence) error {
-	lang, x := w.cfg.Language, w.exam
+	lang, x := w.cfg.language(), w.exam
 	if !x.offered {
 		return func(context.Context, *hang.Evidence) error {
 			return fmt.Errorf("the function is being debugged: %s has %s", lang.DebugVariable, lang.DebugOption)

@@ -31,10 +31,7 @@ func (w *Worker) setLoadError(err error) {
 func (w *Worker) Silent() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.obstacle != nil {
-		return w.obstacle.Error()
-	}
-	return w.cfg.Language.Silent
+	return w.cfg.language().SilentFor(w.obstacle)
 }
 
 // helloReceived reports whether recordHello was called.
@@ -42,6 +39,13 @@ func (w *Worker) helloReceived() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.hello
+}
+
+// isStopping reports whether the worker is being ended: what it does now says nothing about the next one.
+func (w *Worker) isStopping() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopping
 }
 
 // loadEnded notes the end of the load, once. What the process and its children have printed until then belongs to it.

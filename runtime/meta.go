@@ -96,7 +96,7 @@ func metaTooLong(inv *fncontext.Invocation) bool {
 
 // CheckMeta refuses a call whose credentials, ids and trace headers cannot be carried to a worker.
 func (c *Config) CheckMeta(inv *fncontext.Invocation) error {
-	if c.Language.Foreign() {
+	if c.language().Foreign() {
 		return nil
 	}
 	return checkMeta(inv)

@@ -10,6 +10,7 @@ import (
 	"gantry/process"
 	"gantry/runtime/language"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -115,8 +116,42 @@ type Config struct {
 	Stray func()
 	// ListenRuntime serves the runtime API of one worker until close is called; for languages that use it.
 	ListenRuntime func(Events) (addr string, close func(), err error)
+	// Decided is called once when a program of an undecided language has shown what it is, and how; it may be nil.
+	Decided func(l *language.Language, how string)
 
+	decided  atomic.Pointer[language.Language]
 	remarked sync.Once // of what is not as on the platform
+}
+
+// language is how the function runs, as far as that is known.
+func (c *Config) language() *language.Language {
+	if l := c.decided.Load(); l != nil {
+		return l
+	}
+	return c.Language
+}
+
+// Listens reports whether a worker is, or may be, a server of the user's: there is one address for it.
+func (c *Config) Listens() bool { return c.language().Listens() }
+
+// decide has every worker from now on run as l, which the log calls name; how says what the program does. False if it
+// was decided otherwise.
+func (c *Config) decide(l *language.Language, name, how string) bool {
+	if !c.decided.CompareAndSwap(nil, l) {
+		return c.decided.Load() == l
+	}
+	c.Log.Info(how + ": it runs as " + name)
+	if c.Decided != nil {
+		c.Decided(l, how)
+	}
+	return true
+}
+
+// Settle ends an undecided language: the function cannot be started, and is taken for a custom runtime, as long as it
+// has not shown something else. It returns what it is.
+func (c *Config) Settle() *language.Language {
+	c.decided.CompareAndSwap(nil, c.Language.Poller)
+	return c.language()
 }
 
 const (

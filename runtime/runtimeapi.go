@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"gantry/fault"
 	"gantry/logger"
@@ -21,11 +22,13 @@ type RuntimeAPI struct {
 	calls
 	// events hands calls to pollers, in the order of arrival. It is unbuffered.
 	events chan *handover
-	ended  context.Context
-	end    context.CancelFunc
-	stop   func() // of the listener
-	asked  sync.Once
-	closed sync.Once
+	// takenUp asks whether this is the transport that the program has taken up.
+	takenUp func() bool
+	ended   context.Context // its cause is what pollers are answered
+	end     context.CancelCauseFunc
+	stop    func() // of the listener
+	asked   sync.Once
+	closed  sync.Once
 
 	given sync.Mutex        // guards what follows; that of calls may be taken inside
 	taken map[string]uint32 // request id → call, of events that were handed over
@@ -41,7 +44,8 @@ type handover struct {
 
 func newRuntimeAPI(w *Worker) (offer, error) {
 	a := &RuntimeAPI{calls: calls{worker: w}, events: make(chan *handover), taken: map[string]uint32{}}
-	a.ended, a.end = context.WithCancel(context.Background())
+	a.takenUp = func() bool { return true }
+	a.ended, a.end = context.WithCancelCause(context.Background())
 	addr, stop, err := w.cfg.ListenRuntime(a)
 	if err != nil {
 		return offer{}, err
@@ -59,6 +63,9 @@ const aliveEvery = 5 * time.Second
 // for this worker, or for this poller.
 func (a *RuntimeAPI) Next(alive func() bool) (*Event, error) {
 	a.asked.Do(func() {
+		if !a.takenUp() {
+			return
+		}
 		a.worker.recordHello(&helloMeta{Concurrency: true})
 		a.worker.loadEnded(nil)
 	})
@@ -77,10 +84,13 @@ func (a *RuntimeAPI) Next(alive func() bool) (*Event, error) {
 				return nil, noEvents("the runtime that asked for an event has closed its connection")
 			}
 		case <-a.ended.Done():
-			return nil, noEvents("this worker is being stopped: there are no more events for it")
+			return nil, noEvents(context.Cause(a.ended).Error())
 		}
 	}
 }
+
+// errStopped is the answer to pollers of a worker that ends.
+var errStopped = errors.New("this worker is being stopped: there are no more events for it")
 
 func noEvents(why string) *fault.Error {
 	return &fault.Error{Kind: fault.Unavailable, Type: fault.TypeDraining, Code: fault.CodeUnavailable, Message: why}
@@ -237,7 +247,7 @@ func (a *RuntimeAPI) PreStop(context.Context, *fncontext.Call, *logger.Request) 
 
 // Close implements Transport: pollers get no more events. Answers are still accepted.
 func (a *RuntimeAPI) Close() error {
-	a.end()
+	a.end(errStopped)
 	return nil
 }
 
@@ -247,7 +257,7 @@ func (a *RuntimeAPI) drain() {}
 
 // fail ends the calls that the worker had taken; the others may go to another one.
 func (a *RuntimeAPI) fail(death *fault.Error) {
-	a.end()
+	a.end(errStopped)
 	a.unsent(a.waiting(), 0)
 	a.calls.fail(death)
 	a.closed.Do(a.stop)

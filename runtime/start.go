@@ -86,6 +86,8 @@ func (w *Worker) offer() (o offer, err error) {
 		o, err = newRuntimeAPI(w)
 	case language.OverHTTP, language.OverHTTPEvents:
 		o = newUpstream(w)
+	case language.OverRuntimeAPIOrHTTP:
+		o, err = newUndecided(w)
 	}
 	return o, err
 }

@@ -24,6 +24,8 @@ type upstream struct {
 	calls
 	links
 	head head
+	// takenUp asks whether this is the transport that the program has taken up.
+	takenUp func() bool
 
 	// calling is the context of calls, which ends with the instance. It is watched once, not for each call.
 	calling context.Context

@@ -10,7 +10,7 @@ import (
 
 func newUpstream(w *Worker) offer {
 	u := &upstream{
-		calls: calls{worker: w}, endless: map[*streamLimit]struct{}{},
+		calls: calls{worker: w}, endless: map[*streamLimit]struct{}{}, takenUp: func() bool { return true },
 		head:  head{addr: w.cfg.Upstream, facts: functionHeaders(w.cfg.Function), credentials: w.cfg.IncludeKeys},
 		links: links{addr: w.cfg.Upstream, conns: map[*upstreamConn]struct{}{}},
 	}
@@ -27,7 +27,7 @@ func (u *upstream) Invoke(ctx context.Context, inv *fncontext.Call, event []byte
 	x := newExchange()
 	defer x.release()
 	req, resp := x.Request, x.Response
-	if u.worker.cfg.Language.Proxies() {
+	if u.worker.cfg.language().Proxies() {
 		if err := readGatewayEvent(event, req); err != nil {
 			return Result{}, err
 		}

@@ -35,10 +35,17 @@ const (
 func (u *upstream) serve() {
 	began, looked := time.Now(), time.Now()
 	for pause := firstDialPause; ; pause = min(max(time.Since(began)/readyShare, firstDialPause), readyPause) {
-		if u.listens() {
+		own, foreign := u.listens()
+		if own {
+			if !u.takenUp() {
+				return
+			}
 			u.worker.recordHello(&helloMeta{Concurrency: true, PreStop: true})
 			u.worker.loadEnded(nil)
 			return
+		}
+		if foreign { // it stays, and to look whose it is costs more
+			pause = lookEvery
 		}
 		if time.Since(looked) > lookEvery {
 			u.diagnose()
@@ -52,22 +59,23 @@ func (u *upstream) serve() {
 	}
 }
 
-// listens reports whether a process of the function takes connections at the address. Another program's would take the
-// function's calls.
-func (u *upstream) listens() bool {
+// listens reports whether a process of the function takes connections at the address, or another program, which would
+// take the function's calls.
+func (u *upstream) listens() (own, foreign bool) {
 	conn, err := (&net.Dialer{}).DialContext(u.ended, "tcp", u.addr)
 	if err != nil {
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			u.worker.setLoadError(err)
 		}
-		return false
+		return false, false
 	}
 	itself := conn.LocalAddr().String() == conn.RemoteAddr().String()
 	_ = conn.Close() // nothing was sent
 	if itself {
-		return false
+		return false, false
 	}
-	return u.owned()
+	own = u.owned()
+	return own, !own
 }
 
 // owned looks whether the function has the socket that listens. Where that cannot be seen, it is taken for the
@@ -106,7 +114,7 @@ func (u *upstream) diagnose() {
 
 // Init implements Transport: an image may answer POST /init, with 404, 405 or 501 if it has none.
 func (u *upstream) Init(ctx context.Context, inv *fncontext.Call, log *logger.Request) error {
-	if u.worker.cfg.Language.Proxies() {
+	if u.worker.cfg.language().Proxies() {
 		return nil
 	}
 	x := newExchange()

@@ -174,7 +174,7 @@ func (w *Worker) Forward(
 ) error {
 	f, ok := w.transport.(Forwarder)
 	if !ok {
-		return fault.From(errors.New("a worker of " + w.cfg.Language.Title + " takes events, not requests"))
+		return fault.From(errors.New("a worker of " + w.cfg.language().Title + " takes events, not requests"))
 	}
 	return f.Forward(ctx, inv, x, log)
 }

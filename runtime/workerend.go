@@ -169,9 +169,9 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	hint := ""
 	switch {
 	case exit.Signal == 0:
-		hint = w.cfg.Language.EndHint(w.cfg.Program, exit.Code)
+		hint = w.cfg.language().EndHint(w.cfg.Program, exit.Code)
 		if !w.hello {
-			hint = w.cfg.Language.EarlyHint(stderr, w.cfg.Function.CodeRoot, hint)
+			hint = w.cfg.language().EarlyHint(stderr, w.cfg.Function.CodeRoot, hint)
 		}
 	case exit.Signal == unix.SIGKILL:
 		hint = "something killed the process from outside; if it was the kernel for want of memory, its log says so"
@@ -195,7 +195,7 @@ func (w *Worker) distrust(err error) {
 // tooOld explains a worker that ended before it said Hello: an interpreter that is too old cannot even read the source.
 // nil if that is not the reason.
 func (w *Worker) tooOld() error {
-	lang := w.cfg.Language
+	lang := w.cfg.language()
 	if lang.OwnProgram() {
 		return nil
 	}

@@ -94,6 +94,8 @@ type Config struct {
 	// sources says where each value comes from, by the setting's variable.
 	sources map[string]string
 	workDir string // the agent's
+	// namesAPI says that a program of an undecided language is probably a custom runtime.
+	namesAPI bool
 
 	workerEnv, extensionEnv []string
 	passedOn                []string // variables for a custom runtime that mean nothing to the agent
@@ -134,13 +136,13 @@ func Variables(environ []string) map[string]string {
 	return env
 }
 
-// WorkDir is the worker's: the folder above the code, as on the platform (docs/COMPATIBILITY.md); for a server's script
-// the code folder, and for its command line that of the agent.
+// WorkDir is the worker's: the folder above the code, as on the platform (docs/COMPATIBILITY.md); for a server's
+// script, and what may be one, the code folder, and for its command line that of the agent.
 func (c *Config) WorkDir() string {
 	switch {
 	case len(c.Command) > 0:
 		return c.workDir
-	case c.Language.Listens():
+	case c.Language.Listens() && !c.namesAPI:
 		return c.Function.CodeRoot
 	}
 	return filepath.Dir(c.Function.CodeRoot)

@@ -207,7 +207,7 @@ func TestDashMeansDefaultHandlerInEveryLanguage(t *testing.T) {
 	require.NoError(t, os.Symlink("/bin/true", filepath.Join(goFolder, "handler")))
 	for dir, want := range map[string]string{
 		codeWith(t, "index.js", ""): "index.handler", codeWith(t, "index.py", ""): "index.handler",
-		codeWith(t, "bootstrap", "#!/bin/sh\n"): "bootstrap", goFolder: "handler",
+		codeWith(t, "bootstrap", "#!/bin/sh\n# RUNTIME_API_ADDR"): "bootstrap", goFolder: "handler",
 	} {
 		c, err := Load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_HANDLER=-", "RUNTIME_INITIALIZER_HANDLER=-", "RUNTIME_PRESTOP_HANDLER=-"}, nil, Facts{PID: 100, CWD: dir})
 		require.NoError(t, err)
@@ -239,7 +239,7 @@ func TestFolderNameBecomesAValidFunctionName(t *testing.T) {
 
 // TestHooksWithoutEffectAreNamedInRemarks: a hook that will not run is said.
 func TestHooksWithoutEffectAreNamedInRemarks(t *testing.T) {
-	custom := codeWith(t, "bootstrap", "#!/bin/sh\n")
+	custom := codeWith(t, "bootstrap", "#!/bin/sh\n# RUNTIME_API_ADDR")
 	c, err := Load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"}, nil, Facts{PID: 100, CWD: custom})
 	require.NoError(t, err)
 	require.Subset(t, c.WorkerEnvironment(), []string{"RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"})

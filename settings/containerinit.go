@@ -41,7 +41,10 @@ func (c *Config) remarkOnReach(f Facts) {
 	if !inContainer || c.IsSet("GANTRY_ADDR") {
 		return
 	}
-	trust := ""
+	where, trust := c.Addr, ""
+	if c.Language.Undecided() { // another port, if it is a server
+		where = "loopback"
+	}
 	if !c.Trust {
 		trust = ", and GANTRY_TRUST_PLATFORM_HEADERS=true if only the platform reaches it"
 	}
@@ -50,7 +53,7 @@ func (c *Config) remarkOnReach(f Facts) {
 		fmt.Sprintf(
 			"PID 1 of this container is %s, not this agent, so the function listener is on %s and nothing outside the container reaches it: set GANTRY_ADDR=:8000%s",
 			f.Init,
-			c.Addr,
+			where,
 			trust,
 		),
 	)

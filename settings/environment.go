@@ -72,14 +72,24 @@ func (c *Config) runtimeEnv() []string {
 // (page functiongraph_01_0154), and so are settings of an agent in its place.
 func (c *Config) WorkerEnvironment() []string {
 	inherited := c.withHome(c.Inherited(append(slices.Clone(BaseEnv), c.workerEnv...)))
+	port := c.portVariable()
+	if c.Language.Undecided() { // a custom runtime's own variable of that name stays
+		inherited, port = layered(inherited, port), nil
+	}
 	env := layered(inherited, userVariables(c.Function.UserData, c.presetForWorker), c.runtimeEnv())
 	if c.Language.Foreign() {
 		env = loopbackDirect(layered(env, userVariables(c.Encrypted.Reveal(), c.presetForWorker), c.passedOn))
 	}
-	if _, port, err := net.SplitHostPort(c.Upstream); err == nil && c.Language.Listens() {
-		env = layered(env, []string{"PORT=" + port})
+	return layered(env, port)
+}
+
+// portVariable is what says to a server where it has to listen.
+func (c *Config) portVariable() []string {
+	_, port, err := net.SplitHostPort(c.Upstream)
+	if err != nil || !c.Language.Listens() {
+		return nil
 	}
-	return env
+	return []string{"PORT=" + port}
 }
 
 // withHome gives children of another identity a home they can use: the agent's own is not theirs.

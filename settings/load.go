@@ -215,7 +215,14 @@ func (c *Config) pickLanguage(path string, poll bool) (err error) {
 		if err != nil {
 			return fmt.Errorf("GANTRY_RUNTIME is not set: %w", err)
 		}
-		c.Language, c.Detected = d.Language, d.Reason
+		c.Language, c.Detected, c.namesAPI = d.Language, d.Reason, d.NamesAPI
+		switch {
+		case !c.Language.Undecided():
+		case c.Streams():
+			c.Language, c.Detected = c.Language.Server, "GANTRY_HTTP_LIMITS=none is for HTTP functions"
+		case c.Workers > 1: // which no server can be
+			c.Language = c.Language.Poller
+		}
 		if d.Remark != "" {
 			c.Remarks = append(c.Remarks, d.Remark)
 		}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Detection is what was detected from the files of a code folder.
@@ -15,27 +16,34 @@ type Detection struct {
 	Reason string
 	// Remark says what is probably wrong, and what would be right; usually empty.
 	Remark string
+	// NamesAPI is set for an undecided language if a file mentions the runtime API: it is probably a custom runtime.
+	NamesAPI bool
 }
 
 // Detect finds out a function's language by what lies in its code folder. handler is empty when none was set. The error
 // is for folders that no language here can run. If no file belongs to a language it is the default: its worker then
 // says which file is missing, in the platform's words.
 func Detect(codeRoot, handler string) (Detection, error) {
+	found := sync.OnceValue(func() mentions { return search(codeRoot) })
 	for _, l := range All {
 		if file := l.handlerFile(codeRoot, handler); file != "" {
-			if servesHTTP(codeRoot, file) {
+			if servesHTTP(codeRoot, file, found) {
 				return Detection{
 					Language: httpServer,
 					Reason:   "bootstrap starts a web server on port 8000, and no file mentions RUNTIME_API_ADDR",
 				}, nil
 			}
-			if l == custom && noCustomRuntime(codeRoot) {
+			if l == custom && noCustomRuntime(codeRoot, found) {
 				return Detection{
 					Language: httpServer,
 					Reason:   "bootstrap is a shell text that cannot be run by itself, as those of HTTP functions",
 				}, nil
 			}
-			return Detection{Language: l, Reason: file + " is in the code folder"}, nil
+			d := Detection{Language: l, Reason: file + " is in the code folder"}
+			if l == custom && mayBeEither(codeRoot, found) {
+				d.Language, d.NamesAPI = undecided, found().api
+			}
+			return d, nil
 		}
 	}
 	entries, err := os.ReadDir(codeRoot)
@@ -48,16 +56,17 @@ func Detect(codeRoot, handler string) (Detection, error) {
 	}
 	for _, l := range All {
 		if file := f.first(l.Extensions...); file != "" {
-			return Detection{l, "the code folder has no file of the handler, but " + file, f.remark(l)}, nil
+			reason := "the code folder has no file of the handler, but " + file
+			return Detection{Language: l, Reason: reason, Remark: f.remark(l)}, nil
 		}
 	}
 	if err := f.other(); err != nil {
 		return Detection{}, err
 	}
 	return Detection{
-		Default(),
-		"no file in the code folder names a runtime, so it is the default",
-		f.remark(Default()),
+		Language: Default(),
+		Reason:   "no file in the code folder names a runtime, so it is the default",
+		Remark:   f.remark(Default()),
 	}, nil
 }
 

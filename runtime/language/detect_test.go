@@ -3,6 +3,7 @@ package language
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -131,6 +132,63 @@ func TestHTTPFunctionsAreRecognized(t *testing.T) {
 		require.NoError(t, err, c.says)
 		require.Equal(t, c.want, d.Language.Name, c.says)
 	}
+}
+
+// TestExecutableBootstrapIsDecidedWhenItRuns: where the files do not say what it is. Those that mention the runtime API
+// say it, but for a program, which may serve all the same.
+func TestExecutableBootstrapIsDecidedWhenItRuns(t *testing.T) {
+	t.Parallel()
+	program, err := os.ReadFile("/bin/true")
+	require.NoError(t, err)
+	elf := string(program)
+	cases := []struct {
+		says                string
+		files               map[string]string
+		undecided, namesAPI bool
+	}{
+		{"a program", map[string]string{"bootstrap": elf}, true, false},
+		{"a program that knows the variable", map[string]string{"bootstrap": elf + "RUNTIME_API_ADDR"}, true, true},
+		{"a program on port 8000", map[string]string{"bootstrap": elf + "8000"}, true, false},
+		{"a script", map[string]string{"bootstrap": "#!/usr/bin/env node\nrequire('./server')", "server.js": "listen(PORT)"}, true, false},
+		{"a script without a first line", map[string]string{"bootstrap": "exec server"}, true, false},
+		{"a script on port 8000", map[string]string{"bootstrap": "#!/bin/sh\nexec server -p 8000"}, false, false},
+		{"a script that polls", map[string]string{"bootstrap": "#!/bin/sh\ncurl $RUNTIME_API_ADDR"}, false, false},
+		{"a script that starts what polls", map[string]string{"bootstrap": "#!/bin/sh\nexec python3 a.py", "a.py": "RUNTIME_API_ADDR"}, false, false},
+	}
+	for _, c := range cases {
+		dir := t.TempDir()
+		for name, text := range c.files {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+		}
+		d, err := Detect(dir, "")
+		require.NoError(t, err, c.says)
+		require.Equal(t, c.undecided, d.Language.Undecided(), c.says)
+		require.Equal(t, c.namesAPI, d.NamesAPI, c.says)
+	}
+	dir := codeFolder(t, "bootstrap*")
+	for i := range maxSearchedFiles {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "a"+strconv.Itoa(i)), nil, 0o644))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "z"), []byte("RUNTIME_API_ADDR"), 0o644))
+	d, err := Detect(dir, "")
+	require.NoError(t, err)
+	require.True(t, d.Language.Undecided(), "a folder that was not searched to its end")
+}
+
+// TestUndecidedLanguageSaysYesToBoth: what asks a row whether it polls or listens has to be ready for either.
+func TestUndecidedLanguageSaysYesToBoth(t *testing.T) {
+	t.Parallel()
+	for _, l := range All {
+		require.False(t, l.Undecided(), "%s can be set", l.Name)
+		require.False(t, l.Polls() && l.Listens(), l.Name)
+	}
+	require.True(t, undecided.Polls() && undecided.Listens() && undecided.Proxies())
+	require.True(t, undecided.Poller.Polls() && undecided.Server.Proxies())
+	require.Contains(t, undecided.SilentFor(nil), "did not ask for an event")
+	require.Contains(t, undecided.SilentFor(nil), "listens on GANTRY_UPSTREAM")
+	require.Contains(t, undecided.SilentFor(os.ErrClosed), "did not ask for an event, as a custom runtime does")
+	require.Contains(t, undecided.SilentFor(os.ErrClosed), os.ErrClosed.Error())
+	require.Equal(t, os.ErrClosed.Error(), httpServer.SilentFor(os.ErrClosed))
 }
 
 // TestProgramWithoutExecuteBitIsDetectedAsGo: the start says what it lacks, and not that index.js is missing.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// Limits of the search for what a script bootstrap starts: a folder that has more is taken for a custom runtime.
+// Limits of the search for what a script bootstrap starts: what lies beyond them is not seen.
 const (
 	maxSearchedFiles = 2000
 	maxSearchedBytes = 64 << 20
@@ -17,26 +17,12 @@ const (
 // errEnough ends a walk.
 var errEnough = errors.New("enough was seen")
 
-// servesHTTP reports whether a code folder belongs to an HTTP function, whose bootstrap is a script that starts a web
-// server on port 8000: the folder has a file that mentions the port, and none that mentions the variable by which every
-// custom runtime finds its events. file is what the language was recognised by: bootstrap itself, or a file that
-// bootstrap has to name. In doubt it is no HTTP function.
-func servesHTTP(codeRoot, file string) bool {
-	bootstrap := filepath.Join(codeRoot, customProgram)
-	if !regular(bootstrap) {
-		return false
-	}
-	text, err := readStart(bootstrap, 64<<10)
-	if err != nil || bytes.IndexByte(text, 0) >= 0 || file != customProgram && !bytes.Contains(text, []byte(file)) {
-		return false
-	}
-	port, polls := mentions(codeRoot)
-	return port && !polls
-}
+// mentions is what the files of a code folder mention: port 8000, and the variable by which every custom runtime finds
+// its events. whole says that all of them were searched, or enough of them to find that variable.
+type mentions struct{ port, api, whole bool }
 
-// mentions reports whether a file of the folder mentions port 8000, and whether one mentions, or may mention, the
-// runtime API.
-func mentions(codeRoot string) (port, polls bool) {
+// search looks for what the files of a folder mention, until one mentions the runtime API.
+func search(codeRoot string) (m mentions) {
 	files, left := 0, int64(maxSearchedBytes)
 	err := filepath.WalkDir(codeRoot, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -56,19 +42,39 @@ func mentions(codeRoot string) (port, polls bool) {
 			return errEnough
 		}
 		text, err := readStart(path, info.Size())
-		if err != nil || bytes.Contains(text, []byte("RUNTIME_API_ADDR")) {
+		if err != nil {
 			return errEnough
 		}
-		port = port || bytes.Contains(text, []byte("8000"))
+		if m.api = bytes.Contains(text, []byte("RUNTIME_API_ADDR")); m.api {
+			return errEnough
+		}
+		m.port = m.port || bytes.Contains(text, []byte("8000"))
 		return nil
 	})
-	return port, err != nil
+	m.whole = err == nil || m.api
+	return m
+}
+
+// servesHTTP reports whether a code folder belongs to an HTTP function, whose bootstrap is a script that starts a web
+// server on port 8000: the folder has a file that mentions the port, and none that mentions the runtime API. file is
+// what the language was recognised by: bootstrap itself, or a file that bootstrap has to name.
+func servesHTTP(codeRoot, file string, found func() mentions) bool {
+	bootstrap := filepath.Join(codeRoot, customProgram)
+	if !regular(bootstrap) {
+		return false
+	}
+	text, err := readStart(bootstrap, 64<<10)
+	if err != nil || bytes.IndexByte(text, 0) >= 0 || file != customProgram && !bytes.Contains(text, []byte(file)) {
+		return false
+	}
+	m := found()
+	return m.port && !m.api && m.whole
 }
 
 // noCustomRuntime reports whether the folder's bootstrap is a text without a first line like #!/bin/sh and without an
 // execute bit, which the platform cannot start as a custom runtime, and no file mentions the runtime API. One that does
 // was meant to be a custom runtime, and its start says what it lacks.
-func noCustomRuntime(codeRoot string) bool {
+func noCustomRuntime(codeRoot string, found func() mentions) bool {
 	bootstrap := filepath.Join(codeRoot, customProgram)
 	line, ok, err := scriptLine(bootstrap)
 	if err != nil || !ok || line != "" || executable(bootstrap) {
@@ -78,6 +84,13 @@ func noCustomRuntime(codeRoot string) bool {
 	if err != nil || len(bytes.TrimSpace(text)) == 0 {
 		return false
 	}
-	_, polls := mentions(codeRoot)
-	return !polls
+	m := found()
+	return !m.api && m.whole
+}
+
+// mayBeEither reports whether the folder's bootstrap can be run, and it is only seen then what it is: a program, which
+// may know the variable of the runtime API and serve all the same, or a script where no file mentions that.
+func mayBeEither(codeRoot string, found func() mentions) bool {
+	bootstrap := filepath.Join(codeRoot, customProgram)
+	return executable(bootstrap) && (isProgram(bootstrap) || !found().api)
 }

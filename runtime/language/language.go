@@ -51,6 +51,8 @@ type Language struct {
 	Libraries, Own []string
 	// Early explains ends before Hello, by what the worker's stderr shows.
 	Early []Sign
+	// Poller and Server are what an undecided row may turn out to be; nil in all others.
+	Poller, Server *Language
 }
 
 // Stacks is how the stack of a call that hangs is found.
@@ -88,18 +90,22 @@ func (l *Language) ParseHandler(handler string) (fncontext.Handler, error) {
 // OwnProgram reports whether the worker is a program of the user's, in the code folder, and not one of ours.
 func (l *Language) OwnProgram() bool { return l.Program == "" }
 
-// Polls reports whether the worker asks for its events over the runtime API, as a custom runtime does. What describes a
-// call are headers then, of any length.
-func (l *Language) Polls() bool { return l.Carrier == OverRuntimeAPI }
+// Polls reports whether the worker asks, or may ask, for its events over the runtime API, as a custom runtime does.
+// What describes a call are headers then, of any length.
+func (l *Language) Polls() bool { return l.Carrier == OverRuntimeAPI || l.Undecided() }
+
+// Undecided reports whether it is only known once the program runs what it is: Poller or Server.
+func (l *Language) Undecided() bool { return l.Carrier == OverRuntimeAPIOrHTTP }
 
 // Carrier is what carries the calls to a language's worker.
 type Carrier uint8
 
 // What there is.
 const (
-	OverFrames      Carrier = iota // frames on descriptors 3 and 4 (docs/PROTOCOL.md)
-	OverFramesOrRPC                // what a Go program takes up: frames, or net/rpc
-	OverRuntimeAPI                 // the worker polls the runtime API
-	OverHTTP                       // the worker is a web server that takes the requests as they come
-	OverHTTPEvents                 // the worker is a web server that takes events, as POST /invoke
+	OverFrames           Carrier = iota // frames on descriptors 3 and 4 (docs/PROTOCOL.md)
+	OverFramesOrRPC                     // what a Go program takes up: frames, or net/rpc
+	OverRuntimeAPI                      // the worker polls the runtime API
+	OverHTTP                            // the worker is a web server that takes the requests as they come
+	OverHTTPEvents                      // the worker is a web server that takes events, as POST /invoke
+	OverRuntimeAPIOrHTTP                // what a bootstrap takes up: the runtime API, or requests as a web server
 )

@@ -35,11 +35,11 @@ var eventServer = &Language{
 	Silent:    "no process of the function listens on GANTRY_UPSTREAM",
 }
 
-// Listens reports whether the worker is a server of the user's, which calls are sent to.
-func (l *Language) Listens() bool { return l.Carrier == OverHTTP || l.Carrier == OverHTTPEvents }
+// Listens reports whether the worker is, or may be, a server of the user's, which calls are sent to.
+func (l *Language) Listens() bool { return l.Proxies() || l.Carrier == OverHTTPEvents }
 
-// Proxies reports whether requests reach the worker as they come, in place of events.
-func (l *Language) Proxies() bool { return l.Carrier == OverHTTP }
+// Proxies reports whether requests reach the worker as they come, in place of events, where it is a server.
+func (l *Language) Proxies() bool { return l.Carrier == OverHTTP || l.Undecided() }
 
 // Foreign reports whether the worker is a program of the user's that knows nothing of workers: its user variables and
 // settings are in its environment.
