@@ -13,7 +13,7 @@ import (
 // metrics, and goes on to its first poll.
 const (
 	// restTime is how long it has to be at rest to be a server, quietLimit how long that is waited for.
-	restTime  = 100 * time.Millisecond
+	restTime   = 100 * time.Millisecond
 	quietLimit = 2 * time.Second
 	// restPause lies between two looks. restUse is the processor time between them that is no work.
 	restPause = 10 * time.Millisecond
