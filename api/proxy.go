@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
@@ -16,20 +17,25 @@ import (
 	fncontext "gantry/context"
 )
 
-type proxyAPI struct{ functionAPI }
+type proxyAPI struct {
+	functionAPI
+	refused remarks // about requests over a limit
+}
 
 // serve carries one request to the function's server and its answer back.
 func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 	upgrade := upgradeOf(&ctx.Request.Header)
-	f := p.unservable(ctx, upgrade)
-	if f == nil && upgrade != "" {
-		f = noUpgrade(upgrade)
-	}
-	if f != nil {
+	if f := p.unservable(ctx, upgrade); f != nil {
 		p.refuse(ctx, f)
 		return
 	}
-	if !receive(ctx, MaxEvent, nil, p.refuse) {
+	if upgrade != "" {
+		f := noUpgrade(upgrade)
+		p.remark(f)
+		p.refuse(ctx, f)
+		return
+	}
+	if !receive(ctx, MaxEvent, nil, p.limit) {
 		return
 	}
 	if !answerable(ctx) {
@@ -42,7 +48,7 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 	})
 	if result.Status == 0 {
 		if f := result.Fault; f.Code == fault.CodeResultSize {
-			p.Log.Warn("an answer of the function's server is over the limit, and was answered with 500",
+			p.Log.Warn("an answer of the function's server is over the limit, and was answered with 500"+p.without(),
 				zap.String("request_id", inv.RequestID), zap.Int("limit", p.Function.MaxResponse))
 		}
 		ctx.Response.Reset()
@@ -55,6 +61,29 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 	}
 	ctx.Response.Header.Set(headerRequestID, inv.RequestID)
 	writeOutcome(&ctx.Response.Header, code, result.Fault != nil, &result)
+}
+
+// limit refuses a request; one whose body is too large is logged with the limit.
+func (p *proxyAPI) limit(ctx *fasthttp.RequestCtx, f *fault.Error) {
+	if f.Kind == fault.TooLarge {
+		p.remark(f)
+	}
+	p.refuse(ctx, f)
+}
+
+func (p *proxyAPI) remark(f *fault.Error) {
+	if left, ok := p.refused.take(time.Now()); ok {
+		p.Log.Warn("a request is over a limit of the platform, and was refused"+p.without(),
+			zap.String("limit", f.Message), zap.Int64("not_logged", left))
+	}
+}
+
+// without says what goes on without the platform's limits; nothing where that is so, and a caller of HTTP/1.0 met one.
+func (p *proxyAPI) without() string {
+	if p.StreamIdle > 0 {
+		return ""
+	}
+	return "; GANTRY_HTTP_LIMITS=none has no such limit"
 }
 
 // unservable says why a request cannot be carried to the server, or nil.

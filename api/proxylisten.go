@@ -9,7 +9,7 @@ func ListenProxy(cfg *FunctionConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxyAPI{functionAPI{cfg}}
+	p := &proxyAPI{functionAPI: functionAPI{cfg}}
 	route := p.serve
 	if cfg.StreamIdle > 0 {
 		route = p.stream

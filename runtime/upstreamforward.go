@@ -37,6 +37,11 @@ func (u *upstream) Invoke(ctx context.Context, inv *fncontext.Call, event []byte
 		return gatewayResult(resp, u.worker.cfg.Function.MaxResponse)
 	}
 	u.post(req, "/invoke", event)
+	for name, value := range map[string]string{"Traceparent": inv.Trace.Parent, "Tracestate": inv.Trace.State} {
+		if isHeader(value) {
+			req.Header.Set(name, value)
+		}
+	}
 	if err := u.exchange(ctx, inv, x, log); err != nil {
 		return Result{}, err
 	}

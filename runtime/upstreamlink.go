@@ -151,8 +151,8 @@ func (s *streamLink) body() io.Reader {
 	return s.resp.BodyStream()
 }
 
-// chunks is a body in chunks. The library takes the end of the connection between two of them for that of the body
-// (findings/fasthttp-cut-chunks.sh).
+// chunks is a body in chunks. fasthttp 1.74 takes the end of the connection between two of them for that of the body
+// (requestStream.Read).
 type chunks struct {
 	io.Reader
 	of *streamLink

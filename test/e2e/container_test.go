@@ -20,7 +20,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             print("init", body.decode(), flush=True)
             return self.answer(int(os.environ.get("INIT", 200)), b'{"errorType":"NotNow"}')
         event = json.loads(body)
-        names = sorted(n for n in self.headers.keys() if n.lower().startswith("x-cff-"))
+        names = sorted(n for n in self.headers.keys() if n.lower().startswith(("x-cff-", "trace")))
         self.answer(event.get("status", 200), json.dumps({"path": self.path, "event": event, "names": names, "token": self.headers.get("X-CFF-Auth-Token")}).encode())
     def answer(self, status, body):
         self.send_response(status)
@@ -90,4 +90,18 @@ func TestCommandLineNeedsAServersRuntime(t *testing.T) {
 		require.Contains(t, got.stderr, want)
 		require.Equal(t, 1, strings.Count(got.stderr, "\n"))
 	}
+}
+
+// TestServerOfAnImageGetsTheTraceOfTheCaller: as functions in every language do.
+func TestServerOfAnImageGetsTheTraceOfTheCaller(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"server.py": eventServer})
+	r := prepare(t, dir, "GANTRY_RUNTIME=container", "GANTRY_UPSTREAM=127.0.0.1:"+serverPort(t))
+	r.cmd.Args = append(r.cmd.Args, "--", "python3", dir+"/server.py")
+	r.launch()
+	r.findAddresses()
+	require.NotContains(t, r.invoke(`{}`).body, "Traceparent")
+	traced := r.invoke(`{}`, "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate: a=b")
+	require.Contains(t, traced.body, "Traceparent")
+	require.Contains(t, traced.body, "Tracestate")
 }

@@ -395,3 +395,18 @@ func TestCallersOfHTTP10GetWholeAnswers(t *testing.T) {
 	require.Equal(t, int64(7), answer.ContentLength)
 	require.Equal(t, "one two", bodyOf(t, answer))
 }
+
+// TestLogNamesTheLimitThatARequestMet: each with what has no such limit.
+func TestLogNamesTheLimitThatARequestMet(t *testing.T) {
+	t.Parallel()
+	for request, limit := range map[string]string{
+		"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6291457\r\n\r\n":                   "beyond maximum:6291456",
+		"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n": "no upgrade to",
+		"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n":                                           `"limit": 6291456`,
+	} {
+		r := httpFunction(t, probeFiles)
+		require.GreaterOrEqual(t, rawRequest(t, r, request).StatusCode, 400)
+		r.stderr.WaitFor(t, limit)
+		r.stderr.WaitFor(t, "GANTRY_HTTP_LIMITS=none has no such limit")
+	}
+}
