@@ -251,7 +251,7 @@ func (d *download) passRaw(w io.Writer) (sent int64, err error) {
 		sent += passed
 		step = nextStep(step, time.Since(began))
 	}
-	return sent, err
+	return sent, errors.Join(err, from.SetReadDeadline(time.Time{}))
 }
 
 const (

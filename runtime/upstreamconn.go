@@ -162,6 +162,17 @@ func (c *upstreamConn) quiet() bool {
 	return err == nil && quiet
 }
 
+// alive reports whether the server has neither ended nor broken the connection.
+func (c *upstreamConn) alive() bool {
+	alive := false
+	err := c.raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		alive = n > 0 || errors.Is(err, unix.EAGAIN)
+	})
+	return err == nil && alive
+}
+
 // errand is a request on its way, and where its answer goes.
 type errand struct {
 	// first is the head, with the body if that is small; rest is a larger body.

@@ -62,6 +62,8 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 	switch {
 	case body.err != nil:
 		return cut(body.err)
+	case err != nil && a.Raw != nil && !s.alive(): // the kernel does not say which side it was
+		return io.ErrUnexpectedEOF
 	case err != nil:
 		l.end(errors.Join(errLeft, err))
 		return err

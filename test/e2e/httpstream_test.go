@@ -71,6 +71,7 @@ http.createServer((q, s) => {
     case '/chunks': s.write('one '); return setTimeout(() => s.end('two'), 10);
     case '/silent': return;
     case '/stall': s.write('begun'); return;
+    case '/cutlarge': s.writeHead(200, { 'Content-Length': 1e8 }); return s.write(Buffer.alloc(2e6), () => q.socket.destroy());
     case '/cut': s.write('part'); return setTimeout(() => q.socket.destroy(), 10);
     case '/die': s.write('part'); return setTimeout(() => process.exit(3), 10);
   }
@@ -383,6 +384,19 @@ func TestBrokenStreamsAreNoWholeAnswers(t *testing.T) {
 		require.Equal(t, "plain", r.request("GET", r.url+"/", "").body)
 	}
 	r.stdout.WaitFor(t, "(invoke Failed)")
+}
+
+// TestLargeBodyThatBreaksOffIsTheServersFault: the kernel passes such a body on, and does not say which side it was.
+func TestLargeBodyThatBreaksOffIsTheServersFault(t *testing.T) {
+	t.Parallel()
+	r := streamFunction(t)
+	resp, err := http.Get(r.url + "/cutlarge")
+	require.NoError(t, err)
+	n, err := io.Copy(io.Discard, resp.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.LessOrEqual(t, n, int64(2e6))
+	r.stdout.WaitFor(t, "the function's server ended the connection in the middle of its answer")
+	require.Equal(t, "plain", r.request("GET", r.url+"/", "").body)
 }
 
 // TestOtherProtocolsPassBothWays: with what was sent before the answer, and each side's end.
