@@ -102,7 +102,7 @@ func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Buffere
 		x.Response.Header.SetNoDefaultContentType(true) // an answer without one has none
 		return nil
 	}
-	return u.failed(ctx, c, inv, err)
+	return u.failed(ctx, c, inv, x, err)
 }
 
 // succeeded ends a call that was answered, also one of a worker that has ended meanwhile.
@@ -138,7 +138,7 @@ func (u *upstream) carry(inv *fncontext.Call, x *Buffered) error {
 var requests = sync.Pool{New: func() any { return &[]byte{} }}
 
 // failed turns the end of a request without an answer into the call's fault.
-func (u *upstream) failed(ctx context.Context, c *call, inv *fncontext.Call, err error) error {
+func (u *upstream) failed(ctx context.Context, c *call, inv *fncontext.Call, x *Buffered, err error) error {
 	c.timer.Reset(time.Until(inv.Deadline))
 	switch {
 	case errors.Is(err, fasthttp.ErrTimeout), errors.Is(err, fasthttp.ErrDialTimeout), ctx.Err() != nil,
@@ -146,7 +146,8 @@ func (u *upstream) failed(ctx context.Context, c *call, inv *fncontext.Call, err
 		_, err = u.await(ctx, c, inv, func(uint32) {}) // at once, by its deadline or the end of ctx
 		return err
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		u.answer(c.id, reply{err: tooLargeFault(-1, u.worker.cfg.Function.MaxResponse)})
+		size := max(-1, x.Response.Header.ContentLength())
+		u.answer(c.id, reply{err: tooLargeFault(size, u.worker.cfg.Function.MaxResponse)})
 	default:
 		go u.settle(c.id, err, "without an answer")
 	}

@@ -67,7 +67,8 @@ type conformanceLanguage struct {
 	// Build is the Go package of the function, Copy the language whose folder is taken, for an agent that is the custom
 	// runtime.
 	Build, Copy string
-	Runtime     string
+	// With is a file of another language that goes into the folder.
+	With, Runtime string
 	Features    []string
 }
 
@@ -204,6 +205,11 @@ func conformanceFunction(t *testing.T, l *conformanceLanguage) string {
 	}
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(files)))
+	if l.With != "" {
+		text, err := os.ReadFile(filepath.Join(conformance, l.With))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(l.With)), text, 0o600))
+	}
 	return dir
 }
 
@@ -212,7 +218,7 @@ func runConformance(t *testing.T, l *conformanceLanguage, cases []conformanceCas
 		"RUNTIME_HANDLER=" + l.Handler, "RUNTIME_FUNC_NAME=hello", "RUNTIME_FUNC_VERSION=v7", "RUNTIME_PACKAGE=apps",
 		"RUNTIME_PROJECT_ID=0123456789abcdef0123456789abcdef", "RUNTIME_CPU=400", "GANTRY_CONCURRENCY=16", "GANTRY_TRUST_PLATFORM_HEADERS=true",
 		`RUNTIME_USERDATA={"ready":"ready","from":"from the console","GANTRY_LOG_FORMAT":"text","GANTRY_RUNTIME":"` + l.Copy + `"}`,
-		"RUNTIME_TIMEOUT=10", "GANTRY_RUNTIME=" + l.Runtime,
+		"RUNTIME_TIMEOUT=10", "GANTRY_RUNTIME=" + l.Runtime, "GANTRY_UPSTREAM=127.0.0.1:" + serverPort(t), "GANTRY_INCLUDE_KEYS=true",
 	}
 	if slices.Contains(l.Features, "initializer") {
 		env = append(env, "RUNTIME_INITIALIZER_HANDLER=index.initializer", "RUNTIME_INITIALIZER_TIMEOUT=20")
