@@ -165,7 +165,7 @@ func (s *streaming) respond(a *runtime.Answer) {
 		s.wrote <- nil
 		return
 	}
-	s.ctx.Response.ImmediateHeaderFlush = true
+	s.ctx.Response.ImmediateHeaderFlush = !a.Ready
 	s.ctx.Response.SetBodyStream(&download{of: s, answer: a, result: errUnwritten}, int(a.Size))
 }
 

@@ -78,6 +78,8 @@ type Answer struct {
 	// Body is nil if there is none, and Size its length in bytes, -1 if only its end shows it.
 	Body io.Reader
 	Size int64
+	// Ready says that some of the body has come with the head: both can leave together.
+	Ready bool
 	// Raw returns what of the body has been read already, and the connection that the rest comes from; for a large body
 	// with a length, so that the kernel can pass it on. Body is not to be used after it. nil for other bodies.
 	Raw func() (first []byte, rest *net.TCPConn)

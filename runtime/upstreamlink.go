@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -136,6 +137,15 @@ func (s *streamLink) buffered(limit int64) []byte {
 	first := make([]byte, n)
 	_, _ = io.ReadFull(s.in, first) // they are there
 	return first
+}
+
+// ready reports whether some of the body is there, behind the size of its chunk.
+func (s *streamLink) ready() bool {
+	there, _ := s.in.Peek(s.in.Buffered()) // never fails
+	if s.resp.Header.ContentLength() == -1 {
+		_, there, _ = bytes.Cut(there, []byte("\n"))
+	}
+	return len(there) > 0
 }
 
 // body is the answer's. The header has only the trailers after its end.

@@ -85,6 +85,7 @@ func (u *upstream) bodyOf(l *streamLimit, s *streamLink, x *Streamed, a *Answer)
 	if !bodied(x.Header.IsHead(), x.status) || a.Size == 0 {
 		return m
 	}
+	a.Ready = s.ready()
 	m.Reader = s.body()
 	a.Body = m
 	if a.Size >= rawFrom {
