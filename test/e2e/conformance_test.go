@@ -69,7 +69,7 @@ type conformanceLanguage struct {
 	Build, Copy string
 	// With is a file of another language that goes into the folder.
 	With, Runtime string
-	Features    []string
+	Features      []string
 }
 
 func readConformance(t *testing.T, name string, to any) {
