@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"gantry/api"
-	fncontext "gantry/context"
 	"gantry/extension"
 	"gantry/fault"
 	"gantry/runtime/language"
 	"slices"
 
 	"go.uber.org/zap"
+
+	fncontext "gantry/context"
 )
 
 // serve serves listeners.
@@ -40,7 +41,11 @@ func (s *serving) listening(l *language.Language, because string) {
 	}
 	s.log.Info(what, fields...)
 	if s.pollers == nil && len(s.callers) > 0 && s.shown {
-		s.log.Info("to call it: curl http://" + Reachable(s.callers[0].Addr().String()) + "/invoke -d '{}'; Ctrl-C stops it")
+		path := "/invoke -d '{}'"
+		if l.Proxies() {
+			path = "/"
+		}
+		s.log.Info("to call it: curl http://" + Reachable(s.callers[0].Addr().String()) + path + "; Ctrl-C stops it")
 	}
 	if s.pollers == nil {
 		for _, remark := range s.cfg.ListenRemarks {

@@ -64,6 +64,18 @@ func TestTerminalShowsOneLineForEachCall(t *testing.T) {
 	require.NotContains(t, text, "Finish ")
 }
 
+// TestTerminalNamesAnAddressOfAnHTTPFunction: every path is one.
+func TestTerminalNamesAnAddressOfAnHTTPFunction(t *testing.T) {
+	t.Parallel()
+	screen, shown := terminal(t)
+	r := prepare(t, writeFiles(t, probeFiles), "NO_COLOR=1", "GANTRY_UPSTREAM=127.0.0.1:"+serverPort(t))
+	r.cmd.Stdout = screen
+	r.cmd.Stderr = io.MultiWriter(r.stderr, screen)
+	r.launch()
+	r.findAddresses()
+	shown.WaitFor(t, "to call it: curl "+r.url+"/; Ctrl-C stops it")
+}
+
 // TestPipeKeepsTheFrameOfThePlatform: only a terminal shows less.
 func TestPipeKeepsTheFrameOfThePlatform(t *testing.T) {
 	t.Parallel()
