@@ -309,7 +309,7 @@ func (d *download) pass(w io.Writer) (sent int64, err error) {
 			}
 			sent += int64(n)
 		}
-		if errors.Is(readErr, io.EOF) && !errors.Is(readErr, io.ErrUnexpectedEOF) {
+		if errors.Is(readErr, io.EOF) {
 			d.trail()
 			return sent, nil
 		}

@@ -36,15 +36,15 @@ func (u *upload) Read(p []byte) (int, error) {
 	if u.closed.Load() {
 		return 0, errUploadEnded
 	}
-	whole := u.whole.Load()
-	if !whole {
-		if err := u.extend(); err != nil {
-			return 0, err
-		}
+	if u.whole.Load() {
+		return 0, io.EOF
+	}
+	if err := u.extend(); err != nil {
+		return 0, err
 	}
 	n, err := u.stream.Read(p)
 	switch {
-	case whole || !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+	case !errors.Is(err, io.EOF):
 	case u.c.over: // for fasthttp that is the end of the body, too
 		err = io.ErrUnexpectedEOF
 	default:

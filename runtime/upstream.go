@@ -93,13 +93,7 @@ func (u *upstream) exchange(ctx context.Context, inv *fncontext.Call, x *Buffere
 	if err = u.carry(inv, x); err == nil {
 		u.succeeded(c)
 		x.answered = true
-		stripConnection(&x.Response.Header)
-		x.Response.Header.SetProtocol(protocol) // that of the sender
-		if x.Response.StatusCode() == fasthttp.StatusNoContent {
-			x.Response.Header.Del("Content-Length") // RFC 9110, 8.6: a reader may wait for a body
-			x.Response.Header.Del("Transfer-Encoding")
-		}
-		x.Response.Header.SetNoDefaultContentType(true) // an answer without one has none
+		forCaller(&x.Response.Header)
 		return nil
 	}
 	return u.failed(ctx, c, inv, x, err)
@@ -191,21 +185,26 @@ const (
 
 // ends waits for the end of the process; false if it goes on.
 func (u *upstream) ends() bool {
+	return u.endsWithin(deathWait) || !u.accepts() && u.endsWithin(lastWait)
+}
+
+func (u *upstream) endsWithin(wait time.Duration) bool {
 	select {
 	case <-u.worker.proc.Exited():
 		return true
-	case <-time.After(deathWait):
-	}
-	if c, err := u.dial(time.Now().Add(deathWait)); err == nil {
-		_ = c.Close() // nothing was asked on it
+	case <-time.After(wait):
 		return false
 	}
-	select {
-	case <-u.worker.proc.Exited():
-		return true
-	case <-time.After(lastWait):
+}
+
+// accepts reports whether the server still takes connections.
+func (u *upstream) accepts() bool {
+	c, err := u.dial(time.Now().Add(deathWait))
+	if err != nil {
 		return false
 	}
+	_ = c.Close() // nothing was asked on it
+	return true
 }
 
 // Close implements Transport: the server is asked to end; TERM follows.

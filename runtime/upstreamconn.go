@@ -183,22 +183,27 @@ type errand struct {
 	deadline    time.Time
 }
 
-// send carries a request to the server and its answer back. It is sent once more if its method is safe and the server
-// had closed a kept connection under it: the server may have seen it.
-func (l *links) send(e *errand) error {
-	c, kept, err := l.take(e.deadline)
+// attempt has try ask the server over a connection. It is asked once more, over a new one, if that is safe and the
+// server had closed a kept connection: it may have seen the request. try returns io.EOF for that.
+func (l *links) attempt(deadline time.Time, safe bool, try func(c *upstreamConn) error) error {
+	c, kept, err := l.take(deadline)
 	if err != nil {
 		return err
 	}
-	err = c.carry(e)
-	if !kept || !errors.Is(err, io.EOF) || !e.safe {
+	err = try(c)
+	if !kept || !safe || !errors.Is(err, io.EOF) {
 		return err
 	}
-	c, broken := l.dial(e.deadline)
+	c, broken := l.dial(deadline)
 	if broken != nil {
 		return err // as the server may have seen the request, and ended
 	}
-	return c.carry(e)
+	return try(c)
+}
+
+// send carries a request to the server and its answer back.
+func (l *links) send(e *errand) error {
+	return l.attempt(e.deadline, e.safe, func(c *upstreamConn) error { return c.carry(e) })
 }
 
 // isSafe reports whether a request with that method may be sent again.

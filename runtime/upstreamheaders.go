@@ -77,6 +77,17 @@ func stripConnection(h *fasthttp.ResponseHeader) {
 	}
 }
 
+// forCaller makes the head of the server's answer that of the agent's.
+func forCaller(h *fasthttp.ResponseHeader) {
+	stripConnection(h)
+	h.SetProtocol(protocol) // that of the sender
+	if h.StatusCode() == fasthttp.StatusNoContent {
+		h.Del("Content-Length") // RFC 9110, 8.6: a reader may wait for a body
+		h.Del("Transfer-Encoding")
+	}
+	h.SetNoDefaultContentType(true) // an answer without one has none
+}
+
 // appendListed appends the headers that the value of a Connection header names; never those that are needed.
 func appendListed(names []string, value []byte) []string {
 	for name := range bytes.SplitSeq(value, []byte(",")) {

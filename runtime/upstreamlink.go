@@ -39,23 +39,18 @@ func (s source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ask sends a request and reads the head of its answer. It is sent once more if its method is safe, it has no body that
-// arrives, and the server had closed a kept connection under it: the server may have seen it.
-func (u *upstream) ask(l *streamLimit, inv *fncontext.Call, x *Streamed) (*streamLink, error) {
-	c, kept, err := u.links.take(inv.Deadline)
-	if err != nil {
-		return nil, err
-	}
-	s, err := u.tryAsk(c, l, inv, x)
-	if !kept || !errors.Is(err, io.EOF) || x.Body != nil || !isSafe(x.Header.Method()) {
-		return s, err
-	}
-	c, broken := u.dial(inv.Deadline)
-	if broken != nil {
-		return s, err // as the server may have seen the request, and ended
-	}
-	s.leave(x)
-	return u.tryAsk(c, l, inv, x)
+// ask sends a request and reads the head of its answer. What arrives of a body is sent once only. The caller leaves the
+// link if there is one, also with an error.
+func (u *upstream) ask(l *streamLimit, inv *fncontext.Call, x *Streamed) (s *streamLink, err error) {
+	safe := x.Body == nil && isSafe(x.Header.Method())
+	err = u.attempt(inv.Deadline, safe, func(c *upstreamConn) (err error) {
+		if s != nil {
+			s.leave(x)
+		}
+		s, err = u.tryAsk(c, l, inv, x)
+		return err
+	})
+	return s, err
 }
 
 func (u *upstream) tryAsk(c *upstreamConn, l *streamLimit, inv *fncontext.Call, x *Streamed) (*streamLink, error) {
@@ -170,7 +165,7 @@ type chunks struct {
 
 func (c chunks) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	if c.of.ended && isEnd(err) {
+	if c.of.ended && errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
@@ -201,7 +196,7 @@ func (s *streamLink) sendBody(l *streamLimit, x *Streamed, trailers []string) er
 		}
 		switch {
 		case err == nil:
-		case !isEnd(err):
+		case !errors.Is(err, io.EOF):
 			_ = s.Close() // the server is to see that the body is not whole
 			return err
 		case x.Size < 0:
@@ -211,9 +206,6 @@ func (s *streamLink) sendBody(l *streamLimit, x *Streamed, trailers []string) er
 		}
 	}
 }
-
-// isEnd reports whether an error is the regular end of a body.
-func isEnd(err error) bool { return errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) }
 
 func (s *streamLink) sendPiece(p []byte, chunked bool) error {
 	if !chunked {

@@ -50,10 +50,8 @@ func (u *upstream) pass(l *streamLimit, c *call, inv *fncontext.Call, x *Streame
 	}
 	a := &Answer{RequestID: inv.RequestID, Size: max(-1, int64(h.ContentLength())), Trailers: s.trailers}
 	upgrade := string(h.Peek("Upgrade"))
-	stripConnection(h)
-	h.CopyTo(&a.Header)
-	a.Header.SetProtocol(protocol) // that of the sender
-	a.Header.SetNoDefaultContentType(true)
+	h.CopyTo(&a.Header) // the other one is for the body, and its trailers
+	forCaller(&a.Header)
 	if x.status == fasthttp.StatusSwitchingProtocols {
 		return u.relay(l, s, x, a, upgrade)
 	}
@@ -78,10 +76,6 @@ func (u *upstream) bodyOf(l *streamLimit, s *streamLink, x *Streamed, a *Answer)
 		x.passed += n
 		l.moved()
 	}}
-	if x.status == fasthttp.StatusNoContent {
-		a.Header.Del("Content-Length") // RFC 9110, 8.6: a reader may wait for a body
-		a.Header.Del("Transfer-Encoding")
-	}
 	if !bodied(x.Header.IsHead(), x.status) || a.Size == 0 {
 		return m
 	}
@@ -156,7 +150,7 @@ func (m *measured) Read(p []byte) (int, error) {
 	if n > 0 {
 		m.moved(n)
 	}
-	if err != nil && !isEnd(err) {
+	if err != nil && !errors.Is(err, io.EOF) {
 		m.err = err
 	}
 	return n, err

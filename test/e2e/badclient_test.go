@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"io"
-	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -75,11 +73,9 @@ func TestRequestsThatTwoReadersReadDifferentlyAreRefused(t *testing.T) {
 // rawAll sends bytes to the function listener and reads to the end of the connection.
 func (r *running) rawAll(text string) string {
 	r.t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-	require.NoError(r.t, err)
+	conn := connect(r.t, r)
 	defer conn.Close()
-	require.NoError(r.t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = io.WriteString(conn, text)
+	_, err := io.WriteString(conn, text)
 	require.NoError(r.t, err)
 	all, err := io.ReadAll(conn)
 	require.NoError(r.t, err, "%q", text)

@@ -337,11 +337,9 @@ func TestCallerThatNeverReadsHoldsNoCall(t *testing.T) {
 	before := r.descriptors()
 	var deaf []net.Conn
 	for range 10 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = conn.Close() })
-		require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(4096))
-		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		conn := connect(t, r)
+		require.NoError(t, conn.SetReadBuffer(4096))
+		_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		require.NoError(t, err)
 		deaf = append(deaf, conn)
 	}

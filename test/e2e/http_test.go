@@ -108,14 +108,22 @@ func see(t *testing.T, a answer) seen {
 	return s
 }
 
-// rawRequest sends bytes and reads one answer.
-func rawRequest(t *testing.T, r *running, text string) *http.Response {
+// connect opens a connection to the function listener.
+func connect(t *testing.T, r *running) *net.TCPConn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return conn.(*net.TCPConn)
+}
+
+// rawRequest sends bytes and reads one answer.
+func rawRequest(t *testing.T, r *running, text string) *http.Response {
+	t.Helper()
+	conn := connect(t, r)
 	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-	_, err = io.WriteString(conn, text)
+	_, err := io.WriteString(conn, text)
 	require.NoError(t, err)
 	method, _, _ := strings.Cut(text, " ")
 	answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})

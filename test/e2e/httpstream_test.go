@@ -95,13 +95,10 @@ func streamFunction(t *testing.T, env ...string) *running {
 }
 
 // upgrade asks for another protocol, with some bytes of it behind the request.
-func upgrade(t *testing.T, r *running, path, early string) (net.Conn, *bufio.Reader, *http.Response) {
+func upgrade(t *testing.T, r *running, path, early string) (*net.TCPConn, *bufio.Reader, *http.Response) {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n%s", path, early)
+	conn := connect(t, r)
+	_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n%s", path, early)
 	require.NoError(t, err)
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
@@ -213,9 +210,8 @@ func TestEventsArriveAtOnceAndEndWithTheirCaller(t *testing.T) {
 func TestCallerThatLeavesBeforeTheAnswerEndsItsRequest(t *testing.T) {
 	t.Parallel()
 	r := streamFunction(t, "RUNTIME_TIMEOUT=600")
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-	require.NoError(t, err)
-	_, err = io.WriteString(conn, "POST /silent HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n"+strings.Repeat("x", 10000))
+	conn := connect(t, r)
+	_, err := io.WriteString(conn, "POST /silent HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n"+strings.Repeat("x", 10000))
 	require.NoError(t, err)
 	r.stdout.WaitFor(t, "Start invoke")
 	require.NoError(t, conn.Close())
@@ -255,10 +251,8 @@ func TestServerWithoutAnyAnswerIsReplaced(t *testing.T) {
 func TestCallerThatDoesNotReadIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := streamFunction(t, "GANTRY_HTTP_IDLE_TIMEOUT=1")
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "GET /send?1000000000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	conn := connect(t, r)
+	_, err := io.WriteString(conn, "GET /send?1000000000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	require.NoError(t, err)
 	r.stdout.WaitFor(t, "/send closed, finished: false")
 	r.stdout.WaitFor(t, "(GANTRY_HTTP_IDLE_TIMEOUT)")
@@ -327,15 +321,12 @@ func TestStreamedRequestsKeepTheirTarget(t *testing.T) {
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	t.Parallel()
 	r := streamFunction(t)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	conn := connect(t, r)
 	in := bufio.NewReader(conn)
 	large := strings.Repeat("y", 100_000)
 	request := "POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + large
 	for range 3 {
-		_, err = io.WriteString(conn, request+"GET /chunks HTTP/1.1\r\nHost: localhost\r\n\r\n"+request)
+		_, err := io.WriteString(conn, request+"GET /chunks HTTP/1.1\r\nHost: localhost\r\n\r\n"+request)
 		require.NoError(t, err)
 		for _, want := range []string{"100000", "one two", "100000"} {
 			resp, err := http.ReadResponse(in, nil)
@@ -350,11 +341,8 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 func TestAnswerBeforeTheBodyEndsItsConnection(t *testing.T) {
 	t.Parallel()
 	r := streamFunction(t)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = io.WriteString(conn, "POST /early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 9000))
+	conn := connect(t, r)
+	_, err := io.WriteString(conn, "POST /early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 9000))
 	require.NoError(t, err)
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
@@ -362,7 +350,7 @@ func TestAnswerBeforeTheBodyEndsItsConnection(t *testing.T) {
 	require.Equal(t, []any{413, true, "too much"}, []any{resp.StatusCode, resp.Close, bodyOf(t, resp)})
 	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	require.NoError(t, err)
-	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	require.NoError(t, conn.CloseWrite())
 	_, err = in.ReadByte()
 	require.ErrorIs(t, err, io.EOF)
 	require.Equal(t, "plain", r.request("GET", r.url+"/", "").body)
@@ -412,7 +400,7 @@ func TestOtherProtocolsPassBothWays(t *testing.T) {
 	piece := bytes.Repeat([]byte("z"), 200_000)
 	go func() {
 		_, _ = conn.Write(piece) // seen below
-		_ = conn.(*net.TCPConn).CloseWrite()
+		_ = conn.CloseWrite()
 	}()
 	all, err := io.ReadAll(in)
 	require.NoError(t, err)
@@ -425,7 +413,7 @@ func TestOtherProtocolsPassBothWays(t *testing.T) {
 	require.Equal(t, "no", bodyOf(t, resp))
 
 	conn, _, _ = upgrade(t, r, "/socket", "")
-	require.NoError(t, conn.(*net.TCPConn).SetLinger(0)) // a reset
+	require.NoError(t, conn.SetLinger(0)) // a reset
 	size := r.stdout.Size()
 	require.NoError(t, conn.Close())
 	harness.Eventually(t, func() bool { return strings.Contains(r.stdout.From(size), "socket closed") }, "the server to see the reset")
@@ -488,13 +476,10 @@ func TestThousandSocketsFitIntoTwoThousandDescriptors(t *testing.T) {
 func TestBodyThatBreaksOffIsNoBody(t *testing.T) {
 	t.Parallel()
 	send := func(r *running, path, header string) *http.Response {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		conn := connect(t, r)
+		_, err := io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: localhost\r\n"+header)
 		require.NoError(t, err)
-		t.Cleanup(func() { _ = conn.Close() })
-		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-		_, err = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: localhost\r\n"+header)
-		require.NoError(t, err)
-		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+		require.NoError(t, conn.CloseWrite())
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil
