@@ -14,17 +14,18 @@ import (
 func (s *Server) Drain() { s.draining.Store(true) }
 
 const (
-	// lingerStep is how often Shutdown looks whether callers still arrive, lingerTime how long it does so at most. That
-	// is enough for requests in flight: a caller that has been silent for so long may find its connection closed.
-	lingerStep = 5 * time.Millisecond
-	lingerTime = 50 * time.Millisecond
+	// lingerStep is how often Shutdown looks whether callers still arrive, lingerLooks how many times at most: about
+	// 50 ms, which is enough for requests in flight. A caller that has been silent for so long may find its connection
+	// closed. Looks are counted, as an agent that the machine keeps from its CPU must still read what has arrived.
+	lingerStep  = 5 * time.Millisecond
+	lingerLooks = 10
 )
 
 // Shutdown refuses new connections, answers what has been sent on the others, and waits for them until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
 	s.refuseNew()
-	for end := time.Now().Add(lingerTime); ctx.Err() == nil && time.Now().Before(end); {
+	for looks := 0; looks < lingerLooks && ctx.Err() == nil; looks++ {
 		time.Sleep(lingerStep) // also at first: a handshake may be half done
 		if !s.arriving() && s.http.GetOpenConnectionsCount() <= 0 {
 			break
