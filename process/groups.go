@@ -46,8 +46,12 @@ type heldFolder struct {
 // groupNames are the folders that agents make, and lock; groupNamesOnce those that they made when they did not lock
 // them.
 var (
-	groupNames     = regexp.MustCompile(`^gantry-\d+-workers\d*$`)
-	groupNamesOnce = regexp.MustCompile(`^gantry-\d+-\d+$`)
+	groupNames = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^gantry-\d+-workers\d*$`)
+	})
+	groupNamesOnce = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^gantry-\d+-\d+$`)
+	})
 )
 
 // OpenGroups finds the agent's control groups below root ("/" outside tests), prepares those of the workers, with a
@@ -307,10 +311,10 @@ func sweepGroups(own string) {
 	}
 	for _, e := range entries {
 		path := filepath.Join(own, e.Name())
-		if groupNamesOnce.MatchString(e.Name()) {
+		if groupNamesOnce().MatchString(e.Name()) {
 			_ = os.Remove(path) // not while there are processes in it: its agent may run
 		}
-		if !groupNames.MatchString(e.Name()) {
+		if !groupNames().MatchString(e.Name()) {
 			continue
 		}
 		if lock, err := lockFolder(path); err == nil {

@@ -24,12 +24,6 @@ type PortOwner struct {
 // maxCommand bounds a command line in a message, in bytes.
 const maxCommand = 80
 
-// listener is a socket that listens at an address.
-type listener struct {
-	inode string
-	uid   int
-}
-
 // listenersAt finds the sockets that take the connections to a TCP address, or would clash with one that listens there:
 // an unspecified address stands for all. The kernel's tables begin with the sockets that listen, so that the thousands
 // of others that a busy machine has are not read.
@@ -74,13 +68,23 @@ func FindPortOwner(addr netip.AddrPort) (owner PortOwner, found bool) {
 // ListensAt reports whether the child, or a descendant of it, has a socket that takes the connections to a TCP address.
 // The error says that it cannot be seen.
 func (p *Process) ListensAt(addr netip.AddrPort) (bool, error) {
+	if l, found, err := lookUpListener(addr); err == nil && found {
+		if own, _ := p.holdsAny([]listener{l}); own { // else a group of sockets may have others
+			return true, nil
+		}
+	}
 	listeners := listenersAt(addr)
 	if len(listeners) == 0 {
 		return false, errors.New("/proc/net shows no socket that listens at " + addr.String())
 	}
+	return p.holdsAny(listeners)
+}
+
+// holdsAny reports whether the child or a descendant of it has one of the sockets open.
+func (p *Process) holdsAny(sockets []listener) (bool, error) {
 	var errs []error
 	for _, m := range p.Tree() {
-		has, err := holdsAny(m.PID, listeners)
+		has, err := holdsAny(m.PID, sockets)
 		if has {
 			return true, nil
 		}

@@ -62,20 +62,30 @@ func (u *upstream) serve() {
 // listens reports whether a process of the function takes connections at the address, or another program, which would
 // take the function's calls.
 func (u *upstream) listens() (own, foreign bool) {
+	if !u.taken() {
+		return false, false
+	}
+	own = u.owned()
+	return own, !own
+}
+
+// taken reports whether a program takes connections at the address. Where the kernel does not say so, it connects.
+func (u *upstream) taken() bool {
+	if to, err := netip.ParseAddrPort(u.addr); err == nil {
+		if listening, err := process.Listening(to); err == nil {
+			return listening
+		}
+	}
 	conn, err := (&net.Dialer{}).DialContext(u.ended, "tcp", u.addr)
 	if err != nil {
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			u.worker.setLoadError(err)
 		}
-		return false, false
+		return false
 	}
 	itself := conn.LocalAddr().String() == conn.RemoteAddr().String()
 	_ = conn.Close() // nothing was sent
-	if itself {
-		return false, false
-	}
-	own = u.owned()
-	return own, !own
+	return !itself
 }
 
 // owned looks whether the function has the socket that listens. Where that cannot be seen, it is taken for the
