@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -229,11 +230,13 @@ func (o object) String() string {
 	return short("{" + strings.Join(parts, ",") + "}")
 }
 
-var plain = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+var plain = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+})
 
 // step is the path of a member.
 func step(path, name string) string {
-	if plain.MatchString(name) {
+	if plain().MatchString(name) {
 		return path + "." + name
 	}
 	return path + "[" + short(text(name)) + "]"

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Place is a line of the function's own code.
@@ -27,13 +28,17 @@ type sourceLine struct {
 
 // The forms in which frames and messages name a line of code: of Node.js, of Python, of Go, and of syntax errors, whose
 // message ends with the place. The paths begin with "./", which stands for the code folder in all answers.
-var frameForms = []*regexp.Regexp{
-	regexp.MustCompile(`^at (?:(?:async )?(.*) \()?\./([^():]+):(\d+):\d+\)?$`),
-	regexp.MustCompile(`^File "\./([^"]+)", line (\d+)(?:, in (.*))?$`),
-	regexp.MustCompile(`^(?:(.*) )?\(?\./([^():\s]+\.go):(\d+)\)?$`),
-}
+var frameForms = sync.OnceValue(func() []*regexp.Regexp {
+	return []*regexp.Regexp{
+		regexp.MustCompile(`^at (?:(?:async )?(.*) \()?\./([^():]+):(\d+):\d+\)?$`),
+		regexp.MustCompile(`^File "\./([^"]+)", line (\d+)(?:, in (.*))?$`),
+		regexp.MustCompile(`^(?:(.*) )?\(?\./([^():\s]+\.go):(\d+)\)?$`),
+	}
+})
 
-var inMessage = regexp.MustCompile(`\(\./([^():]+):(\d+)\)$`)
+var inMessage = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\(\./([^():]+):(\d+)\)$`)
+})
 
 // Locate finds the line of the function's own code that an error answer names; nil if it names none. Python's frames
 // are in the order of the calls, so there it is the last line.
@@ -57,7 +62,7 @@ func Locate(body []byte) *Place {
 		}
 	}
 	if found == nil {
-		m := inMessage.FindStringSubmatch(answer.Message)
+		m := inMessage().FindStringSubmatch(answer.Message)
 		if m == nil {
 			return nil
 		}
@@ -67,7 +72,7 @@ func Locate(body []byte) *Place {
 }
 
 func placeOf(frame string) (place *Place, python bool) {
-	for i, form := range frameForms {
+	for i, form := range frameForms() {
 		m := form.FindStringSubmatch(frame)
 		switch {
 		case m == nil:

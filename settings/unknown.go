@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // platformVariables are variables of the platform that are no settings here: an image may be given them by the
@@ -20,12 +21,13 @@ var platformVariables = []string{
 }
 
 // serviceVariable matches the names that Kubernetes sets for each service: one that is called gantry makes GANTRY_PORT.
-var serviceVariable = regexp.MustCompile(
-	`_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`,
-)
+var serviceVariable = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(
+		`_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+})
 
 func isServiceVariable(name, value string) bool {
-	return serviceVariable.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+	return serviceVariable().MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 }
 
 // unknownVariables says which variables look like settings and are none. It shows no values. A misspelled setting would

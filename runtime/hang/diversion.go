@@ -36,10 +36,12 @@ func (d *Diversion) begin(m mode) {
 	d.mode = m
 }
 
-// inspector matches what Node.js says about its inspector.
-var inspector = regexp.MustCompile(
-	`^(Debugger listening on (ws://\S+)|For help, see: https://nodejs\.org/\S+|Debugger attached\.|` +
+// inspector matches what Node.js says about its inspector. Expressions are compiled when they are used first: the start
+// of the agent is part of every cold start.
+var inspector = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(Debugger listening on (ws://\S+)|For help, see: https://nodejs\.org/\S+|Debugger attached\.|` +
 		`Waiting for the debugger to disconnect\.\.\.|Debugger ending on ws://\S+)$`)
+})
 
 const (
 	listening = "Debugger listening on ws://"
@@ -54,7 +56,7 @@ func (d *Diversion) Take(text []byte) (rest []byte, ok bool) {
 	switch d.mode {
 	case inspecting:
 		at := max(bytes.Index(text, []byte(listening)), 0) // behind a line that the function has not ended
-		found := inspector.FindSubmatch(text[at:])
+		found := inspector().FindSubmatch(text[at:])
 		if found == nil {
 			return text, true
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,8 +84,12 @@ type goroutine struct {
 }
 
 var (
-	goroutineLine = regexp.MustCompile(`^goroutine (\d+) .*\[([^\]]*)\]:$`)
-	placeLine     = regexp.MustCompile(`^\t(.*):(\d+)(?: \+0x[0-9a-f]+.*)?$`)
+	goroutineLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^goroutine (\d+) .*\[([^\]]*)\]:$`)
+	})
+	placeLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^\t(.*):(\d+)(?: \+0x[0-9a-f]+.*)?$`)
+	})
 )
 
 // parseDump reads what Go's runtime prints of all goroutines: a line with the function and one with its place, for each
@@ -94,14 +99,14 @@ func parseDump(text string) []goroutine {
 	function, skip := "", true
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
-		if head := goroutineLine.FindStringSubmatch(line); head != nil {
+		if head := goroutineLine().FindStringSubmatch(line); head != nil {
 			id, err := strconv.Atoi(head[1])
 			state, _, _ := strings.Cut(head[2], ",")
 			found = append(found, goroutine{id: id, running: state == "running" || state == "runnable"})
 			skip = err != nil
 			continue
 		}
-		place := placeLine.FindStringSubmatch(line)
+		place := placeLine().FindStringSubmatch(line)
 		switch {
 		case line == "" || strings.HasPrefix(line, "created by "):
 			skip = true // to the next goroutine

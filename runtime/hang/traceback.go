@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,8 +65,12 @@ func (t *Traceback) ask(ctx context.Context) ([]Frame, error) {
 }
 
 var (
-	tracebackLine = regexp.MustCompile(`^  File "(.*)", line (\d+|\?\?\?) in (.*)$`)
-	escaped       = regexp.MustCompile(`\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}`)
+	tracebackLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^  File "(.*)", line (\d+|\?\?\?) in (.*)$`)
+	})
+	escaped = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}`)
+	})
 )
 
 // loader is the file that the code after -c has: the oldest frame of the main thread.
@@ -77,7 +82,7 @@ func parseTraceback(line string) (f *Frame, last bool) {
 	if line == "  ..." {
 		return nil, true
 	}
-	found := tracebackLine.FindStringSubmatch(line)
+	found := tracebackLine().FindStringSubmatch(line)
 	if found == nil {
 		return nil, false
 	}
@@ -88,7 +93,7 @@ func parseTraceback(line string) (f *Frame, last bool) {
 
 // unescape undoes what faulthandler does to characters that are not ASCII.
 func unescape(text string) string {
-	return escaped.ReplaceAllStringFunc(text, func(code string) string {
+	return escaped().ReplaceAllStringFunc(text, func(code string) string {
 		n, err := strconv.ParseUint(code[2:], 16, 32)
 		if err != nil {
 			return code

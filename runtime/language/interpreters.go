@@ -6,11 +6,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // platformInterpreter is a path at which the platform has an interpreter, like
 // /opt/function/runtime/nodejs18.15/rtsp/nodejs/bin/node (page functiongraph_01_1442).
-var platformInterpreter = regexp.MustCompile(`/opt/function/runtime/[a-z]+[0-9.]*/rtsp/[a-z]+/(?:bin/)?([a-z]+[0-9.]*)`)
+var platformInterpreter = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`/opt/function/runtime/[a-z]+[0-9.]*/rtsp/[a-z]+/(?:bin/)?([a-z]+[0-9.]*)`)
+})
 
 // maxScript is the longest script that can be handed to a shell as an argument: the kernel takes 128 KiB.
 const maxScript = 120 << 10
@@ -23,7 +26,7 @@ func here(script, path string) (text, remark string) {
 		return "", ""
 	}
 	var replaced []string
-	text = platformInterpreter.ReplaceAllStringFunc(string(b), func(found string) string {
+	text = platformInterpreter().ReplaceAllStringFunc(string(b), func(found string) string {
 		if executable(found) {
 			return found
 		}
