@@ -12,10 +12,19 @@ const (
 	SourcePlatform = "platform"
 )
 
-const (
-	timeMillis  = "2006-01-02T15:04:05.000Z"
-	timeSeconds = "2006-01-02T15:04:05Z"
-)
+// appendSeconds writes a time with seconds, in UTC, like 2006-01-02T15:04:05Z. Of all layouts, package time has a short
+// way only for this one.
+func appendSeconds(dst []byte, t time.Time) []byte { return t.UTC().AppendFormat(dst, time.RFC3339) }
+
+// appendMillis writes a time with milliseconds, in UTC, like 2006-01-02T15:04:05.000Z.
+func appendMillis(dst []byte, t time.Time) []byte {
+	dst = appendSeconds(dst, t)
+	ms := t.Nanosecond() / int(time.Millisecond)
+	return append(dst[:len(dst)-1], '.', digit(ms/100), digit(ms/10), digit(ms), 'Z')
+}
+
+// digit is the last digit of n.
+func digit(n int) byte { return '0' + byte(n%10) }
 
 // Line is one part of one line on its way to stdout. Text is copied before Sink.Write returns.
 type Line struct {
@@ -34,22 +43,22 @@ type Line struct {
 	Prefix bool
 }
 
-// appendText writes the line as people read it (interface: log lines), ending in a line feed. layout is the time
-// layout.
-func (l *Line) appendText(dst []byte, layout string) []byte {
+// appendText writes the line as people read it (interface: log lines), ending in a line feed. appendTime is
+// appendMillis or appendSeconds.
+func (l *Line) appendText(dst []byte, appendTime func([]byte, time.Time) []byte) []byte {
 	switch {
 	case l.Source == SourcePlatform:
-		dst = append(l.Time.UTC().AppendFormat(dst, layout), ' ')
+		dst = append(appendTime(dst, l.Time), ' ')
 	case l.Source != SourceFunction:
 		dst = append(append(append(dst, '['), l.Source...), "] "...)
 	case l.Level != "":
-		dst = append(l.Time.UTC().AppendFormat(dst, layout), ' ')
+		dst = append(appendTime(dst, l.Time), ' ')
 		if l.RequestID != "" {
 			dst = append(append(dst, l.RequestID...), ' ')
 		}
 		dst = append(append(dst, l.Level...), ' ')
 	case l.Prefix && l.RequestID != "":
-		dst = append(l.Time.UTC().AppendFormat(dst, layout), ' ')
+		dst = append(appendTime(dst, l.Time), ' ')
 		dst = append(append(dst, l.RequestID...), ' ')
 	}
 	if l.Part > 0 || l.More {
@@ -65,7 +74,7 @@ func (l *Line) appendText(dst []byte, layout string) []byte {
 // appendJSON writes the line as one JSON object: time, level, request_id, source, stream, message, part, last.
 func (l *Line) appendJSON(dst []byte) []byte {
 	dst = append(dst, `{"time":"`...)
-	dst = l.Time.UTC().AppendFormat(dst, timeMillis)
+	dst = appendMillis(dst, l.Time)
 	dst = append(dst, `","level":"`...)
 	dst = append(dst, l.jsonLevel()...)
 	dst = append(dst, '"')
@@ -98,6 +107,14 @@ func (l *Line) jsonLevel() string {
 
 const hexDigits = "0123456789abcdef"
 
+// asItIs are the bytes that need no escape in a JSON string, and are whole characters.
+var asItIs = func() (table [256]bool) {
+	for c := 0x20; c < 0x7f; c++ {
+		table[c] = c != '"' && c != '\\'
+	}
+	return table
+}()
+
 // AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD. It is hand-written because a log
 // line must cost no allocation; encoding/json has no append form.
 func AppendJSONString[T string | []byte](dst []byte, s T) []byte {
@@ -105,7 +122,7 @@ func AppendJSONString[T string | []byte](dst []byte, s T) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf && c != 0x7f {
+		if asItIs[c] {
 			i++
 			continue
 		}

@@ -95,7 +95,7 @@ func parseLevel(level string) (zapcore.Level, error) {
 func newEncoder(json, color bool) zapcore.Encoder {
 	cfg := zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", NameKey: "logger", MessageKey: "message", StacktraceKey: "stack",
-		EncodeTime:     func(t time.Time, e zapcore.PrimitiveArrayEncoder) { e.AppendString(t.UTC().Format(timeMillis)) },
+		EncodeTime:     func(t time.Time, e zapcore.PrimitiveArrayEncoder) { e.AppendString(string(appendMillis(nil, t))) },
 		EncodeDuration: zapcore.StringDurationEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder,
 	}
 	if json {

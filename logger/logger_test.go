@@ -124,7 +124,7 @@ func TestLinesAreWrittenAsTextAndJSON(t *testing.T) {
 	}
 	for _, c := range cases {
 		c.line.Time = now
-		require.Equal(t, c.text, string(c.line.appendText(nil, timeMillis)))
+		require.Equal(t, c.text, string(c.line.appendText(nil, appendMillis)))
 		require.Equal(t, c.json+"\n", string(c.line.appendJSON(nil)))
 	}
 }

@@ -120,7 +120,7 @@ func (r *Request) Flush(now time.Time) {
 func (r *Request) write(l *Line) {
 	r.sink.Write(l)
 	if r.tail != nil {
-		r.scratch = l.appendText(r.scratch[:0], timeSeconds)
+		r.scratch = l.appendText(r.scratch[:0], appendSeconds)
 		r.tail.Append(r.scratch)
 	}
 }

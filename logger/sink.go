@@ -74,9 +74,9 @@ func (s *Sink) append(dst []byte, l *Line) []byte {
 	if s.brief {
 		short := *l
 		short.RequestID = ShortID(l.RequestID)
-		return short.appendText(dst, timeMillis)
+		return short.appendText(dst, appendMillis)
 	}
-	return l.appendText(dst, timeMillis)
+	return l.appendText(dst, appendMillis)
 }
 
 func (s *Sink) appendDrops(dst []byte, dropped int) []byte {
