@@ -69,6 +69,16 @@ func (in *agent) gauges(b *Build) {
 		func() float64 { return float64(in.instance.Waiting()) },
 	)
 	m.Gauge(
+		"gantry_spare_interpreters",
+		"Interpreters that wait to replace a worker.",
+		func() float64 { n, _ := in.instance.Spares(); return float64(n) },
+	)
+	m.Gauge(
+		"gantry_spare_memory_bytes",
+		"Resident memory of the interpreters that wait.",
+		func() float64 { _, bytes := in.instance.Spares(); return float64(bytes) },
+	)
+	m.Gauge(
 		"gantry_extensions_registered",
 		"Extensions registered.",
 		func() float64 { return float64(in.host.Registered()) },

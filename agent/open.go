@@ -186,6 +186,7 @@ func (in *agent) instanceConfig(examine bool) *instance.Config {
 	return &instance.Config{
 		Runtime:     in.workers,
 		Workers:     c.Workers,
+		Spares:      c.Spares,
 		WaitingRoom: c.WaitingRoom,
 		RoomWait:    c.RoomWait,
 		LoadTimeout: loadLimit(c),

@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"gantry/runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -66,6 +67,9 @@ func (a *Instance) Signal(sig syscall.Signal) {
 	defer a.mu.Unlock()
 	a.thaw()
 	for w := range a.live {
+		if slices.Contains(a.spares, w) { // it has no handler, and would end
+			continue
+		}
 		if err := w.Signal(sig); err != nil {
 			a.cfg.Log.Warn("signal not forwarded", zap.Error(err))
 		}
@@ -92,6 +96,7 @@ func (a *Instance) Reload() {
 	for position := range a.workers {
 		a.workers[position] = nil
 	}
+	a.spares = nil // they end with the others: what they have preloaded may be old
 	a.follow()
 	a.mu.Unlock()
 	a.cfg.Log.Info("reload")

@@ -43,6 +43,8 @@ type Config struct {
 	Notify func(*fncontext.Call)
 	// Stream gets the telemetry of the instance and of its calls.
 	Stream *telemetry.Stream
+	// Spares is how many interpreters run in advance, for workers that have to be replaced; 0 for a language without.
+	Spares int
 	// Once says that the instance runs one call: a worker that has ended is replaced only for a call that waits.
 	Once bool
 	// Freeze is nil unless processes are stopped between calls.
@@ -87,6 +89,9 @@ type Instance struct {
 	turns        turns             // between the two rooms
 	asyncSlots   int               // how many of inFlight are asynchronous
 	calls        map[string]*Lease // those in flight, by request id
+
+	spares  []*runtime.Worker // parked: interpreters that have not seen user code
+	filling bool              // spares are being started
 
 	uses     int            // counts the slots that were given
 	frozen   bool           // the processes are stopped
@@ -292,3 +297,22 @@ type Freeze struct {
 
 // ErrStopped is the cause of calls that a stop cut off.
 var ErrStopped = errors.New("the instance stopped")
+
+// adopt records a worker whose process runs, until it is gone.
+func (a *Instance) adopt(w *runtime.Worker) {
+	a.mu.Lock()
+	a.live[w] = struct{}{}
+	a.mu.Unlock()
+	go func() {
+		<-w.Gone()
+		a.mu.Lock()
+		delete(a.live, w)
+		a.mu.Unlock()
+	}()
+}
+
+func (a *Instance) generation() (int, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.reloads, a.reloaded
+}

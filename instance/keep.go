@@ -26,6 +26,9 @@ func (a *Instance) launch() (*runtime.Worker, error) {
 		a.awaitGone()
 	}
 	generation, _ := a.generation()
+	if w := a.takeSpare(generation); w != nil {
+		return w, a.settle(w)
+	}
 	w, err := runtime.Start(a.cfg.Runtime, generation)
 	if err != nil {
 		f := &fault.Error{Kind: fault.Init, Type: fault.TypeStart, Code: fault.CodeStartTimeout, Message: err.Error()}
@@ -34,7 +37,8 @@ func (a *Instance) launch() (*runtime.Worker, error) {
 		}
 		return nil, f
 	}
-	return w, a.register(w)
+	a.adopt(w)
+	return w, a.settle(w)
 }
 
 // awaitGone waits until no worker is left: servers of the user's have one address, which is free only then.
@@ -60,18 +64,11 @@ type shortage struct{ error }
 // Unwrap returns the failure.
 func (s shortage) Unwrap() error { return s.error }
 
-// register records a worker whose process runs. A reload or the stop that began while it was started has not seen it.
-func (a *Instance) register(w *runtime.Worker) error {
+// settle ends a worker that a reload or the stop has not seen, which began while it was started.
+func (a *Instance) settle(w *runtime.Worker) error {
 	a.mu.Lock()
-	a.live[w] = struct{}{}
 	stale := w.Generation != a.reloads
 	a.mu.Unlock()
-	go func() {
-		<-w.Gone()
-		a.mu.Lock()
-		delete(a.live, w)
-		a.mu.Unlock()
-	}()
 	switch {
 	case a.base.Err() != nil:
 		w.Cancel()
@@ -145,12 +142,6 @@ func howFailed(err error) ending {
 		return unusable
 	}
 	return neverStarted
-}
-
-func (a *Instance) generation() (int, <-chan struct{}) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.reloads, a.reloaded
 }
 
 // after carries a decision out: it waits, or fails the instance and waits for a reload. False when the instance stops.
@@ -402,6 +393,7 @@ func (a *Instance) serve(position int, w *runtime.Worker) ending {
 		a.dispatch()
 	}
 	a.mu.Unlock()
+	a.fillSpares()
 	select {
 	case <-w.Retired():
 	case <-a.base.Done():

@@ -86,3 +86,13 @@ func (w *Worker) SetReady() bool {
 	defer w.mu.Unlock()
 	return w.setState(Ready)
 }
+
+// keepsHello keeps what a parked worker says of itself until Begin; false for one that is not parked.
+func (w *Worker) keepsHello(h *helloMeta) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.parked {
+		w.parkedHello = h
+	}
+	return w.parked
+}

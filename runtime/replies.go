@@ -143,6 +143,9 @@ func (f *frames) hello(meta []byte) error {
 		return errors.New("hello: the program serves net/rpc already")
 	}
 	f.worker.recordHello(&h)
+	if f.worker.keepsHello(&h) {
+		return nil
+	}
 	return f.sendUserData(&h)
 }
 

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"gantry/logger"
 	"gantry/process"
@@ -14,9 +15,12 @@ import (
 
 // Start creates a worker. It returns as soon as the process runs: the load continues in the background, and WaitLoaded
 // waits for its end.
-func Start(cfg *Config, generation int) (*Worker, error) {
+func Start(cfg *Config, generation int) (*Worker, error) { return start(cfg, generation, false) }
+
+// start starts a worker, or one that is parked.
+func start(cfg *Config, generation int, parked bool) (*Worker, error) {
 	w := &Worker{
-		Generation: generation, cfg: cfg,
+		Generation: generation, cfg: cfg, parked: parked,
 		loaded: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), prepared: make(chan struct{}),
 		wantsTerm: make(chan struct{}),
 	}
@@ -27,6 +31,9 @@ func Start(cfg *Config, generation int) (*Worker, error) {
 	}
 	defer closeAll(offer.files)
 	w.transport = offer.transport
+	if parked {
+		offer.env = append(offer.env, parkedVariable)
+	}
 	cmd := &process.Command{
 		Name: "worker",
 		Path: cfg.Program,
@@ -115,3 +122,18 @@ func (w *Worker) supervise() {
 	w.closeDump()
 	close(w.gone)
 }
+
+// Park starts a worker that waits with its load until Begin: an interpreter that has not seen user code, except for
+// what the environment has it preload. It ends like every other worker.
+func Park(cfg *Config) (*Worker, error) {
+	if !cfg.language().Parks {
+		return nil, ErrNotParked
+	}
+	return start(cfg, 0, true)
+}
+
+// parkedVariable has a worker wait for Load before it touches user code. Workers take it out of their environment.
+const parkedVariable = "GANTRY_PARKED=1"
+
+// ErrNotParked says that a language has no workers that can be parked.
+var ErrNotParked = errors.New("the workers of this language cannot be started in advance")

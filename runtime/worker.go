@@ -43,7 +43,10 @@ type Worker struct {
 	// untrusted is why the worker's answers could not be read any more; nil if they could.
 	untrusted error
 	canceled  bool // killed by Cancel
-	stopping  bool // Stop was called, or leave
+	// parked is set until Begin: the worker waits before its load. parkedHello is what it said meanwhile.
+	parked      bool
+	parkedHello *helloMeta
+	stopping    bool // Stop was called, or leave
 	// prepared is closed when the pre-stop hook has ended, or is known not to run.
 	prepared chan struct{}
 	// obstacle is what stood in the way of the load when it was tried last.

@@ -71,7 +71,10 @@ func (w *writer) notify(kind frame.Type, id uint32) error {
 	return w.writeNow(w.buf)
 }
 
-// userData hands the encrypted user variables to the worker. Nothing was written before.
+// load has a parked worker begin its load. Nothing was written before.
+func (w *writer) load() error { return w.notify(frame.Load, 0) }
+
+// userData hands the encrypted user variables to the worker. Nothing but Load was written before.
 func (w *writer) userData(text []byte) error {
 	w.lock <- struct{}{}
 	defer func() { <-w.lock }()

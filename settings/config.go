@@ -43,7 +43,9 @@ type Config struct {
 	// Concurrency is the number of calls at once in each worker, Workers the number of worker processes, WaitingRoom the
 	// number of synchronous calls that may wait. RoomWait limits the wait; zero means that instance derives it.
 	Concurrency, Workers, WaitingRoom int
-	RoomWait                          time.Duration
+	// Spares is how many interpreters run in advance.
+	Spares   int
+	RoomWait time.Duration
 	// BodyMemory bounds the bodies of one listener, in MB; 0 means what the control group allows.
 	BodyMemory int
 	// Secrets and Encrypted reach the function only through its context. SecretNames are the variables that held them.

@@ -255,6 +255,29 @@ func TestHooksWithoutEffectAreNamedInRemarks(t *testing.T) {
 	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end"}, c.Remarks)
 }
 
+// TestSparesAreNoneWhereTheyCannotBe: and a remark says why.
+func TestSparesAreNoneWhereTheyCannotBe(t *testing.T) {
+	node := codeWith(t, "index.js", "")
+	custom := codeWith(t, "bootstrap", "#!/bin/sh\n# RUNTIME_API_ADDR")
+	for _, c := range []struct {
+		folder, options string
+		spares          int
+		remark          string
+	}{
+		{node, "", 2, ""},
+		{node, "--enable-source-maps", 2, ""},
+		{node, "--inspect=0.0.0.0:9229", 0, "GANTRY_SPARE=2 has no effect: NODE_OPTIONS has --inspect, and each interpreter would want the debugger's port"},
+		{custom, "", 0, "GANTRY_SPARE=2 has no effect: only Node.js and Python have interpreters that can run in advance"},
+	} {
+		got, err := Load([]string{"PATH=" + os.Getenv("PATH"), "GANTRY_SPARE=2", "NODE_OPTIONS=" + c.options}, nil, Facts{PID: 100, CWD: c.folder})
+		require.NoError(t, err)
+		require.Equal(t, c.spares, got.Spares, "%+v", c)
+		require.Equal(t, c.remark, strings.Join(got.Remarks, "\n"), "%+v", c)
+	}
+	_, err := loadWith(t, []string{"GANTRY_SPARE=17"}, nil)
+	require.ErrorContains(t, err, "GANTRY_SPARE")
+}
+
 // TestAgentWarnsIfNotPID1OfItsContainer: an agent that is not PID 1 of its container says that nothing outside
 // reaches it.
 func TestAgentWarnsIfNotPID1OfItsContainer(t *testing.T) {

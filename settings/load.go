@@ -112,6 +112,7 @@ func (c *Config) resolve(env map[string]string, f Facts) error {
 		return err
 	}
 	c.checkHooks()
+	c.checkSpares()
 	if err := c.placeServer(); err != nil {
 		return err
 	}
@@ -246,6 +247,24 @@ func (c *Config) pickLanguage(path string, poll bool) (err error) {
 	}
 	c.Program, err = l.FindProgram(path, c.Function.CodeRoot, c.Handler, c.Command)
 	return err
+}
+
+// checkSpares takes spares for none where they cannot be: in another language, and while each interpreter would want
+// the debugger's port.
+func (c *Config) checkSpares() {
+	why := ""
+	switch {
+	case c.Spares == 0:
+	case !c.Language.Parks:
+		why = "only Node.js and Python have interpreters that can run in advance"
+	case !c.Language.Examinable(c.WorkerEnvironment()):
+		why = fmt.Sprintf("%s has %s, and each interpreter would want the debugger's port",
+			c.Language.DebugVariable, c.Language.DebugOption)
+	}
+	if why != "" {
+		c.Remarks = append(c.Remarks, fmt.Sprintf("GANTRY_SPARE=%d has no effect: %s", c.Spares, why))
+		c.Spares = 0
+	}
 }
 
 // checkHooks takes initializer and pre-stop hook for none where the platform does so, or where the language has none,

@@ -33,6 +33,7 @@ const (
 
 	UserData Type = 10 // agent: the encrypted user variables, before every call; only if Hello says userdata
 	Stacks   Type = 11 // agent: asks for the stacks of all goroutines, only if Hello says stacks; worker: the answer
+	Load     Type = 12 // agent: begin the load; only to workers that were started to wait for it
 )
 
 // HeaderSize is the number of bytes before meta.
@@ -102,7 +103,7 @@ func (r *Reader) Next() (Frame, error) {
 	id := binary.BigEndian.Uint32(head[5:])
 	metaLen := int64(binary.BigEndian.Uint32(head[9:]))
 	switch {
-	case kind < Hello || kind > Stacks:
+	case kind < Hello || kind > Load:
 		return Frame{}, fmt.Errorf("%w %d", ErrType, kind)
 	case metaLen > MaxMeta || HeaderSize-4+metaLen > length:
 		return Frame{}, fmt.Errorf("%w: meta %d, frame %d", ErrMeta, metaLen, length)

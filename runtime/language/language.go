@@ -39,6 +39,8 @@ type Language struct {
 	Ends, Silent string
 	// AsksConcurrency is set for a worker that takes GANTRY_CONCURRENCY out of its environment before user code runs.
 	AsksConcurrency bool
+	// Parks is set for a worker that can be started before it is needed: it waits for Load where GANTRY_PARKED says so.
+	Parks bool
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
 	Unanswered string
 	// Stacks says how the stack of a call that hangs is found. Examined are the arguments in place of Arguments that a

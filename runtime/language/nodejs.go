@@ -19,6 +19,7 @@ var nodejs = &Language{
 	Own:             []string{"node:gantry", "/proc/self/fd/5"},
 	MinVersion:      Version{10, 0},
 	AsksConcurrency: true,
+	Parks:           true,
 	Ends:            "process.exit(), an uncaught error or an unhandled rejection",
 	Silent:          "loading the code took too long: look for work or waiting at the top level of the module",
 	Unanswered:      "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",

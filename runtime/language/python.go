@@ -21,6 +21,7 @@ var python = &Language{
 	Libraries:  []string{"site-packages", "dist-packages"},
 	Own:        []string{"<gantry>"},
 	MinVersion: Version{3, 8},
+	Parks:      true,
 	Ends:       "os._exit(), an error in a signal handler or in a callback of the event loop",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
 }

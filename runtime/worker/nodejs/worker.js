@@ -12,7 +12,7 @@ const EVENTS = 3; // the agent writes, we read
 const ANSWERS = 4; // we write, and may block: the agent always reads
 const SOURCE = 5; // this file
 
-const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8, PRESTOP = 9, USERDATA = 10;
+const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8, PRESTOP = 9, USERDATA = 10, LOAD = 12;
 const HEADER = 13;
 const LOG_PIECE = 48 * 1024;
 
@@ -181,6 +181,8 @@ if (atLeast(12, 17)) {
 }
 const single = storage === null || (Number(env.GANTRY_CONCURRENCY) || 1) === 1; // calls never overlap
 delete env.GANTRY_CONCURRENCY;
+const parked = env.GANTRY_PARKED === '1';
+delete env.GANTRY_PARKED;
 
 function current() {
   return storage !== null ? storage.getStore() : undefined;
@@ -1196,6 +1198,24 @@ function noteListener(name) {
   flush();
 }
 
+// park waits until the agent needs this worker: for Load, the first frame of all. Anything else means that it does not.
+function park() {
+  require('net'); // what a start needs is there when the load begins
+  const frame = allocate(HEADER);
+  for (let at = 0; at < HEADER;) {
+    let n = 0;
+    try {
+      n = fs.readSync(EVENTS, frame, at, HEADER - at, null);
+    } catch (e) {
+      if (e.code === 'EINTR') continue;
+      throw e;
+    }
+    if (n === 0) process.exit(0); // the agent is gone
+    at += n;
+  }
+  if (frame[4] !== LOAD) process.exit(0);
+}
+
 // start runs the worker; main is the module that Node.js started, bring its import().
 function start(main, bring) {
   put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true, bye: true, userdata: true }), '');
@@ -1209,6 +1229,7 @@ function start(main, bring) {
   process.on('exit', flush);
   replaceStream('stdout', 1);
   replaceStream('stderr', 2);
+  if (parked) park();
   listen();
   load();
 }

@@ -15,6 +15,7 @@ ANSWERS = 4  # we write, and may block: the agent always reads
 SOURCE = 5  # this file
 
 HELLO, INIT, INVOKE, RESULT, FAILURE, LOG, CANCEL, BYE, PRESTOP, USERDATA = range(1, 11)
+LOAD = 12
 HEADER = struct.Struct(">IBII")  # length, type, id, length of meta
 LOG_PIECE = 48 * 1024
 
@@ -50,6 +51,7 @@ from threading import Thread
 from time import monotonic, time
 
 env = os.environ
+parked = env.pop("GANTRY_PARKED", None) == "1"
 CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
 FOLDER = CODE_ROOT.rstrip("/")  # what the code folder's files begin with, before a slash
 ROOTS = sorted({FOLDER, os.path.realpath(CODE_ROOT).rstrip("/")}, key=len, reverse=True)  # this, and without links
@@ -1100,6 +1102,19 @@ def attend(due):
         sys.meta_path.insert(0, Imports(due))
 
 
+def park():
+    """Waits until the agent needs this worker: for Load, the first frame of all. Anything else means that it does
+    not."""
+    frame = b""
+    while len(frame) < HEADER.size:
+        piece = os.read(EVENTS, HEADER.size - len(frame))
+        if not piece:
+            _exit(0)  # the agent is gone
+        frame += piece
+    if HEADER.unpack(frame)[1] != LOAD:
+        _exit(0)
+
+
 def start():
     global asynchronous
     close(SOURCE)
@@ -1115,6 +1130,8 @@ def start():
     sys.stdout, sys.stderr = out, err
     attend({"logging": serve_root, "asyncio.events": serve_loops})
     sys.modules["__main__"] = type(sys)("__main__")  # user code may look, and multiprocessing would start its file
+    if parked:
+        park()
     try:
         load()
         asynchronous = is_coroutine_function(getattr(module, SYMBOL))
