@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Event is one request to be run later.
@@ -26,14 +27,32 @@ const publishTimeout = 10 * time.Second
 
 // Accept stores an event and returns its request id: once it returns, the request runs at least once, whatever dies.
 func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err error) {
+	id := newID()
+	if _, err := q.store(ctx, id, ev); err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+// sameWindow is how long the store knows the ids of the requests that came by AcceptOnce.
+const sameWindow = 2 * time.Minute
+
+// AcceptOnce is Accept with a request id of the caller's, a UUID of version 7: of several requests with the same id,
+// also of other agents, the first is stored. Later than sameWindow after it another one may be stored; it does not run
+// if the first has ended by then.
+func (q *Queue) AcceptOnce(ctx context.Context, id string, ev *Event) (first bool, err error) {
+	return q.store(ctx, id, ev, jetstream.WithMsgID(id))
+}
+
+// store stores an event, and reports whether it was not there yet.
+func (q *Queue) store(ctx context.Context, id string, ev *Event, options ...jetstream.PublishOpt) (bool, error) {
 	if len(ev.Body) > MaxEvent {
-		return "", tooLarge(MaxEvent, len(ev.Body), "", nil)
+		return false, tooLarge(MaxEvent, len(ev.Body), "", nil)
 	}
 	e, err := q.engine(ctx)
 	if err != nil {
-		return "", err
+		return false, err
 	}
-	id := newID()
 	msg := &nats.Msg{Subject: e.subject(id), Data: ev.Body, Header: nats.Header{headerVersion: {ev.Version}}}
 	set := func(name, value string) {
 		if value != "" {
@@ -55,11 +74,15 @@ func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err er
 	defer release()
 	if !e.hasRecordRoom(ctx) {
 		q.counts.refused.Add(1)
-		return "", noRecordRoom()
+		return false, noRecordRoom()
 	}
-	if _, err := e.js.PublishMsg(ctx, msg); err != nil {
-		return "", e.notStored(err, len(ev.Body))
+	stored, err := e.js.PublishMsg(ctx, msg, options...)
+	if err != nil {
+		return false, e.notStored(err, len(ev.Body))
+	}
+	if stored.Duplicate {
+		return false, nil
 	}
 	q.counts.accepted.Add(1)
-	return id, nil
+	return true, nil
 }

@@ -186,6 +186,7 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 		MaxMsgs:     cfg.MaxEvents,
 		MaxBytes:    cfg.MaxBytes,
 		MaxMsgSize:  maxMessage,
+		Duplicates:  sameWindow,
 	})
 	if err != nil {
 		return fmt.Errorf("stream of events: %w", err)

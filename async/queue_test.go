@@ -482,6 +482,30 @@ func TestRecordedIsNeverRunAgain(t *testing.T) {
 	require.Equal(t, []string{"once", "after"}, f.events)
 }
 
+// TestRequestsWithOneIDOfTheirCallersAreStoredOnce: whichever agent sends them, also after the first has ended.
+func TestRequestsWithOneIDOfTheirCallersAreStoredOnce(t *testing.T) {
+	s, f := startServer(t, t.TempDir()), &testFunction{}
+	q, other := open(t, s, f), open(t, s, f)
+	id, next := newID(), newID()
+	first, err := q.AcceptOnce(t.Context(), id, &Event{Body: []byte("once")})
+	require.NoError(t, err)
+	require.True(t, first)
+	require.Eventually(t, func() bool {
+		first, err = other.AcceptOnce(t.Context(), id, &Event{Body: []byte("once")})
+		require.NoError(t, err)
+		require.False(t, first)
+		r := one(t, q, id)
+		return r != nil && r.Status == Success
+	}, patience, 10*time.Millisecond)
+	first, err = other.AcceptOnce(t.Context(), next, &Event{Body: []byte("next")})
+	require.NoError(t, err)
+	require.True(t, first)
+	waitStatus(t, q, next, Success)
+	require.Equal(t, []string{"once", "next"}, f.events)
+	require.Equal(t, int64(1), q.Counts()["accepted"])
+	require.Equal(t, int64(1), other.Counts()["accepted"])
+}
+
 // TestRestartRunsOnlyWhatHasNotRunYet: what was accepted and not run yet runs at the next start; what has run does not.
 func TestRestartRunsOnlyWhatHasNotRunYet(t *testing.T) {
 	dir := t.TempDir()
