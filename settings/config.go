@@ -5,6 +5,7 @@ package settings
 import (
 	"cmp"
 	"gantry/runtime/language"
+	"gantry/timer"
 	"net"
 	"path/filepath"
 	"slices"
@@ -71,6 +72,9 @@ type Config struct {
 	Addr, ExtensionAddr, OpsAddr string
 	API                          API
 	Async                        Async
+	// Timers call the function by the clock; TimerFile has more of them.
+	Timers    []*timer.Timer
+	TimerFile string
 	// DataDirNamed is true if a setting names the data folder.
 	DataDirNamed bool
 

@@ -14,6 +14,7 @@ var groups = []struct {
 	{"Extensions", []string{"GANTRY_EXTENSION_", "EXTENSION_API_ADDR"}},
 	{"Platform API", []string{"GANTRY_API_"}},
 	{"Asynchronous requests", []string{"GANTRY_ASYNC_", "GANTRY_NATS_", "GANTRY_DATA_DIR"}},
+	{"Timers", []string{"GANTRY_TIMER"}},
 	{"Credentials and variables that functions get", []string{
 		"GANTRY_ACCESS_KEY", "GANTRY_SECRET_KEY", "GANTRY_SECURITY_", "GANTRY_AUTH_TOKEN", "GANTRY_ENCRYPTED_USERDATA",
 		"RUNTIME_USERDATA", "GANTRY_WORKER_ENV", "GANTRY_INCLUDE_KEYS",

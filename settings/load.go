@@ -134,6 +134,12 @@ func (c *Config) resolve(env map[string]string, f Facts) error {
 		return err
 	}
 	c.DataDirNamed = named
+	if err := c.CompleteTimers(env); err != nil {
+		return err
+	}
+	if len(c.Timers) > 0 && c.Language.Proxies() && !c.Language.Undecided() {
+		return errors.New("GANTRY_TIMER is for functions that take events: an HTTP function takes requests only, as on the platform; leave it out")
+	}
 	c.remarkOnReach(f)
 	if f.Root && c.UID <= 0 {
 		c.ListenRemarks = append(
@@ -199,6 +205,10 @@ func (c *Config) becomeRuntime(env map[string]string) {
 	}
 	c.ExtensionAddr = "127.0.0.1:0"
 	c.API.off = true
+	if len(c.Timers) > 0 || c.TimerFile != "" {
+		c.Remarks = append(c.Remarks, "GANTRY_TIMER and GANTRY_TIMER_FILE have no effect here: the platform calls this function, and has timers of its own")
+		c.Timers, c.TimerFile = nil, ""
+	}
 }
 
 // pickLanguage finds the language, the handler in its form, and the program to start.
