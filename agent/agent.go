@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"gantry/api"
+	"gantry/async/destination"
 	"gantry/extension"
 	"gantry/instance"
 	"gantry/logger"
@@ -15,6 +16,7 @@ import (
 	"gantry/runtime"
 	"gantry/settings"
 	"gantry/telemetry"
+	"gantry/timer"
 	"os"
 	"sync"
 	"time"
@@ -40,8 +42,10 @@ type agent struct {
 	host       *extension.Host
 	stream     *telemetry.Stream
 	extensions *api.Server
-	platform   *platform // nil without a platform API
-	queue      *queue    // nil likewise
+	platform   *platform              // nil without a platform API
+	queue      *queue                 // nil without a platform API and timers
+	timers     *timer.Scheduler       // nil without timers
+	endpoints  *destination.Endpoints // of destinations; nil for none
 	limits     *api.Limits
 	pid1       bool
 	threads    sync.WaitGroup // makes threads in advance; ends by itself

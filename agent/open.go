@@ -46,7 +46,7 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 	for _, file := range passed {
 		in.log.Warn("a file in the extension folder is not started: "+file.Why, zap.String("want", file.Right))
 	}
-	if in.platform, err = openPlatform(c, in.log); err != nil {
+	if err := in.openFiles(); err != nil {
 		return nil, fault.Mark(fault.Invalid, err)
 	}
 	in.openOutput(o.Stdout, json)
@@ -134,6 +134,15 @@ func (in *agent) openOutput(output *os.File, json bool) {
 
 // loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
 const loadTimeout = 10 * time.Second
+
+// openFiles reads the files of the queue and of the platform API. It comes before the worker's start, so that a wrong
+// file is the first thing that is said.
+func (in *agent) openFiles() (err error) {
+	if in.endpoints, err = openEndpoints(in.cfg); err == nil {
+		in.platform, err = openPlatform(in.cfg, in.log)
+	}
+	return err
+}
 
 // loadLimit is the limit of a load: for a server, whose readiness stands for it, that of the initializer. Where it is
 // not known yet whether there is one, it stays that of all others.

@@ -16,7 +16,6 @@ import (
 type platform struct {
 	gate        *auth.Gate
 	certificate *api.Certificate
-	endpoints   *destination.Endpoints // of destinations; nil for none
 
 	stop      context.CancelFunc
 	following sync.WaitGroup
@@ -41,8 +40,19 @@ func (p *platform) close() {
 	p.following.Wait()
 }
 
-// openPlatform reads the files of the platform API; nil if there is none. It comes before the worker's start, so that a
-// wrong file is the first thing that is said.
+// openEndpoints reads the file of the services that outcomes are sent to, if there may be any.
+func openEndpoints(c *settings.Config) (*destination.Endpoints, error) {
+	if c.Async.EndpointsFile == "" || c.API.Addr == "" && len(c.Timers) == 0 {
+		return nil, nil
+	}
+	e, err := destination.ReadEndpoints(c.Async.EndpointsFile)
+	if err != nil {
+		return nil, fmt.Errorf("GANTRY_ASYNC_ENDPOINTS_FILE: %w", err)
+	}
+	return e, nil
+}
+
+// openPlatform reads the files of the platform API; nil if there is none.
 func openPlatform(c *settings.Config, log *zap.Logger) (*platform, error) {
 	a := &c.API
 	if a.Addr == "" {
@@ -62,11 +72,6 @@ func openPlatform(c *settings.Config, log *zap.Logger) (*platform, error) {
 	if a.Cert != "" {
 		if p.certificate, err = api.OpenCertificate(a.Cert, a.Key, log); err != nil {
 			return nil, err
-		}
-	}
-	if c.Async.EndpointsFile != "" {
-		if p.endpoints, err = destination.ReadEndpoints(c.Async.EndpointsFile); err != nil {
-			return nil, fmt.Errorf("GANTRY_ASYNC_ENDPOINTS_FILE: %w", err)
 		}
 	}
 	p.follow()

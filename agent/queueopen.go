@@ -40,7 +40,7 @@ func (in *agent) openQueue() *queue {
 		}
 		connect = cluster.Connect
 	} else {
-		if q.why = in.noStore(); q.why != "" {
+		if q.why = noStore(in.cfg); q.why != "" {
 			in.log.Info("no asynchronous invocation", zap.String("reason", q.why))
 			return q
 		}
@@ -69,7 +69,7 @@ func (in *agent) openQueue() *queue {
 		Retention:      c.Retention,
 		UserDelay:      c.RetryDelay,
 		Folder:         c.DataDir,
-		Endpoints:      in.platform.endpoints,
+		Endpoints:      in.endpoints,
 		Sign:           sign,
 		Invoke:         in.invokeQueued,
 		Cancel:         in.instance.Cancel,
@@ -77,7 +77,7 @@ func (in *agent) openQueue() *queue {
 		Log:            in.log,
 	})
 	in.queueGauges(q.Queue)
-	if left {
+	if left || len(in.cfg.Timers) > 0 {
 		go in.startQueue(q.Queue)
 	}
 	return q
@@ -132,16 +132,16 @@ func (in *agent) queueGauges(q *async.Queue) {
 }
 
 // noStore says why events could not be kept here, or nothing.
-func (in *agent) noStore() string {
-	c := &in.cfg.Async
-	if _, err := os.Stat(c.Program); err != nil {
+func noStore(cfg *settings.Config) string {
+	c := &cfg.Async
+	if _, err := os.Stat(cmp.Or(c.Program, programBeside(queueProgram))); err != nil {
 		return fmt.Sprintf(
 			"the queue's program is missing: put %s beside bootstrap, or set GANTRY_ASYNC_PROGRAM or GANTRY_NATS_URL (%v)",
 			queueProgram,
 			err,
 		)
 	}
-	if in.cfg.DataDirNamed {
+	if cfg.DataDirNamed {
 		return ""
 	}
 	if volatile, err := child.Volatile(c.DataDir); err == nil && volatile {

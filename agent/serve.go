@@ -24,6 +24,9 @@ import (
 // on; Init for a function that cannot be loaded, with GANTRY_EXIT_ON_FAILURE; Timeout for a start or stop that did not
 // end in time. A second signal ends both with Forced.
 func Serve(c *settings.Config, o *Options) error {
+	if err := checkTimers(c); err != nil {
+		return err
+	}
 	return runAgent(c, o, c.Listeners(), (*serving).listen)
 }
 
@@ -99,6 +102,9 @@ func (s *serving) listen() error {
 			return err
 		}
 	}
+	if s.platform != nil || len(s.cfg.Timers) > 0 {
+		s.queue = s.openQueue()
+	}
 	if s.platform != nil {
 		platform, err := s.listenPlatform()
 		if err != nil {
@@ -135,6 +141,7 @@ func (s *serving) run() error {
 	}
 	s.remark()
 	s.pollers.start()
+	s.startTimers()
 	for _, sig := range s.early {
 		if stop, err := s.signalled(sig); stop {
 			return err
@@ -193,7 +200,6 @@ func (s *serving) signalled(sig os.Signal) (stop bool, err error) {
 // listenPlatform binds the platform API.
 func (in *agent) listenPlatform() (*api.Server, error) {
 	c := &in.cfg.API
-	in.queue = in.openQueue()
 	return api.ListenPlatform(&api.PlatformConfig{
 		Addr:           c.Addr,
 		Instance:       in.instance,

@@ -23,7 +23,7 @@ type Forced struct{ Signal syscall.Signal }
 // Error names the signal.
 func (e *Forced) Error() string { return "forced by a second signal: " + e.Signal.String() }
 
-// stop is the staged stop against one absolute deadline: not ready, calls in flight, workers, extensions, log,
+// stop is the staged stop against one absolute deadline: timers, not ready, calls in flight, workers, extensions, log,
 // listeners. A second signal forces it. This goroutine waits for nothing but that, the stop's end, and the watchdog's
 // time.
 func (s *serving) stop(reason string) error {
@@ -72,6 +72,7 @@ func (s *serving) abandon() {
 // staged is the stop itself. Its error names what could not be ended.
 func (s *serving) staged(began time.Time, reason string) error {
 	plan := schedule{began, s.cfg.ShutdownTimeout, s.log}
+	s.timers.Halt()
 	for _, server := range s.callers {
 		server.Drain()
 	}
@@ -83,6 +84,7 @@ func (s *serving) staged(began time.Time, reason string) error {
 		if err := s.instance.Drain(ctx); err != nil {
 			s.log.Warn("calls are cut off: they did not end in time", zap.Int("in_flight", s.instance.InFlight()))
 		}
+		s.timers.Wait(ctx)
 	})
 	plan.run("workers", s.instance.Stop)
 	plan.run("queue", s.queue.stop)
