@@ -64,6 +64,7 @@ func (p *program) rootCommand() *cobra.Command {
 		poll,
 		p.invokeCommand(),
 		p.asyncCommand(),
+		p.timersCommand(),
 		p.checkCommand(),
 		p.healthCommand(),
 		p.waitCommand(),

@@ -66,6 +66,12 @@ func settingsOf(cmd *cobra.Command) []string {
 		return []string{"GANTRY_OPS_ADDR"}
 	case "async", "ls", "show", "cancel":
 		return []string{"RUNTIME_FUNC_NAME", "RUNTIME_CODE_ROOT", "GANTRY_API_ADDR"}
+	case "timers":
+		return []string{"GANTRY_TIMER", "GANTRY_TIMER_FILE"}
+	case cmd.Root().Name(): // whose examples have the address of the platform API
+		return []string{
+			"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_ADDR", "GANTRY_LOG_LEVEL",
+		}
 	case "check":
 		return []string{"RUNTIME_FUNC_NAME", "GANTRY_EXTENSION_WAIT", "GANTRY_SHUTDOWN_TIMEOUT"}
 	}
