@@ -287,6 +287,8 @@ test_images() {
   use gantry-binary
   check "gantry-binary: holds the binary only" equal "$(find "$rootfs" -mindepth 1)" "$rootfs/bootstrap"
   check "gantry-binary: runs with nothing around it" contains "$(chroot "$rootfs" /bootstrap version 2>&1)" "bootstrap $version ($commit,"
+  check "gantry-binary: has time zones of its own" contains \
+    "$(chroot "$rootfs" /bootstrap timers --timer 'CRON_TZ=Asia/Shanghai 0 30 8 * * ?' 2>&1)" "T08:30:00+08:00"
   use gantry
 }
 
