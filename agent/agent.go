@@ -17,6 +17,7 @@ import (
 	"gantry/settings"
 	"gantry/telemetry"
 	"gantry/timer"
+	"gantry/trigger/apig"
 	"os"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type agent struct {
 	queue      *queue                 // nil without a platform API and timers
 	timers     *timer.Scheduler       // nil without timers
 	endpoints  *destination.Endpoints // of destinations; nil for none
+	routes     *apig.Routes           // of the front; nil for everything
 	limits     *api.Limits
 	pid1       bool
 	threads    sync.WaitGroup // makes threads in advance; ends by itself

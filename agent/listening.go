@@ -46,6 +46,9 @@ func (s *serving) listening(l *language.Language, because string) {
 			path = "/"
 		}
 		s.log.Info("to call it: curl http://" + Reachable(s.callers[0].Addr().String()) + path + "; Ctrl-C stops it")
+		if s.cfg.APIG.Addr != "" {
+			s.log.Info("as behind API Gateway, without its authentication: http://" + Reachable(s.callers[1].Addr().String()) + "/")
+		}
 	}
 	if s.pollers == nil {
 		for _, remark := range s.cfg.ListenRemarks {
@@ -64,31 +67,45 @@ func (s *serving) settle(l *language.Language, because string) error {
 	if err != nil {
 		return fault.Mark(fault.Invalid, errors.Join(err, s.stop(extension.ReasonFailure)))
 	}
+	before := len(s.callers)
 	if err := s.listenFunction(l, addr); err != nil {
 		if isTaken(addr) {
 			err = fmt.Errorf("%w%s", err, holder(addr))
 		}
 		return fault.Mark(fault.Unavailable, errors.Join(err, s.stop(extension.ReasonFailure)))
 	}
-	s.serve(s.callers[0])
+	s.serve(s.callers[:len(s.callers)-before]...)
 	s.listening(l, because)
 	return nil
 }
 
-// listenFunction binds the function listener, which is the first of those of callers.
+// listenFunction binds the function listener, which is the first of those of callers, and the front, if there is one.
 func (s *serving) listenFunction(l *language.Language, addr string) error {
+	cfg := api.FunctionConfig{
+		Addr: addr, Instance: s.instance, Function: &s.cfg.Function,
+		Credentials: fncontext.NewCredentials(s.cfg.Secrets), TrustHeaders: s.cfg.Trust, Limits: s.limits, Log: s.log,
+		StreamIdle: s.cfg.StreamIdle(),
+	}
 	bind := api.ListenFunction
 	if l.Proxies() {
 		bind = api.ListenProxy
 	}
-	function, err := bind(&api.FunctionConfig{
-		Addr: addr, Instance: s.instance, Function: &s.cfg.Function,
-		Credentials: fncontext.NewCredentials(s.cfg.Secrets), TrustHeaders: s.cfg.Trust, Limits: s.limits, Log: s.log,
-		StreamIdle: s.cfg.StreamIdle(),
-	})
+	direct := cfg
+	function, err := bind(&direct)
 	if err != nil {
 		return err
 	}
 	s.callers = slices.Insert(s.callers, 0, function)
+	if s.cfg.APIG.Addr == "" {
+		return nil
+	}
+	cfg.Addr = s.cfg.APIG.Addr
+	gateway, err := api.ListenGateway(&api.GatewayConfig{
+		FunctionConfig: cfg, Routes: s.routes, Origins: s.cfg.APIG.Origins, Forwards: l.Proxies(), False: l.False,
+	})
+	if err != nil {
+		return err
+	}
+	s.callers = slices.Insert(s.callers, 1, gateway)
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"gantry/runtime"
 	"gantry/settings"
 	"gantry/telemetry"
+	"gantry/trigger/apig"
 	"os"
 	"strings"
 	"time"
@@ -84,6 +85,18 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 	return in, nil
 }
 
+// readRoutes reads the file of the front's routes; nil if there is none.
+func readRoutes(c *settings.Config) (*apig.Routes, error) {
+	if c.APIG.Addr == "" || c.APIG.RoutesFile == "" {
+		return nil, nil
+	}
+	routes, err := apig.ReadRoutes(c.APIG.RoutesFile)
+	if err != nil {
+		return nil, fault.Mark(fault.Invalid, fmt.Errorf("GANTRY_APIG_ROUTES: %w", err))
+	}
+	return routes, nil
+}
+
 // openLog opens the agent's own log.
 func (in *agent) openLog(output *os.File, json bool) (err error) {
 	level := in.cfg.LogLevel
@@ -135,9 +148,12 @@ func (in *agent) openOutput(output *os.File, json bool) {
 // loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
 const loadTimeout = 10 * time.Second
 
-// openFiles reads the files of the queue and of the platform API. It comes before the worker's start, so that a wrong
+// openFiles reads the files of the front, of the queue and of the platform API. It comes before the worker's start, so that a wrong
 // file is the first thing that is said.
 func (in *agent) openFiles() (err error) {
+	if in.routes, err = readRoutes(in.cfg); err != nil {
+		return err
+	}
 	if in.endpoints, err = openEndpoints(in.cfg); err == nil {
 		in.platform, err = openPlatform(in.cfg, in.log)
 	}

@@ -23,8 +23,8 @@ type serving struct {
 	wish     wish
 }
 
-// mostListeners is how many a program has at most: function, platform, extension, ops.
-const mostListeners = 4
+// mostListeners is how many a program has at most: function, front, platform, extension, ops.
+const mostListeners = 5
 
 // wish is what the signals have asked for so far. The zero value is none.
 type wish struct{ since time.Time }

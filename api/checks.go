@@ -138,6 +138,7 @@ func headerNames(raw []byte, first, second byte) iter.Seq[[]byte] {
 // otherHosts says what lets a listener answer other names; those that are not here never do.
 var otherHosts = map[string]string{
 	"function": "; set GANTRY_ADDR to an address that is not on loopback for others",
+	"apig":     "; set GANTRY_APIG_ADDR to an address that is not on loopback for others",
 	"ops":      "; set GANTRY_OPS_ADDR to an address that is not on loopback for others",
 	"platform": "; set GANTRY_API_ADDR to an address that is not on loopback, or GANTRY_API_BEHIND_PROXY, for others",
 }

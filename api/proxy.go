@@ -20,6 +20,7 @@ import (
 type proxyAPI struct {
 	functionAPI
 	refused remarks // about requests over a limit
+	fixed   bool    // no setting lifts the limits
 }
 
 // serve carries one request to the function's server and its answer back.
@@ -43,7 +44,12 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	x := &runtime.Buffered{Request: &ctx.Request, Response: &ctx.Response, Peer: peerOf(ctx)}
-	inv, result := underOwnID(p.invocation(&ctx.Request.Header), func(inv *fncontext.Invocation) instance.Result {
+	p.forward(ctx, x, p.invocation(&ctx.Request.Header), !p.TrustHeaders)
+}
+
+// forward has the function's server answer a request that is there in full. local callers see details of a failure.
+func (p *proxyAPI) forward(ctx *fasthttp.RequestCtx, x *runtime.Buffered, call *fncontext.Invocation, local bool) {
+	inv, result := underOwnID(call, func(inv *fncontext.Invocation) instance.Result {
 		return p.Instance.Forward(p.Instance.Base(), inv, x)
 	})
 	if result.Status == 0 {
@@ -52,7 +58,7 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 				zap.String("request_id", inv.RequestID), zap.Int("limit", p.Function.MaxResponse))
 		}
 		ctx.Response.Reset()
-		write(ctx, inv.RequestID, &result, !p.TrustHeaders)
+		write(ctx, inv.RequestID, &result, local)
 		return
 	}
 	code := fault.CodeOK
@@ -80,7 +86,7 @@ func (p *proxyAPI) remark(f *fault.Error) {
 
 // without says what goes on without the platform's limits; nothing where that is so, and a caller of HTTP/1.0 met one.
 func (p *proxyAPI) without() string {
-	if p.StreamIdle > 0 {
+	if p.StreamIdle > 0 || p.fixed {
 		return ""
 	}
 	return "; GANTRY_HTTP_LIMITS=none has no such limit"

@@ -21,9 +21,15 @@ type Buffered struct {
 	Response *fasthttp.Response
 	// Peer is the caller's address, for X-Forwarded-For; zero where the request did not come over a connection.
 	Peer netip.Addr
+	// Gateway is what API Gateway adds to a request that came through it; nil for others.
+	Gateway *Gateway
 
 	answered bool
 }
+
+// Gateway is what API Gateway says of a request. The server gets it in headers of its own, in the place of the
+// caller's.
+type Gateway struct{ API, RequestID, Source, Stage string }
 
 // Answered implements Exchange.
 func (x *Buffered) Answered() (status, size int) {

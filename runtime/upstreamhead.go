@@ -31,11 +31,12 @@ type outgoing struct {
 	upgrade   string
 	trailers  bool
 	announced []string
+	gateway   *Gateway // nil unless it came through API Gateway
 }
 
 // outgoingOf is the request of an exchange whose body is whole.
 func outgoingOf(x *Buffered) *outgoing {
-	return &outgoing{header: &x.Request.Header, peer: x.Peer, size: int64(len(x.Request.Body()))}
+	return &outgoing{header: &x.Request.Header, peer: x.Peer, size: int64(len(x.Request.Body())), gateway: x.Gateway}
 }
 
 // append appends the line and the header of a request: the caller's, without what concerns the caller's connection
@@ -44,11 +45,11 @@ func (t *head) append(dst []byte, r *outgoing, inv *fncontext.Invocation) []byte
 	h := r.header
 	dst = append(append(dst, h.Method()...), ' ')
 	dst = append(append(dst, h.RequestURI()...), " HTTP/1.1\r\n"...)
-	p := pass{peer: r.peer}
+	p := pass{peer: r.peer, gateway: r.gateway != nil}
 	start, fields := len(dst), fieldsOf(h)
 	dst = p.appendFields(dst, fields)
 	if len(p.listed) > 0 { // among them may be one that stood before the list
-		p = pass{peer: r.peer, listed: p.listed}
+		p = pass{peer: r.peer, gateway: p.gateway, listed: p.listed}
 		dst = p.appendFields(dst[:start], fields)
 	}
 	dst = p.appendForwarded(dst, h.Host())
@@ -57,6 +58,7 @@ func (t *head) append(dst []byte, r *outgoing, inv *fncontext.Invocation) []byte
 	}
 	dst = r.appendFraming(dst)
 	dst = append(dst, t.facts...)
+	dst = r.gateway.append(dst)
 	callHeaders(inv, func(name, value string) {
 		if isHeader(value) {
 			dst = appendField(dst, name, value)
@@ -104,8 +106,9 @@ func fieldsOf(h *fasthttp.RequestHeader) []byte {
 
 // pass is one pass over a header.
 type pass struct {
-	peer   netip.Addr
-	listed []string // what the Connection headers name
+	peer    netip.Addr
+	gateway bool     // API Gateway's headers are not the caller's
+	listed  []string // what the Connection headers name
 
 	host, forwardedHost, forwardedProto bool     // seen
 	forwardedFor                        [][]byte // held back
@@ -140,6 +143,8 @@ func (p *pass) carries(name, value []byte) bool {
 	case isPlatformName(name), containsName(p.listed, name), isNamed(name, "Content-Length"),
 		isNamed(name, "Transfer-Encoding"): // they follow the body
 		return false
+	case p.gateway && containsName(gatewayHeaders, name):
+		return false
 	case isNamed(name, "Host"):
 		p.host = true
 	case !p.peer.IsValid():
@@ -171,6 +176,20 @@ func (p *pass) appendForwarded(dst, host []byte) []byte {
 	}
 	if !p.forwardedProto {
 		dst = append(dst, "X-Forwarded-Proto: http\r\n"...)
+	}
+	return dst
+}
+
+// gatewayHeaders are those that API Gateway adds.
+var gatewayHeaders = []string{"X-Apig-Api-Id", "X-Apig-Request-Id", "X-Apig-Source-Ip", "X-Apig-Source-Stage"}
+
+// append appends what API Gateway adds, if the request came through it.
+func (g *Gateway) append(dst []byte) []byte {
+	if g == nil {
+		return dst
+	}
+	for i, value := range []string{g.API, g.RequestID, g.Source, g.Stage} {
+		dst = appendField(dst, gatewayHeaders[i], value)
 	}
 	return dst
 }

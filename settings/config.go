@@ -71,6 +71,7 @@ type Config struct {
 	// Addr, ExtensionAddr and OpsAddr are host:port.
 	Addr, ExtensionAddr, OpsAddr string
 	API                          API
+	APIG                         APIG
 	Async                        Async
 	// Timers call the function by the clock; TimerFile has more of them.
 	Timers    []*timer.Timer
@@ -183,6 +184,7 @@ func (c *Config) FreePorts() {
 	free(&c.ExtensionAddr, c.IsSet("EXTENSION_API_ADDR"))
 	free(&c.OpsAddr, c.IsSet("GANTRY_OPS_ADDR"))
 	free(&c.API.Addr, c.API.Addr != DefaultAPIAddr)
+	free(&c.APIG.Addr, c.APIG.Addr != DefaultAPIGAddr)
 }
 
 // Listener is an address that an agent listens on.
@@ -196,6 +198,7 @@ func (c *Config) Listeners() []Listener {
 	all := []Listener{
 		{Name: "extension", Setting: "EXTENSION_API_ADDR", Flag: "extension-addr", Addr: c.ExtensionAddr},
 		{Name: "function", Setting: "GANTRY_ADDR", Flag: "addr", Addr: c.Addr},
+		{Name: "apig", Setting: "GANTRY_APIG_ADDR", Flag: "apig-addr", Addr: c.APIG.Addr},
 		{Name: "platform", Setting: "GANTRY_API_ADDR", Flag: "api-addr", Addr: c.API.Addr},
 		{Name: "ops", Setting: "GANTRY_OPS_ADDR", Flag: "ops-addr", Addr: c.OpsAddr},
 	}

@@ -13,6 +13,7 @@ var groups = []struct {
 	{"Log", []string{"GANTRY_LOG_", "NO_COLOR"}},
 	{"Extensions", []string{"GANTRY_EXTENSION_", "EXTENSION_API_ADDR"}},
 	{"Platform API", []string{"GANTRY_API_"}},
+	{"API Gateway", []string{"GANTRY_APIG_"}},
 	{"Asynchronous requests", []string{"GANTRY_ASYNC_", "GANTRY_NATS_", "GANTRY_DATA_DIR"}},
 	{"Timers", []string{"GANTRY_TIMER"}},
 	{"Credentials and variables that functions get", []string{

@@ -141,6 +141,7 @@ func (c *Config) resolve(env map[string]string, f Facts) error {
 		return errors.New("GANTRY_TIMER is for functions that take events: an HTTP function takes requests only, as on the platform; leave it out")
 	}
 	c.remarkOnReach(f)
+	c.remarkOnAPIG()
 	if f.Root && c.UID <= 0 {
 		c.ListenRemarks = append(
 			c.ListenRemarks,
@@ -209,6 +210,7 @@ func (c *Config) becomeRuntime(env map[string]string) {
 		c.Remarks = append(c.Remarks, "GANTRY_TIMER and GANTRY_TIMER_FILE have no effect here: the platform calls this function, and has timers of its own")
 		c.Timers, c.TimerFile = nil, ""
 	}
+	c.APIG.Addr = ""
 }
 
 // pickLanguage finds the language, the handler in its form, and the program to start.

@@ -51,6 +51,8 @@ type Language struct {
 	// Libraries are the names of folders in the code folder that hold the code of others. Own is how the worker's own code
 	// is called in stacks: names of files, in Go the beginnings of names of functions.
 	Libraries, Own []string
+	// False is how the language writes that word, for examples of results; empty where it is as in JSON.
+	False string
 	// Early explains ends before Hello, by what the worker's stderr shows.
 	Early []Sign
 	// Poller and Server are what an undecided row may turn out to be; nil in all others.

@@ -9,6 +9,7 @@ import (
 var python = &Language{
 	Name:       "python",
 	Title:      "Python",
+	False:      "False",
 	OldVersion: "2",
 	Handler:    "index.handler",
 	Extensions: []string{".py"},
