@@ -16,6 +16,7 @@
 //   - throughput: a plain Node http server and the agent, around the same handler, both pinned to CPU 0, wrk on CPU 1.
 //   - http: an HTTP function, its server alone, and that server behind Go's reverse proxy and behind nginx.
 //   - streams: a server that streams, alone and as an HTTP function without the platform's limits.
+//   - apig: the front in the place of API Gateway, and the function listener, of one agent.
 //   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way
 //     of its own.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
@@ -97,6 +98,7 @@ func sections() []section {
 		{"throughput", (*bench).throughput},
 		{"http", (*bench).http},
 		{"streams", (*bench).streams},
+		{"apig", (*bench).apig},
 		{"languages", (*bench).languages},
 		{"extensions", (*bench).extensions},
 		{"telemetry", (*bench).telemetry},

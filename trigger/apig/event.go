@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"gantry/logger"
 	"slices"
+	"strings"
 )
 
 // Stage is the stage of the gateway in every event.
@@ -34,20 +35,34 @@ type Events struct {
 	listed        [][]byte // what Connection names
 }
 
-// droppedFields concern one connection only (RFC 9110, section 7.6.1), or the form of the body on it.
-var droppedFields = []string{
-	"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-	"transfer-encoding", "upgrade", "http2-settings", "expect",
-}
-
-// Dropped reports whether a field is left out of events and answers. name may have any case.
+// Dropped reports whether a field is left out of events and answers: it concerns one connection only (RFC 9110, section
+// 7.6.1), or the form of the body on it. name may have any case.
 func Dropped(name []byte) bool {
-	for _, other := range droppedFields {
-		if len(name) == len(other) && bytes.EqualFold(name, []byte(other)) {
-			return true
-		}
+	if len(name) == 0 {
+		return false
+	}
+	switch name[0] | 0x20 {
+	case 'c':
+		return isNamed(name, "connection")
+	case 'k':
+		return isNamed(name, "keep-alive")
+	case 'p':
+		return isNamed(name, "proxy-connection") || isNamed(name, "proxy-authenticate") || isNamed(name, "proxy-authorization")
+	case 't':
+		return isNamed(name, "te") || isNamed(name, "trailer") || isNamed(name, "transfer-encoding")
+	case 'u':
+		return isNamed(name, "upgrade")
+	case 'h':
+		return isNamed(name, "http2-settings")
+	case 'e':
+		return isNamed(name, "expect")
 	}
 	return false
+}
+
+// isNamed compares a name with one in lower case.
+func isNamed(name []byte, other string) bool {
+	return len(name) == len(other) && strings.EqualFold(string(name), other)
 }
 
 // mostNames bounds the memory that is kept from one request to the next, in bytes.
@@ -68,7 +83,7 @@ func (e *Events) Begin() {
 // names.
 func (e *Events) Add(name, value []byte) {
 	if Dropped(name) {
-		if len(name) == len("connection") && name[0]|0x20 == 'c' {
+		if isNamed(name, "connection") {
 			e.list(value)
 		}
 		return
@@ -134,15 +149,24 @@ func (e *Events) Size(r *Request) int {
 	return size
 }
 
-// forward sets the fields that say where the request came from, as the platform's gateway does.
+// The fields that say where a request came from, as the platform's gateway sends them.
+var (
+	forwardedFor   = []byte("x-forwarded-for")
+	realIP         = []byte("x-real-ip")
+	forwardedProto = []byte("x-forwarded-proto")
+	forwardedPort  = []byte("x-forwarded-port")
+	protoHTTP      = []byte("http")
+)
+
+// forward sets them.
 func (e *Events) forward(r *Request) {
 	for _, name := range e.listed {
 		e.header.drop(name)
 	}
-	e.header.add([]byte("x-forwarded-for"), []byte(r.Source), ", ")
-	e.header.set([]byte("x-real-ip"), []byte(r.Source))
-	e.header.keep([]byte("x-forwarded-proto"), []byte("http"))
-	e.header.keep([]byte("x-forwarded-port"), []byte(r.Port))
+	e.header.add(forwardedFor, []byte(r.Source), ", ")
+	e.header.set(realIP, []byte(r.Source))
+	e.header.keep(forwardedProto, protoHTTP)
+	e.header.keep(forwardedPort, []byte(r.Port))
 }
 
 // parseQuery decodes the parameters. Several values of one name are joined by commas: the platform's event has strings.

@@ -58,6 +58,10 @@ func parseRoutes(text []byte) (*Routes, error) {
 	decoder := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&rows); err != nil {
+		var other *json.UnmarshalTypeError
+		if errors.As(err, &other) { // its text has Go's names of types
+			err = fmt.Errorf("there is a value of another kind, %s, before byte %d", other.Value, other.Offset)
+		}
 		return nil, fmt.Errorf("want JSON of the form %s: %w", routesForm, err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {

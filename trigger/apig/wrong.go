@@ -37,14 +37,15 @@ func wrongAnswer(text []byte) *Wrong {
 	what := bytes.TrimSpace(text)
 	s := &scanner{text: what}
 	_, isJSON := s.value(0)
-	isJSON = isJSON && s.at == len(what)
-	seen := shown(what)
-	switch {
+	seen := ""
+	switch isJSON = isJSON && s.at == len(what); {
 	case len(what) == 0:
 		seen = "empty"
-	case !isJSON && what[0] == '{':
+	case isJSON:
+		seen = shown(what)
+	case what[0] == '{':
 		seen = "no valid JSON: " + shown(quoteBytes(what))
-	case !isJSON:
+	default:
 		seen = "text, " + shown(quoteBytes(what))
 	}
 	if !isJSON {
