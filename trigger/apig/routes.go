@@ -80,9 +80,8 @@ func parseRoutes(text []byte) (*Routes, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %d, %q: %w", i+1, cut(row.Path, maxQuoted), err)
 		}
-		r.list = append(r.list, *next)
+		r.insert(next)
 	}
-	slices.SortStableFunc(r.list, compareRoutes)
 	return r, nil
 }
 
@@ -129,6 +128,17 @@ func newRoute(path string, methods []string) (*route, error) {
 	return r, nil
 }
 
+// insert puts a route before those that say less.
+func (r *Routes) insert(next *route) {
+	at := 0
+	for at < len(r.list) && compareRoutes(&r.list[at], next) <= 0 {
+		at++
+	}
+	r.list = append(r.list, route{})
+	copy(r.list[at+1:], r.list[at:])
+	r.list[at] = *next
+}
+
 // clash refuses a route that takes the same requests as another one.
 func (r *Routes) clash(next *route) error {
 	for i := range r.list {
@@ -149,7 +159,7 @@ func sameSegment(a, b segment) bool {
 }
 
 // compareRoutes puts routes that say more before others: texts, then parameters, then the rest.
-func compareRoutes(a, b route) int {
+func compareRoutes(a, b *route) int {
 	for i := range min(len(a.segments), len(b.segments)) {
 		if order := a.segments[i].weight() - b.segments[i].weight(); order != 0 {
 			return order
@@ -183,17 +193,12 @@ func (r *Routes) Find(method, path []byte, params []Field) (found []Field, allow
 	}
 	for i := range r.list {
 		row := &r.list[i]
-		got, matches := row.match(path, params)
-		switch {
-		case !matches:
-		case row.has(string(method)):
+		if got, matches := row.match(path, params); matches && row.has(string(method)) {
 			return got, nil, true
-		default:
-			allowed = append(allowed, row.methods...)
 		}
 	}
-	slices.Sort(allowed)
-	return params, slices.Compact(allowed), false
+	allowed, _ = r.Methods(path)
+	return params, allowed, false
 }
 
 // Methods are those of a path, for a preflight; all is true where it takes any.
