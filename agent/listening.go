@@ -47,7 +47,8 @@ func (s *serving) listening(l *language.Language, because string) {
 		}
 		s.log.Info("to call it: curl http://" + Reachable(s.callers[0].Addr().String()) + path + "; Ctrl-C stops it")
 		if s.cfg.APIG.Addr != "" {
-			s.log.Info("as behind API Gateway, without its authentication: http://" + Reachable(s.callers[1].Addr().String()) + "/")
+			front := Reachable(s.callers[1].Addr().String())
+			s.log.Info("to call it as behind API Gateway, without its authentication: curl http://" + front + "/")
 		}
 	}
 	if s.pollers == nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"gantry/fault"
 	"gantry/instance"
-	"gantry/logger"
 	"gantry/trigger/apig"
 	"strings"
 	"time"
@@ -131,15 +130,6 @@ func (g *gatewayAPI) wrong(ctx *fasthttp.RequestCtx, id string, w *apig.Wrong) {
 	if local {
 		hint = w.Problem + "; write " + line
 	}
-	g.respond(ctx, fasthttp.StatusInternalServerError, id, apig.Code, "the function's answer cannot be used by API Gateway", hint)
-}
-
-// appendRefusal writes the gateway's error body.
-func appendRefusal(b []byte, code, message, id, hint string) []byte {
-	b = appendError(b, code, message)
-	b = logger.AppendJSONString(append(b[:len(b)-1], `,"request_id":`...), id)
-	if hint != "" {
-		b = logger.AppendJSONString(append(b, `,"hint":`...), hint)
-	}
-	return append(b, '}')
+	const message = "the function's answer cannot be used by API Gateway"
+	g.respond(ctx, fasthttp.StatusInternalServerError, id, apig.Code, message, hint)
 }

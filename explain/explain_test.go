@@ -36,7 +36,7 @@ func sent(t *testing.T) (codes []string) {
 				return true
 			}
 			literal, ok := v.Values[0].(*ast.BasicLit)
-			if name := v.Names[0].Name; ok && regexp.MustCompile("^(Code|Type|API)[A-Z]").MatchString(name) && name != "CodeOK" {
+			if name := v.Names[0].Name; ok && regexp.MustCompile("^(Code|Type|API|Gateway)[A-Z]").MatchString(name) && name != "CodeOK" {
 				codes = append(codes, strings.Trim(literal.Value, `"`))
 			}
 			return true

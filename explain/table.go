@@ -219,6 +219,27 @@ var table = []row{
 		texts{"Call it asynchronously: …/invocations-async.", "使用异步调用：…/invocations-async。"},
 	},
 	{
+		[]string{"APIG.0101"},
+		texts{"API Gateway has no such API", "API 网关中不存在该 API"},
+		texts{"The file of GANTRY_APIG_ROUTES has no route with this path and method.", "GANTRY_APIG_ROUTES 的文件中没有匹配此路径和方法的路由。"},
+		texts{
+			"Add the route; the answer to a caller on this machine names the methods of the path. docs/TRIGGERS.md has the form.",
+			"添加该路由；本机调用者可在响应中看到该路径支持的方法。格式见 docs/TRIGGERS.md。",
+		},
+	},
+	{
+		[]string{"FSS.1202"},
+		texts{"API Gateway cannot use the function's answer", "API 网关无法使用函数的返回值"},
+		texts{
+			"It is no object with statusCode, headers, body and isBase64Encoded, or one of these has a wrong value.",
+			"返回值不是包含 statusCode、headers、body、isBase64Encoded 的对象，或其中某项的值有误。",
+		},
+		texts{
+			"The log, and the answer to a caller on this machine, name the member and the line to write.",
+			"日志和对本机调用者的响应会指出有误的字段和正确写法。",
+		},
+	},
+	{
 		[]string{"FSS.1001"},
 		texts{"a query parameter cannot be read", "查询参数无效"},
 		texts{"A number, a time or a status has another form than the API's.", "数字、时间或状态的格式不符合 API 要求。"},

@@ -87,7 +87,8 @@ const (
 	APINoAlias        = "FSS.1053"   // the function has no such alias
 	APIURN            = "FSS.1309"   // the function URN cannot be read
 	APINoRoute        = "APIGW.0101" // no such API
-	APIGNoRoute       = "APIG.0101"  // the front's own: no route of the function's takes the request
+	GatewayNoRoute    = "APIG.0101"  // of API Gateway: no route takes the request
+	GatewayAnswer     = "FSS.1202"   // of API Gateway: the function's answer cannot be used
 	APIGatewayTimeout = "APIGW.0201" // the answer did not come in the gateway's time
 	APIAuthentication = "APIGW.0301" // the caller is not known
 )

@@ -271,6 +271,22 @@ func apiAddress(c *Config, v string) error {
 	return nil
 }
 
+// apigAddress is address, or the words on and off.
+func apigAddress(c *Config, v string) error {
+	switch v {
+	case "on":
+		c.APIG.Addr = DefaultAPIGAddr
+		return nil
+	case "off":
+		c.APIG.Addr = ""
+		return nil
+	}
+	if err := address(func(c *Config) *string { return &c.APIG.Addr })(c, v); err != nil {
+		return problem(err.Error() + ", or on, or off")
+	}
+	return nil
+}
+
 // defaultCodeRoot is where the platform puts code, else where the user stands.
 func defaultCodeRoot(cwd string) string {
 	if info, err := os.Stat(platformCode); err == nil && info.IsDir() {

@@ -19,16 +19,6 @@ type Answer struct {
 	Missing, Unknown []string
 }
 
-// The members of an answer.
-const (
-	memberStatus  = "statusCode"
-	memberHeaders = "headers"
-	memberBody    = "body"
-	memberEncoded = "isBase64Encoded"
-)
-
-var members = [...]string{memberStatus, memberHeaders, memberBody, memberEncoded}
-
 // The statuses that an answer may have: those below are sent before an answer.
 const (
 	lowestStatus  = 200
@@ -109,7 +99,7 @@ func (a *Answer) take(found *values) *Wrong {
 
 func (a *Answer) readStatus(raw []byte) *Wrong {
 	status, err := strconv.Atoi(string(raw))
-	problem := ""
+	var problem string
 	switch {
 	case err != nil:
 		problem = "has to be a whole number"
@@ -131,6 +121,24 @@ func (a *Answer) readStatus(raw []byte) *Wrong {
 func isStatus(text string) bool {
 	n, err := strconv.Atoi(text)
 	return err == nil && n >= lowestStatus && n <= highestStatus
+}
+
+// withoutStatus is about an object without a status.
+func (a *Answer) withoutStatus(text []byte) *Wrong {
+	w := &Wrong{Field: memberStatus, Problem: memberStatus + " is missing", Line: `"statusCode": 200`}
+	if len(a.Missing) > 1 {
+		w.Problem = list(a.Missing, "and") + " are missing"
+	}
+	for _, name := range a.Unknown {
+		if strings.EqualFold(name, memberStatus) {
+			w.Problem += fmt.Sprintf(": the answer has %q, and upper and lower case matter", name)
+		}
+	}
+	if len(a.Missing) == len(members) {
+		w.Line = `{"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": ` + asText(text) +
+			`, "isBase64Encoded": false}`
+	}
+	return w
 }
 
 // readHeaders takes an object of strings, or of lists of strings, which the platform makes for HTTP functions.

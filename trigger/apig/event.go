@@ -47,7 +47,8 @@ func Dropped(name []byte) bool {
 	case 'k':
 		return isNamed(name, "keep-alive")
 	case 'p':
-		return isNamed(name, "proxy-connection") || isNamed(name, "proxy-authenticate") || isNamed(name, "proxy-authorization")
+		return isNamed(name, "proxy-connection") || isNamed(name, "proxy-authenticate") ||
+			isNamed(name, "proxy-authorization")
 	case 't':
 		return isNamed(name, "te") || isNamed(name, "trailer") || isNamed(name, "transfer-encoding")
 	case 'u':
@@ -225,12 +226,4 @@ func unhex(c byte) int {
 		return int(c|0x20-'a') + 10
 	}
 	return -1
-}
-
-func appendMember(b []byte, i int, name, value []byte) []byte {
-	if i > 0 {
-		b = append(b, ',')
-	}
-	b = logger.AppendJSONString(b, name)
-	return logger.AppendJSONString(append(b, ':'), value)
 }

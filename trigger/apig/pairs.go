@@ -1,6 +1,9 @@
 package apig
 
-import "slices"
+import (
+	"gantry/logger"
+	"slices"
+)
 
 // pairs are names with one value each, in the order in which the names first came.
 type pairs struct {
@@ -107,4 +110,12 @@ func (p *pairs) append(b []byte) []byte {
 		b = appendMember(b, i, p.list[i].name, p.list[i].value)
 	}
 	return append(b, '}')
+}
+
+func appendMember(b []byte, i int, name, value []byte) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	b = logger.AppendJSONString(b, name)
+	return logger.AppendJSONString(append(b, ':'), value)
 }

@@ -2,10 +2,20 @@ package apig
 
 import (
 	"bytes"
-	"fmt"
+	"gantry/fault"
 	"gantry/logger"
 	"strings"
 )
+
+// The members of an answer.
+const (
+	memberStatus  = "statusCode"
+	memberHeaders = "headers"
+	memberBody    = "body"
+	memberEncoded = "isBase64Encoded"
+)
+
+var members = [...]string{memberStatus, memberHeaders, memberBody, memberEncoded}
 
 // Wrong says what is wrong with an answer. The platform's gateway then answers 500 with Code.
 type Wrong struct {
@@ -16,7 +26,7 @@ type Wrong struct {
 }
 
 // Code is the platform's code for an answer that its gateway cannot use.
-const Code = "FSS.1202"
+const Code = fault.GatewayAnswer
 
 // maxQuoted bounds what is shown of an answer, in bytes.
 const maxQuoted = 120
@@ -37,7 +47,7 @@ func wrongAnswer(text []byte) *Wrong {
 	what := bytes.TrimSpace(text)
 	s := &scanner{text: what}
 	_, isJSON := s.value(0)
-	seen := ""
+	var seen string
 	switch isJSON = isJSON && s.at == len(what); {
 	case len(what) == 0:
 		seen = "empty"
@@ -55,24 +65,6 @@ func wrongAnswer(text []byte) *Wrong {
 		Problem: "the answer is " + seen + ", and has to be an object with " + list(members[:], "and"),
 		Line:    complete(asText(what)),
 	}
-}
-
-// withoutStatus is about an object without a status.
-func (a *Answer) withoutStatus(text []byte) *Wrong {
-	w := &Wrong{Field: memberStatus, Problem: memberStatus + " is missing", Line: `"statusCode": 200`}
-	if len(a.Missing) > 1 {
-		w.Problem = list(a.Missing, "and") + " are missing"
-	}
-	for _, name := range a.Unknown {
-		if strings.EqualFold(name, memberStatus) {
-			w.Problem += fmt.Sprintf(": the answer has %q, and upper and lower case matter", name)
-		}
-	}
-	if len(a.Missing) == len(members) {
-		w.Line = `{"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": ` + asText(text) +
-			`, "isBase64Encoded": false}`
-	}
-	return w
 }
 
 // complete is an answer with that body, which is quoted.
