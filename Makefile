@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp test-http release release-check test-release test-release-quick soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -136,6 +136,21 @@ $(HTTP_MODULES)/node_modules: test/http/testdata/npm/package.json test/http/test
 	@.ci/need node npm
 	@mkdir -p $(HTTP_MODULES) && cp $^ $(HTTP_MODULES)
 	cd $(HTTP_MODULES) && npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
+# Adapters of AWS that run web frameworks as event functions, behind the front, and pages of event functions in Chromium.
+# CI does not run it.
+ADAPTER_MODULES ?= $(CURDIR)/.cache/adapters
+test-triggers: $(ADAPTER_MODULES)/node_modules
+	@.ci/need go node
+	@command -v chromium >/dev/null || .ci/need chromium
+	cd test/http && GANTRY_TEST_ADAPTER_MODULES=$(ADAPTER_MODULES)/node_modules \
+	  $(GO) test -race -count=1 -v -run 'Adapters|Browser(Opens|Sees)' ./...
+
+$(ADAPTER_MODULES)/node_modules: test/http/testdata/adapters/package.json test/http/testdata/adapters/package-lock.json
+	@.ci/need node npm
+	@mkdir -p $(ADAPTER_MODULES) && cp $^ $(ADAPTER_MODULES)
+	cd $(ADAPTER_MODULES) && npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 # Everything that users install, in dist/. NODE_BASE and PYTHON_BASE name archives of base images, for the two images that
