@@ -37,6 +37,8 @@ type conformanceCase struct {
 	Headers map[string]string
 	// Parallel calls are made at once, each with the same event.
 	Parallel int
+	// Front sends the event as the body of a request to the front.
+	Front bool
 	// Stop ends the agent instead of calling.
 	Stop bool
 	expectation
@@ -218,7 +220,7 @@ func runConformance(t *testing.T, l *conformanceLanguage, cases []conformanceCas
 		"RUNTIME_HANDLER=" + l.Handler, "RUNTIME_FUNC_NAME=hello", "RUNTIME_FUNC_VERSION=v7", "RUNTIME_PACKAGE=apps",
 		"RUNTIME_PROJECT_ID=0123456789abcdef0123456789abcdef", "RUNTIME_CPU=400", "GANTRY_CONCURRENCY=16", "GANTRY_TRUST_PLATFORM_HEADERS=true",
 		`RUNTIME_USERDATA={"ready":"ready","from":"from the console","GANTRY_LOG_FORMAT":"text","GANTRY_RUNTIME":"` + l.Copy + `"}`,
-		"RUNTIME_TIMEOUT=10", "GANTRY_RUNTIME=" + l.Runtime, "GANTRY_UPSTREAM=127.0.0.1:" + serverPort(t), "GANTRY_INCLUDE_KEYS=true",
+		"GANTRY_APIG_ADDR=127.0.0.1:0", "RUNTIME_TIMEOUT=10", "GANTRY_RUNTIME=" + l.Runtime, "GANTRY_UPSTREAM=127.0.0.1:" + serverPort(t), "GANTRY_INCLUDE_KEYS=true",
 	}
 	if slices.Contains(l.Features, "initializer") {
 		env = append(env, "RUNTIME_INITIALIZER_HANDLER=index.initializer", "RUNTIME_INITIALIZER_TIMEOUT=20")
@@ -299,7 +301,11 @@ func (c *conformanceCase) call(t *testing.T, r *running, want expectation) {
 }
 
 func (c *conformanceCase) send(r *running, id string) (answer, error) {
-	req, err := http.NewRequest(http.MethodPost, r.url+"/invoke", strings.NewReader(c.event()))
+	url := r.url + "/invoke"
+	if c.Front {
+		url = frontOf(r)
+	}
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(c.event()))
 	if err != nil {
 		return answer{}, err
 	}

@@ -55,6 +55,9 @@ type event struct {
 	MS    int
 	Pad   string
 	Name  string
+	// HTTPMethod and Body are of API Gateway: what to do is in the body.
+	HTTPMethod string
+	Body       []byte
 }
 
 // Invoke serves one call.
@@ -109,6 +112,11 @@ func handle(req *InvokeRequest) (any, error) {
 	var e event
 	if err := json.Unmarshal(req.Payload, &e); err != nil {
 		return nil, err
+	}
+	if e.HTTPMethod != "" {
+		if err := json.Unmarshal(e.Body, &e); err != nil {
+			return nil, err
+		}
 	}
 	id := req.Header.Get("X-CFF-Request-Id")
 	switch e.Do {

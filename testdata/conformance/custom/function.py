@@ -1,4 +1,6 @@
 """The function of the conformance suite for programs that get events themselves: a custom runtime, and the server of an image."""
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,8 @@ env = os.environ
 def run(event, headers, body):
     if event == "":
         return {"event": event}
+    if "httpMethod" in event:
+        event = json.loads(base64.b64decode(event["body"]))
     request_id, do = headers["X-Cff-Request-Id"], event.get("do")
     if do is None:
         return len(body) if "pad" in event else {"event": event}

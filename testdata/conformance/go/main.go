@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,16 @@ func main() {
 func handle(ctx context.Context, e event) (any, error) {
 	c := function.FromContext(ctx)
 	id := c.GetRequestID()
+	if e["httpMethod"] != nil { // of API Gateway: what to do is in the body
+		body, err := base64.StdEncoding.DecodeString(fmt.Sprint(e["body"]))
+		if err != nil {
+			return nil, err
+		}
+		e = nil
+		if err := json.Unmarshal(body, &e); err != nil {
+			return nil, err
+		}
+	}
 	switch e["do"] {
 	case nil:
 		if e["pad"] != nil {

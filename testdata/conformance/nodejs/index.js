@@ -12,6 +12,7 @@ exports.hook = async () => console.log('the hook says goodbye');
 
 exports.handler = async (event, context) => {
   const id = context.getRequestID();
+  if (event.httpMethod) event = JSON.parse(Buffer.from(event.body, 'base64'));
   switch (event.do) {
     case undefined: return event.pad === undefined ? { event } : Buffer.byteLength(JSON.stringify(event));
     case 'value': return event.value;
