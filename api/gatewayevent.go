@@ -86,7 +86,7 @@ func (g *gatewayAPI) answer(ctx *fasthttp.RequestCtx, id string, a *apig.Answer)
 	default:
 		ctx.Response.SetBodyRaw(a.Body)
 	}
-	if len(a.Missing) > 0 || len(a.Unknown) > 0 {
+	if len(a.Missing)+len(a.Unknown)+len(a.Lists) > 0 {
 		g.remarkAnswer(id, a)
 	}
 }
@@ -98,18 +98,18 @@ func (g *gatewayAPI) remarkAnswer(id string, a *apig.Answer) {
 		return
 	}
 	fields := []zap.Field{zap.String("request_id", id), zap.Int64("not_logged", left)}
-	if len(a.Missing) > 0 {
-		fields = append(fields, zap.Strings("missing", a.Missing))
+	for i, names := range [][]string{a.Missing, a.Unknown, a.Lists} {
+		if len(names) > 0 {
+			key := [...]string{"missing", "unknown", "lists"}[i]
+			fields = append(fields, zap.Strings(key, names[:min(len(names), mostNames)]))
+		}
 	}
-	if len(a.Unknown) > 0 {
-		fields = append(fields, zap.Strings("unknown", a.Unknown[:min(len(a.Unknown), mostUnknown)]))
-	}
-	g.Log.Warn("an answer lacks members that API Gateway asks for, or has others, which were left out: "+
-		"it takes statusCode, headers, body and isBase64Encoded", fields...)
+	g.Log.Warn("an answer may not work on the platform: API Gateway takes statusCode, headers of strings, body and "+
+		"isBase64Encoded; what is missing counts as empty, and what is unknown is left out", fields...)
 }
 
-// mostUnknown is how many members a log line names.
-const mostUnknown = 10
+// mostNames is how many names a list in a log line has.
+const mostNames = 10
 
 // wrong answers in the place of a function whose answer cannot be used.
 func (g *gatewayAPI) wrong(ctx *fasthttp.RequestCtx, id string, w *apig.Wrong) {

@@ -236,6 +236,10 @@ func TestFrontNamesWhatIsWrongWithAnAnswer(t *testing.T) {
 			r.request("GET", front+"/", "", `X-Answer: {"statusCode":200,"multiValueHeaders":{"a":["b"]}}`)
 			r.stderr.WaitFor(t, `"unknown": ["multiValueHeaders"]`)
 			r.stderr.WaitFor(t, `"missing": ["headers", "body", "isBase64Encoded"]`)
+			r.request("GET", front+"/", "", `X-Answer: {"statusCode":200}`)
+			require.Equal(t, 500, r.request("GET", front+"/", "", "X-Answer: text").status)
+			require.Len(t, r.stderr.Logged("an answer may not work on the platform: API Gateway takes statusCode, headers of strings, "+
+				"body and isBase64Encoded; what is missing counts as empty, and what is unknown is left out"), 1, "not for each call")
 		})
 	}
 }

@@ -15,8 +15,9 @@ type Answer struct {
 	Fields []Field
 	// Body is decoded.
 	Body []byte
-	// Missing are members that the platform asks for and that were taken for empty; Unknown those that it ignores.
-	Missing, Unknown []string
+	// Missing are members that the platform asks for and that were taken for empty; Unknown those that it ignores. Lists
+	// are headers whose value is a list, which the platform describes for HTTP functions only.
+	Missing, Unknown, Lists []string
 }
 
 // The statuses that an answer may have: those below are sent before an answer.
@@ -31,7 +32,7 @@ type values [len(members)][]byte
 // Forget makes a empty. It keeps room for the next answer, and nothing of this one.
 func (a *Answer) Forget() {
 	clear(a.Fields)
-	*a = Answer{Fields: a.Fields[:0], Missing: a.Missing[:0], Unknown: a.Unknown[:0]}
+	*a = Answer{Fields: a.Fields[:0], Missing: a.Missing[:0], Unknown: a.Unknown[:0], Lists: a.Lists[:0]}
 }
 
 // Read reads an answer.
@@ -160,6 +161,7 @@ func (a *Answer) readHeaders(raw []byte) *Wrong {
 			wrong = a.addField(s, name, "")
 			return wrong == nil
 		}
+		a.Lists = append(a.Lists, cut(string(name), maxQuoted))
 		return s.list(func() bool {
 			wrong = a.addField(s, name, " a list that has")
 			return wrong == nil

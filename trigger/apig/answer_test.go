@@ -46,6 +46,8 @@ func TestAnswersNameWhatIsMissingOrUnknown(t *testing.T) {
 	require.Nil(t, a.Read([]byte(`{"statusCode":200,"headers":{},"body":"x","isBase64Encoded":false}`)))
 	require.Empty(t, a.Missing)
 	require.Empty(t, a.Unknown)
+	require.Nil(t, a.Read([]byte(`{"statusCode":200,"headers":{"A":["b"],"C":"d"},"body":"x","isBase64Encoded":false}`)))
+	require.Equal(t, []string{"A"}, a.Lists)
 }
 
 func TestWrongAnswersSayWhatAndWhatToWrite(t *testing.T) {
