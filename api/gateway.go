@@ -90,6 +90,13 @@ func (g *gatewayAPI) callOf(ctx *fasthttp.RequestCtx, id string) *fncontext.Invo
 	}
 }
 
+// identify adds the gateway's own header with the request id, unless the function has set one of that name.
+func (g *gatewayAPI) identify(ctx *fasthttp.RequestCtx, id string) {
+	if h := &ctx.Response.Header; len(h.Peek(headerGatewayID)) == 0 {
+		h.SetCanonical([]byte(headerGatewayID), []byte(id))
+	}
+}
+
 // appendRefusal writes the gateway's error body.
 func appendRefusal(b []byte, code, message, id, hint string) []byte {
 	b = appendError(b, code, message)

@@ -29,7 +29,7 @@ func (g *gatewayAPI) call(ctx *fasthttp.RequestCtx, c *gatewayCall, path, query 
 	switch {
 	case result.Fault != nil:
 		write(ctx, inv.RequestID, &result, g.local(ctx))
-		h.Set(headerGatewayID, inv.RequestID)
+		g.identify(ctx, inv.RequestID)
 		return
 	default:
 		if wrong := c.answer.Read(result.Body); wrong != nil {
@@ -38,8 +38,8 @@ func (g *gatewayAPI) call(ctx *fasthttp.RequestCtx, c *gatewayCall, path, query 
 			g.answer(ctx, inv.RequestID, &c.answer)
 		}
 	}
-	h.Set(headerRequestID, inv.RequestID)
-	h.Set(headerGatewayID, inv.RequestID)
+	h.SetCanonical([]byte(headerRequestID), []byte(inv.RequestID))
+	g.identify(ctx, inv.RequestID)
 	writeOutcome(h, fault.CodeOK, false, &result)
 }
 

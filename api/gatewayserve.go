@@ -117,5 +117,5 @@ func (g *gatewayAPI) pass(ctx *fasthttp.RequestCtx) {
 		Request: &ctx.Request, Response: &ctx.Response, Peer: peer,
 		Gateway: &runtime.Gateway{API: g.api, RequestID: id, Source: peer.String(), Stage: apig.Stage},
 	}, g.callOf(ctx, id), g.local(ctx))
-	ctx.Response.Header.Set(headerGatewayID, id)
+	g.identify(ctx, id)
 }

@@ -133,6 +133,10 @@ func TestFrontMakesHTTPOfTheAnswer(t *testing.T) {
 			require.Equal(t, []string{"1", "text/html", "5"}, []string{a.header.Get("X-A"), a.header.Get("Content-Type"), a.header.Get("Content-Length")})
 			require.Equal(t, []string{"0", "false"}, []string{a.header.Get("X-Func-Err-Code"), a.header.Get("X-Is-Func-Err")})
 			require.NotEmpty(t, a.header.Get("X-Cff-Invoke-Summary"))
+			require.Equal(t, a.header.Get("X-Cff-Request-Id"), a.header.Get("X-Request-Id"))
+			a = as("GET", `{"statusCode":200,"headers":{"x-request-id":"own","X-Cff-Request-Id":"own"},"body":"","isBase64Encoded":false}`)
+			require.Equal(t, []string{"own"}, a.header["X-Request-Id"])
+			require.Len(t, a.header.Get("X-Cff-Request-Id"), 36, "which no function chooses")
 			for _, status := range []int{204, 205, 304} {
 				a = as("GET", fmt.Sprintf(`{"statusCode":%d,"headers":{"ETag":"x"},"body":"left out","isBase64Encoded":false}`, status))
 				require.Equal(t, status, a.status)
