@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"gantry/agent"
 	"gantry/explain"
-	"gantry/settings"
+	"gantry/spelling"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +38,7 @@ func (p *program) explainCommand() *cobra.Command {
 		text, ok := explain.Text(args[0], l)
 		if !ok {
 			near := ""
-			if code := settings.Nearest(args[0], explain.Codes()); code != "" {
+			if code := spelling.Nearest(args[0], explain.Codes()); code != "" {
 				near = "; did you mean " + code + "?"
 			}
 			unknown := fmt.Errorf("%.100q is no code of the agent%s; %s explain lists them", args[0], near, p.name)

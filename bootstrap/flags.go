@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/settings"
+	"gantry/spelling"
 	"os"
 	"strconv"
 
@@ -21,7 +22,7 @@ func commandOnly(cmd *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	if near := settings.Nearest(args[0], names); near != "" {
+	if near := spelling.Nearest(args[0], names); near != "" {
 		return fmt.Errorf("%w; did you mean %s?", err, near)
 	}
 	return err
@@ -71,7 +72,7 @@ func meantFlag(cmd *cobra.Command, err error) string {
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if near := settings.Nearest(unknown.GetSpecifiedName(), names); near != "" {
+	if near := spelling.Nearest(unknown.GetSpecifiedName(), names); near != "" {
 		return fmt.Sprintf("; did you mean --%s?", near)
 	}
 	return ""
