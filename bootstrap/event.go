@@ -36,23 +36,14 @@ const wantText = "want a file, JSON text that begins with {, [ or \", or - for s
 
 // readText reads what the value of a flag names: the JSON itself, - for standard input, or else a file.
 func (p *program) readText(flag, value string) ([]byte, error) {
-	r := p.stdin
-	switch {
-	case inline(value):
+	if inline(value) {
 		if err := json.Unmarshal([]byte(value), new(json.RawMessage)); err != nil {
 			return nil, fmt.Errorf("%s: %.100q is no JSON: %w; %s, and ./ before the name of a file that begins so",
 				flag, value, err, wantText)
 		}
 		return []byte(value), nil
-	case value != "-":
-		f, err := os.Open(value)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w; %s", flag, err, wantText)
-		}
-		defer f.Close()
-		r = f
 	}
-	text, err := io.ReadAll(io.LimitReader(r, api.MaxEvent+1))
+	text, err := p.readFile(value)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w; %s", flag, err, wantText)
@@ -60,6 +51,20 @@ func (p *program) readText(flag, value string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s is over the limit of %d bytes", flag, nameOfText(value, "JSON text"), api.MaxEvent)
 	}
 	return settings.PlainJSON(text), nil
+}
+
+// readFile reads a file, or standard input for -, up to a byte behind the largest event.
+func (p *program) readFile(name string) ([]byte, error) {
+	r := p.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r = f
+	}
+	return io.ReadAll(io.LimitReader(r, api.MaxEvent+1))
 }
 
 // nameOfText is the file that the value of a flag names, or other for what is none.

@@ -60,7 +60,7 @@ func ownFlags(cmd *cobra.Command) *pflag.FlagSet {
 // settingsOf are the variables of the settings that matter most to a command.
 func settingsOf(cmd *cobra.Command) []string {
 	switch cmd.Name() {
-	case "version", "help", "completion", "man", "explain":
+	case "version", "help", "completion", "man", "explain", "event":
 		return nil
 	case "health", "wait":
 		return []string{"GANTRY_OPS_ADDR"}
@@ -73,7 +73,12 @@ func settingsOf(cmd *cobra.Command) []string {
 			"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_ADDR", "GANTRY_LOG_LEVEL",
 		}
 	case "check":
+		if cmd.Parent().Name() == "event" {
+			return nil
+		}
 		return []string{"RUNTIME_FUNC_NAME", "GANTRY_EXTENSION_WAIT", "GANTRY_SHUTDOWN_TIMEOUT"}
+	case "invoke": // it listens on no address of its own
+		return []string{"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_LOG_LEVEL"}
 	}
 	return []string{
 		"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_ADDR", "GANTRY_API_ADDR",

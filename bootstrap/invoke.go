@@ -21,6 +21,7 @@ import (
 
 type invokeOptions struct {
 	events, expect        []string // a file, JSON, or -
+	trigger               triggerOptions
 	to, junit             string
 	tail, timeline, async bool
 }
@@ -36,17 +37,20 @@ func (p *program) invokeCommand() *cobra.Command {
 			"line, a setting or a file is wrong; 3 an address cannot be listened on.",
 		Example: "  NAME invoke --code my-function --event '{\"n\": 1}'\n" +
 			"  NAME invoke --code my-function --event a.json --event b.json --junit results.xml\n" +
-			"  NAME invoke --code my-function --event a.json --expect a.expected.json",
+			"  NAME invoke --code my-function --event a.json --expect a.expected.json\n" +
+			"  NAME invoke --code my-function --trigger obs --set key=a.txt",
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&o.events, "event", nil,
 		"the `EVENT`: a file, the event itself as JSON text that begins with {, [ or \", or - for standard input; may be repeated; default: one empty event")
+	flags.StringVar(&o.trigger.name, "trigger", "", "the event of a `TRIGGER`, as bootstrap event prints it")
+	addSetFlag(cmd, &o.trigger)
 	flags.StringArrayVar(&o.expect, "expect", nil,
-		"`FILE` with what the result has to be, as JSON with matchers like \"$any\"; once for all events, or once for each")
+		"`FILE` with what the result has to be, as JSON with matchers; once for all events, or once for each")
 	flags.StringVar(&o.junit, "junit", "", "`FILE` for the results as JUnit XML")
-	flags.StringVar(&o.to, "to", "", "address of a running agent's function listener; with --async of its platform API")
+	flags.StringVar(&o.to, "to", "", "address of a running agent, with --async of its API")
 	flags.BoolVar(&o.async, "async", false,
-		"hand the events to the platform API of a running agent, at --to or where the settings say, and print the request ids")
+		"hand the events to the platform API of a running agent, and print the request ids")
 	flags.BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")
 	flags.BoolVar(&o.timeline, "timeline", false, "print where the time went")
 	addOutputFlags(cmd, "v")
@@ -64,8 +68,11 @@ func (p *program) invoke(cmd *cobra.Command, o *invokeOptions) error {
 			),
 		}
 	}
+	if err := o.trigger.check(o.events); err != nil {
+		return &failure{exitUsage, err}
+	}
 	if len(o.events) == 0 {
-		o.events = []string{""}
+		o.events = []string{o.trigger.name}
 	}
 	file, err := openJUnit(o.junit)
 	if err != nil {
@@ -77,6 +84,12 @@ func (p *program) invoke(cmd *cobra.Command, o *invokeOptions) error {
 	}
 	if err := file.prepare(r.suite(errCutOff)); err != nil {
 		return err
+	}
+	if o.trigger.name != "" {
+		if r.events[0].body, err = p.triggerEvent(&o.trigger); err != nil {
+			return r.end(&failure{exitUsage, err})
+		}
+		o.events = nil
 	}
 	if r.expected, err = p.readEvents(r.events, o.events, o.expect); err != nil {
 		return r.end(&failure{exitUsage, err})

@@ -10,8 +10,8 @@ import (
 // addOutputFlags adds the flags that choose how much of the log is shown. They are no settings: they are for the person
 // who starts the program. verbose is the letter of --verbose, which may be empty.
 func addOutputFlags(cmd *cobra.Command, verbose string) {
-	cmd.Flags().BoolP("quiet", "q", false, "log only warnings, errors and what function and extensions print")
-	cmd.Flags().BoolP("verbose", verbose, false, "on a terminal: all platform lines and whole request ids, as in a pipe")
+	cmd.Flags().BoolP("quiet", "q", false, "log only warnings, errors, and lines of function and extensions")
+	cmd.Flags().BoolP("verbose", verbose, false, "on a terminal: all platform lines, and whole request ids")
 }
 
 // takeOutputFlags sets what the flags of addOutputFlags say, if the command has them.

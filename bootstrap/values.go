@@ -5,6 +5,7 @@ import (
 	"gantry/extension"
 	"gantry/runtime/language"
 	"gantry/settings"
+	"gantry/trigger"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,8 @@ func (p *program) completeBelow(cmd *cobra.Command) (err error) {
 		}
 	})
 	switch cmd.Name() {
+	case "event":
+		cmd.ValidArgsFunction = first(func(*cobra.Command) []string { return trigger.TriggerNames() })
 	case "explain":
 		cmd.ValidArgsFunction = first(func(*cobra.Command) []string { return explain.Codes() })
 	case "show", "cancel":
@@ -49,7 +52,7 @@ func (p *program) completeBelow(cmd *cobra.Command) (err error) {
 			return found, directive
 		}
 	default:
-		if cmd.ValidArgs == nil {
+		if cmd.ValidArgs == nil && cmd.CommandPath() != p.name+" event check" { // which takes files
 			cmd.ValidArgsFunction = cobra.NoFileCompletions
 		}
 	}
@@ -98,7 +101,7 @@ func (p *program) settingValues(s settings.Setting) cobra.CompletionFunc {
 func (p *program) flagValues(cmd *cobra.Command, f *pflag.Flag) cobra.CompletionFunc {
 	fixed := map[string][]string{
 		"lang": {"en", "zh"}, "status": {"WAIT", "RUNNING", "SUCCESS", "FAIL", "DISCARD"}, "ports": {"0"},
-		"to": nil, "wait": nil, "timeout": nil, "env": nil,
+		"trigger": trigger.TriggerNames(), "to": nil, "wait": nil, "timeout": nil, "env": nil,
 	}
 	values, known := fixed[f.Name]
 	switch {
@@ -110,6 +113,8 @@ func (p *program) flagValues(cmd *cobra.Command, f *pflag.Flag) cobra.Completion
 		return cobra.NoFileCompletions
 	case cmd.Name() == "check" && f.Name == "extension":
 		return p.extensionFiles
+	case f.Name == "set":
+		return settable
 	}
 	return nil
 }
@@ -179,6 +184,33 @@ func (p *program) extensionFiles(cmd *cobra.Command, _ []string, begin string) (
 		}
 	}
 	return printable(found), cobra.ShellCompDirectiveDefault
+}
+
+// settable are the short names and paths of the trigger on the command line.
+func settable(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	name := ""
+	if f := cmd.Flags().Lookup("trigger"); f != nil {
+		name = f.Value.String()
+	} else if len(args) > 0 {
+		name = args[0]
+	}
+	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	t, err := trigger.Find(name)
+	if err != nil {
+		return nil, directive
+	}
+	paths, err := t.Paths()
+	if err != nil {
+		return nil, directive
+	}
+	var short, long []string
+	for _, p := range paths {
+		if p.Short != "" {
+			short = append(short, strings.TrimSuffix(p.Short+"=", "NAME="))
+		}
+		long = append(long, strings.TrimSuffix(p.Path+"=", "NAME="))
+	}
+	return append(short, long...), directive
 }
 
 // printable leaves out names that would spoil a terminal.

@@ -67,6 +67,12 @@ var completions = []struct {
 	{`gantry invoke --event '{"n": 1}; touch evil; true' --log-level de`, []string{"debug"}, true},
 	{"gantry invoke --event $(touch evil) --log-level de", []string{"debug"}, true},
 	{"gantry wait --timeout ", nil, true},
+	{"gantry event ", []string{"apig", "obs", "rabbitmq", "check"}, false},
+	{"gantry event check ev", []string{"event.json"}, true},
+	{"gantry invoke --trigger roc", []string{"rocketmq"}, true},
+	{"gantry event obs --set buck", []string{"bucket="}, true},
+	{"gantry invoke --trigger apig --set zzz", nil, true},
+	{"gantry invoke --trigger apig --set hea", []string{"header.", "headers."}, true},
 }
 
 func matches(t *testing.T, line string, want, got []string, only bool) {
