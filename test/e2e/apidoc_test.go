@@ -31,13 +31,19 @@ func apiBlocks(t *testing.T, words string) []*block {
 }
 
 // pageBlocks returns the blocks of a page with the info string words.
-func pageBlocks(t *testing.T, name, words string) (found []*block) {
+func pageBlocks(t *testing.T, name, words string) []*block {
 	t.Helper()
 	page, err := os.ReadFile("../../" + name)
 	require.NoError(t, err)
+	return blocksOf(t, name, string(page), words)
+}
+
+// blocksOf returns the blocks of a text, a page or a part of one, with the info string words.
+func blocksOf(t *testing.T, name, text, words string) (found []*block) {
+	t.Helper()
 	var open, last *block
 	n := 0
-	for line := range strings.Lines(string(page)) {
+	for line := range strings.Lines(text) {
 		n++
 		info, fence := strings.CutPrefix(strings.TrimRight(line, "\n"), "```")
 		switch {

@@ -145,6 +145,19 @@ func TestFunctionsReadTheEventOfEveryTrigger(t *testing.T) {
 	}
 }
 
+// TestPageOnTriggersPrintsWhatItSays runs the section Events of docs/TRIGGERS.md in an empty folder, with the program as
+// gantry in PATH.
+func TestPageOnTriggersPrintsWhatItSays(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/TRIGGERS.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(page), "\n## Events\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := blocksOf(t, "docs/TRIGGERS.md, Events", section, "sh run")
+	requireOutputs(t, blocks, shell(t, blocks, installed(t)...))
+}
+
 // TestInvokeOfATriggerIsACallLikeAnyOther: with an expectation, a JUnit file with the trigger's name, and a running agent.
 func TestInvokeOfATriggerIsACallLikeAnyOther(t *testing.T) {
 	t.Parallel()
