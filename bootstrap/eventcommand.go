@@ -7,6 +7,7 @@ import (
 	"gantry/api"
 	"gantry/settings"
 	"gantry/trigger"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -82,8 +83,14 @@ func (p *program) eventCommand() *cobra.Command {
 	return cmd
 }
 
-// oneTrigger takes one argument at most, and says what was probably meant by a second one.
+// oneTrigger takes one argument at most, and says what was probably meant by a file and by a second argument.
 func oneTrigger(cmd *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() && !slices.Contains(trigger.TriggerNames(), arg) {
+			return fmt.Errorf("%s takes a trigger, and %q is a file; did you mean %s check %s?",
+				cmd.CommandPath(), arg, cmd.CommandPath(), arg)
+		}
+	}
 	if len(args) < 2 {
 		return nil
 	}

@@ -47,6 +47,20 @@ func TestHelpFitsAScreen(t *testing.T) {
 	require.Contains(t, show, "--to ", "a flag of the command above it")
 }
 
+// TestHelpOfEventsAndCallsFitsAScreen: with their flags, short names and examples.
+func TestHelpOfEventsAndCallsFitsAScreen(t *testing.T) {
+	for args, want := range map[string]string{
+		"event": "--set PATH=VALUE", "event check": "event check FILE...", "invoke": "--trigger TRIGGER",
+	} {
+		code, help, _ := output(t, append(append([]string{"bootstrap"}, strings.Fields(args)...), "--help")...)
+		require.Zero(t, code)
+		require.LessOrEqual(t, strings.Count(help, "\n"), 48, args)
+		require.Contains(t, help, want)
+	}
+	_, help, _ := output(t, "bootstrap", "event", "--help")
+	require.NotContains(t, help, "Common settings", "it has none")
+}
+
 func TestHelpSettingsListsEverySettingOnce(t *testing.T) {
 	code, help, _ := output(t, "bootstrap", "help", "settings")
 	require.Zero(t, code)
