@@ -62,12 +62,12 @@ func (e *Event) Indented() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// fresh is the node at a path in a new event, with the first element in place of any other; nil where the event has
-// none.
-func (e *Event) fresh(path string) *node {
+// fresh is the node at a path in a new event, with the first element in place of any other; null where the event
+// has none.
+func (e *Event) fresh(path string) (*node, error) {
 	n, err := e.trigger.template(e.now)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	for _, key := range split(path) {
 		switch {
@@ -76,10 +76,10 @@ func (e *Event) fresh(path string) *node {
 		case n.kind == object && n.member(key) != nil:
 			n = n.member(key)
 		default:
-			return nil
+			return &node{}, nil
 		}
 	}
-	return n
+	return n, nil
 }
 
 // Path is a place in an event that can be set.
@@ -88,8 +88,6 @@ type Path struct {
 	Path, Short string
 	// Type is what a value has to be, with the encoding that it gets.
 	Type string
-	// Value is what a new event has there, unless it is made anew for each.
-	Value string
 }
 
 // Paths lists every place in an event of the trigger that can be set, in its order.
@@ -113,7 +111,7 @@ func (t *Trigger) paths(n *node, at string, paths *[]Path) {
 		*paths = append(*paths, Path{Path: at + ".NAME", Short: short, Type: text.String()})
 		return
 	case n.kind < list || n.is(free) || short != "":
-		*paths = append(*paths, Path{at, short, n.describe(), n.text})
+		*paths = append(*paths, Path{at, short, n.describe()})
 	}
 	if n.is(free) {
 		return

@@ -104,9 +104,11 @@ func (e *Event) element(p *place, key string) (*place, error) {
 			" adds an element, and not " + short(key))
 	}
 	if i == size {
-		added := e.fresh(join(p.path, key))
-		if added == nil || p.free || p.n.is(free) {
-			added = &node{}
+		added := &node{}
+		if !p.free && !p.n.is(free) {
+			if added, err = e.fresh(join(p.path, key)); err != nil {
+				return nil, err
+			}
 		}
 		p.n.vals = append(p.n.vals, added)
 	}
@@ -129,11 +131,14 @@ func (e *Event) unknown(p *place, key string) error {
 		}
 	}
 	near := nearest(key, known)
-	if paths, err := e.trigger.Paths(); err == nil && near == "" && p.path == "" { // a key from further down
+	if near == "" && p.path == "" { // it may be a key from further down
+		paths, err := e.trigger.Paths()
+		if err != nil {
+			return err
+		}
 		for _, at := range paths {
-			if strings.HasSuffix(at.Path, "."+key) {
+			if near == "" && strings.HasSuffix(at.Path, "."+key) {
 				near = at.Path
-				break
 			}
 		}
 	}
