@@ -60,7 +60,7 @@ func Check(b []byte) (*Report, error) {
 		r.fail("", "it is ", n.kind.String(), ", and every trigger sends an object")
 		return r, nil
 	}
-	if r.templates, err = allTemplates(time.Now()); err != nil {
+	if r.templates, err = allTemplates(); err != nil {
 		return nil, err
 	}
 	t, template := recognise(n, r.templates)

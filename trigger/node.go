@@ -236,9 +236,11 @@ func (n *node) key(i int) string {
 	return n.keys[i]
 }
 
+var escapes = strings.NewReplacer(`\`, `\\`, `.`, `\.`)
+
 // join adds a key to a path. A dot in the key is no border.
 func join(path, key string) string {
-	key = strings.NewReplacer(`\`, `\\`, `.`, `\.`).Replace(key)
+	key = escapes.Replace(key)
 	if path == "" {
 		return key
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,14 +30,14 @@ func (t *Trigger) template(now time.Time) (*node, error) {
 	return n, annotate(n, now)
 }
 
-// allTemplates reads the template of every trigger.
-func allTemplates(now time.Time) (*node, error) {
+// allTemplates reads the template of every trigger, once: they are compared with, and not changed.
+var allTemplates = sync.OnceValues(func() (*node, error) {
 	all, err := parse(templates)
 	if err != nil {
 		return nil, err
 	}
-	return all, annotate(all, now)
-}
+	return all, annotate(all, time.Now())
+})
 
 // annotate takes rules and marks out of a template.
 func annotate(n *node, now time.Time) error {

@@ -201,9 +201,11 @@ func nearest(name string, names []string) string {
 	return spelling.Nearest(name, names)
 }
 
+var separators = strings.NewReplacer("_", "", "-", "")
+
 // normal is a name without what is mistaken most: capitals, underscores, the plural.
 func normal(name string) string {
-	name = strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
+	name = strings.ToLower(separators.Replace(name))
 	if short := strings.TrimSuffix(name, "s"); len(short) > 1 {
 		return short
 	}
