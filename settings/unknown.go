@@ -50,11 +50,26 @@ func unknownVariables(env map[string]string) []string {
 		remark := name + " is no setting, and has no effect"
 		if base, file := strings.CutSuffix(name, "_FILE"); file && slices.Contains(known, base) {
 			remark += ": only secrets are read from files; set " + base
-		} else if near := spelling.Nearest(name, known); near != "" {
+		} else if near := meant(name, known); near != "" {
 			remark += fmt.Sprintf("; did you mean %s?", near)
 		}
 		remarks = append(remarks, remark)
 	}
 	slices.Sort(remarks)
 	return remarks
+}
+
+// meant is the setting whose name was probably meant, or nothing. What is behind the first word decides: all settings
+// share a few of those, which would make short names look alike.
+func meant(name string, known []string) string {
+	_, rest, _ := strings.Cut(name, "_")
+	rests := make([]string, len(known))
+	for i, k := range known {
+		_, rests[i], _ = strings.Cut(k, "_")
+	}
+	near := spelling.Nearest(rest, rests)
+	if near == "" {
+		return ""
+	}
+	return known[slices.Index(rests, near)]
 }
