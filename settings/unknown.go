@@ -62,14 +62,17 @@ func unknownVariables(env map[string]string) []string {
 // meant is the setting whose name was probably meant, or nothing. What is behind the first word decides: all settings
 // share a few of those, which would make short names look alike.
 func meant(name string, known []string) string {
-	_, rest, _ := strings.Cut(name, "_")
+	first, rest, _ := strings.Cut(name, "_")
 	rests := make([]string, len(known))
 	for i, k := range known {
 		_, rests[i], _ = strings.Cut(k, "_")
 	}
 	near := spelling.Nearest(rest, rests)
-	if near == "" {
+	switch same := first + "_" + near; {
+	case near == "":
 		return ""
+	case slices.Contains(known, same):
+		return same
 	}
 	return known[slices.Index(rests, near)]
 }

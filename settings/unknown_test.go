@@ -12,6 +12,8 @@ func TestUnknownVariablesAreNamedWithoutTheirValues(t *testing.T) {
 	for variable, want := range map[string]string{
 		"GANTRY_CONCURENCY=10":            "GANTRY_CONCURENCY is no setting, and has no effect; did you mean GANTRY_CONCURRENCY?",
 		"GANTRY_CONCURRENYC=10":           "GANTRY_CONCURRENYC is no setting, and has no effect; did you mean GANTRY_CONCURRENCY?",
+		"GANTRY_API_ADR=:1":               "GANTRY_API_ADR is no setting, and has no effect; did you mean GANTRY_API_ADDR?",
+		"RUNTIME_API_ADR=:1":              "RUNTIME_API_ADR is no setting, and has no effect; did you mean RUNTIME_API_ADDR?",
 		"RUNTIME_TIMOUT=10":               "RUNTIME_TIMOUT is no setting, and has no effect; did you mean RUNTIME_TIMEOUT?",
 		"RUNTIME_USER_DATA={}":            "RUNTIME_USER_DATA is no setting, and has no effect; did you mean RUNTIME_USERDATA?",
 		"GANTRY_AUTH_TOKEN_FIL=s3cr3t":    "GANTRY_AUTH_TOKEN_FIL is no setting, and has no effect; did you mean GANTRY_AUTH_TOKEN_FILE?",
