@@ -48,7 +48,7 @@ func (in *agent) startTimers() {
 			break
 		}
 		in.log.Info("timer set", zap.String("timer", t.Name), zap.String("schedule", t.Schedule),
-			zap.Stringer("zone", t.Zone()), zap.String("next", t.Next(now).Format(time.RFC3339Nano)))
+			zap.String("zone", t.ZoneName(now)), zap.String("next", t.Next(now).Format(time.RFC3339Nano)))
 		for _, w := range t.Warnings(now) {
 			in.log.Warn("timer "+t.Name+": "+w, zap.String("schedule", t.Schedule))
 		}

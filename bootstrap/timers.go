@@ -80,7 +80,7 @@ type timerRow struct {
 func timerRows(timers []*timer.Timer, count int, now time.Time) []timerRow {
 	rows := []timerRow{}
 	for _, t := range timers {
-		row := timerRow{t.Name, t.Schedule, t.Zone().String(), t.UserEvent, nil, append([]string{}, t.Warnings(now)...)}
+		row := timerRow{t.Name, t.Schedule, t.ZoneName(now), t.UserEvent, nil, append([]string{}, t.Warnings(now)...)}
 		for at := t.Next(now); !at.IsZero() && len(row.Next) < count; at = t.Next(at) {
 			row.Next = append(row.Next, at.Format(time.RFC3339Nano))
 		}

@@ -74,3 +74,13 @@ func TestRequestIDIsOfTimerAndTick(t *testing.T) {
 	sec, nsec := id.Time().UnixTime()
 	require.Equal(t, tick.UnixMilli(), time.Unix(sec, nsec).UnixMilli())
 }
+
+// TestZoneOfTheAgentIsNamedWithItsAbbreviation: "Local" alone says little.
+func TestZoneOfTheAgentIsNamedWithItsAbbreviation(t *testing.T) {
+	all, err := Parse("@every 1m\nCRON_TZ=Asia/Shanghai 0 0 2 * * ?")
+	require.NoError(t, err)
+	now := time.Now()
+	local, _ := now.Zone()
+	require.Equal(t, "Local ("+local+")", all[0].ZoneName(now))
+	require.Equal(t, "Asia/Shanghai", all[1].ZoneName(now))
+}

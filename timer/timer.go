@@ -44,6 +44,16 @@ func (t *Timer) Zone() *time.Location {
 	return t.zone
 }
 
+// ZoneName is the zone's name, for people. That of the agent's own clock has its abbreviation with it.
+func (t *Timer) ZoneName(now time.Time) string {
+	zone := t.Zone()
+	if zone != time.Local {
+		return zone.String()
+	}
+	name, _ := now.In(zone).Zone()
+	return zone.String() + " (" + name + ")"
+}
+
 // In sets the zone of a timer whose schedule names none.
 func (t *Timer) In(zone *time.Location) {
 	if t.zone == nil {
