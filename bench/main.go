@@ -105,6 +105,7 @@ func sections() []section {
 		{"platform", (*bench).platform},
 		{"async", (*bench).async},
 		{"start", (*bench).start},
+		{"replace", (*bench).replace},
 	}
 }
 
