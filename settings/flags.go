@@ -12,7 +12,7 @@ func AddSettings(flags *pflag.FlagSet) {
 	for _, s := range Table() {
 		switch {
 		case s.Secret:
-		case isSwitch(s):
+		case s.toggle:
 			flags.Bool(s.flag, s.fallback == "true", s.usage())
 		default:
 			flags.String(s.flag, s.fallback, s.usage())

@@ -23,7 +23,9 @@ type Setting struct {
 	// values are all that it takes; empty for one that takes more. suggested are some of these, for completion.
 	values, suggested []string
 	path              Path
-	apply             func(c *Config, value string) error
+	// toggle is set for a boolean, whose flag needs no value.
+	toggle bool
+	apply  func(c *Config, value string) error
 }
 
 // Path is what kind of path a setting's value is.
@@ -70,20 +72,20 @@ func Table() []Setting {
 		{Env: "GANTRY_SECURITY_SECRET_KEY", Secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY", apply: text(func(c *Config) *string { return &c.Secrets.SecuritySecretKey })},
 		{Env: "GANTRY_SECURITY_TOKEN", Secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY", apply: text(func(c *Config) *string { return &c.Secrets.SecurityToken })},
 		{Env: "GANTRY_AUTH_TOKEN", Secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY; the context's getToken()", apply: text(func(c *Config) *string { return &c.Secrets.AuthToken })},
-		{Env: "GANTRY_TRUST_PLATFORM_HEADERS", flag: "trust-platform-headers", help: "believe X-CFF-* headers on the function listener; default: true as PID 1, else false", apply: truth(func(c *Config) *bool { return &c.Trust })},
+		{Env: "GANTRY_TRUST_PLATFORM_HEADERS", flag: "trust-platform-headers", help: "believe X-CFF-* headers on the function listener; default: true as PID 1, else false", toggle: true, apply: truth(func(c *Config) *bool { return &c.Trust })},
 		{Env: "GANTRY_WORKER_ENV", flag: "worker-env", fallback: "*", help: "variables the worker inherits: names separated by commas, * at the end of a name matches any rest; never GANTRY_*", apply: list(func(c *Config) *[]string { return &c.workerEnv })},
 		{Env: "GANTRY_EXTENSION_ENV", flag: "extension-env", help: "variables the extensions inherit beside the fixed list and the user variables, written likewise", apply: list(func(c *Config) *[]string { return &c.extensionEnv })},
 		{Env: "GANTRY_EXTENSION_DIRS", flag: "extension-dirs", help: "folders searched for extensions, separated by colons; default: $RUNTIME_CODE_ROOT/extension:/opt/extension", apply: text(func(c *Config) *string { return &c.ExtensionDirs })},
 		{Env: "GANTRY_EXTENSION_WAIT", flag: "extension-wait", fallback: "5", help: "how long initializer and first call wait for the extensions started here", apply: seconds(func(c *Config) *time.Duration { return &c.ExtensionWait })},
-		{Env: "GANTRY_EXTENSION_STRICT", flag: "extension-strict", fallback: "false", help: "refuse registrations under names not started here", apply: truth(func(c *Config) *bool { return &c.ExtensionStrict })},
+		{Env: "GANTRY_EXTENSION_STRICT", flag: "extension-strict", fallback: "false", help: "refuse registrations under names not started here", toggle: true, apply: truth(func(c *Config) *bool { return &c.ExtensionStrict })},
 		{Env: "GANTRY_EXTENSION_REQUIRED", flag: "extension-required", help: "extensions without which the function does not start and takes no calls: names separated by commas", apply: list(func(c *Config) *[]string { return &c.ExtensionRequired })},
-		{Env: "GANTRY_EXTENSION_RESTART", flag: "extension-restart", fallback: "false", help: "start extensions that end anew, after 0.5, 1, 2, 4 and 8 seconds; required ones always are", apply: truth(func(c *Config) *bool { return &c.ExtensionRestart })},
-		{Env: "GANTRY_FREEZE", flag: "freeze", fallback: "false", help: "stop worker and extensions between calls, as a cloud does, to rehearse it", apply: truth(func(c *Config) *bool { return &c.Freeze })},
+		{Env: "GANTRY_EXTENSION_RESTART", flag: "extension-restart", fallback: "false", help: "start extensions that end anew, after 0.5, 1, 2, 4 and 8 seconds; required ones always are", toggle: true, apply: truth(func(c *Config) *bool { return &c.ExtensionRestart })},
+		{Env: "GANTRY_FREEZE", flag: "freeze", fallback: "false", help: "stop worker and extensions between calls, as a cloud does, to rehearse it", toggle: true, apply: truth(func(c *Config) *bool { return &c.Freeze })},
 		{Env: "GANTRY_ADDR", flag: "addr", help: "function listener; default: 127.0.0.1:8000, as PID 1 :8000; port 8080 for HTTP functions", apply: address(func(c *Config) *string { return &c.Addr })},
 		{Env: "GANTRY_UPSTREAM", flag: "upstream", fallback: "127.0.0.1:8000", help: "where the server of an HTTP function or of an image listens, on loopback; its port is PORT for the server", apply: address(func(c *Config) *string { return &c.Upstream })},
 		{Env: "GANTRY_HTTP_LIMITS", flag: "http-limits", fallback: "cloud", help: "cloud: bodies of 6 MB, whole answers within the timeout; none: streams, WebSocket, any size", values: []string{"cloud", "none"}, apply: text(func(c *Config) *string { return &c.HTTPLimits })},
 		{Env: "GANTRY_HTTP_IDLE_TIMEOUT", flag: "http-idle-timeout", fallback: "300", help: "with GANTRY_HTTP_LIMITS=none: how long nothing may pass after the first byte of an answer", apply: seconds(func(c *Config) *time.Duration { return &c.HTTPIdle })},
-		{Env: "GANTRY_INCLUDE_KEYS", flag: "include-keys", fallback: "false", help: "hand the credentials to such a server, as X-CFF-* headers", apply: truth(func(c *Config) *bool { return &c.IncludeKeys })},
+		{Env: "GANTRY_INCLUDE_KEYS", flag: "include-keys", fallback: "false", help: "hand the credentials to such a server, as X-CFF-* headers", toggle: true, apply: truth(func(c *Config) *bool { return &c.IncludeKeys })},
 		{Env: "RUNTIME_API_ADDR", flag: "runtime-api", help: "runtime API that poll takes events from; when it is set, bootstrap without a command is bootstrap poll", apply: address(func(c *Config) *string { return &c.RuntimeAPI })},
 		{Env: "EXTENSION_API_ADDR", flag: "extension-addr", fallback: "127.0.0.1:8091", help: "extension API, loopback only", apply: address(func(c *Config) *string { return &c.ExtensionAddr })},
 		{Env: "GANTRY_OPS_ADDR", flag: "ops-addr", fallback: "127.0.0.1:8092", help: "ops listener: /healthz, /readyz, /metrics", apply: address(func(c *Config) *string { return &c.OpsAddr })},
@@ -95,7 +97,7 @@ func Table() []Setting {
 		{Env: "GANTRY_API_USERS_FILE", flag: "api-users-file", help: "JSON file of the users of the platform API", path: File, apply: text(func(c *Config) *string { return &c.API.UsersFile })},
 		{Env: "GANTRY_API_TLS_CERT", flag: "api-tls-cert", help: "file with the certificate chain of the platform API, PEM", path: File, apply: text(func(c *Config) *string { return &c.API.Cert })},
 		{Env: "GANTRY_API_TLS_KEY", flag: "api-tls-key", help: "file with its private key, PEM", path: File, apply: text(func(c *Config) *string { return &c.API.Key })},
-		{Env: "GANTRY_API_BEHIND_PROXY", flag: "api-behind-proxy", fallback: "false", help: "a proxy in front of the platform API ends TLS; its X-Forwarded-For is believed", apply: truth(func(c *Config) *bool { return &c.API.BehindProxy })},
+		{Env: "GANTRY_API_BEHIND_PROXY", flag: "api-behind-proxy", fallback: "false", help: "a proxy in front of the platform API ends TLS; its X-Forwarded-For is believed", toggle: true, apply: truth(func(c *Config) *bool { return &c.API.BehindProxy })},
 		{Env: "GANTRY_API_GATEWAY_TIMEOUT", flag: "api-gateway-timeout", help: "answer 504 after this time while the function goes on, as the platform's gateway does after 90; default: never", apply: seconds(func(c *Config) *time.Duration { return &c.API.GatewayTimeout })},
 		{Env: "GANTRY_DATA_DIR", flag: "data-dir", help: "folder of the queue; default: gantry/<project>/<package>/<name> below $XDG_STATE_HOME, ~/.local/state, or as root /var/lib", path: Folder, apply: text(func(c *Config) *string { return &c.Async.DataDir })},
 		{Env: "GANTRY_NATS_URL", Secret: true, help: "NATS servers with JetStream in place of the queue's child process, separated by commas; may hold user and password", apply: natsURL},
@@ -103,7 +105,7 @@ func Table() []Setting {
 		{Env: "GANTRY_NATS_CA", flag: "nats-ca", help: "file with the certificates that sign the servers', PEM", path: File, apply: text(func(c *Config) *string { return &c.Async.NATSCA })},
 		{Env: "GANTRY_NATS_CERT", flag: "nats-cert", help: "file with the client's certificate, PEM", path: File, apply: text(func(c *Config) *string { return &c.Async.NATSCertificate })},
 		{Env: "GANTRY_NATS_KEY", flag: "nats-key", help: "file with its private key, PEM", path: File, apply: text(func(c *Config) *string { return &c.Async.NATSKey })},
-		{Env: "GANTRY_NATS_TLS_FIRST", flag: "nats-tls-first", fallback: "false", help: "begin TLS before the NATS servers say anything, for servers with handshake_first", apply: truth(func(c *Config) *bool { return &c.Async.NATSTLSFirst })},
+		{Env: "GANTRY_NATS_TLS_FIRST", flag: "nats-tls-first", fallback: "false", help: "begin TLS before the NATS servers say anything, for servers with handshake_first", toggle: true, apply: truth(func(c *Config) *bool { return &c.Async.NATSTLSFirst })},
 		{Env: "GANTRY_NATS_DOMAIN", flag: "nats-domain", help: "JetStream domain of the queue, for agents at a leaf node without JetStream", apply: natsDomain},
 		{Env: "GANTRY_ASYNC_REPLICAS", flag: "async-replicas", fallback: "1", help: "copies of everything on a NATS cluster, 1 to 5", apply: number(1, 5, func(c *Config) *int { return &c.Async.Replicas })},
 		{Env: "GANTRY_ASYNC_MAX_EVENTS", flag: "async-max-events", fallback: "1000000", help: "most events in the queue", apply: number(1, 1<<31-1, func(c *Config) *int { return &c.Async.MaxEvents })},
@@ -116,12 +118,12 @@ func Table() []Setting {
 		{Env: "GANTRY_TIMER", flag: "timer", help: "timers that call the function, like '@every 1m' or '0 30 8 * * 1-5'; several: one a line, NAME=SCHEDULE;USER EVENT, or a JSON array", apply: timers},
 		{Env: "GANTRY_TIMER_FILE", flag: "timer-file", help: "file with more timers, written likewise", path: File, apply: text(func(c *Config) *string { return &c.TimerFile })},
 		{Env: "GANTRY_SHUTDOWN_TIMEOUT", flag: "shutdown-timeout", fallback: "8", help: "one deadline for the whole stop", apply: seconds(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
-		{Env: "GANTRY_EXIT_ON_FAILURE", flag: "exit-on-failure", fallback: "false", help: "exit instead of answering with the reason when the function cannot be loaded or initialised", apply: truth(func(c *Config) *bool { return &c.ExitOnFailure })},
+		{Env: "GANTRY_EXIT_ON_FAILURE", flag: "exit-on-failure", fallback: "false", help: "exit instead of answering with the reason when the function cannot be loaded or initialised", toggle: true, apply: truth(func(c *Config) *bool { return &c.ExitOnFailure })},
 		{Env: "GANTRY_UID", flag: "uid", fallback: "-1", help: "user id of workers and extensions when started as root, -1 for unchanged", apply: number(-1, 1<<31-2, func(c *Config) *int { return &c.UID })},
 		{Env: "GANTRY_GID", flag: "gid", fallback: "-1", help: "group id, likewise", apply: number(-1, 1<<31-2, func(c *Config) *int { return &c.GID })},
 		{Env: "GANTRY_LOG_LEVEL", flag: "log-level", fallback: "info", help: "the agent's log on stderr: debug, info, warn, error", values: []string{"debug", "info", "warn", "error"}, apply: text(func(c *Config) *string { return &c.LogLevel })},
 		{Env: "GANTRY_LOG_FORMAT", flag: "log-format", fallback: "auto", help: "text, json, or auto: json when stderr is no terminal; with json the function's and extensions' lines are wrapped too", values: []string{"auto", "text", "json"}, apply: text(func(c *Config) *string { return &c.LogFormat })},
-		{Env: "NO_COLOR", flag: "no-color", help: "any value: no colours on a terminal", apply: func(c *Config, v string) error { c.NoColor = v != "" && v != "false"; return nil }},
+		{Env: "NO_COLOR", flag: "no-color", help: "any value: no colours on a terminal", toggle: true, apply: func(c *Config, v string) error { c.NoColor = v != "" && v != "false"; return nil }},
 	}
 }
 
@@ -304,8 +306,3 @@ func (s *Setting) take(c *Config, value string) error {
 }
 
 func (s *Setting) usage() string { return fmt.Sprintf("%s [$%s]", s.help, s.Env) }
-
-// isSwitch reports whether a setting is boolean and needs no value.
-func isSwitch(s Setting) bool {
-	return s.take(&Config{}, "true") == nil && s.take(&Config{}, "maybe") != nil || s.Env == "NO_COLOR"
-}

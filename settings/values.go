@@ -20,7 +20,7 @@ func (s *Setting) Values() []string {
 		return s.values
 	case s.suggested != nil:
 		return s.suggested
-	case isSwitch(*s):
+	case s.toggle:
 		return []string{"true", "false"}
 	}
 	return nil

@@ -34,6 +34,14 @@ func TestOfferedValuesAreTaken(t *testing.T) {
 	}
 }
 
+// TestTogglesAreThoseThatTakeTruthOnly: a flag that needs no value means true.
+func TestTogglesAreThoseThatTakeTruthOnly(t *testing.T) {
+	for _, s := range Table() {
+		takesTruth := s.take(&Config{}, "true") == nil && s.take(&Config{}, "maybe") != nil
+		require.Equal(t, takesTruth || s.Env == "NO_COLOR", s.toggle, s.Env)
+	}
+}
+
 // TestPublicHasNoSecret: neither their values nor the names of their files.
 func TestPublicHasNoSecret(t *testing.T) {
 	environ := []string{"PATH=/bin", "GANTRY_SECRET_KEY=s", "GANTRY_AUTH_TOKEN_FILE=/f", "RUNTIME_TIMEOUT=3"}

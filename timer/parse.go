@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // mostTimers bounds a list. maxName is the longest name, in bytes.
@@ -16,7 +17,9 @@ const (
 )
 
 // nameBefore is the name of a timer before its schedule, and what a name may be.
-var nameBefore = regexp.MustCompile(`^([\pL\pN_][\pL\pN_.-]*)\s*=(.*)$`)
+var nameBefore = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([\pL\pN_][\pL\pN_.-]*)\s*=(.*)$`)
+})
 
 // Parse reads a list of timers: one a line, [NAME=]SCHEDULE[;USER EVENT], or a JSON array of objects with name,
 // schedule and user_event. Empty lines and those that begin with # are left out. A timer without a name gets one by its
@@ -69,7 +72,7 @@ func parseLines(text string) (all []*Timer, err error) {
 		t := &Timer{}
 		schedule, userEvent, _ := strings.Cut(line, ";")
 		t.UserEvent = strings.TrimSpace(userEvent)
-		named := nameBefore.FindStringSubmatch(schedule)
+		named := nameBefore().FindStringSubmatch(schedule)
 		if named != nil && named[1] != "CRON_TZ" && named[1] != "TZ" {
 			t.Name, schedule = named[1], named[2]
 		}
@@ -93,7 +96,7 @@ func (t *Timer) parse(schedule string) error {
 	if len(t.Name) > maxName {
 		return fmt.Errorf("the name has %d bytes, want %d at most", len(t.Name), maxName)
 	}
-	if t.Name != "" && nameBefore.FindString(t.Name+"=") == "" {
+	if t.Name != "" && nameBefore().FindString(t.Name+"=") == "" {
 		return errors.New("a name has letters, digits, -, _ and dots, and begins with a letter, a digit or _")
 	}
 	return t.parseSchedule(schedule)
