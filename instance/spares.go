@@ -39,7 +39,7 @@ func (a *Instance) takeSpare(generation int) *runtime.Worker {
 func (a *Instance) fillSpares() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.filling || len(a.spares) >= a.cfg.Spares || a.base.Err() != nil {
+	if a.filling || len(a.spares) >= a.cfg.Spares || a.cfg.Once || a.base.Err() != nil {
 		return
 	}
 	a.filling = true
