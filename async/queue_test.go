@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -150,10 +151,21 @@ func one(t *testing.T, q *Queue, id string) *Record {
 	return &p.Records[0]
 }
 
+// waitStatus waits until the record of a request has a status. A store that is new, or away, may not list records yet.
 func waitStatus(t *testing.T, q *Queue, id string, want Status) *Record {
 	t.Helper()
 	var r *Record
-	require.Eventually(t, func() bool { r = one(t, q, id); return r != nil && r.Status == want }, patience, 5*time.Millisecond, "%s is %+v, want %s", id, r, want)
+	var last error
+	if !assert.Eventually(t, func() bool {
+		p, err := q.Records(t.Context(), &Filter{IDs: []string{id}, Limit: 1})
+		if last = err; err != nil || len(p.Records) == 0 {
+			return false
+		}
+		r = &p.Records[0]
+		return r.Status == want
+	}, patience, 5*time.Millisecond) {
+		require.FailNow(t, "no such status", "%s is %+v, want %s; the last error: %v", id, r, want, last)
+	}
 	return r
 }
 
