@@ -148,8 +148,8 @@ func (in *agent) openOutput(output *os.File, json bool) {
 // loadTimeout limits the load of user code, which has no setting on the platform; a longer initializer limit raises it.
 const loadTimeout = 10 * time.Second
 
-// openFiles reads the files of the front, of the queue and of the platform API. It comes before the worker's start, so that a wrong
-// file is the first thing that is said.
+// openFiles reads the files of the front, of the queue and of the platform API. It comes before the worker's start, so
+// that a wrong file is the first thing that is said.
 func (in *agent) openFiles() (err error) {
 	if in.routes, err = readRoutes(in.cfg); err != nil {
 		return err
