@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// http compares an HTTP function with its server called directly, and with Go's own reverse proxy and nginx before the
-// same server. The server and what stands before it share one CPU, as in a container.
+// http compares an HTTP function with its server called directly, with Go's own reverse proxy and nginx before the same
+// server, and with an HTTP function of functions-framework. The server and what stands before it share one CPU, as in a
+// container.
 func (b *bench) http(ctx context.Context) error {
 	servers, err := b.httpServers(ctx)
 	if err != nil {
@@ -27,19 +28,16 @@ func (b *bench) http(ctx context.Context) error {
 			return err
 		}
 	}
-	b.httpRows(results)
+	named := map[string]int{}
+	for i, s := range servers {
+		named[s.name] = i
+	}
+	b.httpRows(named, results)
 	return nil
 }
 
-// The servers of the section, in the order of httpServers.
-const (
-	direct = iota
-	function
-	reverse
-	nginx
-)
-
-// httpServers are the plain server, the agent with another one, and one more behind each proxy; nginx may be missing.
+// httpServers are the plain server, the agent with another one, one more behind each proxy, and the framework. The
+// last two may be missing: nginx and the framework.
 func (b *bench) httpServers(ctx context.Context) ([]*server, error) {
 	proxy, err := b.build(ctx, "bench/reverseproxy")
 	if err != nil {
@@ -58,16 +56,29 @@ func (b *bench) httpServers(ctx context.Context) ([]*server, error) {
 	before, err := b.upProxy(ctx, "reverseproxy", func(addr, behind string) ([]string, error) {
 		return []string{proxy, port(addr), port(behind)}, nil
 	})
-	servers := []*server{plain, agent, before}
-	program := findNginx()
-	if err != nil || program == "" {
-		return servers, err
+	if err != nil {
+		return nil, err
 	}
-	before, err = b.upProxy(ctx, "nginx", func(addr, behind string) ([]string, error) {
+	servers := []*server{plain, agent, before}
+	if program := findNginx(); program != "" {
+		before, err := b.upNginx(ctx, program)
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, before)
+	}
+	if b.framework.folder == "" {
+		return servers, nil
+	}
+	peer, err := b.upFramework(ctx)
+	return append(servers, peer), err
+}
+
+func (b *bench) upNginx(ctx context.Context, program string) (*server, error) {
+	return b.upProxy(ctx, "nginx", func(addr, behind string) ([]string, error) {
 		folder, err := b.nginxFolder(addr, behind)
 		return []string{program, "-p", folder, "-c", "nginx.conf", "-e", "stderr"}, err
 	})
-	return append(servers, before), err
 }
 
 // httpFunction is the command of an agent whose function is the plain server.
@@ -128,26 +139,37 @@ func (b *bench) nginxFolder(addr, behind string) (string, error) {
 	return folder, os.WriteFile(filepath.Join(folder, "nginx.conf"), []byte(config), 0o600)
 }
 
-func (b *bench) httpRows(results map[load][][]result) {
-	rate := func(r result) float64 { return r.perSecond }
-	add := func(figure string, l load, base int, pick func(result) float64, t target) {
+// httpRows compares the agent with every other server; named are the places of the servers.
+func (b *bench) httpRows(named map[string]int, results map[load][][]result) {
+	add := func(figure string, l load, base string, pick func(result) float64, t target) {
 		all := results[l]
-		b.table.add(compare("http", figure, column(all[base], pick), column(all[function], pick), t))
+		b.table.add(compare("http", figure, column(all[named[base]], pick), column(all[named["agent"]], pick), t))
 	}
+	rate := func(r result) float64 { return r.perSecond }
 	median := func(r result) float64 { return r.p50 }
 	cpu := func(r result) float64 { return r.tree }
-	add("calls/s, 16 connections, to the server itself", few, direct, rate, atLeast(0.5))
-	add("calls/s, 64 connections, to the server itself", many, direct, rate, atLeast(0.5))
-	add("calls/s, 100 KB, 16 connections, to the server itself", large, direct, rate, target{})
-	add("median µs, 1 connection, to the server itself", alone, direct, median, target{})
-	add("CPU µs per call, 16 connections, to the server itself", few, direct, cpu, target{})
-	add("calls/s, 16 connections, to Go's ReverseProxy", few, reverse, rate, atLeast(1.5))
-	add("calls/s, 64 connections, to Go's ReverseProxy", many, reverse, rate, atLeast(1.5))
-	if len(results[few]) <= nginx {
+	add("calls/s, 16 connections, to the server itself", few, "plain", rate, atLeast(0.5))
+	add("calls/s, 64 connections, to the server itself", many, "plain", rate, atLeast(0.5))
+	add("calls/s, 100 KB, 16 connections, to the server itself", large, "plain", rate, target{})
+	add("median µs, 1 connection, to the server itself", alone, "plain", median, target{})
+	add("CPU µs per call, 16 connections, to the server itself", few, "plain", cpu, target{})
+	add("calls/s, 16 connections, to Go's ReverseProxy", few, "reverseproxy", rate, atLeast(1.5))
+	add("calls/s, 64 connections, to Go's ReverseProxy", many, "reverseproxy", rate, atLeast(1.5))
+	if _, there := named["nginx"]; there {
+		add("calls/s, 16 connections, to nginx", few, "nginx", rate, atLeast(0.7))
+		add("calls/s, 64 connections, to nginx", many, "nginx", rate, atLeast(0.7))
+		add("calls/s, 100 KB, 16 connections, to nginx", large, "nginx", rate, target{})
+	} else {
 		b.table.add(&row{section: "http", figure: "nginx is not installed: NOT compared with it"})
+	}
+	if b.framework.folder == "" {
+		b.table.add(b.withoutFramework("http"))
 		return
 	}
-	add("calls/s, 16 connections, to nginx", few, nginx, rate, atLeast(0.7))
-	add("calls/s, 64 connections, to nginx", many, nginx, rate, atLeast(0.7))
-	add("calls/s, 100 KB, 16 connections, to nginx", large, nginx, rate, target{})
+	const peer = "functions-framework"
+	add("calls/s, 16 connections, to functions-framework", few, peer, rate, target{})
+	add("calls/s, 64 connections, to functions-framework", many, peer, rate, target{})
+	add("calls/s, 100 KB, 16 connections, to functions-framework", large, peer, rate, target{})
+	add("median µs, 1 connection, to functions-framework", alone, peer, median, target{})
+	add("CPU µs per call, 16 connections, to functions-framework", few, peer, cpu, target{})
 }

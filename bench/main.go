@@ -1,6 +1,6 @@
 // Command bench compares the agent with plain servers and prints ratios.
 //
-//	go run ./bench [-rounds N] [-quick] [-only SECTION,SECTION] [-bootstrap FILE] [-against FILE]
+//	go run ./bench [-rounds N] [-quick] [-only SECTION,SECTION] [-json FILE] [-bootstrap FILE] [-against FILE]
 //
 // How to read the table. Every line compares two servers that were alive at the same time and were measured one right
 // after the other, in shuffled order, once per round. "base" and "gantry" are the medians over all rounds; min, median
@@ -13,8 +13,10 @@
 //
 // The sections:
 //
-//   - throughput: a plain Node http server and the agent, around the same handler, both pinned to CPU 0, wrk on CPU 1.
-//   - http: an HTTP function, its server alone, and that server behind Go's reverse proxy and behind nginx.
+//   - throughput: a plain Node http server, the agent, and Google's functions-framework, around the same handler, all
+//     pinned to CPU 0, wrk on CPU 1.
+//   - http: an HTTP function, its server alone, that server behind Go's reverse proxy and behind nginx, and an HTTP
+//     function of functions-framework.
 //   - streams: a server that streams, alone and as an HTTP function without the platform's limits.
 //   - apig: the front in the place of API Gateway, and the function listener, of one agent.
 //   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way
@@ -31,6 +33,10 @@
 //
 // With -quick each section runs once on the smallest budget: this shows that the sections work, not how fast anything
 // is.
+//
+// The table is also written as JSON, to bench/results.json unless -json names another file. Sections that were run alone
+// replace those of the same name; each has the facts of its own run. What measures no figures of this tree (-quick,
+// -bootstrap, -against) writes only to a file that -json names.
 package main
 
 import (
@@ -38,6 +44,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"gantry/bench/results"
 	"gantry/test/harness"
 	"os"
 	"os/exec"
@@ -69,14 +76,26 @@ func main() {
 		"",
 		"compare with this other build of the agent, and nothing else, in place of the sections",
 	)
+	flag.StringVar(
+		&b.json,
+		"json",
+		"",
+		`write the results to this file, or "none"; default: bench/results.json, for figures of this tree`,
+	)
 	flag.Parse()
-	harness.OwnNetwork("bench")
-	b.budget = full
+	b.budget, b.given = full, b.bootstrap != ""
 	if *quick {
 		b.budget, b.rounds = smallest, 1
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	err := b.run(ctx, *only)
+	chosen, err := b.choice(*only)
+	if err == nil {
+		err = provideFramework(ctx, chosen) // needs the network that the next line leaves
+	}
+	if err == nil {
+		harness.OwnNetwork("bench")
+		err = b.run(ctx, chosen, *quick)
+	}
 	if ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
@@ -147,21 +166,32 @@ type bench struct {
 	node, python, bootstrap string // programs
 	against                 string // another build of the agent, or empty
 	extension, empty        string
+	given                   bool   // bootstrap was named, and is not of this tree
+	json                    string // the file of results, or empty
+	framework               framework
 	running                 []*server
 	table                   table
+	measured                []*results.Section
 }
 
-// run measures the chosen sections and prints the table, also when a later one failed.
-func (b *bench) run(ctx context.Context, only string) (err error) {
-	chosen, err := choose(only)
-	if err != nil {
-		return err
+// choice is what the flags ask for.
+func (b *bench) choice(only string) ([]section, error) {
+	if b.rounds < 1 {
+		return nil, fmt.Errorf("-rounds %d: want 1 or more", b.rounds)
 	}
+	chosen, err := choose(only)
 	if b.against != "" {
 		chosen = []section{{"against", (*bench).compareBuilds}}
 	}
-	if b.rounds < 1 {
-		return fmt.Errorf("-rounds %d: want 1 or more", b.rounds)
+	return chosen, err
+}
+
+// run measures the chosen sections, and prints and writes what it has, also when a later one failed.
+func (b *bench) run(ctx context.Context, chosen []section, quick bool) (err error) {
+	b.framework, err = installed()
+	defer func() { err = errors.Join(err, os.RemoveAll(b.framework.folder)) }()
+	if err != nil {
+		return err
 	}
 	if b.work, err = os.MkdirTemp("", "gantry-bench-"); err != nil {
 		return err
@@ -170,21 +200,34 @@ func (b *bench) run(ctx context.Context, only string) (err error) {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
+	if name := b.resultsFile(quick); name != "" {
+		earlier, err := readEarlier(name)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.write(name, earlier)) }()
+	}
+	facts := b.facts(ctx, quick)
 	defer func() { b.table.print(os.Stdout) }()
 	for _, s := range chosen {
-		before := readMachine()
-		if err := errors.Join(s.run(b, ctx), b.stopAll()); err != nil {
+		if err := b.measure(ctx, s, facts); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		b.table.add(
-			&row{
-				section: s.name,
-				figure:  "% of the machine used by others",
-				values:  []float64{readMachine().others(before)},
-				format:  "%.0f",
-			},
-		)
 	}
+	return nil
+}
+
+// measure runs one section.
+func (b *bench) measure(ctx context.Context, s section, facts results.Run) error {
+	before, first := readMachine(), len(b.table)
+	if err := errors.Join(s.run(b, ctx), b.stopAll()); err != nil {
+		return err
+	}
+	others := readMachine().others(before)
+	b.measured = append(b.measured, b.table[first:].record(s.name, facts, others))
+	b.table.add(&row{
+		section: s.name, figure: "% of the machine used by others", values: []float64{others}, format: "%.0f",
+	})
 	return nil
 }
 

@@ -36,7 +36,7 @@ func (b *bench) streams(ctx context.Context) error {
 		}
 	}
 	later := compare("streams", "first byte, ms later than from the server itself", first[0], first[1], atMost(0.3))
-	later.values = difference(first[0], first[1])
+	later.values, later.ratio = difference(first[0], first[1]), false
 	const rate = "MB/s of a download of 100 MB, to the server itself"
 	b.table.add(later, compare("streams", rate, download[0], download[1], atLeast(0.7)))
 	return b.idleSockets(pair[1])

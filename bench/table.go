@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"gantry/bench/results"
 	"io"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ type row struct {
 	values []float64
 	target target
 	format string // of values; default %.2f
+	ratio  bool   // values are ours to base
 }
 
 // target is a limit for the median; the zero value only reports.
@@ -24,14 +26,14 @@ type target struct {
 	kind  string
 }
 
-func atLeast(limit float64) target { return target{limit, "≥"} }
-func atMost(limit float64) target  { return target{limit, "≤"} }
+func atLeast(limit float64) target { return target{limit, results.AtLeast} }
+func atMost(limit float64) target  { return target{limit, results.AtMost} }
 
 func (t target) verdict(v float64) string {
 	switch {
 	case t.kind == "":
 		return ""
-	case t.kind == "≥" && v >= t.limit, t.kind == "≤" && v <= t.limit:
+	case results.Target{Kind: t.kind, Limit: t.limit}.Met(v):
 		return "PASS"
 	}
 	return "MISS"
@@ -41,12 +43,12 @@ func (t target) String() string {
 	if t.kind == "" {
 		return "report"
 	}
-	return t.kind + " " + strconv.FormatFloat(t.limit, 'g', 3, 64)
+	return results.Target{Kind: t.kind, Limit: t.limit}.String()
 }
 
 // compare makes a row of two servers' samples of the same rounds.
 func compare(section, figure string, base, ours []float64, t target) *row {
-	r := &row{section: section, figure: figure, base: base, ours: ours, target: t}
+	r := &row{section: section, figure: figure, base: base, ours: ours, target: t, ratio: true}
 	for i := range base {
 		r.values = append(r.values, ours[i]/base[i])
 	}
@@ -93,11 +95,7 @@ func absolute(samples []float64) string {
 	return strconv.FormatFloat(m, 'f', 1, 64)
 }
 
-func median(samples []float64) float64 {
-	sorted := slices.Sorted(slices.Values(samples))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
-}
+func median(samples []float64) float64 { return results.Median(samples) }
 
 // percentile wants sorted samples, at least one.
 func percentile[T any](sorted []T, p int) T { return sorted[min(len(sorted)*p/100, len(sorted)-1)] }

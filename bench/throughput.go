@@ -35,7 +35,8 @@ type result struct {
 	own, tree float64 // processor time per call, µs
 }
 
-// throughput compares the agent with the plain server, each of them as in a container with one CPU.
+// throughput compares the agent with the plain server and with functions-framework, each of them as in a container with
+// one CPU.
 func (b *bench) throughput(ctx context.Context) error {
 	if runtime.NumCPU() < 2 {
 		return errors.New("two CPUs are needed, one for the servers and one for the load")
@@ -53,6 +54,13 @@ func (b *bench) throughput(ctx context.Context) error {
 		return err
 	}
 	servers := []*server{base, ours}
+	if b.framework.folder != "" {
+		peer, err := b.upFramework(ctx)
+		if err != nil {
+			return err
+		}
+		servers = append(servers, peer)
+	}
 	for _, s := range servers {
 		if err := b.warm(ctx, s); err != nil {
 			return err
@@ -102,10 +110,11 @@ func (b *bench) round(ctx context.Context, servers []*server, results map[load][
 }
 
 func (b *bench) throughputRows(ours *server, results map[load][][]result) error {
-	add := func(figure string, l load, pick func(result) float64, t target) {
-		pair := results[l]
-		b.table.add(compare("throughput", figure, column(pair[0], pick), column(pair[1], pick), t))
+	versus := func(base int, figure string, l load, pick func(result) float64, t target) {
+		all := results[l]
+		b.table.add(compare("throughput", figure, column(all[base], pick), column(all[1], pick), t))
 	}
+	add := func(figure string, l load, pick func(result) float64, t target) { versus(0, figure, l, pick, t) }
 	rate := func(r result) float64 { return r.perSecond }
 	tree := func(r result) float64 { return r.tree }
 	add("calls/s, 16 connections", few, rate, atLeast(0.95))
@@ -118,6 +127,15 @@ func (b *bench) throughputRows(ours *server, results map[load][][]result) error 
 	add("CPU µs per call, 64 connections", many, tree, target{})
 	add("CPU µs per call, 100 KB", large, tree, target{})
 	add("p99 µs, 16 connections", few, func(r result) float64 { return r.p99 }, target{})
+	if b.framework.folder == "" {
+		b.table.add(b.withoutFramework("throughput"))
+	} else {
+		versus(2, "calls/s, 16 connections, to functions-framework", few, rate, target{})
+		versus(2, "calls/s, 64 connections, to functions-framework", many, rate, target{})
+		versus(2, "calls/s, 100 KB, 16 connections, to functions-framework", large, rate, target{})
+		versus(2, "median µs, 1 connection, to functions-framework", alone, func(r result) float64 { return r.p50 }, target{})
+		versus(2, "CPU µs per call, 16 connections, to functions-framework", few, tree, target{})
+	}
 	rss, err := ours.residentMB()
 	b.table.add(&row{section: "throughput", figure: "MB resident, agent after load", values: []float64{rss}})
 	return err
