@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build lint bench bench-quick test-container test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build lint bench bench-quick bench-plot test-container test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -78,17 +78,25 @@ fuzz:
 	@find . -name '*_test.go' -not -path './.*/*' | xargs grep -o '^func Fuzz[A-Za-z]*' | sed 's/:func / /' | sort | while read -r file target; do \
 	  echo "$$target"; (cd $$(dirname $$file) && $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) .) || exit 1; done
 
-# The modules come first: the program runs, and builds, in a network of its own.
+# The modules come first: the program runs, and builds, in a network of its own. The table is also in
+# bench/results.json.
 bench:
-	@.ci/need go node python3 wrk nginx
+	@.ci/need go node npm python3 wrk nginx
 	$(GO) mod download
 	$(GO) run ./bench
 
+# docs/bench and the README's sentences about speed, from bench/results.json.
+bench-plot:
+	@.ci/need go
+	$(GO) run ./bench/plot
+
 # Every section once on the smallest budget: shows that each works, not how fast anything is.
 bench-quick:
-	@.ci/need go node python3 wrk nginx
+	@.ci/need go node npm python3 wrk nginx
 	$(GO) mod download
-	$(GO) run ./bench -quick
+	@mkdir -p .cache && rm -f .cache/bench-quick.json
+	$(GO) run ./bench -quick -json .cache/bench-quick.json
+	$(GO) run ./bench/plot -in .cache/bench-quick.json -out .cache/bench -readme ''
 
 test-container:
 	test/container/run.sh

@@ -29,7 +29,8 @@ func (b *bench) facts(ctx context.Context, quick bool) results.Run {
 		r.Commit = unknown
 	}
 	// What is made of the results is no part of what is measured.
-	r.Modified = b.git(ctx, "status", "--porcelain", "--", ".", ":!bench/results.json", ":!docs/bench", ":!README.md") != ""
+	changes := b.git(ctx, "status", "--porcelain", "--", ".", ":!bench/results.json", ":!docs/bench", ":!README.md")
+	r.Modified = changes != ""
 	if b.given {
 		r.Bootstrap = said(ctx, b.bootstrap, "version")
 	}

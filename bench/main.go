@@ -34,9 +34,9 @@
 // With -quick each section runs once on the smallest budget: this shows that the sections work, not how fast anything
 // is.
 //
-// The table is also written as JSON, to bench/results.json unless -json names another file. Sections that were run alone
-// replace those of the same name; each has the facts of its own run. What measures no figures of this tree (-quick,
-// -bootstrap, -against) writes only to a file that -json names.
+// The table is also written as JSON, to bench/results.json unless -json names another file. Sections that were run
+// alone replace those of the same name; each has the facts of its own run. What measures no figures of this tree
+// (-quick, -bootstrap, -against) writes only to a file that -json names.
 package main
 
 import (

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"gantry/bench/results"
 	"io/fs"
+	"math"
 	"strings"
 )
 
 // record turns rows into a section of the file of results. A figure that begins with "…" explains the one above it.
 func (t table) record(name string, run results.Run, others float64) *results.Section {
 	s := &results.Section{Name: name, Run: run}
-	if others == others { // not NaN, which says that the machine does not know
+	if !math.IsNaN(others) { // which says that the machine does not know
 		s.OthersPercent = &others
 	}
 	above := ""
@@ -67,6 +68,6 @@ func (b *bench) write(name string, f *results.File) error {
 	for _, s := range b.measured {
 		names = append(names, s.Name)
 	}
-	progress("%s has %s of this run, and %d sections in all", name, strings.Join(names, ", "), len(f.Sections))
+	progress("%s has of this run: %s; make bench-plot makes the pages of bench/results.json", name, strings.Join(names, ", "))
 	return nil
 }
