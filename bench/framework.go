@@ -61,31 +61,33 @@ func provideFramework(ctx context.Context, chosen []section) error {
 func installFramework(ctx context.Context) (folder string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, installLimit)
 	defer cancel()
-	if folder, err = os.MkdirTemp("", frameworkPrefix); err != nil {
+	made, err := os.MkdirTemp("", frameworkPrefix)
+	if err != nil {
 		return "", err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(folder))
+			err = errors.Join(err, os.RemoveAll(made))
 		}
 	}()
 	files, err := fs.Sub(frameworkFiles, "testdata/framework")
 	if err != nil {
 		return "", err
 	}
-	if err := os.CopyFS(folder, files); err != nil {
+	if err := os.CopyFS(made, files); err != nil {
 		return "", err
 	}
 	cmd := exec.CommandContext(
 		ctx, "npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error",
+		"--fetch-retries=1", "--fetch-retry-mintimeout=1000",
 	)
-	cmd.Dir, cmd.WaitDelay = folder, time.Second
+	cmd.Dir, cmd.WaitDelay = made, 10*time.Second
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // npm then ends what it started
 	progress("npm installs @google-cloud/functions-framework")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm ci: %w: %s", errors.Join(err, ctx.Err()), firstLine(string(text)))
 	}
-	return folder, nil
+	return made, nil
 }
 
 func firstLine(text string) string {

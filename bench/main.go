@@ -201,9 +201,9 @@ func (b *bench) run(ctx context.Context, chosen []section, quick bool) (err erro
 		return err
 	}
 	if name := b.resultsFile(quick); name != "" {
-		earlier, err := readEarlier(name)
-		if err != nil {
-			return err
+		earlier, unreadable := readEarlier(name)
+		if unreadable != nil {
+			return unreadable
 		}
 		defer func() { err = errors.Join(err, b.write(name, earlier)) }()
 	}

@@ -5,6 +5,8 @@ import (
 	"gantry/bench/results"
 	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -46,11 +48,12 @@ func middle(samples []float64) *float64 {
 }
 
 // readEarlier reads the file that the results will be merged into, before anything is measured: a run must not end with
-// nothing because the file cannot be read.
+// nothing because the file cannot be read, or its folder is missing.
 func readEarlier(name string) (*results.File, error) {
 	f, err := results.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &results.File{}, nil
+		_, missing := os.Stat(filepath.Dir(name))
+		return &results.File{}, missing
 	}
 	return f, err
 }

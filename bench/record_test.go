@@ -5,6 +5,7 @@ import (
 	"gantry/bench/results"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -97,8 +98,64 @@ func TestFileThatCannotBeReadIsNamedBeforeTheRun(t *testing.T) {
 	if err := os.WriteFile(name, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readEarlier(name); err == nil || !strings.Contains(err.Error(), name) {
-		t.Errorf("got %v, want an error with the name", err)
+	missing := filepath.Join(t.TempDir(), "missing")
+	for file, want := range map[string]string{name: name, filepath.Join(missing, "results.json"): missing} {
+		if _, err := readEarlier(file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %s", err, want)
+		}
+	}
+}
+
+// TestResultsThatCannotBeWrittenFailTheRun: the run measures nothing, so that only the way of its results counts.
+func TestResultsThatCannotBeWrittenFailTheRun(t *testing.T) {
+	for _, tool := range []string{"node", "python3", "wrk", "taskset", "go"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	folder := filepath.Join(t.TempDir(), "results")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{rounds: 1, json: filepath.Join(folder, "results.json"), bootstrap: "/bin/true", given: true}
+	gone := section{"start", func(b *bench, _ context.Context) error {
+		b.table.add(&row{section: "start", figure: "MB", values: []float64{1}})
+		return os.Remove(folder)
+	}}
+	if err := b.run(context.Background(), []section{gone}, true); err == nil || !strings.Contains(err.Error(), b.json) &&
+		!strings.Contains(err.Error(), folder) {
+		t.Errorf("got %v, want an error with %s", err, b.json)
+	}
+}
+
+// TestInstallThatFailsLeavesNothingBehind has an npm that writes and fails.
+func TestInstallThatFailsLeavesNothingBehind(t *testing.T) {
+	bin, temp := t.TempDir(), t.TempDir()
+	script := "#!/bin/sh\ntouch half\necho no registry >&2\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(bin, "npm"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	t.Setenv("TMPDIR", temp)
+	t.Setenv(frameworkFolder, "")
+	if _, err := installFramework(context.Background()); err == nil || !strings.Contains(err.Error(), "no registry") {
+		t.Errorf("got %v, want what npm says", err)
+	}
+	if err := provideFramework(context.Background(), sections()); err != nil {
+		t.Error(err)
+	}
+	if f, err := installed(); err != nil || f.folder != "" {
+		t.Errorf("got %+v, %v, want none", f, err)
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	t.Setenv(frameworkFolder, "")
+	if err := provideFramework(ended, sections()); err == nil || err.Error() != "interrupted" {
+		t.Errorf("interrupted: got %v", err)
+	}
+	left, err := os.ReadDir(temp)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
