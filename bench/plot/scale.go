@@ -41,16 +41,17 @@ func (s scale) x(ratio float64) float64 {
 // tickGap is the least distance of two ticks, so that their labels keep apart.
 const tickGap = 38
 
-// ticks are round ratios, the roundest first, each as long as it keeps its distance from those before it.
+// rounded are the ratios that can be ticks, the roundest first.
+var rounded = []float64{
+	10, 0.1, 100, 0.01, 1000, 0.001, 2, 0.5, 5, 0.2, 20, 0.05, 50, 0.02, 1.5, 0.7, 3, 0.3, 1.2, 0.8, 1.1, 0.9, 4, 7,
+}
+
+// ticks are the rounded ratios, each as long as it keeps its distance from those before it.
 func (s scale) ticks() []float64 {
 	taken := []float64{1}
-	for _, round := range [][]float64{{10, 100, 1000}, {2, 5}, {4, 3, 1.5, 20, 50}, {1.2, 1.1, 1.05}} {
-		for _, t := range round {
-			for _, v := range []float64{t, 1 / t} {
-				if s.fits(v, taken) {
-					taken = append(taken, v)
-				}
-			}
+	for _, v := range rounded {
+		if s.fits(v, taken) {
+			taken = append(taken, v)
 		}
 	}
 	return taken

@@ -219,7 +219,7 @@ func (d *drawing) legend(rows []*results.Row) {
 	d.y += 14
 	d.line("range", mark-13, d.y-4, mark+13, d.y-4)
 	fmt.Fprintf(d, "<circle class=\"median\" cx=\"%d\" cy=\"%.1f\" r=\"5\"/>\n", mark, d.y-4)
-	d.text("small", words, "median; min to max of the rounds")
+	d.text("small", words, "median; min to max")
 	d.y += trackHigh
 	d.line("base", mark, d.y-12, mark, d.y+4)
 	d.text("small", words, "1: the same as the base")
