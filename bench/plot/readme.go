@@ -106,20 +106,17 @@ func doubts(f *results.File, sections []string) string {
 	if len(reasons) == 0 {
 		return ""
 	}
-	return " The figures are provisional: " + strings.Join(reasons, ", and ") + "."
+	return "The figures are provisional: " + strings.Join(reasons, ", and ") + "."
 }
 
-// points breaks the lines of a list, one point a line, as documents have them.
+// points breaks the lines of a list anew, as documents have them.
 func points(text string) string {
 	var out strings.Builder
-	for point := range strings.Lines(text) {
-		point = strings.TrimSpace(point)
-		for i, line := range wrap(point, docColumns-2) {
-			if i > 0 {
-				line = "  " + line
-			}
-			out.WriteString(line + "\n")
+	for i, point := range strings.Split("\n"+text, "\n- ") {
+		if i == 0 {
+			continue // nothing stands before the first
 		}
+		out.WriteString(strings.Join(wrap("- "+point, docColumns-2), "\n  ") + "\n")
 	}
 	return out.String()
 }

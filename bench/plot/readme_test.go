@@ -162,7 +162,7 @@ func TestFiguresOfABusyMachineOrFewRoundsAreCalledProvisional(t *testing.T) {
 	quiet := 1.0
 	f := &results.File{Sections: []*results.Section{section("throughput"), section("start")}}
 	got := doubts(f, []string{"throughput", "start"})
-	if want := " The figures are provisional: others used up to 12 % of the machine, and there were only 3 rounds."; got != want {
+	if want := "The figures are provisional: others used up to 12 % of the machine, and there were only 3 rounds."; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, s := range f.Sections {
