@@ -161,9 +161,7 @@ var (
 
 // forward sets them.
 func (e *Events) forward(r *Request) {
-	for _, name := range e.listed {
-		e.header.drop(name)
-	}
+	e.header.drop(e.listed)
 	e.header.add(forwardedFor, []byte(r.Source), ", ")
 	e.header.set(realIP, []byte(r.Source))
 	e.header.keep(forwardedProto, protoHTTP)

@@ -144,3 +144,30 @@ func BenchmarkEvent(b *testing.B) {
 		buf = e.Append(buf[:0], &Request{Method: []byte("POST"), Path: []byte("/"), Body: []byte(`{"name":"x"}`), Source: "127.0.0.1", Port: "8093"})
 	}
 }
+
+// TestNamesThatConnectionListsAreDroppedInOnePass: what a caller can name in one request must not cost its square.
+func TestNamesThatConnectionListsAreDroppedInOnePass(t *testing.T) {
+	const n = 1000
+	listed := make([]string, n)
+	fields := []string{"x-kept: 1"}
+	for i := range listed {
+		listed[i] = fmt.Sprint("x-", i)
+		fields = append(fields, listed[i]+": v")
+	}
+	fields = append(fields, "connection: "+strings.Join(listed, ","))
+	d := eventOf(t, &Request{}, fields...)
+	require.Equal(t, "1", d.Headers["x-kept"])
+	for _, name := range listed {
+		require.NotContains(t, d.Headers, name)
+	}
+	var e Events
+	allocated := testing.AllocsPerRun(1, func() {
+		e.Begin()
+		for _, field := range fields {
+			name, value, _ := strings.Cut(field, ": ")
+			e.Add([]byte(name), []byte(value))
+		}
+		e.Append(nil, &Request{})
+	})
+	require.Less(t, allocated, float64(20*n))
+}

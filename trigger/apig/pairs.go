@@ -80,15 +80,17 @@ func (p *pairs) insert(name, value []byte) {
 	}
 }
 
-// drop takes a pair out.
-func (p *pairs) drop(name []byte) {
-	for i := range p.list {
-		if string(p.list[i].name) == string(name) {
-			p.list = slices.Delete(p.list, i, i+1)
-			p.number()
-			return
-		}
+// drop takes the pairs of these names out, in one pass: a caller may name thousands.
+func (p *pairs) drop(names [][]byte) {
+	if len(names) == 0 {
+		return
 	}
+	dropped := make(map[string]bool, len(names))
+	for _, name := range names {
+		dropped[string(name)] = true
+	}
+	p.list = slices.DeleteFunc(p.list, func(one pair) bool { return dropped[string(one.name)] })
+	p.number()
 }
 
 // number makes the index, if the list is long.
