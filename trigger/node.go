@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,20 +24,63 @@ type node struct {
 	absent bool
 	// twice are keys that the object has more than once.
 	twice []string
+	// places are the indexes of the keys, alike the same by what normal makes of them; nil while the object is short, or
+	// until they are asked for. keep renews them.
+	places, alike map[string]int
 }
+
+// longObject is from where on keys are found by a map: an event of some megabytes may have a million of them.
+const longObject = 32
 
 // member returns the value of a key, nil if there is none.
 func (n *node) member(key string) *node {
-	for i, k := range n.keys {
-		if k == key {
+	if len(n.keys) <= longObject {
+		if i := slices.Index(n.keys, key); i >= 0 {
 			return n.vals[i]
 		}
+		return nil
+	}
+	if n.places == nil {
+		n.places = placesOf(n.keys, func(key string) string { return key })
+	}
+	if i, ok := n.places[key]; ok {
+		return n.vals[i]
 	}
 	return nil
 }
 
+// placesOf are the first places of what form makes of the keys.
+func placesOf(keys []string, form func(key string) string) map[string]int {
+	places := make(map[string]int, len(keys))
+	for i, key := range keys {
+		formed := form(key)
+		if _, known := places[formed]; !known {
+			places[formed] = i
+		}
+	}
+	return places
+}
+
 func (n *node) add(key string, value *node) {
-	n.keys, n.vals = append(n.keys, key), append(n.vals, value)
+	if n.places != nil {
+		n.places[key] = len(n.keys)
+	}
+	n.keep(append(n.keys, key), append(n.vals, value), n.places)
+}
+
+// keep replaces the members. places may be nil.
+func (n *node) keep(keys []string, vals []*node, places map[string]int) {
+	n.keys, n.vals, n.places, n.alike = keys, vals, places, nil
+}
+
+// clone copies a value with all that is below it.
+func (n *node) clone() *node {
+	c := *n
+	c.keep(slices.Clone(n.keys), make([]*node, len(n.vals)), nil)
+	for i, v := range n.vals {
+		c.vals[i] = v.clone()
+	}
+	return &c
 }
 
 // parse reads JSON. An error names line and column.

@@ -58,10 +58,11 @@ func (n *node) similar(key string) (found string, v *node) {
 	if v := n.member(key); v != nil {
 		return key, v
 	}
-	for i, k := range n.keys {
-		if normal(k) == normal(key) {
-			return k, n.vals[i]
-		}
+	if n.alike == nil {
+		n.alike = placesOf(n.keys, normal)
+	}
+	if i, ok := n.alike[normal(key)]; ok {
+		return n.keys[i], n.vals[i]
 	}
 	return "", nil
 }

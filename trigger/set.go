@@ -183,7 +183,8 @@ func (e *Event) take(p *place, given *node) error {
 	n.absent, n.follows = false, false
 	switch {
 	case p.free || n.is(free) || given.kind != n.kind:
-		n.kind, n.text, n.keys, n.vals = given.kind, given.text, given.keys, given.vals
+		n.kind, n.text = given.kind, given.text
+		n.keep(given.keys, given.vals, nil)
 		n.flags |= free
 	case n.kind == list:
 		n.vals = nil
@@ -198,7 +199,7 @@ func (e *Event) take(p *place, given *node) error {
 		}
 	case n.kind == object:
 		if n.is(texts) {
-			n.keys, n.vals = nil, nil
+			n.keep(nil, nil, nil)
 		}
 		for i, v := range given.vals {
 			below, err := e.step(p, given.keys[i])

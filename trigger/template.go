@@ -20,22 +20,27 @@ import (
 //go:embed events.json
 var templates []byte
 
-// template reads the template of the trigger: a fresh event.
+// marked are the templates of all triggers with their rules and marks, read once: a list that is set takes a template
+// for each of its elements.
+var marked = sync.OnceValues(func() (*node, error) { return parse(templates) })
+
+// template is a copy of the template of the trigger: a fresh event.
 func (t *Trigger) template(now time.Time) (*node, error) {
-	all, err := parse(templates)
+	all, err := marked()
 	if err != nil {
 		return nil, err
 	}
-	n := all.member(t.Name)
+	n := all.member(t.Name).clone()
 	return n, annotate(n, now)
 }
 
-// allTemplates reads the template of every trigger, once: they are compared with, and not changed.
+// allTemplates are the templates of all triggers without rules and marks: they are compared with, and not changed.
 var allTemplates = sync.OnceValues(func() (*node, error) {
-	all, err := parse(templates)
+	all, err := marked()
 	if err != nil {
 		return nil, err
 	}
+	all = all.clone()
 	return all, annotate(all, time.Now())
 })
 
