@@ -35,7 +35,8 @@ func (a *Instance) takeSpare(generation int) *runtime.Worker {
 	}
 }
 
-// fillSpares starts what is missing of the spares, in the background.
+// fillSpares starts what is missing of the spares, in the background. In an instance for one call they would take its
+// CPU.
 func (a *Instance) fillSpares() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

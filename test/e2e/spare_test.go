@@ -12,16 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// spareFunctions answer with their process id; an event of "hang" passes the deadline, "exit" ends the process, and
-// "kind" says whether GANTRY_PARKED is in the environment.
+// spareFunctions answer with their process id, and with GANTRY_PARKED if that is in the environment; an event of "hang"
+// passes the deadline, "exit" ends the process. SIGUSR2 has them print a line.
 var spareFunctions = map[string]map[string]string{
-	"Node.js": {"index.js": `console.log('loaded by ' + process.pid);
+	"Node.js": {"index.js": `process.on('SIGUSR2', () => console.log('signalled'));
+console.log('loaded by ' + process.pid);
 exports.handler = async (event, context) => {
   if (event === 'hang') for (;;);
   if (event === 'exit') process.exit(3);
   return { pid: process.pid, parked: process.env.GANTRY_PARKED || '', secret: context.getUserData('secret') };
 };`},
-	"Python": {"index.py": `import os
+	"Python": {"index.py": `import os, signal
+signal.signal(signal.SIGUSR2, lambda *_: print('signalled', flush=True))
 print('loaded by %d' % os.getpid(), flush=True)
 def handler(event, context):
     while event == 'hang':
@@ -58,9 +60,10 @@ func TestSpareTakesTheNextCall(t *testing.T) {
 				require.Equal(t, spares[0], worker)
 				wait(t, func() bool { return strings.Contains(r.stdout.String(), "loaded by "+strconv.Itoa(worker)) })
 			}
-			r.spares(worker, 1)
+			last := r.spares(worker, 1)
 			r.signal(syscall.SIGTERM)
 			require.Equal(t, 0, r.wait())
+			gone(t, last...)
 		})
 	}
 }
@@ -91,6 +94,10 @@ func TestSparesFollowTheirInstance(t *testing.T) {
 			worker := whoAnswers(r)
 			before := r.spares(worker, 2)
 			require.Len(t, before, 2)
+
+			r.signal(syscall.SIGUSR2)
+			r.stdout.WaitFor(t, "signalled")
+			require.ElementsMatch(t, before, r.spares(worker, 2))
 
 			r.signal(syscall.SIGHUP)
 			gone(t, before...)
