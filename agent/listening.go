@@ -58,14 +58,15 @@ func (s *serving) listening(l *language.Language, because string) {
 	}
 }
 
-// settle binds the function listener of a program that has shown what it is. An error ends the agent.
+// settle binds the function listener of a program that has shown what it is, and starts its timers, which an HTTP
+// function has not. An error ends the agent.
 func (s *serving) settle(l *language.Language, because string) error {
 	if s.kind.settled { // by a failure, at the same moment
 		return nil
 	}
 	s.kind.settled = true
 	addr, err := s.cfg.AddrFor(l)
-	if err != nil {
+	if err := errors.Join(err, s.cfg.TimersFor(l)); err != nil {
 		return fault.Mark(fault.Invalid, errors.Join(err, s.stop(extension.ReasonFailure)))
 	}
 	before := len(s.callers)
@@ -77,6 +78,7 @@ func (s *serving) settle(l *language.Language, because string) error {
 	}
 	s.serve(s.callers[:len(s.callers)-before]...)
 	s.listening(l, because)
+	s.startTimers()
 	return nil
 }
 

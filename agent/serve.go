@@ -141,7 +141,9 @@ func (s *serving) run() error {
 	}
 	s.remark()
 	s.pollers.start()
-	s.startTimers()
+	if !s.cfg.Language.Undecided() { // else the decision starts them
+		s.startTimers()
+	}
 	for _, sig := range s.early {
 		if stop, err := s.signalled(sig); stop {
 			return err

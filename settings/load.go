@@ -137,8 +137,8 @@ func (c *Config) resolve(env map[string]string, f Facts) error {
 	if err := c.CompleteTimers(env); err != nil {
 		return err
 	}
-	if len(c.Timers) > 0 && c.Language.Proxies() && !c.Language.Undecided() {
-		return errors.New("GANTRY_TIMER is for functions that take events: an HTTP function takes requests only, as on the platform; leave it out")
+	if err := c.TimersFor(c.Language); err != nil {
+		return err
 	}
 	c.remarkOnReach(f)
 	c.remarkOnAPIG()

@@ -1,9 +1,11 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"gantry/async"
 	"gantry/files"
+	"gantry/runtime/language"
 	"gantry/timer"
 	"gantry/timer/zone"
 	"path/filepath"
@@ -50,6 +52,15 @@ func (c *Config) CompleteTimers(env map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// TimersFor refuses timers of a language whose functions take requests. One that is not decided may take events.
+func (c *Config) TimersFor(l *language.Language) error {
+	if len(c.Timers) == 0 || !l.Proxies() || l.Undecided() {
+		return nil
+	}
+	return errors.New("GANTRY_TIMER is for functions that take events: an HTTP function takes requests only, " +
+		"as on the platform; leave it out")
 }
 
 // ownZone is the agent's zone. The Go library takes UTC for a name in TZ that the system has no file of.

@@ -111,6 +111,25 @@ func TestProgramThatPollsRunsAsCustomRuntime(t *testing.T) {
 	})
 }
 
+// TestTimersWaitForTheDecision: a custom runtime gets their events, and a server ends the agent as it would at once if
+// it were known for one.
+func TestTimersWaitForTheDecision(t *testing.T) {
+	t.Parallel()
+	env, _ := queueSettings(t)
+	env = append(env, "GANTRY_TIMER=@every 100ms", "RUNTIME_TIMEOUT=20")
+	r := undecided(t, nodeScript(pollsForever+"next()"), env...)
+	r.stderr.WaitFor(t, "timer set")
+	harness.Eventually(t, func() bool { return strings.Contains(r.stdout.String(), "Finish invoke request") }, "a tick")
+	before, _, _ := strings.Cut(r.stderr.String(), runsAsCustom)
+	require.NotContains(t, before, "timer tick accepted")
+
+	server := prepare(t, writeFiles(t, nodeScript(servesOnPort)), append(env, "GANTRY_UPSTREAM=127.0.0.1:"+serverPort(t))...)
+	server.launch()
+	require.Equal(t, 2, server.wait())
+	require.Contains(t, server.stderr.String(), "an HTTP function takes requests only")
+	require.NotContains(t, server.stderr.String(), "timer tick accepted")
+}
+
 // TestDecisionHoldsUntilTheAgentEnds: a reload with code of the other kind does not change it, and says so.
 func TestDecisionHoldsUntilTheAgentEnds(t *testing.T) {
 	t.Parallel()
