@@ -48,11 +48,12 @@ func (s *Scheduler) Wait(ctx context.Context) {
 	}
 }
 
-// plan makes the agenda anew. Tries of ticks stay.
+// plan makes the agenda anew. Tries of ticks stay, and come now: their times may be of a clock that was set back since.
 func (s *Scheduler) plan(now time.Time) {
 	kept := s.agenda[:0]
 	for _, e := range s.agenda {
 		if e.retry != nil {
+			e.at = now
 			kept = append(kept, e)
 		}
 	}

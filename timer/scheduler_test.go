@@ -190,6 +190,17 @@ func TestClockThatIsSetBackMovesTheTicks(t *testing.T) {
 	r.called("2026-01-01T03:00:00Z")
 }
 
+// TestTickThatWaitsForATryIsTriedWhenTheClockIsSetBack: and not hours later, when the clock shows the time again.
+func TestTickThatWaitsForATryIsTriedWhenTheClockIsSetBack(t *testing.T) {
+	r := newRig(t, "0 0 * * * ?", "2026-01-01T04:59:59Z")
+	r.fail(errors.New("no room"))
+	r.to("2026-01-01T05:00:00Z")
+	r.retried()
+	r.fail(nil)
+	r.to("2026-01-01T02:30:00Z")
+	r.called("2026-01-01T05:00:00Z")
+}
+
 // TestTickIsTriedAgainUntilTheNextOne: and then it is lost, and counted.
 func TestTickIsTriedAgainUntilTheNextOne(t *testing.T) {
 	r := newRig(t, "@every 10s", "2026-01-01T00:00:05Z")
