@@ -52,7 +52,7 @@ func Read(environ []string, env, flags map[string]string, f Facts) (*Config, err
 			continue
 		}
 		if err := s.take(c, value); err != nil {
-			shown := strconv.Quote(value)
+			shown := quoted(value)
 			if s.Secret || s.Env == "RUNTIME_USERDATA" { // people keep passwords there
 				shown = "(not shown)"
 			}
@@ -259,6 +259,17 @@ func (c *Config) pickLanguage(path string, poll bool) (err error) {
 	}
 	c.Program, err = l.FindProgram(path, c.Function.CodeRoot, c.Handler, c.Command)
 	return err
+}
+
+// mostQuoted is how much of a wrong value an error shows, in bytes: a list of timers may have megabytes.
+const mostQuoted = 200
+
+// quoted is a value for a message, the beginning of a long one.
+func quoted(value string) string {
+	if len(value) <= mostQuoted {
+		return strconv.Quote(value)
+	}
+	return strconv.Quote(strings.ToValidUTF8(value[:mostQuoted], "")) + "…"
 }
 
 // checkSpares takes spares for none where they cannot be: in another language, and while each interpreter would want

@@ -3,6 +3,7 @@ package settings
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +59,12 @@ func TestEventOfATimerFitsTheQueue(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, append([]byte("big=@every 1m;"), make([]byte, 260<<10)...), 0o600))
 	_, err := loadTimers(t, "index.js", Facts{}, "GANTRY_TIMER_FILE="+file)
 	require.ErrorContains(t, err, "timer big: its event has ")
+}
+
+// TestErrorsShowTheBeginningOfALongValue: a list of timers may have megabytes.
+func TestErrorsShowTheBeginningOfALongValue(t *testing.T) {
+	_, err := loadTimers(t, "index.js", Facts{}, "GANTRY_TIMER=a=@every 1x;ä"+strings.Repeat("ä", 100_000))
+	require.ErrorContains(t, err, `GANTRY_TIMER: "a=@every 1x;ää`)
+	require.ErrorContains(t, err, `ä"…, from the environment: line 1, timer a: @every is followed by "1x"`)
+	require.Less(t, len(err.Error()), 1000)
 }

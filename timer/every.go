@@ -20,9 +20,9 @@ func parseEvery(text string) (every, error) {
 	const want = "want a number and a unit, or several: ns, us, ms, s, m, h, as in @every 1h30m"
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("@every is followed by %q, %s", text, want)
+		return 0, fmt.Errorf("@every is followed by %.100q, %s", text, want)
 	case d < leastEvery || d > mostEvery:
-		return 0, fmt.Errorf("@every %s is outside of %s to %s", text, leastEvery, "8784h")
+		return 0, fmt.Errorf("@every %.100s is outside of %s to %s", text, leastEvery, "8784h")
 	}
 	return every(d), nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"sync"
@@ -77,7 +78,7 @@ func parseLines(text string) (all []*Timer, err error) {
 			t.Name, schedule = named[1], named[2]
 		}
 		if err := t.parse(schedule); err != nil {
-			return nil, fmt.Errorf("line %d, timer %s: %w", number, shownName(t, len(all)), err)
+			return nil, fmt.Errorf("line %d, timer %.100s: %w", number, shownName(t, len(all)), err)
 		}
 		all = append(all, t)
 	}
@@ -117,9 +118,9 @@ func parseJSON(text string) (all []*Timer, err error) {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&list); err != nil {
-		return nil, fmt.Errorf(`want a JSON array like [{"name": "nightly", "schedule": "0 0 2 * * ?", "user_event": "text"}]: %w`, err)
+		return nil, fmt.Errorf(`want a JSON array like [{"name": "nightly", "schedule": "0 0 2 * * ?", "user_event": "text"}]: %.300w`, err)
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) { // More would pass a bracket too many
 		return nil, errors.New("something follows the JSON array of timers")
 	}
 	for i, w := range list {
@@ -128,7 +129,7 @@ func parseJSON(text string) (all []*Timer, err error) {
 			err = t.parse(w.Schedule)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("timer %s: %w", shownName(t, i), err)
+			return nil, fmt.Errorf("timer %.100s: %w", shownName(t, i), err)
 		}
 		all = append(all, t)
 	}

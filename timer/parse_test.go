@@ -38,6 +38,7 @@ func TestWrongListsAreErrors(t *testing.T) {
 		"a=@every 1m\n\nb=@every":                   "line 3, timer b",
 		`[{"schedule":"@every 1m","event":"x"}]`:    `unknown field "event"`,
 		`[{"schedule":"@every 1m"}] x`:              "something follows",
+		`[{"schedule":"@every 1m"}]]`:               "something follows",
 		`[{"schedule":`:                             "want a JSON array",
 		`[]`:                                        "there is no timer",
 		`[{"name":"a b","schedule":"@every 1m"}]`:   "a name has letters",
@@ -47,6 +48,21 @@ func TestWrongListsAreErrors(t *testing.T) {
 	} {
 		_, err := Parse(text)
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// TestErrorsAboutLongTextsAreShort: whatever is long in a list, a person has to find the end of the message.
+func TestErrorsAboutLongTextsAreShort(t *testing.T) {
+	long := strings.Repeat("x", 100_000)
+	for _, text := range []string{
+		long, "@every " + long, "@" + long, "TZ=" + long + " 0 0 2 * * ?", "CRON_TZ=" + long + " 0 0 2 * * ?", "0 0 " + long + " * * ?",
+		"0 0 2 * * ? " + strings.Repeat("* ", 50_000), "@every " + strings.Repeat("1ns", 30_000), ";" + long, long + "=@every 1m",
+		"@every 1m;" + long + "\n@every 1x", `{"name":"` + long + `","schedule":"@every 1m"}`, `{"` + long + `":1}`,
+		"n=@every 1m\nn=@every 1m;" + long, "*/" + long + " * * * * *", strings.Repeat("1,", 50_000) + " * * * * *",
+	} {
+		_, err := Parse(text)
+		require.Error(t, err, "%.50s", text)
+		require.Less(t, len(err.Error()), 1500, "%.50s: %.2000s", text, err)
 	}
 }
 

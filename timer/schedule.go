@@ -68,20 +68,20 @@ func (t *Timer) parseSchedule(text string) (err error) {
 	word, after, _ := strings.Cut(rest, " ")
 	switch instead := descriptors[strings.ToLower(word)]; {
 	case rest == "":
-		return fmt.Errorf("there is no schedule in %q, %s", text, wantSchedule)
+		return fmt.Errorf("there is no schedule in %.100q, %s", text, wantSchedule)
 	case word == "@every":
 		t.schedule, err = parseEvery(after)
 		return err
 	case instead != "":
 		return fmt.Errorf("the platform does not know %s: write %q", word, instead)
 	case strings.HasPrefix(word, "@"):
-		return fmt.Errorf("%q is no schedule, %s", rest, wantSchedule)
+		return fmt.Errorf("%.100q is no schedule, %s", rest, wantSchedule)
 	case strings.HasPrefix(word, "TZ="):
-		return fmt.Errorf("the zone of a schedule is written CRON_%s, not %s", word, word)
+		return fmt.Errorf("the zone of a schedule is written CRON_%.100s, not %.100s", word, word)
 	}
 	f, err := parseFields(strings.Fields(rest))
 	if err != nil {
-		return fmt.Errorf("schedule %q: %w%s", rest, err, otherSpelling(strings.Fields(rest)))
+		return fmt.Errorf("schedule %.100q: %w%s", rest, err, otherSpelling(strings.Fields(rest)))
 	}
 	t.schedule = f
 	return nil
@@ -97,7 +97,7 @@ func parseFields(texts []string) (f fields, err error) {
 	}
 	for i, text := range texts {
 		if err := cronFields[i].check(i, text); err != nil {
-			return f, fmt.Errorf("the %s is %q: %w, %s", cronFields[i].name, text, err, cronFields[i].want())
+			return f, fmt.Errorf("the %s is %.100q: %.200w, %s", cronFields[i].name, text, err, cronFields[i].want())
 		}
 	}
 	parsed, err := parser.Parse(strings.Join(texts, " "))

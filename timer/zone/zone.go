@@ -54,7 +54,7 @@ func Packed(name string) (*time.Location, error) {
 	case err != nil:
 		return nil, fmt.Errorf("the program's copy of the time zones cannot be read: %w", err)
 	case found == nil:
-		return nil, fmt.Errorf("there is no time zone %q, want a name like Asia/Shanghai, Europe/Berlin or UTC", name)
+		return nil, fmt.Errorf("there is no time zone %.100q, want a name like Asia/Shanghai, Europe/Berlin or UTC", name)
 	}
 	return found, nil
 }
