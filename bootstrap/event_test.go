@@ -2,10 +2,13 @@ package main
 
 import (
 	"gantry/test/harness"
+	"gantry/trigger"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -64,5 +67,23 @@ func TestWrongEventsAndExpectationsAreRefused(t *testing.T) {
 	} {
 		_, err := (&program{stdin: strings.NewReader("")}).readEvents(make([]event, len(o.events)), o.events, o.expect)
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// TestReportsOfEventsCannotCommandATerminal: neither by the event's words nor by the file's name.
+func TestReportsOfEventsCannotCommandATerminal(t *testing.T) {
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	require.NoError(t, err)
+	defer out.Close()
+	p := &program{name: "bootstrap", stdout: out}
+	report, err := trigger.Check([]byte("{\"Records\":[{\"\u009b31m\":1,\"\\u001b[31m\":1}]}"))
+	require.NoError(t, err)
+	require.NoError(t, p.printReport("a\x1b[31m\x9b1m\u009b1m\rb", report))
+	text, err := os.ReadFile(out.Name())
+	require.NoError(t, err)
+	require.Contains(t, string(text), "fail  a [31m 1m 1m b: obs")
+	require.Contains(t, string(text), "31m: is in no event of obs that is known")
+	for _, r := range strings.ReplaceAll(string(text), "\n", "") {
+		require.False(t, unicode.IsControl(r) || r == utf8.RuneError, "%q", text)
 	}
 }

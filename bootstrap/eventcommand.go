@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -210,7 +212,7 @@ func (p *program) checkEvents(files []string) error {
 			err = fmt.Errorf("%s is over the limit of %d bytes", name, api.MaxEvent)
 		}
 		if err != nil {
-			fmt.Fprintf(p.stderr, "%s: %v\n", p.name, err)
+			fmt.Fprintf(p.stderr, "%s: %s\n", p.name, visible(err.Error()))
 			unread = true
 			continue
 		}
@@ -253,7 +255,7 @@ func (p *program) printReport(name string, r *trigger.Report) error {
 	if r.Failures() > 0 {
 		verdict = word("fail", "\x1b[31m")
 	}
-	fmt.Fprintf(&b, "%s  %s: %s\n", verdict, name, what)
+	fmt.Fprintf(&b, "%s  %s: %s\n", verdict, visible(name), what)
 	for _, f := range r.Findings {
 		verdict := word("fail", "\x1b[31m")
 		if f.Warning {
@@ -269,10 +271,11 @@ func (p *program) printReport(name string, r *trigger.Report) error {
 	return err
 }
 
-// visible is a text without characters that would spoil a terminal: the event's own words may be in it.
+// visible is a text without characters that would spoil a terminal: the event's own words, or a file's name, may be in
+// it.
 func visible(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) || r == utf8.RuneError { // a single byte of 128 to 159 is a command, too
 			return ' '
 		}
 		return r
