@@ -196,6 +196,8 @@ type Options struct {
 	Build          Build
 	// Examine has Once find out where a call was that passed its deadline: Call.Hang. It costs such a call 200 ms.
 	Examine bool
+	// NewCodeCache is an empty file that a worker is to write its code cache to; Warm sets it.
+	NewCodeCache *os.File
 }
 
 // Build names the program, for the metric gantry_build_info.

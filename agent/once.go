@@ -42,10 +42,7 @@ func Once(c *settings.Config, o *Options, events [][]byte, tail bool, ended func
 	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter
 	r := &Report{}
 	for _, event := range events {
-		inv := &fncontext.Invocation{
-			RequestID: uuid.NewString(), Function: &c.Function, Credentials: fncontext.NewCredentials(c.Secrets), Tail: tail,
-		}
-		call := Call{RequestID: inv.RequestID, Result: in.instance.Invoke(in.instance.Base(), inv, event)}
+		call := in.once(event, tail)
 		if call.Hang == nil && call.Fault != nil && call.Fault.Kind == fault.Init {
 			call.Hang = in.instance.Hang()
 		}
@@ -66,6 +63,14 @@ func Once(c *settings.Config, o *Options, events [][]byte, tail bool, ended func
 	default:
 	}
 	return r, nil
+}
+
+// once runs one event.
+func (in *agent) once(event []byte, tail bool) Call {
+	inv := &fncontext.Invocation{
+		RequestID: uuid.NewString(), Function: &in.cfg.Function, Credentials: fncontext.NewCredentials(in.cfg.Secrets), Tail: tail,
+	}
+	return Call{RequestID: inv.RequestID, Result: in.instance.Invoke(in.instance.Base(), inv, event)}
 }
 
 // awaitSubscription gives extensions that have registered the time to subscribe to telemetry, which may come after the

@@ -68,7 +68,7 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 		Costs:      in.keptCosts(),
 		Awaited:    c.Once,
 	}, scripts)
-	in.instance = instance.New(in.instanceConfig(o.Examine))
+	in.instance = instance.New(in.instanceConfig(o))
 	in.instance.Start()
 	in.gauges(&o.Build)
 	in.extensions, err = api.ListenExtension(
@@ -177,7 +177,7 @@ func arguments(c *settings.Config) []string {
 	return c.Command[1:]
 }
 
-func (in *agent) instanceConfig(examine bool) *instance.Config {
+func (in *agent) instanceConfig(o *Options) *instance.Config {
 	c := in.cfg
 	var freeze *instance.Freeze
 	if c.Freeze {
@@ -203,7 +203,9 @@ func (in *agent) instanceConfig(examine bool) *instance.Config {
 		Log:           in.log,
 		Credentials:   fncontext.NewCredentials(c.Secrets),
 		Encrypted:     c.Encrypted,
-		Examine:       examine,
+		Examine:       o.Examine,
+		CodeCache:     c.CodeCacheFile(),
+		NewCodeCache:  o.NewCodeCache,
 		Stray:         in.metrics.Stray.Inc,
 		ListenRuntime: in.listenRuntime,
 		Decided:       in.kind.decided,

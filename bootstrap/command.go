@@ -63,6 +63,7 @@ func (p *program) rootCommand() *cobra.Command {
 		serve,
 		poll,
 		p.invokeCommand(),
+		p.warmCommand(),
 		p.eventCommand(),
 		p.asyncCommand(),
 		p.timersCommand(),

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"gantry/fault"
+	"gantry/runtime"
 	"gantry/telemetry"
 	"math"
 	"time"
@@ -30,8 +31,8 @@ func statusOf(f *fault.Error) (status, errorType string) {
 
 // initEvents publishes the telemetry events of a worker's start: load and initializer, which took that long without the
 // wait for extensions.
-func (a *Instance) initEvents(id string, began time.Time, took time.Duration, err error) {
-	e := telemetry.Event{Kind: telemetry.InitRuntimeDone, Begin: began, RequestID: id}
+func (a *Instance) initEvents(w *runtime.Worker, began time.Time, took time.Duration, err error) {
+	e := telemetry.Event{Kind: telemetry.InitRuntimeDone, Begin: began, RequestID: w.LoadLog.ID()}
 	if err != nil {
 		e.Status, e.ErrorType = statusOf(fault.From(err))
 	} else {
@@ -40,6 +41,7 @@ func (a *Instance) initEvents(id string, began time.Time, took time.Duration, er
 	}
 	a.cfg.Stream.Publish(&e)
 	e.Kind, e.End, e.Figures = telemetry.InitReport, time.Now(), &telemetry.Figures{Duration: took}
+	cacheFigures(e.Figures, w)
 	a.cfg.Stream.Publish(&e)
 	a.cfg.Stream.Settled()
 }

@@ -255,7 +255,7 @@ func (a *Instance) bring(w *runtime.Worker) error {
 		err = a.initialize(w)
 		took += time.Since(initializing)
 	}
-	a.initEvents(id, began, took, err)
+	a.initEvents(w, began, took, err)
 	if err == nil && !w.SetReady() {
 		err = a.death(w)
 	}
@@ -322,6 +322,7 @@ func (a *Instance) load(w *runtime.Worker) error {
 		err = startTimeout(a.cfg.LoadTimeout, w.Silent())
 	}
 	a.phaseEnded(w, w.LoadLog, "load", began, err)
+	a.noteCodeCache(w)
 	return err
 }
 

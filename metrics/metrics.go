@@ -40,6 +40,8 @@ type Metrics struct {
 	Stray        *metrics.Counter
 	Orphans      *metrics.Counter
 
+	CodeCacheHits, CodeCacheMisses *metrics.Counter
+
 	Notifications        [Seats]*metrics.Counter
 	NotificationFailures [Seats]*metrics.Counter
 	NotificationDrops    [Seats]*metrics.Counter
@@ -65,6 +67,9 @@ func NewMetrics(outcomes []string) *Metrics {
 	m.Restarts = s.NewCounter(m.named("gantry_worker_restarts_total", counter, "Workers started after the first ones."))
 	m.Stray = s.NewCounter(m.named("gantry_stray_frames_total", counter, "Answers of workers that came too late."))
 	m.Orphans = s.NewCounter(m.named("gantry_orphans_reaped_total", counter, "Foreign processes collected as PID 1."))
+	const cached = "Files that loads have compiled, by whether they came out of the code cache."
+	m.CodeCacheHits = s.NewCounter(m.named(`gantry_code_cache_files_total{result="hit"}`, counter, cached))
+	m.CodeCacheMisses = s.NewCounter(m.named(`gantry_code_cache_files_total{result="miss"}`, counter, cached))
 	for _, o := range outcomes {
 		m.outcomes[o] = s.NewCounter(
 			m.named(fmt.Sprintf("gantry_invocations_total{outcome=%q}", o), counter, "Calls that ended, by outcome."),

@@ -29,6 +29,8 @@ type frames struct {
 	readDone chan struct{}
 	// stackText gets the worker's answer to stacks.
 	stackText chan string
+	// cacheWritten gets the worker's answer to writeCodeCache.
+	cacheWritten chan *CodeCache
 	late      *logger.Request // output of calls that are answered already; only the reader uses it
 	unowned   *logger.Request // output that belongs to no call, after the load
 	// takenUp asks whether this is the transport that the worker has taken up; dropped is set when it is another one.
@@ -43,7 +45,7 @@ func newFrames(w *Worker) (*frames, []*os.File, error) {
 		limit:     resultLimit(w.cfg.Function),
 		unowned:   logger.NewRequest(w.cfg.Sink, "", false, false),
 		readDone:  make(chan struct{}),
-		stackText: make(chan string, 1),
+		stackText: make(chan string, 1), cacheWritten: make(chan *CodeCache, 1),
 		takenUp:   func() bool { return true },
 	}
 	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.unsent}

@@ -159,6 +159,8 @@ type logMeta struct {
 	Stack []reportedFrame `json:"stack"`
 	// USR1 says that user code listens for that signal.
 	USR1 bool `json:"usr1"`
+	// CodeCache is what the load made of the code cache.
+	CodeCache *CodeCache `json:"codeCache"`
 }
 
 // reportedFrame is a frame of a stack that a worker reports.

@@ -119,6 +119,8 @@ func (f *frames) handle(fr frame.Frame) error {
 		default: // it is asked once
 		}
 		return nil
+	case frame.CodeCache:
+		return f.codeCacheWritten(fr.Meta)
 	case frame.Bye:
 		f.worker.askForTerm.Do(func() { close(f.worker.wantsTerm) })
 		return nil
@@ -231,6 +233,9 @@ func (f *frames) log(fr frame.Frame) error {
 	}
 	if x := f.worker.exam; x != nil && meta.USR1 {
 		x.taken.Store(true)
+	}
+	if meta.CodeCache != nil {
+		f.worker.codeCache.Store(meta.CodeCache)
 	}
 	now := time.Now()
 	log := f.logOf(fr.ID, meta)

@@ -61,6 +61,7 @@ func start(cfg *Config, generation int, parked bool) (*Worker, error) {
 		cfg.remarked.Do(func() { cfg.Log.Info(remark) })
 	}
 	if err == nil {
+		defer closeAll(w.offerCodeCache(cmd))
 		// Before the start: an interpreter reads its limit once, when it begins.
 		cmd.Group, w.memoryErr = cfg.Groups.New()
 		w.proc, err = cfg.Supervisor.Start(cmd)

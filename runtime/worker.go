@@ -61,6 +61,9 @@ type Worker struct {
 	askForTerm sync.Once
 	terminate  sync.Once // sends TERM
 
+	// codeCache is what the worker made of its code cache.
+	codeCache atomic.Pointer[CodeCache]
+
 	exam *examination // nil unless Config.Examine
 
 	answers   atomic.Int64 // of initializer, calls and pre-stop hook

@@ -56,6 +56,9 @@ func (b *batch) unwritten(n int) []uint32 {
 // askStacks asks the worker, if it reads, for its stacks.
 func (w *writer) askStacks() error { return w.notify(frame.Stacks, 0) }
 
+// askCodeCache asks the worker to write its code cache.
+func (w *writer) askCodeCache() error { return w.notify(frame.CodeCache, 0) }
+
 // cancel notifies the worker, if it reads, that the answer to id is no longer awaited.
 func (w *writer) cancel(id uint32) error { return w.notify(frame.Cancel, id) }
 

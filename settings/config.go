@@ -41,6 +41,8 @@ type Config struct {
 	// RuntimeAPI is the address that poll takes events from, host:port; empty for none.
 	RuntimeAPI string
 
+	// CodeCache is where the code cache is, as it was set; see CodeCacheFile.
+	CodeCache string
 	// Concurrency is the number of calls at once in each worker, Workers the number of worker processes, WaitingRoom the
 	// number of synchronous calls that may wait. RoomWait limits the wait; zero means that instance derives it.
 	Concurrency, Workers, WaitingRoom int

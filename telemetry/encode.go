@@ -117,6 +117,12 @@ func appendFigures(dst []byte, f *Figures) []byte {
 	if f.Init > 0 {
 		dst = appendMillis(append(dst, `,"initDurationMs":`...), f.Init)
 	}
+	if f.CacheHits > 0 {
+		dst = strconv.AppendInt(append(dst, `,"codeCacheHits":`...), int64(f.CacheHits), 10)
+	}
+	if f.CacheMisses > 0 {
+		dst = strconv.AppendInt(append(dst, `,"codeCacheMisses":`...), int64(f.CacheMisses), 10)
+	}
 	return dst
 }
 

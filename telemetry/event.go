@@ -96,6 +96,8 @@ type Figures struct {
 	MemoryUsed int
 	// Init is the duration of the instance's start, on its first report only.
 	Init time.Duration
+	// CacheHits and CacheMisses are how many files of a load came out of the code cache, and how many did not.
+	CacheHits, CacheMisses int
 }
 
 // size estimates what the event needs in a batch, in bytes.

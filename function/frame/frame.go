@@ -34,6 +34,8 @@ const (
 	UserData Type = 10 // agent: the encrypted user variables, before every call; only if Hello says userdata
 	Stacks   Type = 11 // agent: asks for the stacks of all goroutines, only if Hello says stacks; worker: the answer
 	Load     Type = 12 // agent: begin the load; only to workers that were started to wait for it
+
+	CodeCache Type = 13 // agent: write the code cache to descriptor 6; worker, as the answer: what was written, in meta
 )
 
 // HeaderSize is the number of bytes before meta.
@@ -103,7 +105,7 @@ func (r *Reader) Next() (Frame, error) {
 	id := binary.BigEndian.Uint32(head[5:])
 	metaLen := int64(binary.BigEndian.Uint32(head[9:]))
 	switch {
-	case kind < Hello || kind > Load:
+	case kind < Hello || kind > CodeCache:
 		return Frame{}, fmt.Errorf("%w %d", ErrType, kind)
 	case metaLen > MaxMeta || HeaderSize-4+metaLen > length:
 		return Frame{}, fmt.Errorf("%w: meta %d, frame %d", ErrMeta, metaLen, length)

@@ -60,7 +60,7 @@ func TestBadFramesAreRefusedWithTheirError(t *testing.T) {
 		"half a payload":  {Append(nil, Log, 1, nil, []byte("abc"))[:HeaderSize+1], io.ErrUnexpectedEOF},
 		"half, owned":     {Append(nil, Log, 1, nil, make([]byte, ownedFrom))[:HeaderSize+9], io.ErrUnexpectedEOF},
 		"type 0":          {[]byte{0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0}, ErrType},
-		"type 13":         {[]byte{0, 0, 0, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0}, ErrType},
+		"type 14":         {[]byte{0, 0, 0, 9, 14, 0, 0, 0, 0, 0, 0, 0, 0}, ErrType},
 		"length below 9":  {[]byte{0, 0, 0, 8, 3, 0, 0, 0, 0, 0, 0, 0, 0}, ErrMeta},
 		"meta over frame": {[]byte{0, 0, 0, 9, 3, 0, 0, 0, 0, 0, 0, 0, 1}, ErrMeta},
 		"meta over limit": {AppendHeader(nil, Log, 1, MaxMeta+1, 0), ErrMeta},
@@ -92,7 +92,7 @@ func TestCodecWritesTheBytesOfThePublishedVectors(t *testing.T) {
 		if len(fields) != 5 {
 			t.Fatalf("line %q has %d fields", line, len(fields))
 		}
-		names := map[string]Type{"Hello": Hello, "Init": Init, "Invoke": Invoke, "Result": Result, "Failure": Failure, "Log": Log, "Cancel": Cancel, "Bye": Bye, "PreStop": PreStop, "UserData": UserData, "Stacks": Stacks, "Load": Load}
+		names := map[string]Type{"Hello": Hello, "Init": Init, "Invoke": Invoke, "Result": Result, "Failure": Failure, "Log": Log, "Cancel": Cancel, "Bye": Bye, "PreStop": PreStop, "UserData": UserData, "Stacks": Stacks, "Load": Load, "CodeCache": CodeCache}
 		id := uint32(0)
 		for _, c := range fields[1] {
 			id = id*10 + uint32(c-'0')

@@ -41,6 +41,8 @@ type Language struct {
 	AsksConcurrency bool
 	// Parks is set for a worker that can be started before it is needed: it waits for Load where GANTRY_PARKED says so.
 	Parks bool
+	// CachesCode is set for a worker that compiles with a code cache on descriptor 6, as GANTRY_CODE_CACHE says.
+	CachesCode bool
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
 	Unanswered string
 	// Stacks says how the stack of a call that hangs is found. Examined are the arguments in place of Arguments that a

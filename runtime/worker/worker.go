@@ -8,6 +8,11 @@ import _ "embed" // for the sources
 //go:embed nodejs/worker.js
 var NodeJS string
 
+// NodeJSCodeCache is the part of it that is compiled only where there is a code cache.
+//
+//go:embed nodejs/codecache.js
+var NodeJSCodeCache string
+
 // Python is the worker of functions in Python.
 //
 //go:embed python/worker.py

@@ -12,7 +12,7 @@ const EVENTS = 3; // the agent writes, we read
 const ANSWERS = 4; // we write, and may block: the agent always reads
 const SOURCE = 5; // this file
 
-const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8, PRESTOP = 9, USERDATA = 10, LOAD = 12;
+const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, CANCEL = 7, BYE = 8, PRESTOP = 9, USERDATA = 10, LOAD = 12, CODECACHE = 13;
 const HEADER = 13;
 const LOG_PIECE = 48 * 1024;
 
@@ -183,6 +183,8 @@ const single = storage === null || (Number(env.GANTRY_CONCURRENCY) || 1) === 1; 
 delete env.GANTRY_CONCURRENCY;
 const parked = env.GANTRY_PARKED === '1';
 delete env.GANTRY_PARKED;
+const cacheMode = env.GANTRY_CODE_CACHE; // read or write, if there is a descriptor for it
+delete env.GANTRY_CODE_CACHE;
 
 function current() {
   return storage !== null ? storage.getStore() : undefined;
@@ -735,6 +737,7 @@ const preStopName = (env.RUNTIME_PRESTOP_HANDLER || '.').split('.')[1];
 const file = '\'./' + target.file + '.js\'';
 let exported = null; // returns the module's exports as they are now
 let importModule = null; // import(), which a script without a file does not have
+let cache = null; // what codecache.js returns
 
 function splitHandler(text) {
   const dot = text.lastIndexOf('.');
@@ -842,6 +845,33 @@ function isUntypedModule(e, path) {
   }
 }
 
+// openCache begins to use the code cache, or to keep one. What is wrong with it never stands in the way of the load.
+function openCache(open) {
+  try {
+    cache = open(cacheMode, codeRoot, atLeast, process.execArgv.join(' ') + ' ' + env.NODE_OPTIONS);
+  } catch (e) {
+    cache = { refused: messageOf(e) };
+  }
+}
+
+// reportCache says how much of the load came out of the cache.
+function reportCache() {
+  if (cache === null) return;
+  put(LOG, 0, asciiJSON({ codeCache: cache.refused !== undefined ? { refused: cache.refused } : cache.report() }), '');
+}
+
+// writeCache answers with what was written, for bootstrap warm.
+function writeCache() {
+  let written;
+  try {
+    written = cache.refused !== undefined ? { refused: cache.refused } : cache.write();
+  } catch (e) {
+    written = { refused: messageOf(e) };
+  }
+  put(CODECACHE, 0, asciiJSON(written), '');
+  flush();
+}
+
 function loaded() {
   const found = exported();
   const handler = found && found[target.symbol];
@@ -852,6 +882,7 @@ function loaded() {
     throw new FunctionError('FunctionLoadError', 'handler expect to have 2 or 3 parameters, but received ' + handler.length, 'the handler\'s length is ' + handler.length +
       ': parameters with a default, rest parameters and what follows them do not count, and wrappers may have fewer parameters than the handler inside; export (event, context) => wrapped(event, context)');
   }
+  reportCache();
   conclude(new Call(0, {}, true), RESULT, '', '');
 }
 
@@ -958,6 +989,7 @@ function ofCode(stack) {
 }
 
 function notLoaded(e) {
+  reportCache();
   let message = messageOf(e);
   const type = isError(e) ? nameOf(e) : 'UserFunctionError';
   if (type === 'SyntaxError') {
@@ -1152,6 +1184,9 @@ function receive(buf, at, end) {
     case USERDATA:
       encrypted = parse(utf8Slice(buf, payload, end));
       break;
+    case CODECACHE:
+      if (cache !== null) writeCache();
+      break;
     case BYE:
       leave();
       break;
@@ -1216,13 +1251,14 @@ function park() {
   if (frame[4] !== LOAD) process.exit(0);
 }
 
-// start runs the worker; main is the module that Node.js started, bring its import().
-function start(main, bring) {
+// start runs the worker; main is the module that Node.js started, bring its import(), open the function of codecache.js.
+function start(main, bring, open) {
   put(HELLO, 0, asciiJSON({ version: 1, runtime: 'nodejs', runtimeVersion: process.versions.node, concurrency: storage !== null, prestop: true, bye: true, userdata: true }), '');
   flush();
   if (!atLeast(10, 0)) process.exit(1);
   fs.closeSync(SOURCE);
   if (indexOf(process.execArgv.join(' '), '--inspect-port=') >= 0) process.on('newListener', noteListener);
+  if (cacheMode !== undefined) openCache(open);
   process.execArgv = [];
   process.argv[1] = main.filename = NAME;
   importModule = bring;

@@ -1,0 +1,122 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"gantry/process"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// CodeCache is what a worker made of its code cache.
+type CodeCache struct {
+	// Refused says why the cache is of no use; empty if it is used.
+	Refused string `json:"refused"`
+	// Files is how many files the cache has. Hits of the files that were loaded came out of it, Misses did not; Rejected
+	// are those of them whose data the interpreter did not take.
+	Files    int `json:"files"`
+	Hits     int `json:"hits"`
+	Misses   int `json:"misses"`
+	Rejected int `json:"rejected"`
+	// Bytes is the size of a cache that was written.
+	Bytes int64 `json:"bytes"`
+}
+
+// CodeCache returns what the load made of the code cache; nil if there is none, and before the load has ended.
+func (w *Worker) CodeCache() *CodeCache { return w.codeCache.Load() }
+
+// offerCodeCache hands the code cache to a worker, as descriptor 6: to read it, or to write one. The file is given and
+// not its name, so that the worker reads the one that was checked. It returns what is closed after the start.
+func (w *Worker) offerCodeCache(cmd *process.Command) []*os.File {
+	if !w.cfg.Language.CachesCode {
+		return nil
+	}
+	if w.cfg.NewCodeCache != nil {
+		cmd.Files, cmd.Env = append(cmd.Files, w.cfg.NewCodeCache), append(cmd.Env, "GANTRY_CODE_CACHE=write")
+		return nil
+	}
+	if w.cfg.CodeCache == "" {
+		return nil
+	}
+	file, err := openCodeCache(w.cfg.CodeCache)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		w.codeCache.Store(&CodeCache{Refused: err.Error()})
+		return nil
+	}
+	cmd.Files, cmd.Env = append(cmd.Files, file), append(cmd.Env, "GANTRY_CODE_CACHE=read")
+	return []*os.File{file}
+}
+
+// openCodeCache opens a cache. Loading it is loading code: only root and the agent's user may have written it.
+func openCodeCache(name string) (*os.File, error) {
+	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK // a pipe would be waited for
+	fd, err := unix.Open(name, flags, 0)
+	if errors.Is(err, unix.ENOTDIR) {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), name)
+	var stat unix.Stat_t
+	if err = unix.Fstat(fd, &stat); err == nil {
+		err = trusted(&stat, os.Geteuid())
+	}
+	if err != nil {
+		_ = file.Close() // it was only looked at
+		return nil, err
+	}
+	return file, nil
+}
+
+// trusted reports whether nothing but root and this user can have written a file.
+func trusted(stat *unix.Stat_t, user int) error {
+	switch {
+	case stat.Mode&unix.S_IFMT != unix.S_IFREG:
+		return errors.New("it is no regular file")
+	case stat.Uid != 0 && int(stat.Uid) != user:
+		return fmt.Errorf("user %d owns it, want root or user %d, the agent's", stat.Uid, user)
+	case stat.Mode&0o022 != 0:
+		return fmt.Errorf("users other than its owner may write it (mode %04o), want mode 0644", stat.Mode&0o7777)
+	}
+	return nil
+}
+
+// WriteCodeCache has the worker write its code cache to Config.NewCodeCache.
+func (w *Worker) WriteCodeCache(ctx context.Context) (*CodeCache, error) {
+	f, ok := w.transport.(*frames)
+	if !ok || !w.cfg.Language.CachesCode {
+		return nil, errors.New("the workers of this language have no code cache")
+	}
+	if err := f.events.askCodeCache(); err != nil {
+		return nil, err
+	}
+	select {
+	case written := <-f.cacheWritten:
+		return written, nil
+	case <-f.readDone:
+		return nil, errors.New("the worker ended before it had written the code cache")
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the worker did not write the code cache in time: %w", context.Cause(ctx))
+	}
+}
+
+// codeCacheWritten takes the worker's answer to WriteCodeCache.
+func (f *frames) codeCacheWritten(meta []byte) error {
+	written := &CodeCache{}
+	if err := json.Unmarshal(meta, written); err != nil {
+		return fmt.Errorf("code cache: %w", err)
+	}
+	select {
+	case f.cacheWritten <- written:
+	default: // it is asked once
+	}
+	return nil
+}

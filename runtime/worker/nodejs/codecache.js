@@ -1,0 +1,259 @@
+'use strict';
+// The V8 code cache of the Node.js worker (docs/RUNTIMES.md, section 9): in mode read it compiles CommonJS files with
+// what bootstrap warm has kept of them, in mode write it keeps that. A function of the worker, compiled only where there
+// is a cache. ASCII only, for old versions, and nothing is looked up again once user code runs, as in worker.js.
+
+const fs = require('fs');
+const path = require('path');
+const vm = require('vm');
+const v8 = require('v8');
+const Module = require('module');
+
+const FILE = 6; // the cache: open for reading, or empty and open for writing
+const MAGIC = 'GANTRYC1';
+const HEAD = 16; // bytes: MAGIC, length of the index, reserved
+const ALIGNMENT = 8; // V8 copies data that is not aligned
+const PIECE = 64 * 1024; // characters that are compared at once: memory that is used again costs no page faults
+
+const parameters = ['exports', 'require', 'module', '__filename', '__dirname'];
+// The parameters have a line of their own, number 0: all positions, and the lines that Node.js shows, are the file's.
+const before = '(function (' + parameters.join(', ') + ') {\n', after = '\n})';
+const plain = '(function (exports, require, module, __filename, __dirname) { \n});';
+
+const uncurry = Function.prototype.bind.bind(Function.prototype.call);
+const define = Object.defineProperty, descriptor = Object.getOwnPropertyDescriptor, symbols = Object.getOwnPropertySymbols;
+const apply = Reflect.apply, keys = Object.keys, Script = vm.Script, String = global.String;
+const slice = uncurry(''.slice), startsWith = uncurry(''.startsWith);
+const get = uncurry(Map.prototype.get), has = uncurry(Map.prototype.has), set = uncurry(Map.prototype.set);
+const allocate = Buffer.allocUnsafeSlow, utf8Write = uncurry(Buffer.prototype.utf8Write), compare = uncurry(Buffer.prototype.compare);
+const readSync = fs.readSync, dirname = path.dirname;
+const runInThisContext = uncurry(Script.prototype.runInThisContext), createCachedData = uncurry(Script.prototype.createCachedData);
+
+// obstacle says why this process cannot use a cache at all; undefined if it can.
+function obstacle(atLeast, options) {
+  if (!atLeast(14, 0)) return 'it needs Node.js 14 or later, this is ' + process.version;
+  const option = /--(?:inspect(?:-brk|-wait)?(?![\w-])|enable-source-maps|experimental-policy|prof(?![\w-])|cpu-prof)/.exec(options);
+  if (option !== null) return 'Node.js runs with ' + option[0];
+  if (process.env.NODE_V8_COVERAGE) return 'NODE_V8_COVERAGE is set';
+  const own = descriptor(Module.prototype, '_compile');
+  if (!own || typeof own.value !== 'function' || Function.prototype.toString.call(own.value).indexOf('wrapSafe(') < 0 || Module.wrap('') !== plain) {
+    return 'a module that is loaded before the function compiles files itself';
+  }
+  return undefined;
+}
+
+// relativeTo returns what the index calls files by: their path in the code folder, wherever that lies.
+function relativeTo(root) {
+  let real = root;
+  try {
+    real = fs.realpathSync(root);
+  } catch (_) {
+    // the load says what is wrong with it
+  }
+  if (real[real.length - 1] !== '/') real += '/';
+  return (file) => startsWith(file, real) ? slice(file, real.length) : file;
+}
+
+// ---------------------------------------------------------------------------------------------------- the file
+
+function readAll(buffer, at) {
+  for (let n = 0; n < buffer.length;) {
+    const got = readSync(FILE, buffer, n, buffer.length - n, at + n);
+    if (got === 0) return false;
+    n += got;
+  }
+  return true;
+}
+
+// readIndex returns the files of the cache, or why it is of no use.
+function readIndex() {
+  const head = allocate(HEAD);
+  if (!readAll(head, 0) || head.latin1Slice(0, 8) !== MAGIC) return 'it is no code cache of this version; run bootstrap warm again';
+  const size = fs.fstatSync(FILE).size;
+  const text = head.readUInt32LE(8) <= size ? allocate(head.readUInt32LE(8)) : null;
+  if (text === null || !readAll(text, HEAD)) return 'it is not complete; run bootstrap warm again';
+  const index = JSON.parse(text.utf8Slice());
+  if (index.size !== size) return 'it is not complete; run bootstrap warm again';
+  const tag = v8.cachedDataVersionTag();
+  if (index.tag !== tag || index.arch !== process.arch) {
+    return 'it was made by Node.js ' + index.node + ' for ' + index.arch + ' (tag ' + index.tag + '), and this is ' + process.versions.node +
+      ' for ' + process.arch + ' (tag ' + tag + '); run bootstrap warm with this one, with the same options';
+  }
+  const files = new Map();
+  for (const f of index.files) files.set(f[0], { sourceAt: f[1], sourceLength: f[2], dataAt: f[3], dataLength: f[4] });
+  return files;
+}
+
+// write writes the cache of all scripts and returns what it has; V8 knows of the functions that have run by now.
+function write(scripts) {
+  const parts = [];
+  const files = [];
+  let at = 0;
+  const add = (bytes) => {
+    const begin = at;
+    const gap = (ALIGNMENT - bytes.length % ALIGNMENT) % ALIGNMENT;
+    parts.push(bytes, Buffer.alloc(gap));
+    at += bytes.length + gap;
+    return begin;
+  };
+  scripts.forEach((kept, name) => {
+    const source = Buffer.from(kept.content, 'utf8');
+    const data = createCachedData(kept.script);
+    files.push([name, add(source), source.length, add(data), data.length]);
+  });
+  const index = { tag: v8.cachedDataVersionTag(), arch: process.arch, node: process.versions.node, size: 0, files: [] };
+  let text;
+  for (let length = 0; ;) { // offsets are those in the file, and the index has them in it
+    const base = Math.ceil((HEAD + length) / ALIGNMENT) * ALIGNMENT;
+    index.size = base + at;
+    index.files = files.map((f) => [f[0], base + f[1], f[2], base + f[3], f[4]]);
+    text = Buffer.from(JSON.stringify(index), 'utf8');
+    if (text.length <= length) {
+      parts.unshift(Buffer.concat([text, Buffer.alloc(base - HEAD - text.length, ' ')]));
+      break;
+    }
+    length = text.length + 64;
+  }
+  const head = Buffer.alloc(HEAD);
+  head.latin1Write(MAGIC, 0);
+  head.writeUInt32LE(parts[0].length, 8);
+  parts.unshift(head);
+  for (const part of parts) for (let n = 0; n < part.length;) n += fs.writeSync(FILE, part, n, part.length - n);
+  return { files: files.length, bytes: index.size };
+}
+
+// ---------------------------------------------------------------------------------------------------- compiling
+
+// open begins to use the cache, or to keep one. The result has refused, which says why not; else report and write.
+module.exports = function open(mode, root, atLeast, options) {
+  let refused = obstacle(atLeast, options);
+  const index = refused === undefined && mode === 'read' ? readIndex() : new Map();
+  if (typeof index === 'string') refused = index;
+  if (refused !== undefined) return { refused };
+
+  const original = Module.prototype._compile;
+  const nameOf = relativeTo(root);
+  const scripts = new Map(); // in mode write: by name, what was compiled
+  const piece = allocate(PIECE * 3), stored = allocate(PIECE * 3);
+  const count = { hits: 0, misses: 0, rejected: 0 };
+  const modern = atLeast(21, 7) || (process.versions.node.startsWith('20.') && atLeast(20, 12));
+  let mapped = false; // the function has switched source maps on
+  watchSourceMaps((on) => { mapped = on; });
+  const call = disguise();
+
+  function watchSourceMaps(note) {
+    const set = process.setSourceMapsEnabled;
+    if (typeof set !== 'function') return;
+    process.setSourceMapsEnabled = function setSourceMapsEnabled(on) {
+      const result = apply(set, process, arguments);
+      note(on === true);
+      return result;
+    };
+  }
+
+  // same compares a source with the one that was compiled: nothing but the same text may have its code.
+  function same(content, entry) {
+    let at = 0;
+    for (let i = 0; i < content.length; i += PIECE) {
+      const n = utf8Write(piece, slice(content, i, i + PIECE), 0);
+      if (at + n > entry.sourceLength || readSync(FILE, stored, 0, n, entry.sourceAt + at) !== n) return false;
+      if (compare(piece, stored, 0, n, 0, n) !== 0) return false;
+      at += n;
+    }
+    return at === entry.sourceLength;
+  }
+
+  // compile makes the function of a file. Its import() is the one that the file would have.
+  function compile(content, filename, cachedData) {
+    let importModuleDynamically;
+    if (modern) importModuleDynamically = vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+    else {
+      let bring;
+      importModuleDynamically = (specifier, _, attributes) => {
+        const given = attributes && keys(attributes).length > 0 ? { assert: attributes, with: attributes } : undefined;
+        const text = given === undefined ? 'return (s) => import(s)' : 'return (s, o) => import(s, o)';
+        if (bring === undefined || given !== undefined) bring = apply(original, new Module(filename), [text, filename]);
+        return bring(specifier, given);
+      };
+    }
+    const text = startsWith(content, '#!') ? '//' + slice(content, 2) : content;
+    return new Script(before + text + after, { filename, lineOffset: -1, cachedData, importModuleDynamically });
+  }
+
+  function recall(content, filename) {
+    const entry = get(index, nameOf(filename));
+    if (!same(content, entry)) return undefined;
+    const cachedData = allocate(entry.dataLength);
+    if (!readAll(cachedData, entry.dataAt)) return undefined;
+    const script = compile(content, filename, cachedData);
+    if (script.cachedDataRejected) count.rejected++;
+    else count.hits++;
+    return script;
+  }
+
+  function keep(content, filename) {
+    try {
+      vm.compileFunction(content, parameters, { filename }); // what is an error, or an ES module, is so in its own words
+    } catch (_) {
+      return undefined;
+    }
+    const script = compile(content, filename);
+    set(scripts, nameOf(filename), { content, script });
+    return script;
+  }
+
+  // choose returns the function to call in place of the original, and the original's own if there is none.
+  function choose(module, args) {
+    const content = args[0], filename = args[1], format = args[2];
+    let script;
+    if (typeof content === 'string' && (format === undefined || format === 'commonjs') && !mapped && Module.wrap('') === plain) {
+      script = mode === 'read' ? recall(content, filename) : keep(content, filename);
+    }
+    if (script === undefined || script.cachedDataRejected) count.misses++;
+    if (script === undefined) return { fn: original, self: module, args };
+    const require = apply(original, module, ['return require', '/gantry']); // the one that Node.js makes for this module
+    return {
+      fn: runInThisContext(script), self: module.exports, args: [module.exports, require, module, filename, dirname(filename)],
+      executing: symbols(module).find((s) => String(s) === 'Symbol(kIsExecuting)'),
+    };
+  }
+
+  // disguise returns the replacement of _compile, which stands in stacks where the original would.
+  function disguise() {
+    const prepare = descriptor(Error, 'prepareStackTrace'), limit = Error.stackTraceLimit;
+    let site;
+    try {
+      Error.stackTraceLimit = 2;
+      Error.prepareStackTrace = (_, sites) => sites[1];
+      site = apply(original, new Module('/gantry'), ['return new Error().stack', '/gantry']);
+      site = { file: site.getFileName(), line: site.getLineNumber(), column: site.getColumnNumber() };
+    } finally {
+      Error.stackTraceLimit = limit;
+      if (prepare) define(Error, 'prepareStackTrace', prepare);
+      else delete Error.prepareStackTrace;
+    }
+    const text = '(function (choose, apply) { const Module = { prototype: {} }; Module.prototype._compile = function (content, filename) { ' +
+      'const c = choose(this, arguments), s = c.executing; if (s) this[s] = true; const result =\n' + ' '.repeat(site.column - 1) +
+      'apply(c.fn, c.self, c.args);\nif (s) this[s] = false; return result; }; return Module.prototype._compile; })';
+    return new Script(text, { filename: site.file, lineOffset: site.line - 2 }).runInThisContext()(choose, apply);
+  }
+
+  // A property that is computed, so that a file that is not in the cache has the original alone in its stacks.
+  define(Module.prototype, '_compile', {
+    configurable: true, enumerable: true,
+    get() {
+      if (mode === 'write') return call;
+      if (this === Module.prototype || typeof this.filename !== 'string') return original;
+      if (has(index, nameOf(this.filename))) return call;
+      count.misses++;
+      return original;
+    },
+    set(value) { // user code replaces it, for all modules or for one
+      define(this, '_compile', { value, configurable: true, enumerable: true, writable: true });
+    },
+  });
+  return {
+    report: () => ({ files: index.size, hits: count.hits, misses: count.misses, rejected: count.rejected }),
+    write: () => write(scripts),
+  };
+};
