@@ -16,15 +16,11 @@ func (a *Instance) noteCodeCache(w *runtime.Worker) {
 		return
 	}
 	file := zap.String("file", a.cfg.Runtime.CodeCache)
+	a.cfg.Metrics.CodeCacheHits.Add(c.Hits)
+	a.cfg.Metrics.CodeCacheMisses.Add(c.Misses)
 	if c.Refused != "" {
 		a.cfg.Log.Warn("the code cache is not used: "+c.Refused, file)
 		return
-	}
-	a.cfg.Metrics.CodeCacheHits.Add(c.Hits)
-	a.cfg.Metrics.CodeCacheMisses.Add(c.Misses)
-	if c.Rejected > 0 {
-		a.cfg.Log.Warn("Node.js did not take all of the code cache: run bootstrap warm with the same options",
-			zap.Int("files", c.Rejected), file)
 	}
 	a.cfg.Log.Info("code cache", zap.Int("hits", c.Hits), zap.Int("misses", c.Misses), file)
 }

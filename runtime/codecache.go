@@ -16,12 +16,10 @@ import (
 type CodeCache struct {
 	// Refused says why the cache is of no use; empty if it is used.
 	Refused string `json:"refused"`
-	// Files is how many files the cache has. Hits of the files that were loaded came out of it, Misses did not; Rejected
-	// are those of them whose data the interpreter did not take.
-	Files    int `json:"files"`
-	Hits     int `json:"hits"`
-	Misses   int `json:"misses"`
-	Rejected int `json:"rejected"`
+	// Files is how many files the cache has. Hits of the files that were loaded came out of it, Misses did not.
+	Files  int `json:"files"`
+	Hits   int `json:"hits"`
+	Misses int `json:"misses"`
 	// Bytes is the size of a cache that was written.
 	Bytes int64 `json:"bytes"`
 }

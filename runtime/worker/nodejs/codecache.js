@@ -6,7 +6,6 @@
 const fs = require('fs');
 const path = require('path');
 const vm = require('vm');
-const v8 = require('v8');
 const Module = require('module');
 
 const FILE = 6; // the cache: open for reading, or empty and open for writing
@@ -24,7 +23,7 @@ const uncurry = Function.prototype.bind.bind(Function.prototype.call);
 const define = Object.defineProperty, descriptor = Object.getOwnPropertyDescriptor, symbols = Object.getOwnPropertySymbols;
 const apply = Reflect.apply, keys = Object.keys, Script = vm.Script, String = global.String;
 const slice = uncurry(''.slice), startsWith = uncurry(''.startsWith);
-const get = uncurry(Map.prototype.get), has = uncurry(Map.prototype.has), set = uncurry(Map.prototype.set);
+const get = uncurry(Map.prototype.get), has = uncurry(Map.prototype.has), add = uncurry(Set.prototype.add), set = uncurry(Map.prototype.set);
 const allocate = Buffer.allocUnsafeSlow, utf8Write = uncurry(Buffer.prototype.utf8Write), compare = uncurry(Buffer.prototype.compare);
 const readSync = fs.readSync, dirname = path.dirname;
 const runInThisContext = uncurry(Script.prototype.runInThisContext), createCachedData = uncurry(Script.prototype.createCachedData);
@@ -74,14 +73,19 @@ function readIndex() {
   if (text === null || !readAll(text, HEAD)) return 'it is not complete; run bootstrap warm again';
   const index = JSON.parse(text.utf8Slice());
   if (index.size !== size) return 'it is not complete; run bootstrap warm again';
-  const tag = v8.cachedDataVersionTag();
-  if (index.tag !== tag || index.arch !== process.arch) {
-    return 'it was made by Node.js ' + index.node + ' for ' + index.arch + ' (tag ' + index.tag + '), and this is ' + process.versions.node +
-      ' for ' + process.arch + ' (tag ' + tag + '); run bootstrap warm with this one, with the same options';
-  }
+  if (index.v8 !== process.versions.v8 || index.arch !== process.arch) return foreign(index);
   const files = new Map();
   for (const f of index.files) files.set(f[0], { sourceAt: f[1], sourceLength: f[2], dataAt: f[3], dataLength: f[4] });
+  files.foreign = () => foreign(index);
   return files;
+}
+
+// foreign says whose cache it is. V8 holds the tag, which stands for its version and its options, against each piece of
+// data itself; it is asked for only here, because require('v8') takes longer than all else that a cache needs.
+function foreign(index) {
+  const tag = require('v8').cachedDataVersionTag();
+  return 'it was made by Node.js ' + index.node + ' for ' + index.arch + ' (tag ' + index.tag + '), and this is ' + process.versions.node +
+    ' for ' + process.arch + ' (tag ' + tag + '); run bootstrap warm with this one, and with the same options';
 }
 
 // write writes the cache of all scripts and returns what it has; V8 knows of the functions that have run by now.
@@ -101,7 +105,7 @@ function write(scripts) {
     const data = createCachedData(kept.script);
     files.push([name, add(source), source.length, add(data), data.length]);
   });
-  const index = { tag: v8.cachedDataVersionTag(), arch: process.arch, node: process.versions.node, size: 0, files: [] };
+  const index = { tag: require('v8').cachedDataVersionTag(), v8: process.versions.v8, arch: process.arch, node: process.versions.node, size: 0, files: [] };
   let text;
   for (let length = 0; ;) { // offsets are those in the file, and the index has them in it
     const base = Math.ceil((HEAD + length) / ALIGNMENT) * ALIGNMENT;
@@ -124,6 +128,30 @@ function write(scripts) {
 
 // ---------------------------------------------------------------------------------------------------- compiling
 
+function compiles(content) {
+  try {
+    vm.compileFunction(content, parameters);
+    return true;
+  } catch (_) {
+    return false;
+  }
+}
+
+// isCode reports whether words that a pattern finds are code, and not a part of a comment or a text: code does not compile
+// any more with a space inside of them.
+function isCode(content, pattern) {
+  const changed = content.replace(pattern, (word) => word[0] + ' ' + word.slice(1));
+  return changed !== content && !compiles(changed);
+}
+
+const IMPORT = /(?<![.\w$])import(?=\s*(?:\(|\/[*/]))/g;
+const EVALUATION = /(?<![.\w$])(?:eval|Function)(?![\w$])/g;
+
+// mayImport reports whether a file has an import(), or evaluates texts of which one may have.
+function mayImport(content) {
+  return content.search(IMPORT) >= 0 && (isCode(content, IMPORT) || isCode(content, EVALUATION));
+}
+
 // open begins to use the cache, or to keep one. The result has refused, which says why not; else report and write.
 module.exports = function open(mode, root, atLeast, options) {
   let refused = obstacle(atLeast, options);
@@ -135,11 +163,12 @@ module.exports = function open(mode, root, atLeast, options) {
   const nameOf = relativeTo(root);
   const scripts = new Map(); // in mode write: by name, what was compiled
   const piece = allocate(PIECE * 3), stored = allocate(PIECE * 3);
-  const count = { hits: 0, misses: 0, rejected: 0 };
-  const modern = atLeast(21, 7) || (process.versions.node.startsWith('20.') && atLeast(20, 12));
+  const hits = new Set();
+  let rejected; // why V8 does not take the data: it will take none
+  const imports = atLeast(22, 0); // before, code out of a cache has no import()
   let mapped = false; // the function has switched source maps on
   watchSourceMaps((on) => { mapped = on; });
-  const call = disguise();
+  const replacement = disguise();
 
   function watchSourceMaps(note) {
     const set = process.setSourceMapsEnabled;
@@ -148,6 +177,16 @@ module.exports = function open(mode, root, atLeast, options) {
       const result = apply(set, process, arguments);
       note(on === true);
       return result;
+    };
+  }
+
+  // silence drops the one warning of Node.js that an import() here is compiled in a way that is experimental.
+  function silence() {
+    const emit = process.emitWarning;
+    const quiet = process.emitWarning = function emitWarning(warning) {
+      if (typeof warning !== 'string' || !startsWith(warning, 'vm.USE_MAIN_CONTEXT_DEFAULT_LOADER ')) return apply(emit, process, arguments);
+      if (process.emitWarning === quiet) process.emitWarning = emit;
+      return undefined;
     };
   }
 
@@ -165,19 +204,10 @@ module.exports = function open(mode, root, atLeast, options) {
 
   // compile makes the function of a file. Its import() is the one that the file would have.
   function compile(content, filename, cachedData) {
-    let importModuleDynamically;
-    if (modern) importModuleDynamically = vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER;
-    else {
-      let bring;
-      importModuleDynamically = (specifier, _, attributes) => {
-        const given = attributes && keys(attributes).length > 0 ? { assert: attributes, with: attributes } : undefined;
-        const text = given === undefined ? 'return (s) => import(s)' : 'return (s, o) => import(s, o)';
-        if (bring === undefined || given !== undefined) bring = apply(original, new Module(filename), [text, filename]);
-        return bring(specifier, given);
-      };
-    }
     const text = startsWith(content, '#!') ? '//' + slice(content, 2) : content;
-    return new Script(before + text + after, { filename, lineOffset: -1, cachedData, importModuleDynamically });
+    const scriptOptions = { filename, lineOffset: -1, cachedData };
+    if (imports) scriptOptions.importModuleDynamically = vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+    return new Script(before + text + after, scriptOptions);
   }
 
   function recall(content, filename) {
@@ -186,17 +216,14 @@ module.exports = function open(mode, root, atLeast, options) {
     const cachedData = allocate(entry.dataLength);
     if (!readAll(cachedData, entry.dataAt)) return undefined;
     const script = compile(content, filename, cachedData);
-    if (script.cachedDataRejected) count.rejected++;
-    else count.hits++;
+    if (!script.cachedDataRejected) add(hits, filename);
+    else if (rejected === undefined) rejected = index.foreign();
     return script;
   }
 
   function keep(content, filename) {
-    try {
-      vm.compileFunction(content, parameters, { filename }); // what is an error, or an ES module, is so in its own words
-    } catch (_) {
-      return undefined;
-    }
+    // What is an error, or an ES module, is so in its own words.
+    if (!compiles(content) || (!imports && mayImport(content))) return undefined;
     const script = compile(content, filename);
     set(scripts, nameOf(filename), { content, script });
     return script;
@@ -205,12 +232,12 @@ module.exports = function open(mode, root, atLeast, options) {
   // choose returns the function to call in place of the original, and the original's own if there is none.
   function choose(module, args) {
     const content = args[0], filename = args[1], format = args[2];
+    if (module._compile === replacement) delete module._compile;
     let script;
-    if (typeof content === 'string' && (format === undefined || format === 'commonjs') && !mapped && Module.wrap('') === plain) {
+    if (Module.prototype._compile === original && typeof content === 'string' && (format === undefined || format === 'commonjs') && !mapped && Module.wrap('') === plain) {
       script = mode === 'read' ? recall(content, filename) : keep(content, filename);
     }
-    if (script === undefined || script.cachedDataRejected) count.misses++;
-    if (script === undefined) return { fn: original, self: module, args };
+    if (script === undefined) return { fn: Module.prototype._compile, self: module, args };
     const require = apply(original, module, ['return require', '/gantry']); // the one that Node.js makes for this module
     return {
       fn: runInThisContext(script), self: module.exports, args: [module.exports, require, module, filename, dirname(filename)],
@@ -232,28 +259,31 @@ module.exports = function open(mode, root, atLeast, options) {
       if (prepare) define(Error, 'prepareStackTrace', prepare);
       else delete Error.prepareStackTrace;
     }
-    const text = '(function (choose, apply) { const Module = { prototype: {} }; Module.prototype._compile = function (content, filename) { ' +
+    const text = '(function (choose, apply) { const Module = { prototype: {} }; Module.prototype._compile = function _compile(content, filename) { ' +
       'const c = choose(this, arguments), s = c.executing; if (s) this[s] = true; const result =\n' + ' '.repeat(site.column - 1) +
       'apply(c.fn, c.self, c.args);\nif (s) this[s] = false; return result; }; return Module.prototype._compile; })';
     return new Script(text, { filename: site.file, lineOffset: site.line - 2 }).runInThisContext()(choose, apply);
   }
 
-  // A property that is computed, so that a file that is not in the cache has the original alone in its stacks.
-  define(Module.prototype, '_compile', {
-    configurable: true, enumerable: true,
-    get() {
-      if (mode === 'write') return call;
-      if (this === Module.prototype || typeof this.filename !== 'string') return original;
-      if (has(index, nameOf(this.filename))) return call;
-      count.misses++;
-      return original;
-    },
-    set(value) { // user code replaces it, for all modules or for one
-      define(this, '_compile', { value, configurable: true, enumerable: true, writable: true });
+  // What a stack calls a function depends on where it is found, so the original stays where it is: a module that is to
+  // be compiled here has the replacement itself, since its constructor has set its filename to null.
+  define(Module.prototype, 'filename', {
+    configurable: true,
+    get: () => undefined,
+    set(value) {
+      define(this, 'filename', { value, configurable: true, enumerable: true, writable: true });
+      if (value === null && rejected === undefined && typeof this.id === 'string' && (mode === 'write' || has(index, nameOf(this.id)))) {
+        define(this, '_compile', { value: replacement, configurable: true, writable: true });
+      }
     },
   });
+  const earlier = keys(Module._cache);
+  if (imports) silence();
   return {
-    report: () => ({ files: index.size, hits: count.hits, misses: count.misses, rejected: count.rejected }),
+    report: () => ({
+      files: index.size, hits: hits.size, refused: rejected,
+      misses: keys(Module._cache).filter((name) => !earlier.includes(name) && !hits.has(name) && !/\.(?:json|node)$/.test(name)).length,
+    }),
     write: () => write(scripts),
   };
 };
