@@ -59,6 +59,11 @@ func (p *program) warm(c *settings.Config, events []event) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "code cache of %d files, %.1f MB: %s\n", written.Files, float64(written.Bytes)/1e6, c.CodeCacheFile())
+	text := fmt.Sprintf("code cache of %d files, %.1f MB: %s\n", written.Files, float64(written.Bytes)/1e6, c.CodeCacheFile())
+	if written.LeftOut > 0 {
+		text += fmt.Sprintf("left out: %d files that may use import(), which cached code has from Node.js 22 on only; one is %s\n",
+			written.LeftOut, written.FirstLeftOut)
+	}
+	_, err = p.stdout.WriteString(text)
 	return err
 }

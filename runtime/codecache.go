@@ -20,6 +20,10 @@ type CodeCache struct {
 	Files  int `json:"files"`
 	Hits   int `json:"hits"`
 	Misses int `json:"misses"`
+	// LeftOut is how many files a cache that was written does not have because they may use import(), which code out of
+	// a cache does not have in this version of the interpreter; FirstLeftOut is one of them.
+	LeftOut      int    `json:"leftOut"`
+	FirstLeftOut string `json:"firstLeftOut"`
 	// Bytes is the size of a cache that was written.
 	Bytes int64 `json:"bytes"`
 }

@@ -1,5 +1,5 @@
 'use strict';
-// The V8 code cache of the Node.js worker (docs/RUNTIMES.md, section 9): in mode read it compiles CommonJS files with
+// The V8 code cache of the Node.js worker (docs/RUNTIMES.md, section 11): in mode read it compiles CommonJS files with
 // what bootstrap warm has kept of them, in mode write it keeps that. A function of the worker, compiled only where there
 // is a cache. ASCII only, for old versions, and nothing is looked up again once user code runs, as in worker.js.
 
@@ -41,16 +41,15 @@ function obstacle(atLeast, options) {
   return undefined;
 }
 
-// relativeTo returns what the index calls files by: their path in the code folder, wherever that lies.
-function relativeTo(root) {
+// placeOf is the code folder as names of files have it.
+function placeOf(root) {
   let real = root;
   try {
     real = fs.realpathSync(root);
   } catch (_) {
     // the load says what is wrong with it
   }
-  if (real[real.length - 1] !== '/') real += '/';
-  return (file) => startsWith(file, real) ? slice(file, real.length) : file;
+  return real[real.length - 1] === '/' ? real : real + '/';
 }
 
 // ---------------------------------------------------------------------------------------------------- the file
@@ -64,8 +63,8 @@ function readAll(buffer, at) {
   return true;
 }
 
-// readIndex returns the files of the cache, or why it is of no use.
-function readIndex() {
+// readIndex returns the files of the cache, or why it is of no use for code in this folder.
+function readIndex(place, fresh) {
   const head = allocate(HEAD);
   if (!readAll(head, 0) || head.latin1Slice(0, 8) !== MAGIC) return 'it is no code cache of this version; run bootstrap warm again';
   const size = fs.fstatSync(FILE).size;
@@ -74,6 +73,9 @@ function readIndex() {
   const index = JSON.parse(text.utf8Slice());
   if (index.size !== size) return 'it is not complete; run bootstrap warm again';
   if (index.v8 !== process.versions.v8 || index.arch !== process.arch) return foreign(index);
+  if (!fresh && index.place !== place) {
+    return 'it was made of the code in ' + index.place + ', and before Node.js 22 stacks of cached code name files by that; run bootstrap warm where the code lies';
+  }
   const files = new Map();
   for (const f of index.files) files.set(f[0], { sourceAt: f[1], sourceLength: f[2], dataAt: f[3], dataLength: f[4] });
   files.foreign = () => foreign(index);
@@ -89,7 +91,7 @@ function foreign(index) {
 }
 
 // write writes the cache of all scripts and returns what it has; V8 knows of the functions that have run by now.
-function write(scripts) {
+function write(scripts, place) {
   const parts = [];
   const files = [];
   let at = 0;
@@ -105,7 +107,7 @@ function write(scripts) {
     const data = createCachedData(kept.script);
     files.push([name, add(source), source.length, add(data), data.length]);
   });
-  const index = { tag: require('v8').cachedDataVersionTag(), v8: process.versions.v8, arch: process.arch, node: process.versions.node, size: 0, files: [] };
+  const index = { tag: require('v8').cachedDataVersionTag(), v8: process.versions.v8, arch: process.arch, node: process.versions.node, place, size: 0, files: [] };
   let text;
   for (let length = 0; ;) { // offsets are those in the file, and the index has them in it
     const base = Math.ceil((HEAD + length) / ALIGNMENT) * ALIGNMENT;
@@ -137,35 +139,39 @@ function compiles(content) {
   }
 }
 
-// isCode reports whether words that a pattern finds are code, and not a part of a comment or a text: code does not compile
-// any more with a space inside of them.
-function isCode(content, pattern) {
-  const changed = content.replace(pattern, (word) => word[0] + ' ' + word.slice(1));
+const IMPORT = /(?<![.\w$])import(?=\s*(?:\(|\/[*/]))/g;
+const EVALUATION = /(?<![.\w$])(?:eval(?![\w$])|Function(?=\s*(?:\(|\.(?:apply|bind|call)\b)))/g;
+
+// breaks reports whether a file compiles no more with other text in place of what a pattern finds.
+function breaks(content, pattern, text) {
+  const changed = content.replace(pattern, () => text);
   return changed !== content && !compiles(changed);
 }
 
-const IMPORT = /(?<![.\w$])import(?=\s*(?:\(|\/[*/]))/g;
-const EVALUATION = /(?<![.\w$])(?:eval|Function)(?![\w$])/g;
-
-// mayImport reports whether a file has an import(), or evaluates texts of which one may have.
+// mayImport reports whether a file has an import(), or a text with one and what evaluates texts. Two words in a row are
+// no code; the end of a line, and the beginning of an expression that does not end, are no part of a text. A comment
+// can have all of them.
 function mayImport(content) {
-  return content.search(IMPORT) >= 0 && (isCode(content, IMPORT) || isCode(content, EVALUATION));
+  return breaks(content, IMPORT, 'a b') || (breaks(content, IMPORT, '\n//${') && breaks(content, EVALUATION, 'a b'));
 }
 
 // open begins to use the cache, or to keep one. The result has refused, which says why not; else report and write.
 module.exports = function open(mode, root, atLeast, options) {
+  // Older versions leave in code out of a cache what it was compiled with: the name of the file, and no import().
+  const fresh = atLeast(22, 0);
+  const place = placeOf(root);
   let refused = obstacle(atLeast, options);
-  const index = refused === undefined && mode === 'read' ? readIndex() : new Map();
+  const index = refused === undefined && mode === 'read' ? readIndex(place, fresh) : new Map();
   if (typeof index === 'string') refused = index;
   if (refused !== undefined) return { refused };
 
   const original = Module.prototype._compile;
-  const nameOf = relativeTo(root);
+  const nameOf = (file) => startsWith(file, place) ? slice(file, place.length) : file; // wherever the code folder lies
   const scripts = new Map(); // in mode write: by name, what was compiled
   const piece = allocate(PIECE * 3), stored = allocate(PIECE * 3);
   const hits = new Set();
+  const leftOut = []; // in mode write: files that are not cached because of import()
   let rejected; // why V8 does not take the data: it will take none
-  const imports = atLeast(22, 0); // before, code out of a cache has no import()
   let mapped = false; // the function has switched source maps on
   watchSourceMaps((on) => { mapped = on; });
   const replacement = disguise();
@@ -206,7 +212,7 @@ module.exports = function open(mode, root, atLeast, options) {
   function compile(content, filename, cachedData) {
     const text = startsWith(content, '#!') ? '//' + slice(content, 2) : content;
     const scriptOptions = { filename, lineOffset: -1, cachedData };
-    if (imports) scriptOptions.importModuleDynamically = vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+    if (fresh) scriptOptions.importModuleDynamically = vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER;
     return new Script(before + text + after, scriptOptions);
   }
 
@@ -222,8 +228,11 @@ module.exports = function open(mode, root, atLeast, options) {
   }
 
   function keep(content, filename) {
-    // What is an error, or an ES module, is so in its own words.
-    if (!compiles(content) || (!imports && mayImport(content))) return undefined;
+    if (!compiles(content)) return undefined; // what is an error, or an ES module, is so in its own words
+    if (!fresh && mayImport(content)) {
+      leftOut.push(nameOf(filename));
+      return undefined;
+    }
     const script = compile(content, filename);
     set(scripts, nameOf(filename), { content, script });
     return script;
@@ -278,12 +287,12 @@ module.exports = function open(mode, root, atLeast, options) {
     },
   });
   const earlier = keys(Module._cache);
-  if (imports) silence();
+  if (fresh) silence();
   return {
     report: () => ({
       files: index.size, hits: hits.size, refused: rejected,
       misses: keys(Module._cache).filter((name) => !earlier.includes(name) && !hits.has(name) && !/\.(?:json|node)$/.test(name)).length,
     }),
-    write: () => write(scripts),
+    write: () => Object.assign(write(scripts, place), { leftOut: leftOut.length, firstLeftOut: leftOut[0] }),
   };
 };
