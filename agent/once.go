@@ -68,7 +68,8 @@ func Once(c *settings.Config, o *Options, events [][]byte, tail bool, ended func
 // once runs one event.
 func (in *agent) once(event []byte, tail bool) Call {
 	inv := &fncontext.Invocation{
-		RequestID: uuid.NewString(), Function: &in.cfg.Function, Credentials: fncontext.NewCredentials(in.cfg.Secrets), Tail: tail,
+		RequestID: uuid.NewString(), Function: &in.cfg.Function, Tail: tail,
+		Credentials: fncontext.NewCredentials(in.cfg.Secrets),
 	}
 	return Call{RequestID: inv.RequestID, Result: in.instance.Invoke(in.instance.Base(), inv, event)}
 }

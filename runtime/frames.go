@@ -31,8 +31,8 @@ type frames struct {
 	stackText chan string
 	// cacheWritten gets the worker's answer to writeCodeCache.
 	cacheWritten chan *CodeCache
-	late      *logger.Request // output of calls that are answered already; only the reader uses it
-	unowned   *logger.Request // output that belongs to no call, after the load
+	late         *logger.Request // output of calls that are answered already; only the reader uses it
+	unowned      *logger.Request // output that belongs to no call, after the load
 	// takenUp asks whether this is the transport that the worker has taken up; dropped is set when it is another one.
 	takenUp func() bool
 	dropped atomic.Bool
@@ -46,7 +46,7 @@ func newFrames(w *Worker) (*frames, []*os.File, error) {
 		unowned:   logger.NewRequest(w.cfg.Sink, "", false, false),
 		readDone:  make(chan struct{}),
 		stackText: make(chan string, 1), cacheWritten: make(chan *CodeCache, 1),
-		takenUp:   func() bool { return true },
+		takenUp: func() bool { return true },
 	}
 	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.unsent}
 	var ends []*os.File

@@ -113,8 +113,8 @@ type Config struct {
 	// Examine says that the worker is looked at when the first call has passed its deadline, for Hang: for one call of a
 	// person's, not for a function that serves. The answer comes first and does not wait for it; what follows does.
 	Examine bool
-	// CodeCache is the file of the code cache; empty for none. NewCodeCache, in its place, is an empty file that a worker is
-	// to write one to.
+	// CodeCache is the file of the code cache; empty for none. NewCodeCache, in its place, is an empty file that a worker
+	// is to write one to.
 	CodeCache    string
 	NewCodeCache *os.File
 	// Stray is called for each answer that belongs to no call any more.

@@ -35,8 +35,8 @@ const inspectLater = "--inspect-port=127.0.0.1:0"
 // function is never called: its text is compiled again under that name. The second one is compiled when it is called.
 var nodejsSource = `'use strict';
 const worker = {};
-const parts = new (require('vm').Script)('[' + function (module, require) {` + worker.NodeJS + `} + ',' + function (module, require) {` +
-	worker.NodeJSCodeCache + `} + ']', { filename: 'node:gantry' }).runInThisContext();
+const parts = new (require('vm').Script)('[' + function (module, require) {` + worker.NodeJS +
+	`} + ',' + function (module, require) {` + worker.NodeJSCodeCache + `} + ']', { filename: 'node:gantry' }).runInThisContext();
 parts[0](worker, require);
 process.nextTick(worker.exports.start, module, (url) => import(url), (...args) => {
   const cache = {};

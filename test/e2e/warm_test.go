@@ -145,8 +145,8 @@ func TestCodeCacheThatCannotBeTrustedIsIgnored(t *testing.T) {
 		spoil func()
 		want  string
 	}{
-		"others may write it": {func() { require.NoError(t, os.Chmod(file, 0o666)) }, "users other than its owner may write it (mode 0666), want mode 0644"},
-		"another V8": {func() { write(bytes.Replace(good, []byte(`"v8":"1`), []byte(`"v8":"0`), 1)) }, "it was made by Node.js"},
+		"others may write it":  {func() { require.NoError(t, os.Chmod(file, 0o666)) }, "users other than its owner may write it (mode 0666), want mode 0644"},
+		"another V8":           {func() { write(bytes.Replace(good, []byte(`"v8":"1`), []byte(`"v8":"0`), 1)) }, "it was made by Node.js"},
 		"another architecture": {func() { write(bytes.Replace(good, []byte(`"arch":"`), []byte(`"arcx":"`), 1)) }, "it was made by Node.js"},
 		"cut off":              {func() { write(good[:len(good)-1]) }, "it is not complete; run bootstrap warm again"},
 		"empty":                {func() { write(nil) }, "it is no code cache of this version"},
