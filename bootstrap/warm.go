@@ -12,7 +12,7 @@ import (
 func (p *program) warmCommand() *cobra.Command {
 	var events []string
 	cmd := &cobra.Command{
-		Use: "warm", Short: "Write the V8 code cache of a function in Node.js, for faster starts", Args: noArguments,
+		Use: "warm", Short: "Write a V8 code cache, for faster starts in Node.js", Args: noArguments,
 		Long: "Run load and initializer, and the events if any are given, then write what V8 has\n" +
 			"compiled to .gantry/code-cache in the code folder: in a Dockerfile, after the code\n" +
 			"was copied. Workers of the same Node.js compile with it. Extensions are not started.\n\n" +

@@ -1,11 +1,8 @@
 package runtime
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"gantry/process"
 	"io/fs"
 	"os"
 
@@ -26,34 +23,6 @@ type CodeCache struct {
 	FirstLeftOut string `json:"firstLeftOut"`
 	// Bytes is the size of a cache that was written.
 	Bytes int64 `json:"bytes"`
-}
-
-// CodeCache returns what the load made of the code cache; nil if there is none, and before the load has ended.
-func (w *Worker) CodeCache() *CodeCache { return w.codeCache.Load() }
-
-// offerCodeCache hands the code cache to a worker, as descriptor 6: to read it, or to write one. The file is given and
-// not its name, so that the worker reads the one that was checked. It returns what is closed after the start.
-func (w *Worker) offerCodeCache(cmd *process.Command) []*os.File {
-	if !w.cfg.Language.CachesCode {
-		return nil
-	}
-	if w.cfg.NewCodeCache != nil {
-		cmd.Files, cmd.Env = append(cmd.Files, w.cfg.NewCodeCache), append(cmd.Env, "GANTRY_CODE_CACHE=write")
-		return nil
-	}
-	if w.cfg.CodeCache == "" {
-		return nil
-	}
-	file, err := openCodeCache(w.cfg.CodeCache)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		w.codeCache.Store(&CodeCache{Refused: err.Error()})
-		return nil
-	}
-	cmd.Files, cmd.Env = append(cmd.Files, file), append(cmd.Env, "GANTRY_CODE_CACHE=read")
-	return []*os.File{file}
 }
 
 // openCodeCache opens a cache. Loading it is loading code: only root and the agent's user may have written it.
@@ -87,38 +56,6 @@ func trusted(stat *unix.Stat_t, user int) error {
 		return fmt.Errorf("user %d owns it, want root or user %d, the agent's", stat.Uid, user)
 	case stat.Mode&0o022 != 0:
 		return fmt.Errorf("users other than its owner may write it (mode %04o), want mode 0644", stat.Mode&0o7777)
-	}
-	return nil
-}
-
-// WriteCodeCache has the worker write its code cache to Config.NewCodeCache.
-func (w *Worker) WriteCodeCache(ctx context.Context) (*CodeCache, error) {
-	f, ok := w.transport.(*frames)
-	if !ok || !w.cfg.Language.CachesCode {
-		return nil, errors.New("the workers of this language have no code cache")
-	}
-	if err := f.events.askCodeCache(); err != nil {
-		return nil, err
-	}
-	select {
-	case written := <-f.cacheWritten:
-		return written, nil
-	case <-f.readDone:
-		return nil, errors.New("the worker ended before it had written the code cache")
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the worker did not write the code cache in time: %w", context.Cause(ctx))
-	}
-}
-
-// codeCacheWritten takes the worker's answer to WriteCodeCache.
-func (f *frames) codeCacheWritten(meta []byte) error {
-	written := &CodeCache{}
-	if err := json.Unmarshal(meta, written); err != nil {
-		return fmt.Errorf("code cache: %w", err)
-	}
-	select {
-	case f.cacheWritten <- written:
-	default: // it is asked once
 	}
 	return nil
 }

@@ -289,3 +289,16 @@ func (f *frames) logOf(id uint32, meta logMeta) *logger.Request {
 	}
 	return f.late
 }
+
+// codeCacheWritten takes the worker's answer to WriteCodeCache.
+func (f *frames) codeCacheWritten(meta []byte) error {
+	written := &CodeCache{}
+	if err := json.Unmarshal(meta, written); err != nil {
+		return fmt.Errorf("code cache: %w", err)
+	}
+	select {
+	case f.cacheWritten <- written:
+	default: // it is asked once
+	}
+	return nil
+}

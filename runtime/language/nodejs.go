@@ -36,7 +36,8 @@ const inspectLater = "--inspect-port=127.0.0.1:0"
 var nodejsSource = `'use strict';
 const worker = {};
 const parts = new (require('vm').Script)('[' + function (module, require) {` + worker.NodeJS +
-	`} + ',' + function (module, require) {` + worker.NodeJSCodeCache + `} + ']', { filename: 'node:gantry' }).runInThisContext();
+	`} + ',' + function (module, require) {` + worker.NodeJSCodeCache + `} + ']',
+  { filename: 'node:gantry' }).runInThisContext();
 parts[0](worker, require);
 process.nextTick(worker.exports.start, module, (url) => import(url), (...args) => {
   const cache = {};
