@@ -291,7 +291,7 @@ module.exports = function open(mode, root, atLeast, options) {
   return {
     report: () => ({
       files: index.size, hits: hits.size, refused: rejected,
-      misses: keys(Module._cache).filter((name) => !earlier.includes(name) && !hits.has(name) && !/\.(?:json|node)$/.test(name)).length,
+      misses: keys(Module._cache).filter((name) => !earlier.includes(name) && !hits.has(name) && !/\.(?:json|mjs|node)$/.test(name)).length,
     }),
     write: () => Object.assign(write(scripts, place), { leftOut: leftOut.length, firstLeftOut: leftOut[0] }),
   };
