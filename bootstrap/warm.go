@@ -59,8 +59,11 @@ func (p *program) warm(c *settings.Config, events []event) error {
 	if err != nil {
 		return err
 	}
-	megabytes := float64(written.Bytes) / 1e6
-	text := fmt.Sprintf("code cache of %d files, %.1f MB: %s\n", written.Files, megabytes, c.CodeCacheFile())
+	files := "files"
+	if written.Files == 1 {
+		files = "file"
+	}
+	text := fmt.Sprintf("code cache of %d %s, %d kB: %s\n", written.Files, files, written.Bytes/1000, c.CodeCacheFile())
 	if written.LeftOut > 0 {
 		text += fmt.Sprintf("left out: %d files that may use import(), which cached code has from Node.js 22 on only; one is %s\n",
 			written.LeftOut, written.FirstLeftOut)
