@@ -49,7 +49,7 @@ func TestSpareTakesTheNextCall(t *testing.T) {
 	for name, files := range spareFunctions {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := start(t, writeFiles(t, files), "GANTRY_SPARE=1", "RUNTIME_TIMEOUT=1", `GANTRY_ENCRYPTED_USERDATA={"secret":"x"}`)
+			r := start(t, writeFiles(t, files), "GANTRY_SPARE=1", "RUNTIME_TIMEOUT=3", `GANTRY_ENCRYPTED_USERDATA={"secret":"x"}`)
 			worker := whoAnswers(r)
 			for _, event := range []string{"hang", "exit", "hang"} {
 				spares := r.spares(worker, 1)
