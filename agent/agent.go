@@ -77,12 +77,12 @@ func (in *agent) gauges(b *Build) {
 	m.Gauge(
 		"gantry_spare_interpreters",
 		"Interpreters that wait to replace a worker.",
-		func() float64 { n, _ := in.instance.Spares(); return float64(n) },
+		func() float64 { return float64(in.instance.Spares()) },
 	)
 	m.Gauge(
 		"gantry_spare_memory_bytes",
 		"Resident memory of the interpreters that wait.",
-		func() float64 { _, bytes := in.instance.Spares(); return float64(bytes) },
+		func() float64 { return float64(in.instance.SpareMemory()) },
 	)
 	m.Gauge(
 		"gantry_extensions_registered",

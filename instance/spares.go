@@ -110,13 +110,20 @@ func (a *Instance) watchSpare(w *runtime.Worker) {
 	}
 }
 
-// Spares returns how many interpreters wait, and the memory that they use, in bytes. For metrics.
-func (a *Instance) Spares() (n int, memory int64) {
+// Spares returns how many interpreters wait. For metrics.
+func (a *Instance) Spares() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.spares)
+}
+
+// SpareMemory returns the memory that the interpreters that wait use, in bytes, as /proc has it now. For metrics.
+func (a *Instance) SpareMemory() (memory int64) {
 	a.mu.Lock()
 	spares := slices.Clone(a.spares)
 	a.mu.Unlock()
 	for _, w := range spares {
 		memory += w.Meter().Read(time.Now()).RSS
 	}
-	return len(spares), memory
+	return memory
 }

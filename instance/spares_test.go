@@ -41,6 +41,7 @@ func TestSparesSurviveReloadsAndCrashesAtOnce(t *testing.T) {
 	disturbing.Go(func() {
 		for range 20 {
 			h.Spares()
+			h.SpareMemory()
 			h.mu.Lock()
 			if len(h.spares) > 0 {
 				h.spares[0].Cancel()
@@ -51,7 +52,7 @@ func TestSparesSurviveReloadsAndCrashesAtOnce(t *testing.T) {
 	})
 	disturbing.Wait()
 	require.Eventually(t, func() bool {
-		n, _ := h.Spares()
+		n := h.Spares()
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return n == spares && !h.filling && len(h.live) == spares+2 && h.workers[0] != nil && h.workers[1] != nil
