@@ -25,19 +25,17 @@ func (g *gatewayAPI) call(ctx *fasthttp.RequestCtx, c *gatewayCall, path, query 
 	event := g.event(ctx, c, inv.RequestID, path, query)
 	result := lease.Invoke(g.Instance.Base(), event)
 	g.Limits.recycle(event)
-	h := &ctx.Response.Header
-	switch {
-	case result.Fault != nil:
+	if result.Fault != nil {
 		write(ctx, inv.RequestID, &result, g.local(ctx))
 		g.identify(ctx, inv.RequestID)
 		return
-	default:
-		if wrong := c.answer.Read(result.Body); wrong != nil {
-			g.wrong(ctx, inv.RequestID, wrong)
-		} else {
-			g.answer(ctx, inv.RequestID, &c.answer)
-		}
 	}
+	if wrong := c.answer.Read(result.Body); wrong != nil {
+		g.wrong(ctx, inv.RequestID, wrong)
+	} else {
+		g.answer(ctx, inv.RequestID, &c.answer)
+	}
+	h := &ctx.Response.Header
 	h.SetCanonical([]byte(headerRequestID), []byte(inv.RequestID))
 	g.identify(ctx, inv.RequestID)
 	writeOutcome(h, fault.CodeOK, false, &result)

@@ -62,7 +62,7 @@ func (g *gatewayAPI) route(ctx *fasthttp.RequestCtx, from origin) {
 		return
 	}
 	path, query, _ := bytes.Cut(ctx.Request.Header.RequestURI(), []byte("?"))
-	if from.preflight && len(g.Origins) > 0 {
+	if from.preflight {
 		g.preflight(ctx, from, path)
 		return
 	}
@@ -84,11 +84,7 @@ func (g *gatewayAPI) route(ctx *fasthttp.RequestCtx, from origin) {
 		})
 		return
 	}
-	if !receive(ctx, MaxEvent, nil, g.limit) {
-		return
-	}
-	if !answerable(ctx) {
-		g.refuse(ctx, noAnswerMemory())
+	if !receiveWhole(ctx, g.limit, g.refuse) {
 		return
 	}
 	if g.Forwards {

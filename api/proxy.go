@@ -36,15 +36,24 @@ func (p *proxyAPI) serve(ctx *fasthttp.RequestCtx) {
 		p.refuse(ctx, f)
 		return
 	}
-	if !receive(ctx, MaxEvent, nil, p.limit) {
-		return
-	}
-	if !answerable(ctx) {
-		p.refuse(ctx, noAnswerMemory())
+	if !receiveWhole(ctx, p.limit, p.refuse) {
 		return
 	}
 	x := &runtime.Buffered{Request: &ctx.Request, Response: &ctx.Response, Peer: peerOf(ctx)}
 	p.forward(ctx, x, p.invocation(&ctx.Request.Header), !p.TrustHeaders)
+}
+
+// receiveWhole receives the body of a request, and sees that there is memory for the answer. False if either was
+// refused: by limit, what is wrong with the body, and by refuse.
+func receiveWhole(ctx *fasthttp.RequestCtx, limit, refuse func(*fasthttp.RequestCtx, *fault.Error)) bool {
+	if !receive(ctx, MaxEvent, nil, limit) {
+		return false
+	}
+	if !answerable(ctx) {
+		refuse(ctx, noAnswerMemory())
+		return false
+	}
+	return true
 }
 
 // forward has the function's server answer a request that is there in full. local callers see details of a failure.
