@@ -19,9 +19,9 @@ const (
 
 const again = "run make bench-plot"
 
-// TestEveryNumberAboutSpeedInTheReadmeIsOfTheResults: the sentences are those that the results make, and there are no
-// others.
-func TestEveryNumberAboutSpeedInTheReadmeIsOfTheResults(t *testing.T) {
+// readCommitted reads the results and the README as they are in the tree.
+func readCommitted(t *testing.T) (f *results.File, readme string) {
+	t.Helper()
 	f, err := results.Read(committed)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,14 @@ func TestEveryNumberAboutSpeedInTheReadmeIsOfTheResults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, problem := range problems(t, f, string(text)) {
+	return f, string(text)
+}
+
+// TestEveryNumberAboutSpeedInTheReadmeIsOfTheResults: the sentences are those that the results make, and there are no
+// others.
+func TestEveryNumberAboutSpeedInTheReadmeIsOfTheResults(t *testing.T) {
+	f, text := readCommitted(t)
+	for _, problem := range problems(t, f, text) {
 		t.Error(problem)
 	}
 }
@@ -84,15 +91,7 @@ func claims(readme string) []string {
 }
 
 func TestReadmeTestNoticesOtherNumbers(t *testing.T) {
-	f, err := results.Read(committed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(readmeFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme := string(text)
+	f, readme := readCommitted(t)
 	median := figure(f.Section("throughput").Row("calls/s, 16 connections").Median)
 	for name, changed := range map[string]string{
 		"a better figure":  strings.Replace(readme, median+" times", "9.99 times", 1),

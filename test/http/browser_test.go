@@ -5,10 +5,8 @@ import (
 	"html"
 	"os/exec"
 	"regexp"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -33,18 +31,12 @@ func chromium(ctx context.Context, profile string, args ...string) *exec.Cmd {
 // browse loads a page in Chromium and returns what its scripts have noted until the page is quiet.
 func browse(t *testing.T, url string) map[string]string {
 	t.Helper()
-	need(t, "Chromium", "chromium", "--version")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := chromium(ctx, t.TempDir(), "--virtual-time-budget=20000", "--dump-dom", url)
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	require.NoError(t, cmd.Run(), "%s", &stderr)
 	notes := map[string]string{}
-	for _, found := range noted.FindAllStringSubmatch(stdout.String(), -1) {
+	page := dump(t, url)
+	for _, found := range noted.FindAllStringSubmatch(page, -1) {
 		notes[found[1]] = html.UnescapeString(found[2])
 	}
-	require.Equal(t, "yes", notes["done"], "%s\n%s", &stdout, &stderr)
+	require.Equal(t, "yes", notes["done"], "%s", page)
 	return notes
 }
 

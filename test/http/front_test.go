@@ -31,7 +31,12 @@ func dump(t *testing.T, url string) string {
 	cmd := chromium(ctx, t.TempDir(), "--virtual-time-budget=20000", "--dump-dom", url)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	require.NoError(t, cmd.Run(), "%s", &stderr)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(&stderr)
+		}
+	})
+	require.NoError(t, cmd.Run())
 	return stdout.String()
 }
 
