@@ -21,7 +21,7 @@ var ranks = map[string]int{
 	"instance": 3, "extension/check": 3, "settings": 3,
 	"runtime": 2, "extension": 2, "auth": 2, "async": 2, "runtime/golang": 2,
 	"timer": 1, "telemetry": 1, "trigger": 1, "function": 1, "async/destination": 1, "jetstream/child": 1, "runtime/language": 1, "runtime/hang": 1, "trigger/apig": 1,
-	"timer/zone": 0, "jetstream/control": 0, "expect": 0, "explain": 0, "junit": 0, "context": 0, "fault": 0, "files": 0, "logger": 0, "metrics": 0, "process": 0, "spelling": 0, "function/frame": 0, "function/poll": 0, "function/internal/require": 0, "runtime/worker": 0,
+	"timer/zone": 0, "jetstream/control": 0, "expect": 0, "explain": 0, "junit": 0, "context": 0, "fault": 0, "files": 0, "logger": 0, "metrics": 0, "process": 0, "spelling": 0, "function/frame": 0, "function/poll": 0, "function/socket": 0, "function/internal/require": 0, "runtime/worker": 0,
 }
 
 // homes are the dangers with one home each: an import, or a call, and the packages that may have it.

@@ -80,8 +80,10 @@ func openAgent(c *settings.Config, o *Options) (_ *agent, err error) {
 	}
 	in.groups.Wait()
 	in.host.Begin(in.extensions.Addr().String())
-	// While the worker starts, and before it runs user code.
-	in.threads.Go(func() { process.KeepThreads(process.MaxProcesses()) })
+	if in.groups.PidsErr() != nil || len(scripts) > 0 { // what starts here may use up all processes
+		// While the worker starts, and before it runs user code.
+		in.threads.Go(func() { process.KeepThreads(process.MaxProcesses()) })
+	}
 	return in, nil
 }
 

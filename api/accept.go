@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"gantry/function/socket"
 	"net"
 	"syscall"
 	"time"
@@ -87,7 +88,7 @@ func (l *listener) Close() error {
 
 // admit makes room for a connection, or refuses it.
 func (l *listener) admit(tcp *net.TCPConn) (net.Conn, bool) {
-	c := &connection{Conn: tcp, tcp: tcp, listener: l}
+	c := &connection{Conn: tcp, bytes: socket.New(tcp), tcp: tcp, listener: l}
 	c.since.Store(time.Now().UnixNano())
 	l.all.add(c)
 	room := true
@@ -109,7 +110,7 @@ func (l *listener) admit(tcp *net.TCPConn) (net.Conn, bool) {
 	}
 	if l.secure != nil {
 		secured := tls.Server(tcp, l.secure)
-		c.Conn = secured
+		c.Conn, c.bytes = secured, secured
 		return &secureConnection{c, secured}, true
 	}
 	return c, true

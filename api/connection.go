@@ -19,6 +19,8 @@ import (
 // descriptors or memory run out. Its fields stay in one type: every byte that is read or written looks at most of them.
 type connection struct {
 	net.Conn
+	// bytes reads and writes what Conn does.
+	bytes    io.ReadWriter
 	tcp      *net.TCPConn
 	listener *listener
 

@@ -19,7 +19,7 @@ func TestWriteDeadlineOfHeldAnswers(t *testing.T) {
 	accepted, err := ln.Accept()
 	require.NoError(t, err)
 	defer accepted.Close()
-	c := &connection{Conn: accepted, muted: true, held: append([]byte("answer"), continueLine...)}
+	c := &connection{Conn: accepted, bytes: accepted, muted: true, held: append([]byte("answer"), continueLine...)}
 	require.NoError(t, c.SetWriteDeadline(past))
 	require.ErrorIs(t, c.unmute(), os.ErrDeadlineExceeded)
 }

@@ -29,7 +29,7 @@ func (c *connection) read(p []byte) (int, error) {
 	if err := c.applyRead(); err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.bytes.Read(p)
 	if errors.Is(err, io.EOF) {
 		c.over = true
 	}
@@ -41,7 +41,7 @@ func (c *connection) write(p []byte) (int, error) {
 	if err := c.applyWrite(); err != nil {
 		return 0, err
 	}
-	return c.Conn.Write(p)
+	return c.bytes.Write(p)
 }
 
 // applyRead gives the socket the deadline of the next read, unless the connection was given up.

@@ -58,6 +58,15 @@ func (b *bench) compareCalls(ctx context.Context, builds [2]string, name string,
 			return err
 		}
 		servers = append(servers, s)
+	}
+	addr := freeAddr()
+	args, env := b.plain(addr)
+	plain, err := b.up(ctx, "plain", addr, "", pinned(pinServer, args), env)
+	if err != nil {
+		return err
+	}
+	servers = append(servers, plain)
+	for _, s := range servers {
 		if _, err := b.wrk(ctx, s, few, pinLoad); err != nil { // a warm-up
 			return err
 		}
@@ -69,18 +78,34 @@ func (b *bench) compareCalls(ctx context.Context, builds [2]string, name string,
 			return err
 		}
 	}
-	row := func(figure string, l load, pick func(result) float64, t target) {
-		b.table.add(compare("against", name+": "+figure, column(results[l][0], pick), column(results[l][1], pick), t))
+	b.againstRows(name, results)
+	return b.stopAll()
+}
+
+// againstRows adds the rows of results, which are of the other build, of this one, and of the plain Node.js server.
+func (b *bench) againstRows(name string, results map[load][][]result) {
+	versus := func(base int, figure string, l load, pick func(result) float64, t target) {
+		b.table.add(compare("against", name+": "+figure, column(results[l][base], pick), column(results[l][1], pick), t))
 	}
 	rate := func(r result) float64 { return r.perSecond }
+	own := func(r result) float64 { return r.own }
 	tree := func(r result) float64 { return r.tree }
-	row("calls/s, 16 connections", few, rate, atLeast(kept))
-	row("calls/s, 64 connections", many, rate, atLeast(kept))
-	row("calls/s, 100 KB, 16 connections", large, rate, atLeast(kept))
-	row("median µs, 1 connection", alone, func(r result) float64 { return r.p50 }, atMost(1/kept))
-	row("CPU µs per call, 16 connections", few, tree, atMost(1/kept))
-	row("CPU µs per call, 100 KB", large, tree, atMost(1/kept))
-	return b.stopAll()
+	median := func(r result) float64 { return r.p50 }
+	versus(0, "calls/s, 16 connections", few, rate, atLeast(kept))
+	versus(0, "calls/s, 64 connections", many, rate, atLeast(kept))
+	versus(0, "calls/s, 100 KB, 16 connections", large, rate, atLeast(kept))
+	versus(0, "median µs, 1 connection", alone, median, atMost(1/kept))
+	versus(0, "CPU µs per call, 16 connections", few, tree, atMost(1/kept))
+	versus(0, "… of it the agent's own", few, own, target{})
+	versus(0, "… of it the processes of the function", few, func(r result) float64 { return r.tree - r.own }, target{})
+	versus(0, "CPU µs per call, 100 KB", large, tree, atMost(1/kept))
+	versus(2, "calls/s, 16 connections, to plain Node.js", few, rate, target{})
+	versus(2, "calls/s, 64 connections, to plain Node.js", many, rate, target{})
+	versus(2, "calls/s, 100 KB, 16 connections, to plain Node.js", large, rate, target{})
+	versus(2, "median µs, 1 connection, to plain Node.js", alone, median, target{})
+	versus(2, "CPU µs per call, 16 connections, to plain Node.js", few, tree, target{})
+	versus(2, "CPU µs per call, 64 connections, to plain Node.js", many, tree, target{})
+	versus(2, "CPU µs per call, 1 connection, to plain Node.js", alone, tree, target{})
 }
 
 func (b *bench) compareStarts(ctx context.Context, builds [2]string, name string, of command) error {

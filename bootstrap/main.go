@@ -5,9 +5,12 @@ package main
 import (
 	"io"
 	"os"
+
+	"github.com/google/uuid"
 )
 
 func main() {
+	uuid.EnableRandPool() // one read of the kernel's random bytes for 16 request ids, which are no secret
 	os.Exit(run(os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 

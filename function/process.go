@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gantry/function/poll"
+	"gantry/function/socket"
 	"io"
 	"net"
 	"os"
@@ -108,7 +109,7 @@ func serveAgent(f *function, l *agentLink) int {
 		fmt.Fprintln(os.Stderr, "GANTRY_FRAMES is set, so descriptors 3 and 4 should be the agent's sockets:", l.err)
 		return 2
 	}
-	w := newWorker(f, l.events, l.answers, func(err error) {
+	w := newWorker(f, socket.New(l.events), l.answers, func(err error) {
 		fmt.Fprintln(os.Stderr, "the worker ends, the agent takes no more answers:", err)
 		os.Exit(1)
 	})

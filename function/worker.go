@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"gantry/function/frame"
+	"gantry/function/socket"
 	"io"
 	"net"
 	goruntime "runtime"
@@ -28,6 +29,8 @@ type worker struct {
 	*function
 	in  *frame.Reader
 	out net.Conn
+	// small writes to out what is one piece.
+	small *socket.Stream
 	// broken is called when the agent takes nothing any more; it does not return.
 	broken func(error)
 
@@ -42,7 +45,10 @@ type worker struct {
 }
 
 func newWorker(f *function, in io.Reader, out net.Conn, broken func(error)) *worker {
-	return &worker{function: f, in: frame.NewReader(in, maxEvent), out: out, broken: broken, calls: map[uint32]*call{}}
+	return &worker{
+		function: f, in: frame.NewReader(in, maxEvent), out: out, small: socket.New(out), broken: broken,
+		calls: map[uint32]*call{},
+	}
 }
 
 // takeUserData reads the frame with the encrypted user variables, which is the agent's first.
@@ -285,7 +291,7 @@ func (w *worker) take() []byte {
 func (w *worker) write(b, body []byte) {
 	var err error
 	if len(body) == 0 {
-		_, err = w.out.Write(b)
+		_, err = w.small.Write(b)
 	} else {
 		buffers := net.Buffers{b, body}
 		_, err = buffers.WriteTo(w.out)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/function/frame"
+	"gantry/function/socket"
 	"gantry/logger"
 	"net"
 	"os"
@@ -59,6 +60,7 @@ func newFrames(w *Worker) (*frames, []*os.File, error) {
 		}
 		*conn, ends = ours, append(ends, theirs)
 	}
+	f.events.bytes = socket.New(f.events.conn)
 	return f, ends, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/fault"
 	"gantry/function/frame"
+	"gantry/function/socket"
 	"gantry/logger"
 	"gantry/runtime/language"
 	"io"
@@ -18,7 +19,7 @@ import (
 // serve is the worker's frame reader: it runs until the stream ends or cannot be trusted.
 func (f *frames) serve() {
 	defer close(f.readDone)
-	r := frame.NewReader(f.replies, f.limit)
+	r := frame.NewReader(socket.New(f.replies), f.limit)
 	for {
 		fr, err := r.Next()
 		if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"gantry/function/frame"
+	"gantry/function/socket"
 	"io"
 	"net"
 	"os"
@@ -20,6 +21,8 @@ import (
 // write (docs/adr/0007).
 type writer struct {
 	conn *net.UnixConn
+	// bytes writes to conn.
+	bytes *socket.Stream
 	// unsent receives the calls that the worker cannot have seen; except, if not 0, is left to its own deadline.
 	unsent func(ids []uint32, except uint32)
 
@@ -231,7 +234,7 @@ func (w *writer) write(deadline time.Time, parts ...[]byte) (int, error) {
 	}
 	n, err := 0, w.conn.SetWriteDeadline(deadline)
 	if err == nil && len(parts) == 1 {
-		n, err = w.conn.Write(parts[0])
+		n, err = w.bytes.Write(parts[0])
 	} else if err == nil {
 		buffers := net.Buffers(parts)
 		var written int64

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"gantry/function/frame"
+	"gantry/function/socket"
 	"io"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func TestCancelToAFullSocketIsLeftOut(t *testing.T) {
 	require.NoError(t, err)
 	defer theirs.Close()
 	defer conn.Close()
-	w := &writer{conn: conn, lock: make(chan struct{}, 1), unsent: func(ids []uint32, _ uint32) { t.Errorf("calls %v were not sent", ids) }}
+	w := &writer{conn: conn, bytes: socket.New(conn), lock: make(chan struct{}, 1), unsent: func(ids []uint32, _ uint32) { t.Errorf("calls %v were not sent", ids) }}
 	event := make([]byte, 1)
 	filled := 0
 	raw, err := conn.SyscallConn()
