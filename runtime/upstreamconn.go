@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gantry/function/socket"
 	"io"
 	"net"
 	"sync"
@@ -50,6 +51,8 @@ type links struct {
 // upstreamConn is a connection to the server. It carries one request at a time.
 type upstreamConn struct {
 	*net.TCPConn
+	// bytes reads and writes what TCPConn does.
+	bytes *socket.Stream
 	raw   syscall.RawConn
 	of    *links
 	since time.Time // of its last answer
@@ -71,7 +74,7 @@ func (l *links) dial(deadline time.Time) (*upstreamConn, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	c := &upstreamConn{TCPConn: tcp, raw: raw, of: l}
+	c := &upstreamConn{TCPConn: tcp, bytes: socket.New(tcp), raw: raw, of: l}
 	l.open.Lock()
 	defer l.open.Unlock()
 	if l.ended.Err() != nil {
@@ -234,7 +237,7 @@ func (c *upstreamConn) carry(e *errand) error {
 	e.answer.Reset() // an earlier try may have left something
 	e.answer.SkipBody = skip
 	in := answers.Get().(*bufio.Reader)
-	in.Reset(c.TCPConn)
+	in.Reset(c.bytes)
 	err := readAnswer(in, e.answer, e.limit)
 	excess := in.Buffered() > 0
 	in.Reset(nil)
@@ -309,7 +312,7 @@ func cut(err error) error {
 // write sends a request, with one system call as long as the server takes it.
 func (c *upstreamConn) write(first, rest []byte) error {
 	if len(rest) == 0 {
-		_, err := c.Write(first)
+		_, err := c.bytes.Write(first)
 		return err
 	}
 	_, err := (&net.Buffers{first, rest}).WriteTo(c.TCPConn)

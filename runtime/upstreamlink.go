@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	fncontext "gantry/context"
+	"gantry/function/socket"
 )
 
 // streamLink is the connection that a streamed exchange has to the server.
@@ -29,12 +30,12 @@ type streamLink struct {
 
 // source reads from the connection, and notes its end.
 type source struct {
-	*net.TCPConn
-	of *streamLink
+	conn *socket.Stream
+	of   *streamLink
 }
 
 func (s source) Read(p []byte) (int, error) {
-	n, err := s.TCPConn.Read(p)
+	n, err := s.conn.Read(p)
 	s.of.ended = s.of.ended || errors.Is(err, io.EOF)
 	return n, err
 }
@@ -55,7 +56,7 @@ func (u *upstream) ask(l *streamLimit, inv *fncontext.Call, x *Streamed) (s *str
 
 func (u *upstream) tryAsk(c *upstreamConn, l *streamLimit, inv *fncontext.Call, x *Streamed) (*streamLink, error) {
 	s := &streamLink{upstreamConn: c, in: answers.Get().(*bufio.Reader), resp: fasthttp.AcquireResponse()}
-	s.in.Reset(source{c.TCPConn, s})
+	s.in.Reset(source{c.bytes, s})
 	s.release = context.AfterFunc(l.ctx, func() { s.abandon(x) })
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		return s, errors.Join(io.EOF, err)
@@ -66,7 +67,7 @@ func (u *upstream) tryAsk(c *upstreamConn, l *streamLimit, inv *fncontext.Call, 
 	}
 	buffer := requests.Get().(*[]byte)
 	*buffer = append(u.head.append((*buffer)[:0], &out, inv.Invocation), x.Whole...)
-	_, unsent := c.Write(*buffer)
+	_, unsent := c.bytes.Write(*buffer)
 	requests.Put(buffer)
 	if x.Body != nil && unsent == nil {
 		s.sending = make(chan bool, 1)
@@ -209,7 +210,7 @@ func (s *streamLink) sendBody(l *streamLimit, x *Streamed, trailers []string) er
 
 func (s *streamLink) sendPiece(p []byte, chunked bool) error {
 	if !chunked {
-		_, err := s.Write(p)
+		_, err := s.bytes.Write(p)
 		return err
 	}
 	size := append(strconv.AppendInt(make([]byte, 0, 16), int64(len(p)), 16), "\r\n"...)
