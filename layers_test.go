@@ -31,7 +31,7 @@ var homes = []struct {
 	why              string
 }{
 	{imported: "net/http", packages: []string{"function/poll", "function"}, why: "fasthttp serves and calls, but in what Go functions import"},
-	{imported: "net/rpc", packages: []string{"runtime"}, why: "only the transport to the platform's Go SDK speaks it"},
+	{imported: "net/rpc", packages: []string{}, why: "it links templates and a web page; runtime has a client of its own"},
 	{imported: "github.com/valyala/fasthttp", packages: []string{"api", "extension", "extension/check", "async", "async/destination", "bootstrap", "runtime"}, why: "only api serves; extension, async, destinations, the commands and the transport to the user's servers are clients"},
 	{imported: "github.com/fasthttp/websocket", packages: []string{"runtime/hang"}, why: "only the client of the inspector needs it"},
 	{imported: "github.com/nats-io/nats-server/v2/server", packages: []string{"jetstream"}, why: "the server is a process of its own"},

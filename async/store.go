@@ -29,19 +29,22 @@ func (q *Queue) Records(ctx context.Context, f *Filter) (*Page, error) {
 		return nil, unavailable("the records cannot be listed", err)
 	}
 	oldest := q.cfg.Now().Add(-q.cfg.Retention)
-	all := make([]Record, 0, len(found))
-	for _, r := range found {
+	ids := make([]string, 0, len(found)) // sorting these links less than sorting records
+	for id, r := range found {
 		if f.Status != "" && r.Status != f.Status || f.Active && r.Ended() || r.Status.final() && r.End.Before(oldest) {
 			continue
 		}
-		all = append(all, r)
+		ids = append(ids, id)
 	}
-	slices.SortFunc(all, func(a, b Record) int { return strings.Compare(a.RequestID, b.RequestID) })
-	p := &Page{Count: len(all)}
-	from := min(max(f.Offset, 0), len(all))
-	to := min(from+f.Limit, len(all))
-	p.Records = all[from:to]
-	if to < len(all) {
+	slices.Sort(ids)
+	p := &Page{Count: len(ids)}
+	from := min(max(f.Offset, 0), len(ids))
+	to := min(from+f.Limit, len(ids))
+	p.Records = make([]Record, 0, to-from)
+	for _, id := range ids[from:to] {
+		p.Records = append(p.Records, found[id])
+	}
+	if to < len(ids) {
 		p.Next = to
 	}
 	return p, nil

@@ -11,10 +11,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/rpc"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,21 +32,10 @@ type rpcLink struct {
 	ended  context.Context // with the worker, or with the choice of another transport
 	end    context.CancelFunc
 	served sync.WaitGroup
-	client atomic.Pointer[rpc.Client]
+	client atomic.Pointer[rpcClient]
 	conn   atomic.Pointer[boundedConn]
 	// takenUp asks whether this is the transport that the program has taken up.
 	takenUp func() bool
-}
-
-// rpcRequest and rpcResponse are what travels; gob goes by the names of the members.
-type rpcRequest struct {
-	Payload []byte
-	Header  map[string][]string
-}
-
-type rpcResponse struct {
-	StatusCode int
-	Payload    []byte
 }
 
 // newRPC chooses the address that the program is to listen on.
@@ -93,7 +80,7 @@ const (
 )
 
 // dial connects as soon as the program listens; an error says that it never will.
-func (l *rpcLink) dial() (*rpc.Client, error) {
+func (l *rpcLink) dial() (*rpcClient, error) {
 	for pause := firstDialPause; ; pause = min(pause*3/2, maxDialPause) {
 		client, err := l.connect()
 		if err == nil {
@@ -117,7 +104,7 @@ const (
 )
 
 // connect does what rpc.DialHTTP does, within limits.
-func (l *rpcLink) connect() (*rpc.Client, error) {
+func (l *rpcLink) connect() (*rpcClient, error) {
 	conn, err := (&net.Dialer{}).DialContext(l.ended, "tcp", l.addr)
 	if err != nil {
 		return nil, err
@@ -135,7 +122,7 @@ func (l *rpcLink) connect() (*rpc.Client, error) {
 	}
 	bounded := &boundedConn{Conn: conn, limit: uint64(l.worker.cfg.Function.MaxResponse) + gobSlack}
 	l.conn.Store(bounded)
-	return rpc.NewClient(bounded), nil
+	return newRPCClient(bounded), nil
 }
 
 // readConnected reads the answer byte by byte: what follows it belongs to the calls.
@@ -213,17 +200,15 @@ func (l *rpcLink) Invoke(ctx context.Context, inv *fncontext.Call, event []byte,
 
 // exchange makes one call to its end.
 func (l *rpcLink) exchange(id uint32, request *rpcRequest) {
-	response := &rpcResponse{}
-	err := l.client.Load().Call("Function.Invoke", request, response)
-	var refused rpc.ServerError
+	response, refused, err := l.client.Load().call("Function.Invoke", request)
 	switch {
-	case err == nil, errors.As(err, &refused):
+	case err == nil:
 		l.readOutput()
-		l.answer(id, l.reply(response, string(refused)))
-	case errors.Is(err, rpc.ErrShutdown): // the connection had ended before
+		l.answer(id, l.reply(response, refused))
+	case errors.Is(err, errRPCEnded):
 		l.unsent([]uint32{id}, 0)
 	case l.conn.Load().over.Load():
-		if strings.HasPrefix(err.Error(), "reading body ") { // of net/rpc: the message above the limit is this call's answer
+		if errors.Is(err, errRPCBody) { // the message above the limit is this call's answer
 			l.readOutput()
 			l.answer(id, reply{err: tooLargeFault(-1, l.worker.cfg.Function.MaxResponse)})
 		}

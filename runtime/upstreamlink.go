@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"gantry/function/socket"
 	"io"
 	"net"
 	"strconv"
@@ -13,7 +14,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	fncontext "gantry/context"
-	"gantry/function/socket"
 )
 
 // streamLink is the connection that a streamed exchange has to the server.

@@ -131,8 +131,12 @@ func parseDump(text string) []goroutine {
 func (g *Goroutines) pick(all []goroutine) []Frame {
 	var best []Frame
 	bestRank := 0
-	slices.SortFunc(all, func(a, b goroutine) int { return a.id - b.id })
-	for _, one := range all {
+	order := make([]*goroutine, len(all)) // sorting pointers links less than sorting goroutines
+	for i := range all {
+		order[i] = &all[i]
+	}
+	slices.SortFunc(order, func(a, b *goroutine) int { return a.id - b.id })
+	for _, one := range order {
 		stack, called := g.cut(one.stack)
 		if len(stack) == 0 {
 			continue
