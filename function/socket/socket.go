@@ -48,6 +48,17 @@ func New(conn net.Conn) *Stream {
 	return s
 }
 
+// Wrap returns conn with the Read and Write of a Stream, for clients that make a connection of their own.
+func Wrap(conn net.Conn) net.Conn { return &wrapped{conn, New(conn)} }
+
+type wrapped struct {
+	net.Conn
+	bytes *Stream
+}
+
+func (w *wrapped) Read(p []byte) (int, error)  { return w.bytes.Read(p) }
+func (w *wrapped) Write(p []byte) (int, error) { return w.bytes.Write(p) }
+
 // Read implements io.Reader. io.EOF is the end of what the other side sends; other errors are *net.OpError.
 func (s *Stream) Read(p []byte) (int, error) {
 	if len(p) == 0 || s.raw == nil {
