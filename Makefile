@@ -101,7 +101,7 @@ bench-quick:
 test-container:
 	test/container/run.sh
 
-# More rounds of what kills agent and queue under load; CI has three.
+# More rounds of what kills agent and queue under load; CI has one.
 soak:
 	KILL_ROUNDS=20 $(GO) test ./test/e2e -run TestNoAcceptedAsyncRequestIsLostThroughKills -count=1 -v -timeout 30m
 

@@ -72,6 +72,7 @@ func (r *running) waitStatus(id, want string) {
 }
 
 func TestAsyncStatusFollowsRunsFailuresAndCancels(t *testing.T) {
+	t.Parallel()
 	env, data := queueSettings(t)
 	r := ungated(t, outcomes, append(env, "RUNTIME_TIMEOUT=60")...)
 	_, err := os.Stat(data)
@@ -105,6 +106,7 @@ func TestAsyncStatusFollowsRunsFailuresAndCancels(t *testing.T) {
 // TestOnlyUnfinishedAsyncRequestsRunAfterARestart: what waits or runs when the agent stops is run after the next
 // start; what has run is not.
 func TestOnlyUnfinishedAsyncRequestsRunAfterARestart(t *testing.T) {
+	t.Parallel()
 	env, data := queueSettings(t)
 	file := filepath.Join(t.TempDir(), "runs")
 	source := `const fs = require('fs'), file = ` + strconv.Quote(file) + `;
@@ -140,6 +142,7 @@ exports.handler = async (event, context) => {
 // TestAsyncRequestsOfAnotherVersionAreLoggedAtStart: the agent logs at the start that the folder still holds requests
 // of another version.
 func TestAsyncRequestsOfAnotherVersionAreLoggedAtStart(t *testing.T) {
+	t.Parallel()
 	env, _ := queueSettings(t)
 	env = append(env, "RUNTIME_TIMEOUT=60", "GANTRY_SHUTDOWN_TIMEOUT=4")
 	r := ungated(t, outcomes, append(env, "RUNTIME_FUNC_VERSION=v1")...)
@@ -154,6 +157,7 @@ func TestAsyncRequestsOfAnotherVersionAreLoggedAtStart(t *testing.T) {
 
 // TestAsyncKeepsNoCredentials: neither the store nor the child's memory that others may see has what callers sent.
 func TestAsyncKeepsNoCredentials(t *testing.T) {
+	t.Parallel()
 	env, data := queueSettings(t)
 	users := filepath.Join(t.TempDir(), "users.json")
 	writeUsers(t, users, strings.Replace(apiUsers, `["invoke"]`, `["invoke", "invokeAsync"]`, 1))
@@ -188,6 +192,7 @@ func TestAsyncKeepsNoCredentials(t *testing.T) {
 
 // TestAsyncCommandsUseAddressAndKeysOfTheSettings: the commands find address and keys in the agent's own settings.
 func TestAsyncCommandsUseAddressAndKeysOfTheSettings(t *testing.T) {
+	t.Parallel()
 	env, _ := queueSettings(t)
 	users := filepath.Join(t.TempDir(), "users.json")
 	writeUsers(t, users, strings.Replace(apiUsers, `["invoke"]`, `["invokeAsync"]`, 1))
@@ -267,6 +272,7 @@ func TestAsyncCommandsUseAddressAndKeysOfTheSettings(t *testing.T) {
 }
 
 func TestAsyncCallsGet503WithoutAUsableQueue(t *testing.T) {
+	t.Parallel()
 	r := ungated(t, outcomes, "GANTRY_ASYNC_PROGRAM=/no/such/program", "GANTRY_DATA_DIR="+t.TempDir())
 	a := r.request("POST", r.api+asyncPath+"invocations-async", `{}`)
 	requireError(t, a, 503, "FSS.0503", "the queue's program is missing")
@@ -284,7 +290,7 @@ func TestAsyncCallsGet503WithoutAUsableQueue(t *testing.T) {
 func killRounds(t *testing.T) int {
 	n, err := strconv.Atoi(os.Getenv("KILL_ROUNDS"))
 	if err != nil {
-		return 3
+		return 1
 	}
 	return n
 }
@@ -472,6 +478,7 @@ func checkRuns(t *testing.T, k *killed, file string, records map[string]async.Re
 // TestOverlongTraceHeadersAreRefusedForAsyncCallsToo: what a call at once is refused for is not accepted for later,
 // where no attempt could run.
 func TestOverlongTraceHeadersAreRefusedForAsyncCallsToo(t *testing.T) {
+	t.Parallel()
 	env, _ := queueSettings(t)
 	r := ungated(t, outcomes, env...)
 	parent := "Traceparent: " + strings.Repeat("\xff", 15<<10)
