@@ -12,7 +12,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"unsafe"
 )
 
 // most is the largest piece, in bytes: what is copied holds up the goroutines of this processor and the collector.
@@ -101,7 +100,7 @@ func (d *direction) transfer(p []byte, poll func(func(uintptr) bool) error) (int
 
 // read is one attempt to read.
 func (d *direction) read(fd uintptr) bool {
-	n, errno := call(syscall.SYS_READ, fd, d.piece)
+	n, errno := untilDone(receive, fd, d.piece)
 	if errno == syscall.EAGAIN {
 		return false
 	}
@@ -112,7 +111,7 @@ func (d *direction) read(fd uintptr) bool {
 // write writes as much as the socket takes; it is done once that is all.
 func (d *direction) write(fd uintptr) bool {
 	for len(d.piece) > 0 {
-		n, errno := call(syscall.SYS_WRITE, fd, d.piece)
+		n, errno := untilDone(send, fd, d.piece)
 		if errno == syscall.EAGAIN {
 			return false
 		}
@@ -126,16 +125,12 @@ func (d *direction) write(fd uintptr) bool {
 	return true
 }
 
-// call is read or write of p, which is not empty. Sockets of package net do not block.
-func call(number, fd uintptr, p []byte) (int, syscall.Errno) {
+// untilDone repeats a call that a signal has interrupted.
+func untilDone(call func(fd uintptr, p []byte) (int, syscall.Errno), fd uintptr, p []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		switch errno {
-		case 0:
-			return int(n), 0
-		case syscall.EINTR:
-		default:
-			return 0, errno
+		n, errno := call(fd, p)
+		if errno != syscall.EINTR {
+			return n, errno
 		}
 	}
 }

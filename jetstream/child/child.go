@@ -17,8 +17,8 @@ import (
 
 const (
 	name = "gantry-jetstream"
-	// nice lets synchronous calls go first.
-	nice = 5
+	// nice lets synchronous calls go first, as with extensions: an event costs several times as much as a call here.
+	nice = 10
 	// startLimit is how long one start may take: it reads the index of every stream.
 	startLimit = time.Minute
 	// endLimit is how long a process may take to end that is not wanted any more.
