@@ -77,8 +77,7 @@ func (in *agent) warm(events [][]byte) (*runtime.CodeCache, error) {
 		return nil, fault.Mark(fault.Invalid, errors.New(
 			"no file can be cached: "+written.FirstLeftOut+" may use import(), which cached code has from Node.js 22 on only"))
 	case written.Files == 0:
-		return nil, fault.Mark(fault.Invalid, errors.New(
-			"the function has no CommonJS file, and others cannot be cached: bundle ES modules into CommonJS (esbuild --format=cjs)"))
+		return nil, fault.Mark(fault.Invalid, errors.New(in.cfg.Language.Uncached))
 	}
 	return written, nil
 }

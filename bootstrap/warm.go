@@ -12,10 +12,11 @@ import (
 func (p *program) warmCommand() *cobra.Command {
 	var events []string
 	cmd := &cobra.Command{
-		Use: "warm", Short: "Write a V8 code cache, for faster starts in Node.js", Args: noArguments,
+		Use: "warm", Short: "Write a code cache, for faster starts in Node.js and Python", Args: noArguments,
 		Long: "Run load and initializer, and the events if any are given, then write what V8 has\n" +
-			"compiled to .gantry/code-cache in the code folder: in a Dockerfile, after the code\n" +
-			"was copied. Workers of the same Node.js compile with it. Extensions are not started.\n\n" +
+			"compiled, or Python's byte code, to .gantry/code-cache in the code folder: in a\n" +
+			"Dockerfile, after the code was copied. Workers of the same version of Node.js or\n" +
+			"Python start with it. Extensions are not started.\n\n" +
 			"Prints on stdout what was written, the log on stderr. Exit codes: 0; 1 an event\n" +
 			"failed, or the cache cannot be written; 2 the command line, a setting or a file is\n" +
 			"wrong; 4 the function cannot be started.",
@@ -38,7 +39,7 @@ func (p *program) warmCommand() *cobra.Command {
 func (p *program) warm(c *settings.Config, events []event) error {
 	switch {
 	case !c.Language.CachesCode:
-		return &failure{exitUsage, fmt.Errorf("this function is one of %s, and only those in Node.js have a code cache", c.Language.Title)}
+		return &failure{exitUsage, fmt.Errorf("this function is one of %s, and only those in Node.js and Python have a code cache", c.Language.Title)}
 	case c.CodeCacheFile() == "":
 		return &failure{exitUsage, errors.New("GANTRY_CODE_CACHE is off: want the name of the file to write, or leave it empty")}
 	}
@@ -67,6 +68,9 @@ func (p *program) warm(c *settings.Config, events []event) error {
 	if written.LeftOut > 0 {
 		text += fmt.Sprintf("left out: %d files that may use import(), which cached code has from Node.js 22 on only; one is %s\n",
 			written.LeftOut, written.FirstLeftOut)
+	}
+	if written.Present > 0 {
+		text += fmt.Sprintf("in __pycache__ as well: %d of them, which Python uses first: the cache saves no time while these are there\n", written.Present)
 	}
 	_, err = p.stdout.WriteString(text)
 	return err

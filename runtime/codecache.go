@@ -21,6 +21,8 @@ type CodeCache struct {
 	// a cache does not have in this version of the interpreter; FirstLeftOut is one of them.
 	LeftOut      int    `json:"leftOut"`
 	FirstLeftOut string `json:"firstLeftOut"`
+	// Present is how many files of a cache that was written have byte code in __pycache__ too, which Python uses first.
+	Present int `json:"present"`
 	// Bytes is the size of a cache that was written.
 	Bytes int64 `json:"bytes"`
 }

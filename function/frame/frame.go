@@ -35,7 +35,7 @@ const (
 	Stacks   Type = 11 // agent: asks for the stacks of all goroutines, only if Hello says stacks; worker: the answer
 	Load     Type = 12 // agent: begin the load; only to workers that were started to wait for it
 
-	CodeCache Type = 13 // agent: write the code cache to descriptor 6; worker, as the answer: what was written, in meta
+	CodeCache Type = 13 // agent: write the code cache to its descriptor; worker, as the answer: what was written, in meta
 )
 
 // HeaderSize is the number of bytes before meta.

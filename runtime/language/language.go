@@ -41,8 +41,10 @@ type Language struct {
 	AsksConcurrency bool
 	// Parks is set for a worker that can be started before it is needed: it waits for Load where GANTRY_PARKED says so.
 	Parks bool
-	// CachesCode is set for a worker that compiles with a code cache on descriptor 6, as GANTRY_CODE_CACHE says.
+	// CachesCode is set for a worker that compiles with a code cache behind its source, as GANTRY_CODE_CACHE says. Uncached
+	// says why none of its files is in a cache.
 	CachesCode bool
+	Uncached   string
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
 	Unanswered string
 	// Stacks says how the stack of a call that hangs is found. Examined are the arguments in place of Arguments that a

@@ -21,6 +21,7 @@ var nodejs = &Language{
 	AsksConcurrency: true,
 	Parks:           true,
 	CachesCode:      true,
+	Uncached:        "the function has no CommonJS file, and others cannot be cached: bundle ES modules into CommonJS (esbuild --format=cjs)",
 	Ends:            "process.exit(), an uncaught error or an unhandled rejection",
 	Silent:          "loading the code took too long: look for work or waiting at the top level of the module",
 	Unanswered:      "when the time was over the handler had neither settled its Promise nor called its callback: every path through it has to do so; limit what it waits for, or raise RUNTIME_TIMEOUT",

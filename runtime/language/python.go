@@ -15,7 +15,7 @@ var python = &Language{
 	Extensions: []string{".py"},
 	Program:    "python3",
 	Platform:   "/opt/function/runtime/python3*/rtsp/python/bin/python3",
-	Source:     worker.Python,
+	Source:     worker.Python + "\f" + worker.PythonCodeCache,
 	Arguments:  []string{"-u", "-B", "-c", pythonLoader},
 	Stacks:     ByTraceback,
 	Examined:   []string{"-u", "-B", "-c", pythonExamined},
@@ -23,6 +23,8 @@ var python = &Language{
 	Own:        []string{"<gantry>"},
 	MinVersion: Version{3, 8},
 	Parks:      true,
+	CachesCode: true,
+	Uncached:   "what Python runs before the function has replaced the import system's way to load or to compile files",
 	Ends:       "os._exit(), an error in a signal handler or in a callback of the event loop",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
 }

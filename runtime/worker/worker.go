@@ -17,3 +17,8 @@ var NodeJSCodeCache string
 //
 //go:embed python/worker.py
 var Python string
+
+// PythonCodeCache is the last section of it, compiled only where there is a code cache.
+//
+//go:embed python/codecache.py
+var PythonCodeCache string

@@ -13,9 +13,10 @@ import struct
 EVENTS = 3  # the agent writes, we read
 ANSWERS = 4  # we write, and may block: the agent always reads
 SOURCE = 5  # this file
+CACHE = 7 if "STACKS" in globals() else 6  # the code cache, behind what the stack of a call that hangs is written to
 
 HELLO, INIT, INVOKE, RESULT, FAILURE, LOG, CANCEL, BYE, PRESTOP, USERDATA = range(1, 11)
-LOAD = 12
+LOAD, CODECACHE = 12, 13
 HEADER = struct.Struct(">IBII")  # length, type, id, length of meta
 LOG_PIECE = 48 * 1024
 
@@ -24,6 +25,14 @@ if __name__ == "__main__":
     os.write(ANSWERS, HEADER.pack(9 + len(hello), HELLO, 0, len(hello)) + hello)
     if sys.version_info < (3, 8):
         sys.exit(1)
+
+cache = None
+if __name__ == "__main__":
+    cache_source, cache_mode = SECTIONS.pop(), os.environ.pop("GANTRY_CODE_CACHE", None)  # read or write, if there is one
+    if cache_mode is not None:
+        cache = {"__name__": "gantry", "__builtins__": __builtins__}
+        exec(compile(cache_source, "<gantry>", "exec"), cache)
+        cache = cache["Cache"](cache_mode, CACHE, os.environ.get("RUNTIME_CODE_ROOT") or "/opt/function/code")
 
 # These come before user code, whose folder may have files of the same names, and which may put others in their places;
 # threading also because the thread that imports it first is its main thread for ever. For the same reason functions
@@ -1000,6 +1009,8 @@ def receive():
             cancel(calls.get(number))
         elif kind == USERDATA:
             encrypted.update(loads(data[payload:at + 4 + length]))
+        elif kind == CODECACHE:
+            write_cache()
         elif kind == BYE:
             leaving = True
         at += 4 + length
@@ -1115,6 +1126,13 @@ def park():
         _exit(0)
 
 
+def report_cache():
+    """Says how much of the load came out of the code cache."""
+    if cache is not None and cache_mode == "read":
+        with wire:
+            send(LOG, 0, ('{"codeCache":%s}' % DUMPS(cache.report())).encode(), b"")
+
+
 def start():
     global asynchronous
     close(SOURCE)
@@ -1138,8 +1156,10 @@ def start():
         if asynchronous:
             main.loop = event_loop()
         flush_replaced()
+        report_cache()
     except BaseException as e:
         flush_replaced()
+        report_cache()
         kind = e.kind if isinstance(e, FunctionError) else type(e).__name__
         said = ENTRY + str(e) if isinstance(e, FunctionError) else describe(e)
         write_log(no_call, ERROR, said.encode("utf-8", "backslashreplace"))
@@ -1208,6 +1228,16 @@ def failure_meta(code, kind, event=False, final=False, hint=None):
     """final marks errors of the code itself, which another attempt to load or initialise meets again."""
     more = (',"event":true' if event else "") + (',"final":true' if final else "") + (',"hint":' + quoted(hint) if hint else "")
     return ('{"code":%d,"type":%s%s}' % (code, quoted(kind[:LONGEST_TYPE]), more)).encode()
+
+
+def write_cache():
+    """Answers with what was written, for bootstrap warm."""
+    try:
+        written = cache.write()
+    except Exception as e:
+        written = {"refused": message_of(e)}
+    with wire:
+        send(CODECACHE, 0, DUMPS(written).encode(), b"")
 
 
 def shorten(text):

@@ -417,6 +417,15 @@ def loader():
         return re.search("const pythonLoader = `(.*)`", f.read()).group(1)
 
 
+def source_of_worker():
+    """The worker as the agent hands it over: the code cache is its last section."""
+    parts = []
+    for name in (worker.__file__, os.path.join(os.path.dirname(worker.__file__), "codecache.py")):
+        with open(name, "rb") as f:
+            parts.append(f.read())
+    return b"\f".join(parts)
+
+
 class Agent:
     """Starts the worker as the agent does, and speaks frames with it."""
 
@@ -427,7 +436,9 @@ class Agent:
             f.write(source)
         self.events, theirs3 = socket.socketpair()
         self.answers, theirs4 = socket.socketpair()
-        with theirs3, theirs4, open(worker.__file__) as own:
+        with theirs3, theirs4, tempfile.TemporaryFile() as own:
+            own.write(source_of_worker())
+            own.flush()
             ends = [theirs3.fileno(), theirs4.fileno(), own.fileno()]
 
             def arrange():
