@@ -12,8 +12,8 @@ import (
 // CodeCache returns what the load made of the code cache; nil if there is none, and before the load has ended.
 func (w *Worker) CodeCache() *CodeCache { return w.codeCache.Load() }
 
-// offerCodeCache hands the code cache to a worker, as its last descriptor: to read it, or to write one. The file is given
-// and not its name, so that the worker reads the one that was checked. It returns what is closed after the start.
+// offerCodeCache hands the code cache to a worker, as its last descriptor: to read it, or to write one. The file is
+// given and not its name, so that the worker reads the one that was checked. It returns what is closed after the start.
 func (w *Worker) offerCodeCache(cmd *process.Command) []*os.File {
 	if !w.cfg.Language.CachesCode {
 		return nil

@@ -41,8 +41,8 @@ type Language struct {
 	AsksConcurrency bool
 	// Parks is set for a worker that can be started before it is needed: it waits for Load where GANTRY_PARKED says so.
 	Parks bool
-	// CachesCode is set for a worker that compiles with a code cache behind its source, as GANTRY_CODE_CACHE says. Uncached
-	// says why none of its files is in a cache.
+	// CachesCode is set for a worker that loads with a code cache, its last descriptor, as GANTRY_CODE_CACHE says.
+	// Uncached says why a function may have no file that can be cached.
 	CachesCode bool
 	Uncached   string
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.

@@ -142,7 +142,7 @@ func TestByteCodeCacheThatCannotBeTrustedIsIgnored(t *testing.T) {
 		want  string
 	}{
 		"others may write it": {func() { require.NoError(t, os.Chmod(file, 0o622)) }, "users other than its owner may write it (mode 0622), want mode 0644"},
-		"another Python":      {func() { write(bytes.Replace(good, []byte("cpython-"), []byte("cpythom-"), 1)) }, "it was made by Python 3."},
+		"another Python":      {func() { write(bytes.Replace(good, []byte(" cpython-"), []byte(" cpythom-"), 1)) }, "it was made by Python 3."},
 		"cut off":             {func() { write(good[:len(good)-1]) }, "it is not complete; run bootstrap warm again"},
 		"cut off early":       {func() { write(good[:40]) }, "it is not complete; run bootstrap warm again"},
 		"no index":            {func() { write(append(bytes.Clone(good[:16]), make([]byte, len(good))...)) }, "it is not complete; run bootstrap warm again"},
@@ -173,7 +173,7 @@ func TestByteCodeOfAnotherPythonIsIgnored(t *testing.T) {
 	dir := warmed(t, tracedPython)
 	with := runInvoke(t, dir, nil, "PYTHONOPTIMIZE=1")
 	require.Contains(t, with.stderr, "the code cache is not used: it was made by Python 3.")
-	require.Contains(t, with.stderr, ", -O); run bootstrap warm with this one, and with the same options")
+	require.Contains(t, with.stderr, " -O; run bootstrap warm with this one, and with the same options")
 	require.Contains(t, with.stdout, `"optimized": true`)
 	all := pythons(t)
 	for version, path := range all {
@@ -238,6 +238,37 @@ def handler(event, context):
 		require.Equal(t, "after", without.stdout)
 		require.Equal(t, "after", with.stdout, kind)
 	}
+}
+
+// TestFunctionMayCloseTheDescriptorOfTheCache: what it opens in its place is not taken for the cache.
+func TestFunctionMayCloseTheDescriptorOfTheCache(t *testing.T) {
+	t.Parallel()
+	const index = `import os
+for fd in (6, 7):
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+opened = [os.open(__file__, os.O_RDONLY) for _ in range(3)]
+import dep
+os.close(opened[2])
+import other
+def handler(event, context):
+    return [dep.value, other.value, opened]
+`
+	files := map[string]string{"index.py": "import dep, other\ndef handler(event, context): return 1\n", "dep.py": "value = 1\n", "other.py": "value = 2\n"}
+	dir := warmed(t, files)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.py"), []byte(index), 0o644))
+	with, without := answered(t, dir)
+	require.Equal(t, "[1, 2, [5, 6, 7]]", with.stdout)
+	require.Equal(t, without.stdout, with.stdout)
+	require.Contains(t, with.stderr, `INFO code cache {"hits": 0, "misses": 3`)
+	got := runCommand(t, dir, []string{"warm"})
+	require.Equal(t, 1, got.code, got.stderr)
+	require.Contains(t, got.stderr, "no code cache can be written: the function has closed the descriptor of the cache")
+	kept, err := os.ReadFile(filepath.Join(dir, "index.py"))
+	require.NoError(t, err)
+	require.Equal(t, index, string(kept))
 }
 
 // TestInterpreterWithoutByteCodeUsesTheCache: what the interpreter's library lacks is in the cache as well.

@@ -38,6 +38,7 @@ class Cache:
     def __init__(self, mode, fd, root):
         self.fd, self.refused, self.index, self.hits, self.seen = fd, None, {}, set(), {}
         os.set_inheritable(fd, False)
+        self.file = self.identity()
         try:
             import _frozen_importlib_external as system
             from _imp import source_hash
@@ -50,31 +51,32 @@ class Cache:
             self.attend()
         except Refused as e:
             self.refused = str(e)
-        except (ImportError, AttributeError) as e:
-            self.refused = "the import system of this Python is another one: %s" % e
+        except Exception as e:  # another Python, or a version to come
+            self.refused = "this Python cannot use one: %s: %s" % (type(e).__name__, e)
+
+    def identity(self):
+        """What file the descriptor is: user code may close it, and open another file in its place."""
+        found = os.fstat(self.fd)
+        return found.st_dev, found.st_ino
 
     def key(self):
-        return {"python": "%s %s" % (sys.implementation.cache_tag, self.magic.hex()), "optimize": sys.flags.optimize, "positions": positions()}
+        """What byte code depends on besides its source, in words."""
+        options = ["-O" + "O" * (sys.flags.optimize - 1)] if sys.flags.optimize else []
+        if not positions() and sys.version_info >= (3, 11):
+            options.append("-X no_debug_ranges")
+        return " ".join(["%d.%d.%d" % sys.version_info[:3], sys.implementation.cache_tag, self.magic.hex()] + options)
 
     def open(self):
         """Reads the index: names of files, and where their byte code begins and how long it is."""
-        try:
-            head = exactly(self.fd, HEAD, 0)
-        except Refused:
-            head = b""
-        if head[:8] != MAGIC:
+        head, size = pread(self.fd, HEAD, 0), os.fstat(self.fd).st_size
+        if len(head) != HEAD or head[:8] != MAGIC:
             raise Refused("it is no code cache of this version for Python; run bootstrap warm again")
-        try:
-            index = marshal.loads(exactly(self.fd, from_bytes(head[8:12], "little"), HEAD))
-            size, key, files = index["size"], index["key"], index["files"]
-        except (ValueError, TypeError, EOFError, KeyError):
+        index = exactly(self.fd, min(from_bytes(head[8:12], "little"), size), HEAD).decode("utf-8", "surrogateescape").split("\0")
+        if index[0] != str(size):
             raise Refused("it is not complete; run bootstrap warm again")
-        if size != os.fstat(self.fd).st_size:
-            raise Refused("it is not complete; run bootstrap warm again")
-        if key != self.key():
-            raise Refused("it was made by Python %s (%s), and this is %s (%s); run bootstrap warm with this one, and with the same options"
-                          % (index["version"], said(key), version(), said(self.key())))
-        self.index = files
+        if index[1].split(" ")[1:] != self.key().split(" ")[1:]:  # patch releases have the same byte code
+            raise Refused("it was made by Python %s, and this is %s; run bootstrap warm with this one, and with the same options" % (index[1], self.key()))
+        self.index = dict(zip(index[2::3], zip(index[3::3], index[4::3])))
 
     def name(self, path):
         """The name of a file in the cache: wherever the code folder lies."""
@@ -115,11 +117,11 @@ class Cache:
         except OSError:
             data = None
         try:
-            found, source = exactly(self.fd, entry[1], entry[0]), self.read(loader, path)
+            found, source = exactly(self.fd, int(entry[1]), int(entry[0])), self.read(loader, path)
             if found[:4] == self.magic and found[8:16] == self.hash(source):
                 self.hits.add(path)
                 return found
-        except (OSError, Refused):  # user code has closed the descriptor, or the source cannot be read
+        except (OSError, Refused, ValueError):  # user code has closed the descriptor, or the source cannot be read
             pass
         if self.seen is not None:
             self.seen[path] = stats
@@ -164,16 +166,20 @@ class Cache:
                 if data:
                     files[self.name(path)], at, present = (at, len(data)), at + len(data), present + stored
                     parts.append(data)
-        index = {"version": version(), "key": self.key(), "size": 0, "files": {}}
-        length = -1
-        while length != len(marshal.dumps(index, 2)):  # it has the places of all behind it
-            length = len(marshal.dumps(index, 2))
-            index["size"] = HEAD + length + at
-            index["files"] = {name: (HEAD + length + begin, size) for name, (begin, size) in files.items()}
-        data = memoryview(b"".join([MAGIC, length.to_bytes(4, "little"), bytes(4), marshal.dumps(index, 2)] + parts))
-        while data:
-            data = data[write_all(self.fd, data):]
-        return {"files": len(files), "bytes": index["size"], "present": present}
+        index, length = b"", -1
+        while length != len(index):  # it has the places of all behind it
+            length = len(index)
+            fields = [str(HEAD + length + at), self.key()]
+            for name, (begin, size) in files.items():
+                fields += [name, str(HEAD + length + begin), str(size)]
+            index = "\0".join(fields).encode("utf-8", "surrogateescape")
+        data = memoryview(b"".join([MAGIC, length.to_bytes(4, "little"), bytes(4), index] + parts))
+        done = 0
+        if self.identity() != self.file:
+            raise Refused("the function has closed the descriptor of the cache")
+        while done < len(data):
+            done += write_all(self.fd, data[done:])
+        return {"files": len(files), "bytes": done, "present": present}
 
     def byte_code(self, path):
         """The byte code of a file; empty for one that is gone, or that the load could not compile either."""
@@ -183,11 +189,3 @@ class Cache:
         except (OSError, SyntaxError, ValueError, RecursionError):
             return b""
         return self.magic + UNCHECKED + self.hash(source) + marshal.dumps(code)
-
-
-def version():
-    return "%d.%d.%d" % sys.version_info[:3]
-
-
-def said(key):
-    return key["python"] + (", -O" + "O" * (key["optimize"] - 1) if key["optimize"] else "") + ("" if key["positions"] or sys.version_info < (3, 11) else ", -X no_debug_ranges")

@@ -1234,7 +1234,7 @@ def write_cache():
     """Answers with what was written, for bootstrap warm."""
     try:
         written = cache.write()
-    except Exception as e:
+    except Exception as e:  # user code may have closed the descriptor
         written = {"refused": message_of(e)}
     with wire:
         send(CODECACHE, 0, DUMPS(written).encode(), b"")

@@ -14,11 +14,14 @@ import threading
 import time
 import unittest
 import unittest.mock
+from importlib.machinery import SourceFileLoader
+from random import Random
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ.update(RUNTIME_CODE_ROOT="/code", RUNTIME_USERDATA='{"k":"v"}', RUNTIME_TIMEOUT="2.5", RUNTIME_MAX_RESP_BODY_SIZE="300")
 
+import codecache
 import worker
 
 
@@ -415,6 +418,25 @@ def loader():
     """The code with which the agent makes the interpreter run the source."""
     with open(os.path.join(os.path.dirname(worker.__file__), "../../language/python.go")) as f:
         return re.search("const pythonLoader = `(.*)`", f.read()).group(1)
+
+
+class CodeCache(unittest.TestCase):
+    """What the e2e tests cannot do to a cache."""
+
+    def test_what_is_no_cache_is_refused(self):
+        """Whatever is in the file: it is refused, and the import system stays as it is."""
+        random = Random(1)
+        before = SourceFileLoader.path_stats
+        for length in list(range(40)) + [random.randrange(5000) for _ in range(200)]:
+            noise = bytes(random.randrange(256) for _ in range(length))
+            for data in (noise, codecache.MAGIC + noise, codecache.MAGIC + worker.struct.pack("<II", length, 0) + noise):
+                with tempfile.TemporaryFile() as file:
+                    file.write(data)
+                    file.flush()
+                    cache = codecache.Cache("read", file.fileno(), "/code")
+                self.assertRegex(cache.refused, "^it is (not complete|no code cache of this version for Python); run bootstrap warm again$")
+                self.assertEqual(cache.report(), {"refused": cache.refused})
+        self.assertIs(SourceFileLoader.path_stats, before)
 
 
 def source_of_worker():
