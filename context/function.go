@@ -68,6 +68,20 @@ func ParseProgram(s string) (Handler, error) {
 	return Handler{File: s}, inside(s, s)
 }
 
+// ParseMethod splits package.Class.method at the last dot.
+func ParseMethod(s string) (Handler, error) {
+	dot := strings.LastIndexByte(s, '.')
+	for part := range strings.SplitSeq(s, ".") {
+		if dot < 0 || part == "" || strings.ContainsAny(part, "/\\;[ \t\n\x00") {
+			return Handler{}, fmt.Errorf(
+				"handler %q is no method of a class; write package.Class.method, for example com.demo.Hello.handler",
+				s,
+			)
+		}
+	}
+	return Handler{File: s[:dot], Symbol: s[dot+1:]}, nil
+}
+
 // ParseHandler splits "[path/]file.function" at the last dot. Errors name the rule that was broken; the path must stay
 // inside the code folder, so absolute paths, ".." and NUL are refused.
 func ParseHandler(s string) (Handler, error) {

@@ -11,6 +11,9 @@ func (l *Language) Complete(cmd *process.Command, examined bool) (remark string,
 	case l.OwnProgram():
 		return "", asScript(cmd, platformShell())
 	}
+	if l.Archive != "" {
+		return "", l.completeArchive(cmd)
+	}
 	source, err := sourceFile(l)
 	if err != nil {
 		return "", err

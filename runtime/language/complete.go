@@ -16,6 +16,7 @@ func PlatformNames() []string {
 		"nodejs", "python", "go", "custom", "http", "container",
 		"Node.js20.15", "Node.js18.15", "Node.js16.17", "Node.js14.18", "Node.js12.13", "Node.js10.16",
 		"Python3.12", "Python3.10", "Python3.9", "Python3.6", "Go1.x", "Custom",
+		"java", "Java21", "Java17", "Java11", "Java8",
 	}
 }
 

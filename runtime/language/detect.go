@@ -51,6 +51,9 @@ func Detect(codeRoot, handler string) (Detection, error) {
 		return Detection{}, err
 	}
 	f := folder{path: codeRoot, handler: handler, entries: entries}
+	if file := f.first(java.Extensions...); file != "" && method(handler) {
+		return Detection{Language: java, Reason: "the handler is a method of a class, and " + file + " is in the code folder"}, nil
+	}
 	if err := f.otherHandler(); err != nil {
 		return Detection{}, err
 	}
@@ -133,6 +136,9 @@ func (f *folder) other() error {
 			return f.source(e.Name())
 		}
 	}
+	if err := f.project(); err != nil {
+		return err
+	}
 	if len(f.entries) == 0 {
 		return fmt.Errorf("the code folder %s is empty: mount or copy the function's code there, or set --code", f.path)
 	}
@@ -163,7 +169,7 @@ func (f *folder) source(file string) error {
 // remark says what to do about a handler whose file is missing, by what is there instead.
 func (f *folder) remark(l *Language) string {
 	name, symbol, ok := cutHandler(f.handler)
-	if !ok {
+	if !ok || l.Classes { // the worker knows the classes
 		return ""
 	}
 	wanted := name + l.Extensions[0]

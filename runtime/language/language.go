@@ -28,6 +28,10 @@ type Language struct {
 	// Source is the worker. The interpreter finds it in memory, as descriptor 5; Arguments make it run that.
 	Source    string
 	Arguments []string
+	// Archive is the worker where it is a file beside the agent's program, in place of Source.
+	Archive string
+	// Classes says that handlers are package.Class.method, of classes in jars.
+	Classes bool
 	// MinVersion is the oldest version that can run Source.
 	MinVersion Version
 	// Carrier is what carries the calls.
@@ -91,6 +95,9 @@ type Sign struct{ Text, Hint string }
 func (l *Language) ParseHandler(handler string) (fncontext.Handler, error) {
 	if l.OwnProgram() {
 		return fncontext.ParseProgram(handler)
+	}
+	if l.Classes {
+		return fncontext.ParseMethod(handler)
 	}
 	return fncontext.ParseHandler(handler)
 }

@@ -27,14 +27,6 @@ var missing = []*other{
 		func(handler string) bool { return strings.Contains(handler, "::") },
 	},
 	{
-		"java",
-		"java",
-		"Java",
-		".jar",
-		"start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)",
-		func(handler string) bool { return strings.Count(handler, ".") > 1 && !strings.Contains(handler, "/") },
-	},
-	{
 		"php",
 		"php",
 		"PHP",
@@ -48,7 +40,7 @@ var missing = []*other{
 var sourceKinds = []struct{ title, instead string }{
 	{"Go", "build the program and put it into the code folder: CGO_ENABLED=0 go build -o handler"},
 	{"TypeScript", "compile it to JavaScript (tsc, esbuild) and set --code to the folder with the result"},
-	{"Java", "Java functions are not supported in this version"},
+	{"Java", "build a jar (mvn package, gradle jar), and set --code to the folder with it"},
 	{"C#", "C# functions are not supported in this version"},
 }
 

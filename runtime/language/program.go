@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -16,6 +17,11 @@ func (l *Language) FindProgram(path, codeRoot, handler string, command []string)
 	}
 	if l.OwnProgram() {
 		return l.findOwnProgram(codeRoot, handler)
+	}
+	if l.Archive != "" {
+		if _, err := l.archiveFile(); err != nil {
+			return "", err
+		}
 	}
 	return l.findInterpreter(path)
 }
@@ -54,7 +60,7 @@ func versionOf(file string) int {
 	rest, _, _ = strings.Cut(rest, "/")
 	major, minor, _ := strings.Cut(rest, ".")
 	a, err1 := strconv.Atoi(major)
-	b, err2 := strconv.Atoi(minor)
+	b, err2 := strconv.Atoi(cmp.Or(minor, "0"))
 	if err1 != nil || err2 != nil {
 		return 0
 	}

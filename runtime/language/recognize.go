@@ -26,6 +26,9 @@ func (l *Language) handlerFile(codeRoot, handler string) string {
 		}
 		return ""
 	}
+	if l.Classes {
+		return classFile(codeRoot, handler)
+	}
 	name, _, ok := cutHandler(handler)
 	if !ok {
 		return ""
