@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build lint bench bench-quick bench-plot test-container test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build java need-java lint bench bench-quick bench-plot test-container test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -16,6 +16,17 @@ bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path '.
 # The store of asynchronous calls, started by bootstrap that lies beside it.
 bin/gantry-jetstream: $(wildcard jetstream/*.go jetstream/control/*.go process/*.go) go.mod go.sum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./jetstream
+
+# The worker of functions in Java, which lies beside bootstrap. Nothing else needs a JDK.
+java: need-java
+	@$(MAKE) --no-print-directory bin/gantry-java.jar
+
+need-java:
+	@.ci/need javac
+	@test -e /usr/share/java/gson.jar || .ci/need libgoogle-gson-java
+
+bin/gantry-java.jar: $(shell find runtime/worker/java -name '*.java') .ci/java
+	.ci/java $@
 
 bin/extensions/extensionLogger: examples/extensions/logger/main.go
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./examples/extensions/logger
@@ -35,7 +46,7 @@ run:
 	@$(MAKE) --no-print-directory bin/bootstrap bin/extensions/extensionLogger
 	@examples/demo.sh
 
-test:
+test: need-java
 	@.ci/need go node npm python3 gcc curl openssl zsh fish mandoc
 	@$(MAKE) --no-print-directory nodes
 	$(GO) vet ./...
@@ -46,7 +57,7 @@ test:
 	cd test/harness && $(GO) vet ./... && $(GO) test -race ./...
 
 # Every case of testdata/conformance against every language; writes the table into docs/COMPATIBILITY.md and prints it.
-conformance:
+conformance: need-java
 	@.ci/need go node python3
 	GANTRY_CONFORMANCE_UPDATE=1 $(GO) test ./test/e2e -run '^TestEveryLanguagePassesTheCasesOfTheTable$$' -count=1
 	@sed -n '/conformance: written/,/end of conformance/p' docs/COMPATIBILITY.md | grep '^|'

@@ -77,7 +77,7 @@ func first(values func(*cobra.Command) []string) cobra.CompletionFunc {
 // settingValues is what a shell offers for the flag of a setting.
 func (p *program) settingValues(s settings.Setting) cobra.CompletionFunc {
 	switch s.Env {
-	case "RUNTIME_HANDLER", "RUNTIME_INITIALIZER_HANDLER", "RUNTIME_PRESTOP_HANDLER":
+	case "RUNTIME_HANDLER", "RUNTIME_INITIALIZER_HANDLER", "RUNTIME_PRESTOP_HANDLER", "RUNTIME_HEARTBEAT_HANDLER":
 		return p.handlers
 	case "GANTRY_EXTENSION_REQUIRED":
 		return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

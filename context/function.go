@@ -20,7 +20,9 @@ type Function struct {
 	// PreStop is the pre-stop hook, likewise; PreStopTimeout limits it.
 	PreStop        string
 	PreStopTimeout time.Duration
-	Runtime        string
+	// Heartbeat is the heartbeat hook of a function in Java, package.Class.method; empty for none.
+	Heartbeat string
+	Runtime   string
 	// MemoryMB is the limit in megabytes (2^20 bytes), CPUMillis the share in thousandths of a core.
 	MemoryMB, CPUMillis int
 	// Timeout limits one call from the moment it has a slot, InitTimeout the initializer.

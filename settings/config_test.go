@@ -252,7 +252,7 @@ func TestHooksWithoutEffectAreNamedInRemarks(t *testing.T) {
 	c, err = Load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"}, nil, Facts{PID: 100, CWD: goFolder})
 	require.NoError(t, err)
 	require.Equal(t, "a.b", c.Function.Initializer)
-	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js and Python functions have a pre-stop hook; TERM asks a Go function to end"}, c.Remarks)
+	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js, Python and Java functions have a pre-stop hook; TERM asks a Go function to end"}, c.Remarks)
 }
 
 // TestSparesAreNoneWhereTheyCannotBe: and a remark says why.
@@ -267,7 +267,7 @@ func TestSparesAreNoneWhereTheyCannotBe(t *testing.T) {
 		{node, "", 2, ""},
 		{node, "--enable-source-maps", 2, ""},
 		{node, "--inspect=0.0.0.0:9229", 0, "GANTRY_SPARE=2 has no effect: NODE_OPTIONS has --inspect, and each interpreter would want the debugger's port"},
-		{custom, "", 0, "GANTRY_SPARE=2 has no effect: only Node.js and Python have interpreters that can run in advance"},
+		{custom, "", 0, "GANTRY_SPARE=2 has no effect: only Node.js, Python and Java have interpreters that can run in advance"},
 	} {
 		got, err := Load([]string{"PATH=" + os.Getenv("PATH"), "GANTRY_SPARE=2", "NODE_OPTIONS=" + c.options}, nil, Facts{PID: 100, CWD: c.folder})
 		require.NoError(t, err)

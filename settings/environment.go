@@ -64,6 +64,9 @@ func (c *Config) runtimeEnv() []string {
 	if f.PreStop != "" {
 		env = append(env, "RUNTIME_PRESTOP_HANDLER="+f.PreStop)
 	}
+	if f.Heartbeat != "" {
+		env = append(env, "RUNTIME_HEARTBEAT_HANDLER="+f.Heartbeat)
+	}
 	return env
 }
 

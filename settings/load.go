@@ -186,7 +186,7 @@ func (c *Config) nameByFolder() {
 // TakeDefaults turns the handlers that the platform writes as "-", for functions that are images, into those that were
 // not set.
 func (c *Config) TakeDefaults() {
-	for _, value := range []*string{&c.Handler, &c.Function.Initializer, &c.Function.PreStop} {
+	for _, value := range []*string{&c.Handler, &c.Function.Initializer, &c.Function.PreStop, &c.Function.Heartbeat} {
 		if *value == "-" {
 			*value = ""
 		}
@@ -279,7 +279,7 @@ func (c *Config) checkSpares() {
 	switch {
 	case c.Spares == 0:
 	case !c.Language.Parks:
-		why = "only Node.js and Python have interpreters that can run in advance"
+		why = "only Node.js, Python and Java have interpreters that can run in advance"
 	case !c.Language.Examinable(c.WorkerEnvironment()):
 		why = fmt.Sprintf("%s has %s, and each interpreter would want the debugger's port",
 			c.Language.DebugVariable, c.Language.DebugOption)
@@ -295,6 +295,9 @@ func (c *Config) checkSpares() {
 func (c *Config) checkHooks() {
 	c.checkHook("RUNTIME_INITIALIZER_HANDLER", c.Language.NoInitializer, &c.Function.Initializer)
 	c.checkHook("RUNTIME_PRESTOP_HANDLER", c.Language.NoPreStop, &c.Function.PreStop)
+	if !c.Language.Classes {
+		c.checkHook("RUNTIME_HEARTBEAT_HANDLER", "only Java functions have a heartbeat hook", &c.Function.Heartbeat)
+	}
 	if c.Function.PreStop != "" && c.Function.PreStopTimeout > c.ShutdownTimeout/2 {
 		c.Remarks = append(
 			c.Remarks,
@@ -325,7 +328,7 @@ func (c *Config) checkHook(setting, none string, value *string) {
 		*value = ""
 	case none != "":
 		c.Remarks = append(c.Remarks, fmt.Sprintf("%s=%s has no effect: %s", setting, *value, none))
-	case c.Language.OwnProgram(): // the program knows what it means
+	case c.Language.OwnProgram(), c.Language.Classes: // the program, or the worker, knows what it means
 	case len(parts) != 2 || parts[1] == "":
 		// The platform's worker takes such a value for none, silently (docs/COMPATIBILITY.md).
 		c.Remarks = append(

@@ -41,11 +41,12 @@ const (
 // Table is the table, in the order of the documentation.
 func Table() []Setting {
 	return []Setting{
-		{Env: "RUNTIME_HANDLER", flag: "handler", help: "handler: [path/]file.function, or for Go the program's name; default: index.handler, for Go handler", apply: text(func(c *Config) *string { return &c.Handler })},
+		{Env: "RUNTIME_HANDLER", flag: "handler", help: "handler: [path/]file.function, Java: package.Class.method, Go: the program's name; default: index.handler, Go: handler", apply: text(func(c *Config) *string { return &c.Handler })},
 		{Env: "RUNTIME_INITIALIZER_HANDLER", flag: "initializer", help: "initializer, file.function in the handler's file", apply: text(func(c *Config) *string { return &c.Function.Initializer })},
 		{Env: "RUNTIME_INITIALIZER_TIMEOUT", flag: "init-timeout", fallback: "3", help: "initializer deadline, seconds or a duration like 1m30s", apply: seconds(func(c *Config) *time.Duration { return &c.Function.InitTimeout })},
 		{Env: "RUNTIME_PRESTOP_HANDLER", flag: "prestop", help: "pre-stop hook, file.function in the handler's file", apply: text(func(c *Config) *string { return &c.Function.PreStop })},
 		{Env: "RUNTIME_PRESTOP_TIMEOUT", flag: "prestop-timeout", fallback: "1", help: "pre-stop hook's deadline, seconds or a duration", apply: seconds(func(c *Config) *time.Duration { return &c.Function.PreStopTimeout })},
+		{Env: "RUNTIME_HEARTBEAT_HANDLER", flag: "heartbeat", help: "heartbeat hook of a Java function, package.Class.method", apply: text(func(c *Config) *string { return &c.Function.Heartbeat })},
 		{Env: "RUNTIME_TIMEOUT", flag: "timeout", fallback: "3", help: "handler deadline, seconds or a duration; runs from the moment the call has a slot", apply: seconds(func(c *Config) *time.Duration { return &c.Function.Timeout })},
 		{Env: "RUNTIME_MEMORY", flag: "memory", fallback: "128", help: "memory limit in MB", apply: number(16, 1<<20, func(c *Config) *int { return &c.Function.MemoryMB })},
 		{Env: "RUNTIME_CPU", flag: "cpu", fallback: "300", help: "CPU share in millicores, for the context", apply: number(1, 1<<20, func(c *Config) *int { return &c.Function.CPUMillis })},
@@ -59,7 +60,7 @@ func Table() []Setting {
 		{Env: "GANTRY_ENCRYPTED_USERDATA", Secret: true, help: "encrypted user variables, a JSON object; functions read them by the context's getUserData only", apply: encryptedUserData},
 		{Env: "RUNTIME_CODE_ROOT", flag: "code", help: "code folder; default: /opt/function/code if it exists, else the working directory", path: Folder, apply: text(func(c *Config) *string { return &c.Function.CodeRoot })},
 		{Env: "RUNTIME_MAX_RESP_BODY_SIZE", flag: "max-response", fallback: "6291456", help: "largest result in bytes", apply: number(1, 1<<30, func(c *Config) *int { return &c.Function.MaxResponse })},
-		{Env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, go, custom, http, container, or the platform's name; default: by the code folder", suggested: language.PlatformNames(), apply: text(func(c *Config) *string { return &c.Function.Runtime })},
+		{Env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, java, go, custom, http, container, or the platform's name; default: by the code folder", suggested: language.PlatformNames(), apply: text(func(c *Config) *string { return &c.Function.Runtime })},
 		{Env: "GANTRY_CONCURRENCY", flag: "concurrency", fallback: "1", help: "calls at once per worker, 1 to 1000", apply: number(1, 1000, func(c *Config) *int { return &c.Concurrency })},
 		{Env: "GANTRY_SPARE", flag: "spare", fallback: "0", help: "interpreters that run in advance, to replace workers", apply: number(0, 16, func(c *Config) *int { return &c.Spares })},
 		{Env: "GANTRY_WORKERS", flag: "workers", fallback: "1", help: "worker processes", apply: number(1, 64, func(c *Config) *int { return &c.Workers })},

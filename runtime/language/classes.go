@@ -47,8 +47,8 @@ func hasEntry(jar, name string) bool {
 	if err != nil {
 		return false
 	}
-	defer r.Close()
-	return slices.ContainsFunc(r.File, func(f *zip.File) bool { return f.Name == name })
+	found := slices.ContainsFunc(r.File, func(f *zip.File) bool { return f.Name == name })
+	return r.Close() == nil && found
 }
 
 // method reports whether a handler can only be package.Class.method.
@@ -63,19 +63,19 @@ var projects = []struct{ file, title, command, folder string }{
 	{"build.gradle.kts", "Gradle", "gradle jar", "build/libs"},
 }
 
-// project is the error for the folder of a project that builds a jar.
-func (f *folder) project() error {
+// checkProject is the error for a code folder that is a project which builds a jar.
+func checkProject(codeRoot string) error {
 	for _, p := range projects {
-		if !regular(filepath.Join(f.path, p.file)) {
+		if !regular(filepath.Join(codeRoot, p.file)) {
 			continue
 		}
-		built := filepath.Join(f.path, p.folder)
+		built := filepath.Join(codeRoot, p.folder)
 		if len(jars(built)) > 0 {
-			return fmt.Errorf("the code folder %s is a %s project, whose jar is in %s: set --code %s", f.path, p.title, p.folder, built)
+			return fmt.Errorf("the code folder %s is a %s project, whose jar is in %s: set --code %s", codeRoot, p.title, p.folder, built)
 		}
 		return fmt.Errorf(
 			"the code folder %s is a %s project without a jar: run %s, and set --code %s",
-			f.path,
+			codeRoot,
 			p.title,
 			p.command,
 			built,

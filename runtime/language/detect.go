@@ -52,7 +52,8 @@ func Detect(codeRoot, handler string) (Detection, error) {
 	}
 	f := folder{path: codeRoot, handler: handler, entries: entries}
 	if file := f.first(java.Extensions...); file != "" && method(handler) {
-		return Detection{Language: java, Reason: "the handler is a method of a class, and " + file + " is in the code folder"}, nil
+		reason := "the handler is a method of a class, and " + file + " is in the code folder"
+		return Detection{Language: java, Reason: reason}, nil
 	}
 	if err := f.otherHandler(); err != nil {
 		return Detection{}, err
@@ -136,7 +137,7 @@ func (f *folder) other() error {
 			return f.source(e.Name())
 		}
 	}
-	if err := f.project(); err != nil {
+	if err := checkProject(f.path); err != nil {
 		return err
 	}
 	if len(f.entries) == 0 {

@@ -71,7 +71,17 @@ type conformanceLanguage struct {
 	Build, Copy string
 	// With is a file of another language that goes into the folder.
 	With, Runtime string
-	Features      []string
+	// Jar is set for sources that are built into a jar.
+	Jar      bool
+	Features []string
+}
+
+// hook is the setting of a hook, which lies beside the handler.
+func (l *conformanceLanguage) hook(name string) string {
+	if dot := strings.LastIndexByte(l.Handler, '.'); dot > 0 {
+		return l.Handler[:dot] + "." + name
+	}
+	return "index." + name
 }
 
 func readConformance(t *testing.T, name string, to any) {
@@ -200,6 +210,13 @@ func conformanceFunction(t *testing.T, l *conformanceLanguage) string {
 		return dir
 	}
 	files := filepath.Join(conformance, folder)
+	if l.Jar {
+		needJava(t)
+		dir, classes := t.TempDir(), t.TempDir()
+		compileJava(t, files, classes)
+		jarOf(t, classes, filepath.Join(dir, "app.jar"))
+		return dir
+	}
 	if l.Copy != "" {
 		text, err := os.ReadFile(filepath.Join(files, "index.py"))
 		require.NoError(t, err)
@@ -223,10 +240,10 @@ func runConformance(t *testing.T, l *conformanceLanguage, cases []conformanceCas
 		"GANTRY_APIG_ADDR=127.0.0.1:0", "RUNTIME_TIMEOUT=10", "GANTRY_RUNTIME=" + l.Runtime, "GANTRY_UPSTREAM=127.0.0.1:" + serverPort(t), "GANTRY_INCLUDE_KEYS=true",
 	}
 	if slices.Contains(l.Features, "initializer") {
-		env = append(env, "RUNTIME_INITIALIZER_HANDLER=index.initializer", "RUNTIME_INITIALIZER_TIMEOUT=20")
+		env = append(env, "RUNTIME_INITIALIZER_HANDLER="+l.hook("initializer"), "RUNTIME_INITIALIZER_TIMEOUT=20")
 	}
 	if slices.Contains(l.Features, "prestop") {
-		env = append(env, "RUNTIME_PRESTOP_HANDLER=index.hook", "RUNTIME_PRESTOP_TIMEOUT=2", "GANTRY_SHUTDOWN_TIMEOUT=20")
+		env = append(env, "RUNTIME_PRESTOP_HANDLER="+l.hook("hook"), "RUNTIME_PRESTOP_TIMEOUT=2", "GANTRY_SHUTDOWN_TIMEOUT=20")
 	}
 	r := start(t, conformanceFunction(t, l), env...)
 	for i := range cases {

@@ -168,7 +168,7 @@ public final class Worker {
         } else {
             try {
                 body = function.json(value).getBytes(Frames.UTF8);
-                meta = value instanceof Number || value instanceof Boolean ? TEXT : "";
+                meta = "{[\"n".indexOf(body[0]) < 0 ? TEXT : ""; // a number or a truth value, whatever its class
             } catch (OutOfMemoryError e) {
                 throw e;
             } catch (Throwable e) { // of Gson, whose classes may be the function's; of a circle; of what cannot be read
