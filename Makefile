@@ -25,8 +25,8 @@ need-java:
 	@.ci/need javac
 	@test -e /usr/share/java/gson.jar || .ci/need libgoogle-gson-java
 
-bin/gantry-java.jar: $(shell find runtime/worker/java -name '*.java') .ci/java
-	.ci/java $@
+bin/gantry-java.jar: $(shell find runtime/worker/java -name '*.java') runtime/worker/java/build.sh
+	runtime/worker/java/build.sh $@
 
 bin/extensions/extensionLogger: examples/extensions/logger/main.go
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./examples/extensions/logger

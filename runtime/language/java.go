@@ -11,8 +11,11 @@ var java = &Language{
 	Archive:    "gantry-java.jar",
 	MinVersion: Version{Major: 8},
 	Parks:      true,
-	Ends:       "System.exit(), Runtime.halt(), a heap that stays full, a failed heartbeat hook",
-	Silent:     "loading the class took too long: look for work or waiting in its static initialisers and its constructor",
+	// Each machine would want the debugger's port.
+	DebugVariable: "JAVA_TOOL_OPTIONS",
+	DebugOption:   "jdwp",
+	Ends:          "System.exit(), Runtime.halt(), a heap that stays full, a failed heartbeat hook",
+	Silent:        "loading the class took too long: look for work or waiting in its static initialisers and its constructor",
 	Early: []Sign{
 		{"Unrecognized VM option", "an option in JAVA_TOOL_OPTIONS is not known to this Java: correct it"},
 		{"Invalid maximum heap size", "the heap's limit in JAVA_TOOL_OPTIONS cannot be had: correct it"},

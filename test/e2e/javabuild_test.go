@@ -15,7 +15,7 @@ const javaWorker = "gantry-java.jar"
 
 // buildJavaWorker builds it once for all tests. It fails without a JDK and Gson.
 var buildJavaWorker = sync.OnceValue(func() error {
-	out, err := exec.Command(root+"/.ci/java", filepath.Join(programs, javaWorker)).CombinedOutput()
+	out, err := exec.Command(root+"/runtime/worker/java/build.sh", filepath.Join(programs, javaWorker)).CombinedOutput()
 	if err != nil {
 		return &buildError{err, string(out)}
 	}

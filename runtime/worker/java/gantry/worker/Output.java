@@ -87,12 +87,17 @@ final class Output extends OutputStream {
 
     /** Flushes streams that user code has put in the place of ours. */
     static void flushReplaced() {
-        PrintStream o = System.out, e = System.err;
-        if (o != out && o != null) {
-            o.flush();
-        }
-        if (e != err && e != null) {
-            e.flush();
+        flush(System.out, out);
+        flush(System.err, err);
+    }
+
+    private static void flush(PrintStream shown, PrintStream ours) {
+        if (shown != ours && shown != null) {
+            try {
+                shown.flush();
+            } catch (RuntimeException e) {
+                err.println("System.out or System.err, as user code has set it, cannot be flushed: " + e);
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 #!/bin/sh
-# java JAR: builds the worker of functions in Java, for Java 8 and later, with Gson under its public name.
+# build.sh JAR: builds the worker of functions in Java, for Java 8 and later, with Gson under its public name.
 set -eu
 out=$1
 case $out in /*) ;; *) out=$PWD/$out ;; esac
-cd "$(dirname "$0")/../runtime/worker/java"
+cd "$(dirname "$0")"
 gson=/usr/share/java/gson.jar
 test -e $gson || { echo "$gson is missing: apt-get install libgoogle-gson-java" >&2; exit 1; }
 work=$(mktemp -d)
