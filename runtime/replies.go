@@ -211,6 +211,10 @@ func (f *frames) reply(fr frame.Frame) error {
 func failureFault(meta failureMeta, body []byte) *fault.Error {
 	kind := fault.Function
 	switch {
+	case meta.Code == fault.CodeMemory: // the interpreter's own limit, which is RUNTIME_MEMORY
+		return &fault.Error{
+			Kind: fault.OutOfMemory, Type: fault.TypeMemory, Code: meta.Code, Hint: meta.Hint, Message: string(body),
+		}
 	case meta.Event:
 		kind = fault.Event
 	case meta.Code == fault.CodeInitializer:

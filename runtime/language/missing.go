@@ -26,14 +26,6 @@ var missing = []*other{
 		"publish it as a program of its own, which polls the runtime API, and put it into the code folder as bootstrap (GANTRY_RUNTIME=custom)",
 		func(handler string) bool { return strings.Contains(handler, "::") },
 	},
-	{
-		"php",
-		"php",
-		"PHP",
-		".php",
-		"start it from a script bootstrap in the code folder that polls the runtime API (GANTRY_RUNTIME=custom)",
-		nil,
-	},
 }
 
 // sourceKinds are texts that have to be compiled before a function can run.

@@ -22,3 +22,8 @@ var Python string
 //
 //go:embed python/codecache.py
 var PythonCodeCache string
+
+// PHP is the worker of functions in PHP.
+//
+//go:embed php/worker.php
+var PHP string

@@ -1,0 +1,28 @@
+package language
+
+import "gantry/runtime/worker"
+
+var php = &Language{
+	Name:       "php",
+	Title:      "PHP",
+	Handler:    "index.handler",
+	Extensions: []string{".php"},
+	Program:    "php",
+	Platform:   "/opt/function/runtime/php*/rtsp/php/bin/php",
+	Source:     worker.PHP,
+	Arguments:  append(phpSettings, "/proc/self/fd/5"),
+	Libraries:  []string{"vendor"},
+	MinVersion: Version{7, 3},
+	Parks:      true,
+	Ends:       "exit(), die(), or the end of a child that the handler forked",
+	Silent:     "loading the code took too long: look for work or waiting at the top level of the file",
+	Unanswered: "the handler had not returned: limit what it waits for, such as requests to others, or raise RUNTIME_TIMEOUT",
+}
+
+// phpSettings are what a worker needs whatever php.ini says: errors go to stderr, as lines of the function's log, and
+// not into what the function prints; without arguments, which may be secrets. Code is optimized as behind a web server.
+var phpSettings = []string{
+	"-d", "display_errors=0", "-d", "log_errors=1", "-d", "error_log=", "-d", "log_errors_max_len=0",
+	"-d", "html_errors=0", "-d", "zend.exception_ignore_args=1", "-d", "output_buffering=0",
+	"-d", "variables_order=EGPCS", "-d", "max_execution_time=0", "-d", "opcache.enable_cli=1",
+}
