@@ -26,13 +26,14 @@ type sourceLine struct {
 	text   string
 }
 
-// The forms in which frames and messages name a line of code: of Node.js, of Python, of Go, and of syntax errors, whose
-// message ends with the place. The paths begin with "./", which stands for the code folder in all answers.
+// The forms in which frames and messages name a line of code: of Node.js, of Python, of Go, of PHP, and of syntax errors,
+// whose message ends with the place. The paths begin with "./", which stands for the code folder in all answers.
 var frameForms = sync.OnceValue(func() []*regexp.Regexp {
 	return []*regexp.Regexp{
 		regexp.MustCompile(`^at (?:(?:async )?(.*) \()?\./([^():]+):(\d+):\d+\)?$`),
 		regexp.MustCompile(`^File "\./([^"]+)", line (\d+)(?:, in (.*))?$`),
 		regexp.MustCompile(`^(?:(.*) )?\(?\./([^():\s]+\.go):(\d+)\)?$`),
+		regexp.MustCompile(`^at (.*) \(\./([^():]+\.php):(\d+)\)$`),
 	}
 })
 
@@ -53,7 +54,7 @@ func Locate(body []byte) *Place {
 	var found *Place
 	for _, frame := range answer.Stack {
 		place, python := placeOf(frame)
-		if place == nil || strings.Contains("/"+place.File, "/node_modules/") {
+		if place == nil || strings.Contains("/"+place.File, "/node_modules/") || strings.HasPrefix(place.File, "vendor/") {
 			continue
 		}
 		found = place

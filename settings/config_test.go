@@ -252,7 +252,23 @@ func TestHooksWithoutEffectAreNamedInRemarks(t *testing.T) {
 	c, err = Load([]string{"PATH=" + os.Getenv("PATH"), "RUNTIME_INITIALIZER_HANDLER=a.b", "RUNTIME_PRESTOP_HANDLER=c.d"}, nil, Facts{PID: 100, CWD: goFolder})
 	require.NoError(t, err)
 	require.Equal(t, "a.b", c.Function.Initializer)
-	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: only Node.js, Python and Java functions have a pre-stop hook; TERM asks a Go function to end"}, c.Remarks)
+	require.Equal(t, []string{"RUNTIME_PRESTOP_HANDLER=c.d has no effect: a Go function has no pre-stop hook: TERM asks it to end"}, c.Remarks)
+}
+
+// TestConcurrencyIsOneWhereCallsRunOneByOne: and a remark says what stands for it.
+func TestConcurrencyIsOneWhereCallsRunOneByOne(t *testing.T) {
+	facts := Facts{PID: 100, CWD: codeWith(t, "index.php", "<?php")}
+	programs := codeWith(t, "php", "#!/bin/sh")
+	require.NoError(t, os.Chmod(filepath.Join(programs, "php"), 0o700))
+	c, err := Load([]string{"PATH=" + programs, "GANTRY_CONCURRENCY=16"}, nil, facts)
+	require.NoError(t, err)
+	require.Equal(t, 1, c.Concurrency)
+	require.Equal(t, []string{
+		"GANTRY_CONCURRENCY=16 has no effect: a worker in PHP runs one call at a time: GANTRY_WORKERS is the number of calls at once",
+	}, c.Remarks)
+	c, err = Load([]string{"PATH=" + programs, "GANTRY_WORKERS=16"}, nil, facts)
+	require.NoError(t, err)
+	require.Empty(t, c.Remarks)
 }
 
 // TestSparesAreNoneWhereTheyCannotBe: and a remark says why.
@@ -267,7 +283,7 @@ func TestSparesAreNoneWhereTheyCannotBe(t *testing.T) {
 		{node, "", 2, ""},
 		{node, "--enable-source-maps", 2, ""},
 		{node, "--inspect=0.0.0.0:9229", 0, "GANTRY_SPARE=2 has no effect: NODE_OPTIONS has --inspect, and each interpreter would want the debugger's port"},
-		{custom, "", 0, "GANTRY_SPARE=2 has no effect: only Node.js, Python and Java have interpreters that can run in advance"},
+		{custom, "", 0, "GANTRY_SPARE=2 has no effect: only Node.js, Python, Java and PHP have interpreters that can run in advance"},
 	} {
 		got, err := Load([]string{"PATH=" + os.Getenv("PATH"), "GANTRY_SPARE=2", "NODE_OPTIONS=" + c.options}, nil, Facts{PID: 100, CWD: c.folder})
 		require.NoError(t, err)

@@ -112,6 +112,7 @@ func (c *Config) resolve(env map[string]string, f Facts) error {
 		return err
 	}
 	c.checkHooks()
+	c.checkConcurrency()
 	c.checkSpares()
 	if err := c.placeServer(); err != nil {
 		return err
@@ -272,6 +273,14 @@ func quoted(value string) string {
 	return strconv.Quote(strings.ToValidUTF8(value[:mostQuoted], "")) + "…"
 }
 
+// checkConcurrency takes one call at a time for what cannot be more.
+func (c *Config) checkConcurrency() {
+	if c.Concurrency > 1 && c.Language.OneByOne != "" {
+		c.Remarks = append(c.Remarks, fmt.Sprintf("GANTRY_CONCURRENCY=%d has no effect: %s", c.Concurrency, c.Language.OneByOne))
+		c.Concurrency = 1
+	}
+}
+
 // checkSpares takes spares for none where they cannot be: in another language, and while each interpreter would want
 // the debugger's port.
 func (c *Config) checkSpares() {
@@ -279,7 +288,7 @@ func (c *Config) checkSpares() {
 	switch {
 	case c.Spares == 0:
 	case !c.Language.Parks:
-		why = "only Node.js, Python and Java have interpreters that can run in advance"
+		why = "only Node.js, Python, Java and PHP have interpreters that can run in advance"
 	case !c.Language.Examinable(c.WorkerEnvironment()):
 		why = fmt.Sprintf("%s has %s, and each interpreter would want the debugger's port",
 			c.Language.DebugVariable, c.Language.DebugOption)

@@ -60,7 +60,7 @@ func Table() []Setting {
 		{Env: "GANTRY_ENCRYPTED_USERDATA", Secret: true, help: "encrypted user variables, a JSON object; functions read them by the context's getUserData only", apply: encryptedUserData},
 		{Env: "RUNTIME_CODE_ROOT", flag: "code", help: "code folder; default: /opt/function/code if it exists, else the working directory", path: Folder, apply: text(func(c *Config) *string { return &c.Function.CodeRoot })},
 		{Env: "RUNTIME_MAX_RESP_BODY_SIZE", flag: "max-response", fallback: "6291456", help: "largest result in bytes", apply: number(1, 1<<30, func(c *Config) *int { return &c.Function.MaxResponse })},
-		{Env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, java, go, custom, http, container, or the platform's name; default: by the code folder", suggested: language.PlatformNames(), apply: text(func(c *Config) *string { return &c.Function.Runtime })},
+		{Env: "GANTRY_RUNTIME", flag: "runtime", help: "nodejs, python, java, php, go, custom, http, container, or the platform's name; default: by the code folder", suggested: language.PlatformNames(), apply: text(func(c *Config) *string { return &c.Function.Runtime })},
 		{Env: "GANTRY_CONCURRENCY", flag: "concurrency", fallback: "1", help: "calls at once per worker, 1 to 1000", apply: number(1, 1000, func(c *Config) *int { return &c.Concurrency })},
 		{Env: "GANTRY_SPARE", flag: "spare", fallback: "0", help: "interpreters that run in advance, to replace workers", apply: number(0, 16, func(c *Config) *int { return &c.Spares })},
 		{Env: "GANTRY_WORKERS", flag: "workers", fallback: "1", help: "worker processes", apply: number(1, 64, func(c *Config) *int { return &c.Workers })},

@@ -13,9 +13,9 @@ import (
 // has for its versions.
 func PlatformNames() []string {
 	return []string{
-		"nodejs", "python", "go", "custom", "http", "container",
+		"nodejs", "python", "php", "go", "custom", "http", "container",
 		"Node.js20.15", "Node.js18.15", "Node.js16.17", "Node.js14.18", "Node.js12.13", "Node.js10.16",
-		"Python3.12", "Python3.10", "Python3.9", "Python3.6", "Go1.x", "Custom",
+		"Python3.12", "Python3.10", "Python3.9", "Python3.6", "PHP8.3", "PHP7.3", "Go1.x", "Custom",
 		"java", "Java21", "Java17", "Java11", "Java8",
 	}
 }
@@ -32,6 +32,8 @@ func exported(extension string) *regexp.Regexp {
 	switch extension {
 	case ".py":
 		return regexp.MustCompile(`(?m)^(?:async\s+)?def\s+([a-zA-Z]\w*)\s*\(`)
+	case ".php":
+		return regexp.MustCompile(`(?mi)^function\s+&?\s*([a-z_]\w*)\s*\(`)
 	case ".js", ".mjs", ".cjs":
 		return regexp.MustCompile(`(?m)^\s*(?:module\.)?exports\.([a-zA-Z_$][\w$]*)\s*=` +
 			`|^export\s+(?:async\s+)?(?:function\s*\*?|const|let|var|class)\s+([a-zA-Z_$][\w$]*)`)
@@ -69,7 +71,7 @@ func Handlers(codeRoot string) (handlers []string) {
 		return below
 	}
 	for _, folder := range add("") {
-		if !strings.HasPrefix(folder, ".") && folder != "node_modules" && folder != "extension" {
+		if !strings.HasPrefix(folder, ".") && folder != "node_modules" && folder != "vendor" && folder != "extension" {
 			add(folder)
 		}
 	}
@@ -90,7 +92,7 @@ func handlersOf(path, name string, pattern *regexp.Regexp) (handlers []string) {
 	for _, m := range pattern.FindAllSubmatch(text, -1) {
 		symbols = append(symbols, string(slices.Concat(m[1:]...)))
 	}
-	if m := regexp.MustCompile(exportedObject).FindSubmatch(text); m != nil && filepath.Ext(path) != ".py" {
+	if m := regexp.MustCompile(exportedObject).FindSubmatch(text); m != nil && strings.HasSuffix(path, "js") {
 		for member := range strings.SplitSeq(string(m[1]), ",") {
 			symbol, _, _ := strings.Cut(strings.TrimSpace(member), ":")
 			symbols = append(symbols, strings.TrimSpace(symbol))

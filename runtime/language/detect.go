@@ -178,7 +178,7 @@ func (f *folder) remark(l *Language) string {
 		if inner := filepath.Join(
 			e.Name(),
 			wanted,
-		); e.IsDir() && e.Name() != "node_modules" &&
+		); e.IsDir() && e.Name() != "node_modules" && e.Name() != "vendor" &&
 			regular(filepath.Join(f.path, inner)) {
 			return fmt.Sprintf(
 				"the code folder has no %s, but %s: set --code %s",

@@ -6,7 +6,7 @@ var golang = &Language{
 	Handler:   "handler",
 	Own:       []string{"gantry/function.", "gantry/function/", "huaweicloud.com/go-runtime/", "net/rpc.(*service)."},
 	Carrier:   OverFramesOrRPC,
-	NoPreStop: "only Node.js, Python and Java functions have a pre-stop hook; TERM asks a Go function to end",
+	NoPreStop: "a Go function has no pre-stop hook: TERM asks it to end",
 	Ends:      "os.Exit(), log.Fatal(), a panic in a goroutine of its own, or an end of main()",
 	Silent:    "the program neither called function.Start nor listened on RUNTIME_API_ADDR, as runtime.Register of the platform's SDK does: look for work or waiting before that in main()",
 }

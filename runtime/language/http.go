@@ -26,7 +26,7 @@ func search(codeRoot string) (m mentions) {
 	files, left := 0, int64(maxSearchedBytes)
 	err := filepath.WalkDir(codeRoot, func(path string, e fs.DirEntry, err error) error {
 		switch {
-		case err == nil && e.Name() == "node_modules" && e.IsDir():
+		case err == nil && e.IsDir() && othersFolder(path):
 			return fs.SkipDir // many files of others
 		case err == nil && e.Name() == "node_modules":
 			return nil
@@ -53,6 +53,12 @@ func search(codeRoot string) (m mentions) {
 	})
 	m.whole = err == nil || m.api
 	return m
+}
+
+// othersFolder reports whether a folder has what npm or Composer installed.
+func othersFolder(path string) bool {
+	name := filepath.Base(path)
+	return name == "node_modules" || name == "vendor" && regular(filepath.Join(path, "autoload.php"))
 }
 
 // servesHTTP reports whether a code folder belongs to an HTTP function, whose bootstrap is a script that starts a web

@@ -43,6 +43,8 @@ type Language struct {
 	Ends, Silent string
 	// AsksConcurrency is set for a worker that takes GANTRY_CONCURRENCY out of its environment before user code runs.
 	AsksConcurrency bool
+	// OneByOne is set for a language whose workers run one call at a time, and says what stands for GANTRY_CONCURRENCY.
+	OneByOne string
 	// Parks is set for a worker that can be started before it is needed: it waits for Load where GANTRY_PARKED says so.
 	Parks bool
 	// CachesCode is set for a worker that loads with a code cache, its last descriptor, as GANTRY_CODE_CACHE says.

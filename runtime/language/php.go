@@ -13,8 +13,9 @@ var php = &Language{
 	Arguments:  append(phpSettings, "/proc/self/fd/5"),
 	Libraries:  []string{"vendor"},
 	MinVersion: Version{7, 3},
+	OneByOne:   "a worker in PHP runs one call at a time: GANTRY_WORKERS is the number of calls at once",
 	Parks:      true,
-	Ends:       "exit(), die(), or the end of a child that the handler forked",
+	Ends:       "exit(), die(), or a signal of user code to its own process",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the file",
 	Unanswered: "the handler had not returned: limit what it waits for, such as requests to others, or raise RUNTIME_TIMEOUT",
 }

@@ -13,6 +13,7 @@ const LONGEST_TYPE = 1000; // bytes: meta has a limit, classes may have any name
 const LONGEST_STACK = 100; // frames
 const DEPTH = 4096; // of nested JSON
 const PLAIN = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | 2097152; // JSON_INVALID_UTF8_SUBSTITUTE, since PHP 7.2
+const TOO_LARGE = 'response body size %d exceeds the limit of %d';
 const FATAL = E_ERROR | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_PARSE | E_RECOVERABLE_ERROR;
 
 /** What is wrong with the function itself; kind is the platform's name for it, hint what to do about it. */
@@ -150,6 +151,9 @@ final class Logger
         if (is_string($value)) {
             return $value;
         }
+        if ($value instanceof \Throwable) {
+            return Worker::described($value);
+        }
         if (is_object($value) && method_exists($value, '__toString')) {
             return (string) $value;
         }
@@ -160,22 +164,28 @@ final class Logger
 /** What the handler gets beside the event. */
 final class Context
 {
-    private $call, $began;
+    private $call, $credentials;
 
     public function __construct($call)
     {
         $this->call = $call;
+        if (isset($call->credentials)) { // out of reach of var_dump(), var_export() and their like
+            $credentials = $call->credentials;
+            unset($call->credentials);
+            $this->credentials = static function ($name) use ($credentials) {
+                return $credentials->$name ?? '';
+            };
+        }
     }
 
-    /** Keeps credentials out of var_dump() and print_r(). */
     public function __debugInfo()
     {
-        return ['requestID' => $this->getRequestID(), 'functionName' => $this->getFunctionName()];
+        return (array) $this->call + ['credentials' => '[redacted]'];
     }
 
     private function credential($name)
     {
-        return $this->call->credentials->$name ?? '';
+        return $this->credentials ? ($this->credentials)($name) : '';
     }
 
     private static function variable($name, $default = '')
@@ -584,7 +594,7 @@ final class Worker
     }
 
     /** An error for the log, with those that it was thrown for. */
-    private static function described($e)
+    public static function described($e)
     {
         $text = '';
         for (; $e; $e = $e->getPrevious()) {
