@@ -129,6 +129,8 @@ type failureMeta struct {
 	// Final: another attempt to load or initialise cannot succeed.
 	Final bool   `json:"final"`
 	Hint  string `json:"hint"`
+	// Last: the process ends behind this answer.
+	Last bool `json:"last"`
 }
 
 // isText reads the meta of a Result: nothing, or {"text":true}.

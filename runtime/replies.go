@@ -190,6 +190,9 @@ func (f *frames) reply(fr frame.Frame) error {
 			return fmt.Errorf("failure: %w", err)
 		}
 		r.err = failureFault(meta, body)
+		if meta.Last {
+			f.worker.Retire() // before the answer, behind which the next call waits
+		}
 	}
 	if fr.ID == 0 {
 		if !f.worker.helloReceived() {

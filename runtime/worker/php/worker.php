@@ -76,6 +76,19 @@ final class Wire
         }
     }
 
+    /** Waits for the next frame so that handlers of signals run meanwhile, if user code has asked for that. */
+    public static function await()
+    {
+        while (function_exists('pcntl_async_signals') && pcntl_async_signals()) {
+            $read = [self::$in];
+            $none = null;
+            if (@stream_select($read, $none, $none, null) !== false) {
+                return;
+            }
+            error_clear_last(); // a signal came
+        }
+    }
+
     /** Reads so many bytes; empty when the agent is gone. */
     public static function read($size)
     {
@@ -384,7 +397,12 @@ final class Worker
     /** Runs the calls, one after the other, until the agent says Bye or is gone. */
     public static function serve()
     {
-        while (($head = Wire::read(HEADER)) !== '') {
+        while (true) {
+            Wire::await();
+            $head = Wire::read(HEADER);
+            if ($head === '') {
+                return;
+            }
             $head = unpack('Nlength/Ctype/Nid/Nmeta', $head);
             $body = $head['length'] > 9 ? Wire::read($head['length'] - 9) : '';
             $payload = (string) substr($body, $head['meta']);
@@ -559,7 +577,8 @@ final class Worker
 
     private static function message($e)
     {
-        $message = self::shorten($e->getMessage());
+        $caller = '~(?:, called)? in ' . preg_quote(__FILE__, '~') . ' on line \d+~'; // of the handler: this file
+        $message = self::shorten(preg_replace($caller, '', $e->getMessage()));
         return $e instanceof \ParseError ? $message . ' (' . self::shorten($e->getFile()) . ':' . $e->getLine() . ')' : $message;
     }
 
@@ -577,7 +596,8 @@ final class Worker
         $line = $e->getLine();
         foreach ($e->getTrace() as $frame) {
             if ($file !== __FILE__) {
-                $name = ($frame['class'] ?? '') . ($frame['type'] ?? '') . $frame['function'];
+                $loads = !isset($frame['class']) && preg_match('/^(?:require|include)(?:_once)?$/', $frame['function']);
+                $name = $loads ? '{main}' : ($frame['class'] ?? '') . ($frame['type'] ?? '') . $frame['function'];
                 $frames[] = "at $name ($file:$line)";
             }
             $file = $frame['file'] ?? '[internal function]';
@@ -681,13 +701,14 @@ final class Worker
         ini_set('memory_limit', '-1'); // there may be none left
         $message = self::shorten(strtok($error['message'], "\n"));
         $place = self::shorten($error['file']) . ':' . $error['line'];
-        if (strpos($message, 'Allowed memory size of ') === 0) {
+        if (self::$kind === INVOKE && strpos($message, 'Allowed memory size of ') === 0) {
             $said = "runtime memory limit exceeded: $message ($place)";
-            self::fail(4205, 'Runtime.OutOfMemory', $said, '', ['hint' => 'raise RUNTIME_MEMORY, or use less memory']);
+            $hint = 'raise RUNTIME_MEMORY, or use less memory';
+            self::fail(4205, 'Runtime.OutOfMemory', $said, '', ['last' => true, 'hint' => $hint]);
             return;
         }
         list($code, $prefix) = self::$phases[self::$kind];
-        $more = ['final' => self::$kind === LOAD && $error['type'] === E_COMPILE_ERROR];
+        $more = ['last' => self::$kind === INVOKE, 'final' => self::$kind === LOAD && $error['type'] === E_COMPILE_ERROR];
         if (strpos($message, 'autoload.php') !== false) {
             $more['hint'] = self::autoloadHint();
         }
