@@ -276,7 +276,8 @@ func quoted(value string) string {
 // checkConcurrency takes one call at a time for what cannot be more.
 func (c *Config) checkConcurrency() {
 	if c.Concurrency > 1 && c.Language.OneByOne != "" {
-		c.Remarks = append(c.Remarks, fmt.Sprintf("GANTRY_CONCURRENCY=%d has no effect: %s", c.Concurrency, c.Language.OneByOne))
+		remark := fmt.Sprintf("GANTRY_CONCURRENCY=%d has no effect: %s", c.Concurrency, c.Language.OneByOne)
+		c.Remarks = append(c.Remarks, remark)
 		c.Concurrency = 1
 	}
 }

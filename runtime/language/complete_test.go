@@ -29,7 +29,7 @@ func TestHandlersAreFoundWithoutRunningAnything(t *testing.T) {
 			"index.py": "import os\n\ndef handler(event, context):\n    def inner():\n        pass\n\nasync def later (event, context): pass\nclass X:\n    def method(self): pass\n",
 		}, []string{"index.handler", "index.later"}},
 		"php": {map[string]string{
-			"index.php":        "<?php\nuse function a\\b;\nfunction handler($event, $context)\n{\n    function inner() {}\n}\nFunction &later () {}\nclass X { function method() {} }\n",
+			"index.php":         "<?php\nuse function a\\b;\nfunction handler($event, $context)\n{\n    function inner() {}\n}\nFunction &later () {}\nclass X { function method() {} }\n",
 			"vendor/a/main.php": "<?php\nfunction no() {}\n",
 		}, []string{"index.handler", "index.later"}},
 		"program": {map[string]string{"handler": "#!", "notes": "text"}, []string{"handler"}},

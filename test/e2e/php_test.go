@@ -257,7 +257,8 @@ spl_autoload_register(function ($class) { require __DIR__ . '/../lib/' . strtr(s
 	require.NoError(t, err)
 	want, err := json.Marshal([]any{
 		"v", "v", "v", "/home/snuser/log", "v", "at the top level", "helped", `App\Job`, "job", filepath.Dir(link), real + "/src", link + "/src/main.php",
-		[]string{link + "/src/main.php"}, "512M", "0", "1", false, 1,
+		[]string{link + "/src/main.php"},
+		"512M", "0", "1", false, 1,
 	})
 	require.NoError(t, err)
 	require.JSONEq(t, string(want), got.stdout)

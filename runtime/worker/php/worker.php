@@ -177,28 +177,30 @@ final class Logger
 /** What the handler gets beside the event. */
 final class Context
 {
-    private $call, $credentials;
+    private static $credentials = []; // by call: in a context var_export() and its like would show them
+    private $call;
 
     public function __construct($call)
     {
         $this->call = $call;
-        if (isset($call->credentials)) { // out of reach of var_dump(), var_export() and their like
-            $credentials = $call->credentials;
-            unset($call->credentials);
-            $this->credentials = static function ($name) use ($credentials) {
-                return $credentials->$name ?? '';
-            };
+        if (isset($call->credentials)) {
+            self::$credentials[$call->requestId] = $call->credentials;
+            $call->credentials = '[redacted]';
         }
     }
 
-    public function __debugInfo()
+    public function __destruct()
     {
-        return (array) $this->call + ['credentials' => '[redacted]'];
+        unset(self::$credentials[$this->call->requestId]);
+    }
+
+    private function __clone()
+    {
     }
 
     private function credential($name)
     {
-        return $this->credentials ? ($this->credentials)($name) : '';
+        return self::$credentials[$this->call->requestId]->$name ?? '';
     }
 
     private static function variable($name, $default = '')
