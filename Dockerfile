@@ -3,6 +3,7 @@
 #   docker build -t gantry .                           for functions in Node.js
 #   docker build --target python -t gantry-python .    for functions in Python
 #   docker build --target java -t gantry-java .        for functions in Java
+#   docker build --target php -t gantry-php .          for functions in PHP
 #   docker build --target go -t gantry-go .            for functions in Go and custom runtimes that are static programs
 #   docker build --target binary -t gantry-binary .    only the binary, to copy into an image of your own
 #   docker build --target queue-binary -t gantry-queue-binary .    the queue's child process, for asynchronous calls
@@ -13,6 +14,7 @@ ARG GO_IMAGE=golang:1.26
 ARG NODE_IMAGE=node:20-bookworm-slim
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 ARG JAVA_IMAGE=debian:bookworm-slim
+ARG PHP_IMAGE=php:8.3-cli-bookworm
 ARG VERSION=0.1.0-dev
 ARG COMMIT=unknown
 ARG SOURCE=
@@ -125,6 +127,33 @@ LABEL org.opencontainers.image.title="Gantry" \
       org.opencontainers.image.source="$SOURCE" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="$JAVA_IMAGE"
+
+# The same as for Node.js below, where the reasons are: no instruction hands it on to another base.
+ENV GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092
+EXPOSE 8000
+USER 1003:1003
+WORKDIR /opt/function
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/bootstrap", "health"]
+ENTRYPOINT ["/bootstrap"]
+CMD []
+
+FROM ${PHP_IMAGE} AS php
+# The base image has opcache and does not load it; one that has no such script is taken as it is.
+RUN { ! command -v docker-php-ext-enable >/dev/null || docker-php-ext-enable opcache; } \
+ && { grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } \
+ && { grep -q '^[^:]*:[^:]*:1003:' /etc/passwd || echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' >> /etc/passwd; } \
+ && mkdir -p /opt/function/code
+COPY --from=binary /bootstrap /bootstrap
+
+ARG PHP_IMAGE VERSION COMMIT SOURCE
+LABEL org.opencontainers.image.title="Gantry" \
+      org.opencontainers.image.description="Runs a FunctionGraph function in PHP, and the extensions beside it, in any container" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$COMMIT" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="$PHP_IMAGE"
 
 # The same as for Node.js below, where the reasons are: no instruction hands it on to another base.
 ENV GANTRY_ADDR=:8000 GANTRY_OPS_ADDR=:8092

@@ -47,18 +47,19 @@ run:
 	@examples/demo.sh
 
 test: need-java
-	@.ci/need go node npm python3 gcc curl openssl zsh fish mandoc
+	@.ci/need go node npm python3 php gcc curl openssl zsh fish mandoc
 	@$(MAKE) --no-print-directory nodes
 	$(GO) vet ./...
 	python3 -m unittest discover -s runtime/worker/python -p '*_test.py'
 	node --test runtime/worker/nodejs/worker.test.js
+	php runtime/worker/php/worker_test.php
 	$(GO) test -race -timeout 40m -parallel 6 ./...
 	cd function && $(GO) vet ./... && $(GO) test -race ./...
 	cd test/harness && $(GO) vet ./... && $(GO) test -race ./...
 
 # Every case of testdata/conformance against every language; writes the table into docs/COMPATIBILITY.md and prints it.
 conformance: need-java
-	@.ci/need go node python3
+	@.ci/need go node python3 php
 	GANTRY_CONFORMANCE_UPDATE=1 $(GO) test ./test/e2e -run '^TestEveryLanguagePassesTheCasesOfTheTable$$' -count=1
 	@sed -n '/conformance: written/,/end of conformance/p' docs/COMPATIBILITY.md | grep '^|'
 

@@ -50,7 +50,7 @@ var completions = []struct {
 	only bool
 }{
 	{"gantry inv", []string{"invoke"}, true},
-	{"gantry invoke --runtime ", []string{"nodejs", "python", "go", "custom", "Node.js20.15", "Python3.10"}, false},
+	{"gantry invoke --runtime ", []string{"nodejs", "python", "php", "go", "custom", "Node.js20.15", "Python3.10"}, false},
 	{"gantry serve --log-level ", []string{"debug", "info", "warn", "error"}, true},
 	{"gantry serve --log-format ", []string{"auto", "text", "json"}, true},
 	{"gantry serve --api-auth ", []string{"required", "none"}, true},

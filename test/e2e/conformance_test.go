@@ -233,6 +233,9 @@ func conformanceFunction(t *testing.T, l *conformanceLanguage) string {
 }
 
 func runConformance(t *testing.T, l *conformanceLanguage, cases []conformanceCase) {
+	if l.Name == "php" {
+		needPHP(t)
+	}
 	env := []string{
 		"RUNTIME_HANDLER=" + l.Handler, "RUNTIME_FUNC_NAME=hello", "RUNTIME_FUNC_VERSION=v7", "RUNTIME_PACKAGE=apps",
 		"RUNTIME_PROJECT_ID=0123456789abcdef0123456789abcdef", "RUNTIME_CPU=400", "GANTRY_CONCURRENCY=16", "GANTRY_TRUST_PLATFORM_HEADERS=true",

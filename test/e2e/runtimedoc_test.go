@@ -29,6 +29,14 @@ func TestFunctionsOfRuntimesPageRunAsDocumented(t *testing.T) {
 		r.stdout.WaitFor(t, "what is printed belongs to its request, too")
 		r.stdout.WaitFor(t, "once per worker, before the first call")
 	})
+	t.Run("php", func(t *testing.T) {
+		t.Parallel()
+		needPHP(t)
+		r := start(t, writeFiles(t, map[string]string{"index.php": block("php")}), "RUNTIME_TIMEOUT=20", "RUNTIME_INITIALIZER_HANDLER=index.initializer")
+		require.JSONEq(t, `{"statusCode":200,"body":"Hello, page"}`, r.invoke(`{"name":"page"}`).body)
+		r.stdout.WaitFor(t, "what is printed belongs to its request, too")
+		r.stdout.WaitFor(t, "once per worker, before the first call")
+	})
 	t.Run("go", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()

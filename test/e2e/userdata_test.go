@@ -30,6 +30,21 @@ def handler(e, c):
         "leaks": b"s3cr3t" in open("/proc/self/environ", "rb").read(), "early": early}, separators=(",", ":"))
 `
 
+const userDataPHP = `<?php
+$early = null;
+function init($c) {
+  global $early;
+  $early = $c->getUserData('SECRET');
+}
+function handler($e, $c) {
+  global $early;
+  var_dump($c);
+  print_r((array) $c);
+  return ['env' => [getenv('K'), getenv('RUNTIME_CPU'), getenv('SECRET') ?: ''], 'context' => array_map([$c, 'getUserData'], ['K', 'RUNTIME_CPU', 'SECRET']),
+    'leaks' => strpos(file_get_contents('/proc/self/environ'), 's3cr3t') !== false, 'early' => $early];
+}
+`
+
 // TestEncryptedUserVariablesAreInTheContextAlone: those of RUNTIME_USERDATA are variables of the function's
 // environment, unless the name is a preset one; encrypted ones are in the context alone, from the initializer on, and
 // nothing prints them.
@@ -38,13 +53,17 @@ func TestEncryptedUserVariablesAreInTheContextAlone(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("\xef\xbb\xbf{\"SECRET\": \"s3cr3t\"}\r\n"), 0o600))
 	folders := map[string]string{
-		"nodejs": writeFiles(t, map[string]string{"index.js": userDataJS}), "python": writeFiles(t, map[string]string{"index.py": userDataPy}), "go": t.TempDir(),
+		"nodejs": writeFiles(t, map[string]string{"index.js": userDataJS}), "python": writeFiles(t, map[string]string{"index.py": userDataPy}),
+		"php": writeFiles(t, map[string]string{"index.php": userDataPHP}), "go": t.TempDir(),
 	}
 	compile(t, "./testdata/userdata", filepath.Join(folders["go"], "handler"))
 	for language, dir := range folders {
 		for form, setting := range map[string]string{"value": `GANTRY_ENCRYPTED_USERDATA={"SECRET": "s3cr3t"}`, "file": "GANTRY_ENCRYPTED_USERDATA_FILE=" + secret} {
 			t.Run(language+" "+form, func(t *testing.T) {
 				t.Parallel()
+				if language == "php" {
+					needPHP(t)
+				}
 				env := []string{`RUNTIME_USERDATA={"K":"v","RUNTIME_CPU":"9"}`, setting, "K=of the container", "GANTRY_LOG_LEVEL=debug", "RUNTIME_TIMEOUT=20"}
 				if language != "go" || form == "file" {
 					env = append(env, "RUNTIME_INITIALIZER_HANDLER=index.init")

@@ -654,7 +654,7 @@ final class Worker
         if (preg_match('/^(?:Class|Interface|Trait) (?:"|\').+(?:"|\') not found$|Failed opening required .*autoload\.php/', $message)) {
             return self::autoloadHint();
         }
-        if ($e instanceof \TypeError && preg_match('/must be of (?:the )?type array, .*stdClass given/', $message)) {
+        if ($e instanceof \TypeError && preg_match('/must be of (?:the )?type array, .*(?:stdClass|object) given/', $message)) {
             return 'JSON objects in the event are of the class stdClass, as on the platform: json_decode(json_encode($event), true) makes arrays of them';
         }
         return '';
