@@ -26,8 +26,9 @@ type sourceLine struct {
 	text   string
 }
 
-// The forms in which frames and messages name a line of code: of Node.js, of Python, of Go, of PHP, and of syntax
-// errors, whose message ends with the place. The paths begin with "./", which stands for the code folder in all answers.
+// The forms in which frames and messages name a line of code: of Node.js, of Python, of Go, of PHP, and of errors of
+// syntax, whose message ends with the place. The paths begin with "./", which stands for the code folder in all
+// answers.
 var frameForms = sync.OnceValue(func() []*regexp.Regexp {
 	return []*regexp.Regexp{
 		regexp.MustCompile(`^at (?:(?:async )?(.*) \()?\./([^():]+):(\d+):\d+\)?$`),

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Traceback asks a Python worker that has registered a signal with the module faulthandler.
+// Traceback asks a Python worker that has registered a signal with the module faulthandler, or one in PHP, which writes
+// in the same form.
 type Traceback struct {
 	Process *process.Process
 	Signal  unix.Signal

@@ -22,6 +22,9 @@ func (l *Language) Complete(cmd *process.Command, examined bool) (remark string,
 	if examined && l.Examined != nil {
 		arguments = l.Examined
 	}
+	if l.Local != nil {
+		cmd.Args = append(cmd.Args, l.Local()...)
+	}
 	cmd.Args = append(cmd.Args, arguments...)
 	cmd.Files = append(cmd.Files, source) // behind the two sockets
 	return "", nil

@@ -32,6 +32,8 @@ type Language struct {
 	Archive string
 	// Classes says that handlers are package.Class.method, of classes in jars.
 	Classes bool
+	// Local are arguments in front of them that depend on the machine; nil if there are none.
+	Local func() []string
 	// MinVersion is the oldest version that can run Source.
 	MinVersion Version
 	// Carrier is what carries the calls.

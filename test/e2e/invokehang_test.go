@@ -24,7 +24,7 @@ func hangs(t *testing.T, dir string, args []string, wants ...string) (got ran) {
 	return got
 }
 
-// TestTimedOutInvokeIsExplainedByWhereItHung: the line and its callers of a loop, in Node.js and Python; a child that is
+// TestTimedOutInvokeIsExplainedByWhereItHung: the line and its callers of a loop, in Node.js, Python and PHP; a child that is
 // waited for; and a Promise that nothing can settle any more.
 func TestTimedOutInvokeIsExplainedByWhereItHung(t *testing.T) {
 	t.Parallel()
@@ -40,6 +40,10 @@ func TestTimedOutInvokeIsExplainedByWhereItHung(t *testing.T) {
 			map[string]string{"index.py": "def handler(event, context):\n    while True:\n        pass\n"},
 			[]string{"in handler: it was here when its time was over\n", "Why: It was computing when its time was over."},
 		},
+		"a loop of PHP": {
+			map[string]string{"index.php": "<?php\nfunction spin() {\n  for (;;) {\n    $x = 1;\n  }\n}\nfunction handler() {\n  spin();\n}\n"},
+			[]string{"in spin: it was here when its time was over\n", "  ./index.php:8, in handler\n", "Why: It was computing when its time was over."},
+		},
 		"a child": {
 			map[string]string{"index.js": "exports.handler = async (e, c) => require('child_process').execSync('exec sleep 1000')"},
 			[]string{"Why: It was waiting when its time was over.", "Open at that moment:\n    process ", ", sleep\n"},
@@ -51,6 +55,9 @@ func TestTimedOutInvokeIsExplainedByWhereItHung(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if c.files["index.php"] != "" {
+				needPHP(t)
+			}
 			hangs(t, writeFiles(t, c.files), nil, c.wants...)
 		})
 	}

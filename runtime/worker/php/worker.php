@@ -272,6 +272,9 @@ final class Worker
         if (PHP_VERSION_ID < 70300) {
             exit(1);
         }
+        if (($_SERVER['argv'][1] ?? '') === 'stacks') {
+            self::offerStacks();
+        }
         Wire::keep();
         self::$process = getmypid();
         self::$variables = getenv();
@@ -668,6 +671,26 @@ final class Worker
                 : "vendor/autoload.php is there and was not loaded: write require_once __DIR__ . '/vendor/autoload.php';";
         }
         return is_file("$root/composer.json") ? 'the code folder has composer.json and no vendor/autoload.php: run composer install in it' : '';
+    }
+
+    /** Has the agent's signal write the stack to descriptor 6, as Python's module faulthandler does. */
+    private static function offerStacks()
+    {
+        if (!function_exists('pcntl_signal') || !($dump = fopen('php://fd/6', 'wb'))) {
+            return;
+        }
+        pcntl_async_signals(true);
+        pcntl_signal(64, function () use ($dump) { // TracebackSignal
+            $text = '';
+            $frames = debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS);
+            foreach ($frames as $i => $frame) {
+                $name = $frames[$i + 1]['function'] ?? '{main}';
+                if (isset($frame['file']) && $frame['file'] !== __FILE__) {
+                    $text .= "  File \"$frame[file]\", line $frame[line] in $name\n";
+                }
+            }
+            fwrite($dump, "$text  File \"<string>\", line 1 in <module>\n");
+        }, false);
     }
 
     // ------------------------------------------------------------------------------------------------ the end
