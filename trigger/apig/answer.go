@@ -144,8 +144,8 @@ func (a *Answer) withoutStatus(text []byte) *Wrong {
 
 // readHeaders takes an object of strings, or of lists of strings, which the platform makes for HTTP functions.
 func (a *Answer) readHeaders(raw []byte) *Wrong {
-	if raw == nil || string(raw) == "null" {
-		return nil
+	if raw == nil || string(raw) == "null" || raw[0] == '[' && len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0 {
+		return nil // the list is what PHP makes of an array without members
 	}
 	if raw[0] != '{' {
 		return &Wrong{

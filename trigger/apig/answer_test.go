@@ -17,6 +17,8 @@ func TestAnswersAreRead(t *testing.T) {
 	}{
 		{`{"statusCode":200,"headers":{},"body":"x","isBase64Encoded":false}`, "", "x", 200},
 		{" {\n\"body\" : null , \"headers\" : null, \"statusCode\" : 404, \"isBase64Encoded\":false } \n", "", "", 404},
+		{`{"statusCode":200,"headers":[],"body":"x","isBase64Encoded":false}`, "", "x", 200},
+		{`{"statusCode":200,"headers":[ ],"body":"x","isBase64Encoded":false}`, "", "x", 200},
 		{`{"statusCode":999,"headers":{"A":"1","B":["2","3"],"C":[]},"body":"aGk=","isBase64Encoded":true}`, "A=1 B=2 B=3", "hi", 999},
 		{`{"statusCode":200,"body":"a\"\\\/\b\f\n\r\t\u00fc\ud83d\ude00\ud83d!\ud83dA","headers":{"\u0041":"\u0042"}}`, "A=B", "a\"\\/\b\f\n\r\tü😀\ufffd!\ufffdA", 200},
 		{`{"statusCode":201,"statusCode":202,"body":"a","body":"b"}`, "", "b", 202},
@@ -84,6 +86,7 @@ func TestWrongAnswersSayWhatAndWhatToWrite(t *testing.T) {
 			"statusCode is the number 101, and is for what is sent before an answer: it has to be from 200 to 999", `"statusCode": 200`,
 		},
 		{`{"statusCode":200,"headers":"x"}`, "headers", `headers is "x", and has to be an object of strings`, `"headers": {"Content-Type": "text/plain"}`},
+		{`{"statusCode":200,"headers":["x"]}`, "headers", `headers is the list ["x"], and has to be an object of strings`, `"headers": {"Content-Type": "text/plain"}`},
 		{`{"statusCode":200,"headers":{"A":5}}`, "headers", "headers: A is the number 5, and has to be a string", `"headers": {"A": "5"}`},
 		{`{"statusCode":200,"headers":{"A":["b",true]}}`, "headers", "headers: A is a list that has true, and has to be a string", `"headers": {"A": "true"}`},
 		{`{"statusCode":200,"headers":{"A":"b\r\nC: d"}}`, "headers", `headers: A has a line end in its value, "b\r\nC: d"`, `"headers": {"A": "b C: d"}`},
