@@ -24,7 +24,7 @@ var python = &Language{
 	MinVersion: Version{3, 8},
 	Parks:      true,
 	CachesCode: true,
-	Uncached:   "what Python runs before the function has replaced the import system's way to load or to compile files",
+	Uncached:   "no file that the load has compiled is there to be read",
 	Ends:       "os._exit(), an error in a signal handler or in a callback of the event loop",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the module",
 }

@@ -240,6 +240,23 @@ def handler(event, context):
 	}
 }
 
+// TestHooksThatComeBeforeTheFunctionKeepTheByteCodeCacheOut: in sitecustomize, for example.
+func TestHooksThatComeBeforeTheFunctionKeepTheByteCodeCacheOut(t *testing.T) {
+	t.Parallel()
+	dir := warmed(t, map[string]string{"index.py": "def handler(event, context):\n    return 'before'\n"})
+	hook := writeFiles(t, map[string]string{"sitecustomize.py": `from importlib.machinery import SourceFileLoader
+original = SourceFileLoader.source_to_code
+SourceFileLoader.source_to_code = lambda self, data, path, *rest, **more: original(self, data.replace(b"before", b"after"), path, *rest, **more)
+`})
+	with, without := answered(t, dir, "PYTHONPATH="+hook)
+	require.Equal(t, "after", without.stdout)
+	require.Equal(t, "after", with.stdout)
+	require.Contains(t, with.stderr, "the code cache is not used: a module that is loaded before the function loads or compiles files itself")
+	got := runCommand(t, dir, []string{"warm"}, "PYTHONPATH="+hook)
+	require.Equal(t, 1, got.code, got.stderr)
+	require.Contains(t, got.stderr, "no code cache can be written: a module that is loaded before the function")
+}
+
 // TestFunctionMayCloseTheDescriptorOfTheCache: what it opens in its place is not taken for the cache.
 func TestFunctionMayCloseTheDescriptorOfTheCache(t *testing.T) {
 	t.Parallel()

@@ -44,10 +44,14 @@ class Cache:
             from _imp import source_hash
             self.loader, self.magic, self.place = system.SourceFileLoader, system.MAGIC_NUMBER, system.cache_from_source
             self.hash = lambda source: source_hash(from_bytes(self.magic, "little"), source)
-            self.read, self.compile, self.get_code = self.loader.get_data, self.loader.source_to_code, self.loader.get_code.__code__
+            self.read, self.compile = self.loader.get_data, self.loader.source_to_code
             self.roots = sorted({root.rstrip("/") + "/", os.path.realpath(root).rstrip("/") + "/"}, key=len, reverse=True)
+            for function in (self.read, self.compile, self.loader.get_code, self.loader.path_stats):
+                if getattr(getattr(function, "__code__", None), "co_filename", "") != self.place.__code__.co_filename:
+                    raise Refused("a module that is loaded before the function loads or compiles files itself")
             if mode == "read":
                 self.open()
+            self.get_code = self.loader.get_code.__code__
             self.attend()
         except Refused as e:
             self.refused = str(e)
