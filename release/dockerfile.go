@@ -41,13 +41,17 @@ var ran = map[string]string{
 	`{ grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } && { grep -q '^[^:]*:[^:]*:1003:' /etc/passwd || echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' >> /etc/passwd; } && mkdir -p /opt/function/code`:                                                                    "user",
 }
 
+// unreleased are the stages of the image for Java, which is no part of a release: it installs packages.
+var unreleased = map[string]bool{"build-java": true, "java": true}
+
 // dockerfile is the parsed file with the arguments of a build.
 type dockerfile struct {
 	stages []instructions.Stage
 	global map[string]string // arguments before the first FROM, with the values of this build
 }
 
-// readDockerfile parses the file and refuses commands that this program does not know, in any stage.
+// readDockerfile parses the file and refuses commands that this program does not know, in any stage of a
+// release.
 func readDockerfile(root string, values map[string]string) (*dockerfile, error) {
 	text, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
 	if err != nil {
@@ -72,6 +76,9 @@ func readDockerfile(root string, values map[string]string) (*dockerfile, error) 
 		}
 	}
 	for _, s := range stages {
+		if unreleased[s.Name] {
+			continue
+		}
 		for _, c := range s.Commands {
 			if run, ok := c.(*instructions.RunCommand); ok {
 				if _, known := ran[command(run)]; !known {
