@@ -37,7 +37,7 @@ func (l *Language) completeArchive(cmd *process.Command) error {
 	}
 	given := userOptions(cmd.Env)
 	for _, o := range javaOptions(cmd.Env) {
-		if !slices.ContainsFunc(o.beatenBy, func(text string) bool { return strings.Contains(given, text) }) {
+		if !o.beaten(given) {
 			cmd.Args = append(cmd.Args, o.text)
 		}
 	}
@@ -69,6 +69,11 @@ func userOptions(env []string) string {
 type javaOption struct {
 	text     string
 	beatenBy []string
+}
+
+// beaten reports whether the user's options have one of its kind.
+func (o *javaOption) beaten(given string) bool {
+	return slices.ContainsFunc(o.beatenBy, func(text string) bool { return strings.Contains(given, text) })
 }
 
 // javaOptions bound the heap, take the collector that starts fastest in little memory, and make the encoding that of

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -252,4 +253,34 @@ func TestJavaToolOptionsAreTheUsers(t *testing.T) {
 	got = runInvoke(t, dir, []string{"--handler", "com.demo.Places.handler"}, "JAVA_TOOL_OPTIONS=-XX:+NoSuchOption")
 	require.Equal(t, 1, got.code)
 	require.Contains(t, got.stderr, "an option in JAVA_TOOL_OPTIONS is not known to this Java: correct it")
+}
+
+// TestJavaExampleRuns builds and calls the example, as its comment says.
+func TestJavaExampleRuns(t *testing.T) {
+	t.Parallel()
+	needJava(t)
+	dir := t.TempDir()
+	cmd := exec.Command(root+"/examples/java/hello/build.sh", dir)
+	cmd.Env = append(os.Environ(), "GANTRY_JAVA_JAR="+filepath.Join(programs, javaWorker))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	got := runInvoke(t, dir, []string{
+		"--handler", "com.demo.Hello.handler", "--initializer", "com.demo.Hello.initializer", "--init-timeout", "30",
+		"--timeout", "30", "--event", `{"name":"you"}`,
+	})
+	require.Equal(t, 0, got.code, got.stderr)
+	require.JSONEq(t, `{"statusCode":200,"headers":{"Content-Type":"text/plain"},"body":"Hello, you","isBase64Encoded":false}`, got.stdout)
+	require.Contains(t, got.stderr, "INFO ready for ")
+}
+
+// TestJavaWithoutItsWorkerIsExplained: at the start, with the file that is missing and what builds it.
+func TestJavaWithoutItsWorkerIsExplained(t *testing.T) {
+	t.Parallel()
+	dir, alone := writeFiles(t, map[string]string{"app.jar": ""}), filepath.Join(t.TempDir(), "bootstrap")
+	text, err := os.ReadFile(program(t))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(alone, text, 0o755))
+	out, err := exec.Command(alone, "invoke", "--code", dir, "--handler", "com.demo.Hello.handler").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "Java: the worker "+filepath.Join(filepath.Dir(alone), javaWorker)+" is not there: build it (make java), and put it beside bootstrap")
 }

@@ -37,6 +37,13 @@ func TestFunctionsOfRuntimesPageRunAsDocumented(t *testing.T) {
 		r.stdout.WaitFor(t, "what is printed belongs to its request, too")
 		r.stdout.WaitFor(t, "once per worker, before the first call")
 	})
+	t.Run("java", func(t *testing.T) {
+		t.Parallel()
+		dir := javaFunction(t, map[string]string{"Hello.java": block("java")})
+		r := start(t, dir, "RUNTIME_TIMEOUT=20", "RUNTIME_HANDLER=com.demo.Hello.handler")
+		require.Equal(t, "Hello", r.invoke(`{"name":"page"}`).body)
+		r.stdout.WaitFor(t, `name is "page"`)
+	})
 	t.Run("go", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
