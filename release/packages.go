@@ -20,8 +20,9 @@ const summary = "Runs FunctionGraph functions and their extensions in any contai
 
 // description is what package managers show of a package; its first line is a summary.
 const description = summary + `
-It loads a function for Node.js, Python or Go unmodified, or runs a custom
-runtime, and behaves as the cloud does: results, errors, headers, log, limits.`
+It loads a function for Node.js, Python, PHP or Go unmodified, or runs a
+custom runtime, and behaves as the cloud does: results, errors, headers, log,
+limits.`
 
 // documents is where a package keeps what is read, not run.
 const documents = "usr/share/doc/gantry"

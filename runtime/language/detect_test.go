@@ -122,6 +122,13 @@ func TestHTTPFunctionsAreRecognized(t *testing.T) {
 		{"packages of npm", "", "http", map[string]string{
 			"bootstrap": "exec node x.js", "node_modules/runtime/index.js": "RUNTIME_API_ADDR",
 		}},
+		{"PHP's own server, and packages of Composer", "", "http", map[string]string{
+			"bootstrap": "/opt/function/runtime/php8.3/rtsp/php/bin/php -S 0.0.0.0:8000 $RUNTIME_CODE_ROOT/index.php", "index.php": "<?php",
+			"vendor/autoload.php": "<?php // RUNTIME_API_ADDR",
+		}},
+		{"a folder of this name with something else", "", "custom", map[string]string{
+			"bootstrap": "#!/bin/sh\nexec vendor/x 8000", "vendor/x": "RUNTIME_API_ADDR",
+		}},
 		{"a text that cannot be run by itself", "", "http", map[string]string{"bootstrap": "exec python3 -m runtime"}},
 		{"a script without a port", "", "custom", map[string]string{"bootstrap": "#!/bin/sh\nexec python3 -m runtime"}},
 		{"a text that polls", "", "custom", map[string]string{"bootstrap": "curl http://$RUNTIME_API_ADDR/v1"}},
