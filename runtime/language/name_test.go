@@ -22,7 +22,7 @@ func TestRuntimeNameGivesALanguageOrWhyNot(t *testing.T) {
 	}
 	for name, says := range map[string]string{
 		"C#(.NET Core 3.1)": "C# functions are not supported",
-		"Python2.7": "Python 2 is not supported; Python 3.8 and later are", "python2": "Python 2 is not supported", "Node.js20.15-beta": "is not one of",
+		"Python2.7":         "Python 2 is not supported; Python 3.8 and later are", "python2": "Python 2 is not supported", "Node.js20.15-beta": "is not one of",
 	} {
 		_, err := ByName(name)
 		require.ErrorContains(t, err, says, name)
