@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // classFile is the file that has the handler's class: a class file, or the first jar with it in the code folder or in
@@ -54,6 +56,16 @@ func hasEntry(jar, name string) bool {
 // method reports whether a handler can only be package.Class.method.
 func method(handler string) bool {
 	return strings.Count(handler, ".") > 1 && !strings.ContainsAny(handler, "/:")
+}
+
+// className reports whether a handler is most likely package.Class.method: classes begin with a capital letter.
+func className(handler string) bool {
+	if !method(handler) {
+		return false
+	}
+	parts := strings.Split(handler, ".")
+	first, _ := utf8.DecodeRuneInString(parts[len(parts)-2])
+	return unicode.IsUpper(first)
 }
 
 // projects are the files of programs that build jars, what they are, and the command that builds one into the folder.

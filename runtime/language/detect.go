@@ -67,6 +67,9 @@ func Detect(codeRoot, handler string) (Detection, error) {
 	if err := f.other(); err != nil {
 		return Detection{}, err
 	}
+	if className(handler) {
+		return Detection{Language: java, Reason: "the handler is a method of a class, and no file names another runtime"}, nil
+	}
 	return Detection{
 		Language: Default(),
 		Reason:   "no file in the code folder names a runtime, so it is the default",

@@ -191,6 +191,19 @@ func TestJavaFaultsAreExplained(t *testing.T) {
 	}
 }
 
+// TestJavaJarThatIsNoneIsNamed: in the log, and in the hint.
+func TestJavaJarThatIsNoneIsNamed(t *testing.T) {
+	t.Parallel()
+	needJava(t)
+	got := runInvoke(t, writeFiles(t, map[string]string{"app.jar": "junk"}), []string{"--handler", "com.demo.Hello.handler"})
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "app.jar cannot be read as a jar: ")
+	require.Contains(t, got.stderr, "Hint: this is no jar: app.jar; build it again")
+	got = runInvoke(t, writeFiles(t, map[string]string{"src/com/demo/Hello.java": ""}), []string{"--handler", "com.demo.Hello.handler"})
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "Hint: the code folder has no jar, neither in itself nor in lib/: build one (mvn package, gradle jar)")
+}
+
 // javaPlaces says where classes come from, and what the machine was started with.
 const javaPlaces = `package com.demo;
 import com.google.gson.*;

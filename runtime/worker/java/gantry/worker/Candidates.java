@@ -14,6 +14,7 @@ final class Candidates {
     private static final int MOST_ENTRIES = 20000;
 
     private final List<File> jars;
+    private final List<String> broken = new ArrayList<>();
 
     Candidates(List<File> jars) {
         this.jars = jars;
@@ -40,14 +41,17 @@ final class Candidates {
             return "there is " + String.join(", ", near.subList(0, Math.min(near.size(), MOST_LISTED)))
                 + ": set RUNTIME_HANDLER (--handler) to " + near.get(0) + "." + method;
         }
+        if (!broken.isEmpty()) {
+            return "this is no jar: " + String.join(", ", broken) + "; build it again, or copy it again, in binary mode";
+        }
         classes.removeIf(name -> name.indexOf('$') >= 0);
         Collections.sort(classes);
         return classes.isEmpty() || classes.size() > MOST_LISTED
-            ? "none of the " + jars.size() + " jars in the code folder and its lib/ has it"
+            ? "no jar in the code folder and in its lib/ has it"
             : "the classes there are: " + String.join(", ", classes);
     }
 
-    private static List<String> classesIn(File jar) {
+    private List<String> classesIn(File jar) {
         List<String> found = new ArrayList<>();
         try (JarFile file = new JarFile(jar)) {
             for (JarEntry entry : Collections.list(file.entries())) {
@@ -57,6 +61,7 @@ final class Candidates {
                 }
             }
         } catch (IOException e) {
+            broken.add(jar.getName());
             Output.log(Call.NONE, Output.ERROR, jar + " cannot be read as a jar: " + Errors.message(e));
         }
         return found;
