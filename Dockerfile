@@ -139,9 +139,7 @@ ENTRYPOINT ["/bootstrap"]
 CMD []
 
 FROM ${PHP_IMAGE} AS php
-# The base image has opcache and does not load it; one that has no such script is taken as it is.
-RUN { ! command -v docker-php-ext-enable >/dev/null || docker-php-ext-enable opcache; } \
- && { grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } \
+RUN { grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } \
  && { grep -q '^[^:]*:[^:]*:1003:' /etc/passwd || echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' >> /etc/passwd; } \
  && mkdir -p /opt/function/code
 COPY --from=binary /bootstrap /bootstrap

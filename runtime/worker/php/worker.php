@@ -242,7 +242,7 @@ final class Worker
 {
     /** What the environment says, as it was at the start: putenv() of user code must not change the context. */
     public static $variables, $userData = [];
-    /** Set when there is nobody to answer to. */
+    /** Set when the agent is gone. */
     public static $gone = false;
 
     private static $process; // the id of this process: children that user code forks are no workers
