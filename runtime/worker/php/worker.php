@@ -409,8 +409,13 @@ final class Worker
                 return;
             }
             $head = unpack('Nlength/Ctype/Nid/Nmeta', $head);
-            $body = $head['length'] > 9 ? Wire::read($head['length'] - 9) : '';
+            $body = Wire::read($head['length'] - 9);
+            if ($body === '' && $head['length'] > 9) {
+                return;
+            }
+            $meta = substr($body, 0, $head['meta']);
             $payload = (string) substr($body, $head['meta']);
+            $body = ''; // large events need not be there twice
             switch ($head['type']) {
                 case USERDATA:
                     self::$userData = json_decode($payload, true) + self::$userData;
@@ -420,7 +425,7 @@ final class Worker
                 case PRESTOP:
                     self::$id = $head['id'];
                     self::$kind = $head['type'];
-                    self::perform(json_decode(substr($body, 0, $head['meta'])), $payload);
+                    self::perform(json_decode($meta), $payload);
                     break;
                 case BYE:
                     self::leave();
@@ -429,7 +434,7 @@ final class Worker
         }
     }
 
-    private static function perform($call, $payload)
+    private static function perform($call, &$payload)
     {
         try {
             if (self::$kind !== INVOKE) {
@@ -446,7 +451,7 @@ final class Worker
                 self::fail(4002, 'JsonException', $text, $text, ['event' => true]);
                 return;
             }
-            unset($payload);
+            $payload = '';
             static $handler;
             if ($handler === null) {
                 $handler = self::named(self::$symbol, 'handler', 'RUNTIME_HANDLER (--handler)');
@@ -494,6 +499,9 @@ final class Worker
             exit($type === FAILURE ? 1 : 0); // a child that user code forked, and that came back out of the handler
         }
         self::flush();
+        if (ini_get('max_execution_time') !== '0') {
+            set_time_limit(0); // that of user code was for this call
+        }
         $id = self::$id;
         self::$id = self::$kind = 0;
         Wire::send($type, $id, $meta, $payload);

@@ -186,16 +186,28 @@ $tests = [
         }
         same([RESULT, 1, ['text' => true], 's3cr3t{}'], $frame);
     },
+    'a time limit of user code is for its call' => function () {
+        $worker = (new Worker('function handler($e) { if ($e->limit) set_time_limit(1); for ($end = microtime(true) + $e->for; microtime(true) < $end;); return 1; }'))->ready();
+        $worker->write(Worker::invocation(1, '{"limit":true,"for":0}') . Worker::invocation(2, '{"limit":false,"for":1.5}'));
+        same([RESULT, 1, ['text' => true], '1'], $worker->next());
+        same([RESULT, 2, ['text' => true], '1'], $worker->next());
+        $worker->write(Worker::invocation(3, '{"limit":true,"for":60}'));
+        list($type, $id, $meta, $body) = $worker->next();
+        same([FAILURE, 3, 'FatalError', true], [$type, $id, $meta['type'], $meta['last']]);
+        check(strpos($body, 'Maximum execution time of 1 second exceeded') !== false, $body);
+        same(255, $worker->end());
+    },
     'it ends when the agent is gone' => function () {
         $worker = (new Worker('function handler() {}'))->ready();
         fclose($worker->events);
         same(0, $worker->end());
     },
     'it ends when the agent is gone in the middle of a frame' => function () {
-        $worker = (new Worker('function handler() {}'))->ready();
+        $worker = (new Worker('function handler() { echo "called"; }'))->ready();
         $worker->write(substr(Worker::invocation(1, '{}'), 0, 15));
         fclose($worker->events);
         same(0, $worker->end());
+        same('', fread($worker->answers, 1));
     },
     'it ends when nothing reads its answers' => function () {
         $worker = (new Worker('function handler() { for (;;) echo "x"; }'))->ready();
