@@ -3,6 +3,7 @@ package process
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -65,19 +66,31 @@ func FindPortOwner(addr netip.AddrPort) (owner PortOwner, found bool) {
 	return owner, found
 }
 
+// ErrNoListener says that no socket listens at an address, or that it has gone meanwhile.
+var ErrNoListener = errors.New("no socket that listens was found")
+
 // ListensAt reports whether the child, or a descendant of it, has a socket that takes the connections to a TCP address.
-// The error says that it cannot be seen.
+// The error is ErrNoListener, or says that it cannot be seen.
 func (p *Process) ListensAt(addr netip.AddrPort) (bool, error) {
-	if l, found, err := lookUpListener(addr); err == nil && found {
-		if own, _ := p.holdsAny([]listener{l}); own { // else a group of sockets may have others
+	l, found, lookUpErr := lookUpListener(addr)
+	if lookUpErr == nil && !found {
+		return false, fmt.Errorf("%w at %s", ErrNoListener, addr)
+	}
+	var unseen error
+	if lookUpErr == nil {
+		var own bool
+		if own, unseen = p.holdsAny([]listener{l}); own { // else a group of sockets may have others
 			return true, nil
 		}
 	}
 	listeners := listenersAt(addr)
-	if len(listeners) == 0 {
-		return false, errors.New("/proc/net shows no socket that listens at " + addr.String())
+	switch {
+	case len(listeners) > 0:
+		return p.holdsAny(listeners)
+	case lookUpErr != nil || unseen != nil: // /proc/net may be hidden
+		return false, errors.Join(unseen, fmt.Errorf("/proc/net shows no socket that listens at %s", addr))
 	}
-	return p.holdsAny(listeners)
+	return false, fmt.Errorf("%w at %s", ErrNoListener, addr)
 }
 
 // holdsAny reports whether the child or a descendant of it has one of the sockets open.

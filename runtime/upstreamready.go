@@ -65,8 +65,8 @@ func (u *upstream) listens() (own, foreign bool) {
 	if !u.taken() {
 		return false, false
 	}
-	own = u.owned()
-	return own, !own
+	own, gone := u.owned()
+	return own, !own && !gone
 }
 
 // taken reports whether a program takes connections at the address. Where the kernel does not say so, it connects.
@@ -88,15 +88,19 @@ func (u *upstream) taken() bool {
 	return !itself
 }
 
-// owned looks whether the function has the socket that listens. Where that cannot be seen, it is taken for the
-// function's.
-func (u *upstream) owned() bool {
+// owned looks whether the function has the socket that listens, or whether that has gone meanwhile: another agent tries
+// ports for a moment. Where it cannot be seen whose the socket is, it is taken for the function's.
+func (u *upstream) owned() (own, gone bool) {
 	to, err := netip.ParseAddrPort(u.addr)
 	if err != nil {
-		return true
+		return true, false
 	}
-	if own, err := u.worker.proc.ListensAt(to); own || err != nil {
-		return true
+	own, err = u.worker.proc.ListensAt(to)
+	switch {
+	case errors.Is(err, process.ErrNoListener):
+		return false, true
+	case own, err != nil:
+		return true, false
 	}
 	who := ""
 	if owner, ok := process.FindPortOwner(to); ok && owner.PID != 0 {
@@ -104,7 +108,7 @@ func (u *upstream) owned() bool {
 	}
 	u.worker.setLoadError(fmt.Errorf("%s is taken by another program%s: stop it, or set GANTRY_UPSTREAM, "+
 		"whose port is PORT for the function", u.addr, who))
-	return false
+	return false, false
 }
 
 // diagnose notes where the function listens instead, for the case that its load does not end in time.

@@ -17,7 +17,15 @@ cp /usr/share/doc/libgoogle-gson-java/copyright META-INF/LICENSE-gson
 # java.io is opened to the worker alone: descriptors 3 and 4 are sockets, which have no name.
 printf 'Main-Class: gantry.worker.Worker\nAdd-Opens: java.base/java.io\n' > "$work/manifest"
 mkdir -p "$(dirname "$out")"
-# The time in the archive is fixed, so that the same sources make the same file.
-find . -exec touch -d @"${SOURCE_DATE_EPOCH:-315619200}" {} +
-jar cfm "$work/gantry-java.jar" "$work/manifest" $(find . -type f | LC_ALL=C sort)
+# The times in the archive are fixed, so that the same sources make the same file; before JDK 17, jar has no option for
+# that of the manifest.
+seconds=${SOURCE_DATE_EPOCH:-315619200}
+find . -exec touch -d "@$seconds" {} +
+set -- $(find . -type f | LC_ALL=C sort)
+if jar --help 2>&1 | grep -q -- --date=; then
+  jar --create --file "$work/gantry-java.jar" --manifest "$work/manifest" \
+    --date="$(date -u -d "@$seconds" +%Y-%m-%dT%H:%M:%SZ)" "$@"
+else
+  jar cfm "$work/gantry-java.jar" "$work/manifest" "$@"
+fi
 mv "$work/gantry-java.jar" "$out"
