@@ -111,6 +111,13 @@ func (r *running) works(after string) {
 	require.Equal(r.t, "200 POST 2", fmt.Sprint(a.status, " ", a.body), "after %s", after)
 }
 
+// started checks that n servers were started. A server's line may be read after its first answer.
+func (r *running) started(n int) {
+	r.t.Helper()
+	harness.Eventually(r.t, func() bool { return strings.Count(r.stdout.String(), "serving") >= n }, "%d servers", n)
+	require.Equal(r.t, n, strings.Count(r.stdout.String(), "serving"))
+}
+
 // leavesNothing checks that all descriptors above those of before are closed, and no call is in flight.
 func (r *running) leavesNothing(before int) {
 	r.t.Helper()
@@ -130,7 +137,7 @@ func TestServerThatListensLateHasItsCallsWait(t *testing.T) {
 		calls.Go(func() { require.Equal(t, "POST 2", r.tryAt("/plain", "xx").body) })
 	}
 	calls.Wait()
-	require.Equal(t, 1, strings.Count(r.stdout.String(), "serving"))
+	r.started(1)
 }
 
 // tryAt is request for goroutines: a failed one has status 0.
@@ -167,7 +174,7 @@ func TestServerThatEndsCostsTheCallsInFlight(t *testing.T) {
 	require.Equal(t, 502, a.status, a.body)
 	require.Contains(t, a.body, "exit code 7")
 	r.works("another end")
-	require.Equal(t, 3, strings.Count(r.stdout.String(), "serving"))
+	r.started(3)
 	r.leavesNothing(before)
 }
 
@@ -229,7 +236,7 @@ func TestBadAnswerFailsItsCallOnly(t *testing.T) {
 		r.stdout.WaitFor(t, "sent "+c.path) // what comes later, too
 		r.works(c.path)
 	}
-	require.Equal(t, 1, strings.Count(r.stdout.String(), "serving"), "one server had all calls")
+	r.started(1) // one server had all calls
 	r.leavesNothing(before)
 }
 
