@@ -92,8 +92,8 @@ fuzz:
 
 # The modules come first: the program runs, and builds, in a network of its own. The table is also in
 # bench/results.json.
-bench:
-	@.ci/need go node npm python3 wrk nginx
+bench: need-java
+	@.ci/need go node npm python3 php wrk nginx
 	$(GO) mod download
 	$(GO) run ./bench
 
@@ -103,8 +103,8 @@ bench-plot:
 	$(GO) run ./bench/plot
 
 # Every section once on the smallest budget: shows that each works, not how fast anything is.
-bench-quick:
-	@.ci/need go node npm python3 wrk nginx
+bench-quick: need-java
+	@.ci/need go node npm python3 php wrk nginx
 	$(GO) mod download
 	@mkdir -p .cache && rm -f .cache/bench-quick.json
 	$(GO) run ./bench -quick -json .cache/bench-quick.json

@@ -64,6 +64,11 @@ func (b *bench) versions(ctx context.Context) map[string]string {
 		_, version, _ := strings.Cut(said(ctx, program, "-v"), "nginx/")
 		v["nginx"] = version
 	}
+	for name, args := range map[string][]string{"java": {"-version"}, "php": {"-r", "echo PHP_VERSION;"}} {
+		if lacks(name) == "" {
+			v[name] = said(ctx, name, args...)
+		}
+	}
 	if b.framework.version != "" {
 		v["functions-framework"] = b.framework.version
 	}

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,13 +16,17 @@ import (
 // candidate is one server of the languages section: a plain one, or the agent around a function.
 type candidate struct {
 	name string
-	// plain is the command of a server that is no agent; its last argument will be the port.
+	// plain is the command of a server that is no agent; portOf in it stands for the port.
 	plain []string
-	// code is the agent's code folder, runtime its language, concurrency its GANTRY_CONCURRENCY.
+	// code is the agent's code folder, runtime its language, concurrency its GANTRY_CONCURRENCY, if not 64.
 	code, runtime string
 	concurrency   string
-	hello         bool // the function answers with "Hello, "
+	env           []string // further settings of the agent
+	hello         bool     // the function answers with "Hello, "
+	warmups       int      // seconds of load before it is measured, on the full budget; at least 1
 }
+
+const portOf = "PORT"
 
 // candidates builds the servers to compare.
 func (b *bench) candidates(ctx context.Context) (map[string]*candidate, error) {
@@ -54,18 +60,18 @@ func (b *bench) candidates(ctx context.Context) (map[string]*candidate, error) {
 	node := filepath.Join(b.root, "examples", "custom", "nodejs")
 	all := map[string]*candidate{}
 	for _, c := range []*candidate{
-		{name: "http.server", plain: []string{b.python, b.testdata("plain.py")}},
-		{name: "python", code: b.testdata("python"), runtime: "python", concurrency: "64"},
-		{name: "python, async def", code: b.testdata("pythonloop"), runtime: "python", concurrency: "64"},
+		{name: "http.server", plain: []string{b.python, b.testdata("plain.py"), portOf}},
+		{name: "python", code: b.testdata("python"), runtime: "python"},
+		{name: "python, async def", code: b.testdata("pythonloop"), runtime: "python"},
 		{name: "python, one call at a time", code: b.testdata("python"), runtime: "python", concurrency: "1"},
-		{name: "nodejs", code: b.testdata("function"), runtime: "nodejs", concurrency: "64"},
-		{name: "fasthttp", plain: []string{bare}},
-		{name: "go", code: function, runtime: "go", concurrency: "64"},
-		{name: "sdk", code: sdk, runtime: "go", concurrency: "64"},
+		{name: "nodejs", code: b.testdata("function"), runtime: "nodejs"},
+		{name: "fasthttp", plain: []string{bare, portOf}},
+		{name: "go", code: function, runtime: "go"},
+		{name: "sdk", code: sdk, runtime: "go"},
 		{name: "custom go 1", code: custom, runtime: "custom", concurrency: "1"},
-		{name: "custom go 64", code: custom, runtime: "custom", concurrency: "64"},
+		{name: "custom go 64", code: custom, runtime: "custom"},
 		{name: "custom nodejs 1", code: node, runtime: "custom", concurrency: "1", hello: true},
-		{name: "custom nodejs 64", code: node, runtime: "custom", concurrency: "64", hello: true},
+		{name: "custom nodejs 64", code: node, runtime: "custom", hello: true},
 	} {
 		all[c.name] = c
 	}
@@ -76,19 +82,17 @@ func (b *bench) candidates(ctx context.Context) (map[string]*candidate, error) {
 func (b *bench) command(c *candidate, addr, ops string) (args, env []string) {
 	path := "PATH=" + filepath.Dir(b.python) + ":" + os.Getenv("PATH") // not a script that looks for Python
 	if c.plain != nil {
-		_, port, _ := strings.Cut(addr, ":")
-		return append(append([]string{}, c.plain...), port), []string{path}
+		for _, arg := range c.plain {
+			args = append(args, strings.ReplaceAll(arg, portOf, port(addr)))
+		}
+		return args, []string{path}
 	}
 	_, env = b.agent(addr, ops, none)
-	return []string{
-		b.bootstrap,
-	}, append(
-		env,
-		path,
-		"RUNTIME_CODE_ROOT="+c.code,
-		"GANTRY_RUNTIME="+c.runtime,
-		"GANTRY_CONCURRENCY="+c.concurrency,
-	)
+	env = append(env, path, "RUNTIME_CODE_ROOT="+c.code, "GANTRY_RUNTIME="+c.runtime)
+	if c.concurrency != "" {
+		env = append(env, "GANTRY_CONCURRENCY="+c.concurrency)
+	}
+	return []string{b.bootstrap}, append(env, c.env...)
 }
 
 // upCandidate starts one and waits for its first answer.
@@ -109,76 +113,102 @@ func (b *bench) upCandidate(ctx context.Context, c *candidate, pin bool) (*serve
 	return s, s.answers(ctx, 1)
 }
 
+// pair is a comparison of two candidates, or of a candidate with a command that ends.
+type pair struct {
+	base, ours string
+	target     target
+}
+
 // languages compares functions in each language with a server written by hand in that language.
 func (b *bench) languages(ctx context.Context) error {
 	all, err := b.candidates(ctx)
 	if err != nil {
 		return err
 	}
+	err = b.rates(ctx, "languages", all, []pair{
+		{"http.server", "python", atLeast(2.2)},
+		{"http.server", "python, async def", target{}},
+		{"http.server", "python, one call at a time", target{}},
+		{"nodejs", "python", atLeast(0.95)},
+		{"fasthttp", "go", atLeast(0.5)},
+		{"fasthttp", "sdk", target{}},
+		{"custom go 1", "custom go 64", atLeast(2)},
+		{"custom nodejs 1", "custom nodejs 64", atLeast(1.5)},
+	})
+	if err != nil {
+		return err
+	}
+	ends := map[string][]string{"python3 -c 0": {b.python, "-c", "0"}, "node -e 0": {b.node, "-e", "0"}}
+	return b.firstAnswers(ctx, "languages", all, ends, []pair{
+		{"http.server", "python", atMost(0.6)},
+		{"python3 -c 0", "python", atMost(1.25)},
+		{"node -e 0", "nodejs", atMost(1.25)},
+		{"fasthttp", "go", atMost(1.25)},
+		{"fasthttp", "sdk", atMost(1.25)},
+		{"fasthttp", "custom go 1", atMost(1.25)},
+	})
+}
+
+// rates measures calls per second of all candidates with 16 connections, and stops them.
+func (b *bench) rates(ctx context.Context, section string, all map[string]*candidate, pairs []pair) error {
 	rates, costs := map[string][]float64{}, map[string][]float64{}
 	servers := map[string]*server{}
-	var names []string
-	for name, c := range all {
-		names = append(names, name)
-		if servers[name], err = b.upCandidate(ctx, c, true); err != nil {
+	names := slices.Sorted(maps.Keys(all))
+	for _, name := range names {
+		var err error
+		if servers[name], err = b.upCandidate(ctx, all[name], true); err != nil {
 			return err
 		}
 	}
-	for n := range b.rounds + 1 {
-		progress("languages, round %d of %d", n, b.rounds)
+	for _, name := range names {
+		for range min(max(1, all[name].warmups), b.warmups) {
+			if _, err := b.wrk(ctx, servers[name], few, pinLoad); err != nil {
+				return err
+			}
+		}
+	}
+	for n := range b.rounds {
+		progress("%s, round %d of %d", section, n+1, b.rounds)
 		for _, i := range rand.Perm(len(names)) {
 			r, err := b.wrk(ctx, servers[names[i]], few, pinLoad)
 			if err != nil {
 				return err
 			}
-			if n > 0 { // the first round warms up
-				rates[names[i]] = append(rates[names[i]], r.perSecond)
-				costs[names[i]] = append(costs[names[i]], r.tree)
-			}
+			rates[names[i]] = append(rates[names[i]], r.perSecond)
+			costs[names[i]] = append(costs[names[i]], r.tree)
 		}
 	}
-	compared := func(base, ours string, t target) {
+	for _, p := range pairs {
+		figure := "calls/s, 16 connections, " + p.ours + " to " + p.base
 		b.table.add(
-			compare("languages", "calls/s, 16 connections, "+ours+" to "+base, rates[base], rates[ours], t),
-			compare("languages", "… CPU µs per call", costs[base], costs[ours], target{}))
+			compare(section, figure, rates[p.base], rates[p.ours], p.target),
+			compare(section, "… CPU µs per call", costs[p.base], costs[p.ours], target{}))
 	}
-	compared("http.server", "python", atLeast(2.2))
-	compared("http.server", "python, async def", target{})
-	compared("http.server", "python, one call at a time", target{})
-	compared("nodejs", "python", atLeast(0.95))
-	compared("fasthttp", "go", atLeast(0.5))
-	compared("fasthttp", "sdk", target{})
-	compared("custom go 1", "custom go 64", atLeast(2))
-	compared("custom nodejs 1", "custom nodejs 64", atLeast(1.5))
-	if err := b.stopAll(); err != nil {
-		return err
-	}
-	return b.languageStarts(ctx, all)
+	return b.stopAll()
 }
 
-// languageStarts measures from exec to the first answer.
-func (b *bench) languageStarts(ctx context.Context, all map[string]*candidate) error {
-	kinds := map[string]func() (float64, error){
-		"python3 -c 0": func() (float64, error) { return ended(ctx, b.python, "-c", "0") },
-		"node -e 0":    func() (float64, error) { return ended(ctx, b.node, "-e", "0") },
-	}
-	for _, name := range []string{"http.server", "python", "nodejs", "fasthttp", "go", "sdk", "custom go 1"} {
-		kinds[name] = func() (float64, error) {
-			began := time.Now()
-			_, err := b.upCandidate(ctx, all[name], false)
-			ms := millis(time.Since(began))
-			if err == nil {
-				err = b.stopAll()
+// firstAnswers measures from exec to the first answer of candidates, and to the end of the commands in ends.
+func (b *bench) firstAnswers(
+	ctx context.Context,
+	section string,
+	all map[string]*candidate,
+	ends map[string][]string,
+	pairs []pair,
+) error {
+	kinds := map[string]func() (float64, error){}
+	for _, p := range pairs {
+		for _, name := range []string{p.base, p.ours} {
+			kinds[name] = func() (float64, error) {
+				if args := ends[name]; args != nil {
+					return ended(ctx, args...)
+				}
+				return b.firstAnswer(ctx, all[name])
 			}
-			return ms, err
 		}
 	}
-	var names []string
-	for name := range kinds {
-		names = append(names, name)
-	}
+	names := slices.Sorted(maps.Keys(kinds))
 	samples := map[string][]float64{}
-	progress("languages, %d starts each", b.starts)
+	progress("%s, %d starts each", section, b.starts)
 	for range b.starts {
 		for _, i := range rand.Perm(len(names)) {
 			ms, err := kinds[names[i]]()
@@ -188,22 +218,24 @@ func (b *bench) languageStarts(ctx context.Context, all map[string]*candidate) e
 			samples[names[i]] = append(samples[names[i]], ms)
 		}
 	}
-	for _, c := range []struct {
-		base, ours string
-		target     target
-	}{
-		{"http.server", "python", atMost(0.6)},
-		{"python3 -c 0", "python", atMost(1.25)},
-		{"node -e 0", "nodejs", atMost(1.25)},
-		{"fasthttp", "go", atMost(1.25)},
-		{"fasthttp", "sdk", atMost(1.25)},
-		{"fasthttp", "custom go 1", atMost(1.25)},
-	} {
+	for _, p := range pairs {
+		base, ours := samples[p.base], samples[p.ours]
 		b.table.add(
-			compare("languages", "ms to the first answer, "+c.ours+" to "+c.base, samples[c.base], samples[c.ours], c.target),
-			compare("languages", "… the fastest start of each", fastest(samples[c.base]), fastest(samples[c.ours]), target{}))
+			compare(section, "ms to the first answer, "+p.ours+" to "+p.base, base, ours, p.target),
+			compare(section, "… the fastest start of each", fastest(base), fastest(ours), target{}))
 	}
 	return nil
+}
+
+// firstAnswer is the time from exec to the first answer, in ms.
+func (b *bench) firstAnswer(ctx context.Context, c *candidate) (float64, error) {
+	began := time.Now()
+	_, err := b.upCandidate(ctx, c, false)
+	ms := millis(time.Since(began))
+	if err == nil {
+		err = b.stopAll()
+	}
+	return ms, err
 }
 
 // findPython returns the interpreter behind the python3 in PATH, which may be a script that looks for it at every

@@ -21,6 +21,7 @@
 //   - apig: the front in the place of API Gateway, and the function listener, of one agent.
 //   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way
 //     of its own.
+//   - java, php: functions in Java and PHP, each beside the server that comes with the language, around the same handler.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
 //     second, measured from the moment each call was due, then a closed loop that floods the extensions' buffers.
 //   - telemetry: two agents, one of them with a subscriber of all telemetry; then a function that prints many lines.
@@ -119,6 +120,8 @@ func sections() []section {
 		{"streams", (*bench).streams},
 		{"apig", (*bench).apig},
 		{"languages", (*bench).languages},
+		{"java", (*bench).java},
+		{"php", (*bench).php},
 		{"extensions", (*bench).extensions},
 		{"telemetry", (*bench).telemetry},
 		{"platform", (*bench).platform},
@@ -131,6 +134,7 @@ func sections() []section {
 // budget is how much each section measures.
 type budget struct {
 	starts    int           // of each program
+	warmups   int           // at most, in seconds
 	openTime  time.Duration // of one run at a fixed rate
 	floodTime time.Duration // of the calls beside a flood of bad signatures
 	drain     int           // asynchronous events to process
@@ -141,11 +145,11 @@ type budget struct {
 
 var (
 	full = budget{
-		starts: 20, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000,
+		starts: 20, warmups: 15, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000,
 		calls: 200, sockets: 500,
 	}
 	smallest = budget{
-		starts: 2, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000,
+		starts: 2, warmups: 1, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000,
 		calls: 10, sockets: 20,
 	}
 )

@@ -18,6 +18,8 @@ var compared = map[string]string{
 	"apig":    "The front in the place of API Gateway, to the function listener of the same agent.",
 	"languages": "Functions in Python and Go and custom runtimes, to servers written by hand in the same language or to " +
 		"another way to run the same function.",
+	"java":       "Functions in Java, to the JDK's own HTTP server around the same class, and to those in Node.js.",
+	"php":        "Functions in PHP, to PHP's built-in server around the same file.",
 	"extensions": "An agent with ten extensions, to one without.",
 	"telemetry":  "An agent with a subscriber of all telemetry, to one without.",
 	"platform":   "An agent with the platform API on, to one without; then calls over the platform API.",
