@@ -334,6 +334,7 @@ func (k *killed) count() int {
 // TestNoAcceptedAsyncRequestIsLostThroughKills kills the agent, the child, or both, at random moments under load: of
 // what was accepted nothing is lost, and nothing runs again after its outcome was recorded.
 func TestNoAcceptedAsyncRequestIsLostThroughKills(t *testing.T) {
+	t.Parallel()
 	rounds := killRounds(t)
 	env, data := queueSettings(t)
 	runs := filepath.Join(t.TempDir(), "runs")

@@ -29,6 +29,7 @@ func TestFatalSignalsOfTheFunctionLeaveTheAgentRunning(t *testing.T) {
 // TestWorkerInTheAgentsGroupIsKilledAtTimeout: a worker that has joined the agent's process group is killed at its
 // timeout.
 func TestWorkerInTheAgentsGroupIsKilledAtTimeout(t *testing.T) {
+	t.Parallel()
 	r := start(t, writeFiles(t, map[string]string{"index.py": `import os
 def handler(event, context):
     os.setpgid(0, os.getpgid(os.getppid()))

@@ -99,6 +99,7 @@ exports.handler = async (event, context) => {
 };`
 
 func TestPlatformAPIAnswersEachOutcomeWithItsCode(t *testing.T) {
+	t.Parallel()
 	r := ungated(t, outcomes, "RUNTIME_TIMEOUT=3")
 	cases := []struct {
 		event, code string
@@ -229,6 +230,7 @@ func TestPlatformAPIReportsAFunctionThatCannotLoad(t *testing.T) {
 }
 
 func TestPlatformThrottlesAndDrains(t *testing.T) {
+	t.Parallel()
 	r := ungated(t, outcomes, "GANTRY_QUEUE=0", "RUNTIME_TIMEOUT=60", "GANTRY_SHUTDOWN_TIMEOUT=60")
 	require.Equal(t, 200, r.call(`{}`).status)
 	busy := make(chan answer, 1)
@@ -256,6 +258,7 @@ func TestPlatformThrottlesAndDrains(t *testing.T) {
 }
 
 func TestGatewayTimeoutAnswersAndTheCallRunsOn(t *testing.T) {
+	t.Parallel()
 	r := ungated(t, outcomes, "GANTRY_API_GATEWAY_TIMEOUT=500ms", "RUNTIME_TIMEOUT=60")
 	a := r.call(`{"wait":2000}`)
 	requireError(t, a, 504, "APIGW.0201", "no answer within 500ms")
@@ -366,6 +369,7 @@ func TestBadSignaturesLockTheirPeerOnly(t *testing.T) {
 
 // TestChangedUsersFileTakesEffectWhileRunning: the users file is followed.
 func TestChangedUsersFileTakesEffectWhileRunning(t *testing.T) {
+	t.Parallel()
 	r, users := guarded(t, outcomes)
 	_, token := r.login("correct horse")
 	require.Equal(t, 200, r.call(`{}`, "X-Auth-Token: "+token).status)

@@ -297,6 +297,7 @@ func (p *pressed) end(runs string, env []string) {
 
 // TestFullDiskRefusesEventsAndLosesNone: a full disk costs refusals, and nothing that was accepted.
 func TestFullDiskRefusesEventsAndLosesNone(t *testing.T) {
+	t.Parallel()
 	d := mountDisk(t, filepath.Join(t.TempDir(), "disk"), "8m")
 	env, _ := queueSettings(t)
 	env[0] = "GANTRY_DATA_DIR=" + filepath.Join(d.path, "data")
@@ -314,6 +315,7 @@ func TestFullDiskRefusesEventsAndLosesNone(t *testing.T) {
 // TestReadOnlyStoreRefusesEventsUntilItIsWritable: the store becomes read-only while the agent runs, or is so when it
 // starts.
 func TestReadOnlyStoreRefusesEventsUntilItIsWritable(t *testing.T) {
+	t.Parallel()
 	env, data := queueSettings(t)
 	d := mountDisk(t, filepath.Join(data, "store"), "512m")
 	runs, gate := filepath.Join(t.TempDir(), "runs"), filepath.Join(t.TempDir(), "gate")
@@ -396,8 +398,10 @@ func (p *pressed) acceptedSince(at time.Time) map[string]bool {
 // TestRemovedStoreIsLoggedAndMadeAgain: the folder is removed while it is in use. What was in it is lost, and the log
 // says so; the queue goes on with a new one.
 func TestRemovedStoreIsLoggedAndMadeAgain(t *testing.T) {
+	t.Parallel()
 	for name, part := range map[string]string{"store": "store", "data folder": ""} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			env, data := queueSettings(t)
 			runs := filepath.Join(t.TempDir(), "runs")
 			r := ungated(t, noting(runs), append(env, "GANTRY_CONCURRENCY=4")...)
@@ -505,6 +509,7 @@ func TestDamagedStoreIsLoggedAndWhatIsReadableRuns(t *testing.T) {
 // TestAcceptedEventsRunOnceAfterDamageInUse: the child dies and leaves a damaged file behind. What was accepted runs,
 // and once.
 func TestAcceptedEventsRunOnceAfterDamageInUse(t *testing.T) {
+	t.Parallel()
 	env, data := queueSettings(t)
 	runs := filepath.Join(t.TempDir(), "runs")
 	p := press(ungated(t, noting(runs), append(env, "GANTRY_CONCURRENCY=4")...), `{"wait":10}`, 1)
@@ -544,8 +549,10 @@ func (r *running) requirePoisoned(id, data string) {
 // TestEventThatKillsWorkersIsRetriedAsConfigured: an event that kills the worker each time is tried as often as the
 // configuration says, and makes no other call fail.
 func TestEventThatKillsWorkersIsRetriedAsConfigured(t *testing.T) {
+	t.Parallel()
 	for _, kill := range []string{"exit", "abort", "self"} {
 		t.Run(kill, func(t *testing.T) {
+			t.Parallel()
 			env, data := queueSettings(t)
 			runs := filepath.Join(t.TempDir(), "runs")
 			r := ungated(t, noting(runs), append(env, "GANTRY_ASYNC_RETRY_DELAY=0.05", "RUNTIME_TIMEOUT=60")...)
@@ -569,6 +576,7 @@ func TestEventThatKillsWorkersIsRetriedAsConfigured(t *testing.T) {
 // TestEventThatKillsTheAgentFailsAfterItsRetries: the same with an event that kills the agent, which is started again
 // each time.
 func TestEventThatKillsTheAgentFailsAfterItsRetries(t *testing.T) {
+	t.Parallel()
 	env, data := queueSettings(t)
 	runs, gate := filepath.Join(t.TempDir(), "runs"), filepath.Join(t.TempDir(), "gate")
 	start := func() *running { return ungated(t, noting(runs), append(env, "RUNTIME_TIMEOUT=60")...) }

@@ -19,6 +19,7 @@ const ticking = `exports.handler = async (event, context) => { console.log('GOT 
 // TestTimersCallTheFunctionWithThePlatformsEvent: also without a platform API. What the agent logs and counts agrees
 // with what the function got, and the stop leaves nothing.
 func TestTimersCallTheFunctionWithThePlatformsEvent(t *testing.T) {
+	t.Parallel()
 	env, _ := queueSettings(t)
 	r := function(t, ticking, append(env, "GANTRY_TIMER=fast=CRON_TZ=Asia/Shanghai * * * * * ?;{\"a\": \"<b>\"}\n@every 300ms")...)
 	require.Empty(t, r.api)
@@ -63,6 +64,7 @@ func lineWith(text, part string) string {
 
 // TestMissedTicksAreNotRepeated: an agent that was stopped for a while calls once at most for the time that it missed.
 func TestMissedTicksAreNotRepeated(t *testing.T) {
+	t.Parallel()
 	env, _ := queueSettings(t)
 	r := function(t, ticking, append(env, "GANTRY_TIMER=@every 500ms")...)
 	r.stdout.WaitFor(t, "GOT ")
@@ -87,6 +89,7 @@ func TestMissedTicksAreNotRepeated(t *testing.T) {
 
 // TestTimerExampleReadsTheUserEvent: the example does what its comment says.
 func TestTimerExampleReadsTheUserEvent(t *testing.T) {
+	t.Parallel()
 	env, _ := queueSettings(t)
 	code, err := filepath.Abs("../../examples/nodejs/timer")
 	require.NoError(t, err)
@@ -109,6 +112,7 @@ func ticksOf(t *testing.T, r *running) (all []time.Time) {
 
 // TestTimersCommandPrintsNextRunsAndWarnings: as a table, and as JSON.
 func TestTimersCommandPrintsNextRunsAndWarnings(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "timers.json")
 	require.NoError(t, os.WriteFile(file, []byte(`[{"name":"b","schedule":"CRON_TZ=Europe/Berlin 0 30 2 * * ?","user_event":"two\nlines"}]`), 0o600))
 	timers := func(env []string, args ...string) (stdout, stderr string, code int) {
