@@ -10,10 +10,11 @@ final class FunctionContext
     static final Map<String, String> ENCRYPTED = new ConcurrentHashMap<>();
     private static final Map<String, String> USER_DATA = userData();
 
-    private final Call call;
-    private final FunctionLogger logger;
-    private final Map<?, ?> credentials;
-    private volatile Object state;
+    // Transient, so that a function that writes its context as JSON shows no credentials, and no threads of the worker.
+    private final transient Call call;
+    private final transient FunctionLogger logger;
+    private final transient Map<?, ?> credentials;
+    private transient volatile Object state;
 
     FunctionContext(Call call) {
         this.call = call;

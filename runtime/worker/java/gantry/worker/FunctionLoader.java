@@ -12,12 +12,15 @@ import java.util.Set;
 
 /**
  * Loads the function's classes: the code folder, the jars in it and in its lib folder. Of the worker's own classes user
- * code sees the interfaces of the platform, which always come from here, and Gson unless the function brings its own.
+ * code sees the interfaces of the platform, which always come from here, and Gson and the classes of events unless the
+ * function brings its own.
  */
 final class FunctionLoader extends URLClassLoader {
     private static final Set<String> SHARED = new HashSet<>(Arrays.asList(
         "com.huawei.services.runtime.Context", "com.huawei.services.runtime.RuntimeLogger",
         "com.opentelekomcloud.services.runtime.Context", "com.opentelekomcloud.services.runtime.RuntimeLogger"));
+
+    private static final String EVENTS = "com.huawei.services.runtime.entity.";
 
     static {
         registerAsParallelCapable();
@@ -58,6 +61,13 @@ final class FunctionLoader extends URLClassLoader {
         if (SHARED.contains(name) || !ownGson && name.startsWith("com.google.gson.")) {
             return FunctionLoader.class.getClassLoader().loadClass(name);
         }
-        return super.loadClass(name, resolve);
+        try {
+            return super.loadClass(name, resolve);
+        } catch (ClassNotFoundException e) {
+            if (name.startsWith(EVENTS)) {
+                return FunctionLoader.class.getClassLoader().loadClass(name);
+            }
+            throw e;
+        }
     }
 }
