@@ -1,34 +1,53 @@
 package gantry.worker;
 
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
+import java.util.function.LongSupplier;
 
 /** Asks the function every 5 seconds whether it is well, and ends the worker if it is not. */
 final class Heartbeat extends Thread {
-    private static final long INTERVAL = 5, LIMIT = 3; // seconds
+    private static final int INTERVAL = 5, LIMIT = 3; // seconds
     private static final int MOST_MISSED = 6;
-    private static final long FROZEN = 1; // seconds by which a wait may be late before it does not count
+    private static final int FROZEN = 1; // seconds by which a wait may be late before it does not count
 
-    private final Function.Hook hook;
+    /** The user's hook. */
+    interface Hook {
+        Object call() throws Throwable;
+    }
+
+    private final Hook hook;
+    private final long second; // in milliseconds; another number in tests
+    private final LongSupplier clock; // in nanoseconds
+    private final Consumer<String> end;
     private FutureTask<Object> running;
     private int missed;
 
-    Heartbeat(Function.Hook hook) {
+    Heartbeat(Hook hook) {
+        this(hook, 1000, System::nanoTime, Heartbeat::end);
+    }
+
+    /** end gets what is wrong with the hook, and ends the worker: it must not return. */
+    Heartbeat(Hook hook, long second, LongSupplier clock, Consumer<String> end) {
         super("gantry-heartbeat");
         setDaemon(true);
         this.hook = hook;
+        this.second = second;
+        this.clock = clock;
+        this.end = end;
     }
 
     @Override
     public void run() {
         try {
             while (true) {
-                Thread.sleep(INTERVAL * 1000);
+                Thread.sleep(INTERVAL * second);
                 beat();
             }
         } catch (InterruptedException e) {
-            end("was interrupted");
+            end.accept("was interrupted");
         }
     }
 
@@ -36,7 +55,7 @@ final class Heartbeat extends Thread {
         if (running == null) {
             running = new FutureTask<>(() -> {
                 try {
-                    return hook.call(null);
+                    return hook.call();
                 } catch (Throwable e) {
                     return e;
                 }
@@ -45,24 +64,24 @@ final class Heartbeat extends Thread {
             thread.setDaemon(true);
             thread.start();
         }
-        long began = System.nanoTime();
+        long began = clock.getAsLong();
         try {
-            Object answer = running.get(LIMIT, TimeUnit.SECONDS);
+            Object answer = running.get(LIMIT * second, TimeUnit.MILLISECONDS);
             running = null;
             missed = 0;
             if (answer instanceof Throwable) {
-                end("threw " + Errors.text((Throwable) answer));
+                end.accept("threw " + Errors.text((Throwable) answer));
             } else if (!Boolean.TRUE.equals(answer)) {
-                end("returned false");
+                end.accept("returned false");
             }
         } catch (TimeoutException e) {
-            boolean frozen = System.nanoTime() - began > (LIMIT + FROZEN) * 1_000_000_000L;
+            boolean frozen = clock.getAsLong() - began > (LIMIT + FROZEN) * second * 1_000_000;
             missed += frozen ? 0 : 1;
             if (missed >= MOST_MISSED) {
-                end("did not answer within " + LIMIT + " s, " + missed + " times");
+                end.accept("did not answer within " + LIMIT + " s, " + missed + " times");
             }
-        } catch (java.util.concurrent.ExecutionException e) {
-            end("threw " + e.getCause());
+        } catch (ExecutionException e) {
+            end.accept("threw " + e.getCause());
         }
     }
 

@@ -55,7 +55,7 @@ public final class Worker {
             function = Function.load();
             if (!FunctionContext.setting("RUNTIME_HEARTBEAT_HANDLER").isEmpty()) {
                 Function.Hook hook = function.hook("heartbeat hook", "RUNTIME_HEARTBEAT_HANDLER", boolean.class);
-                new Heartbeat(hook).start();
+                new Heartbeat(() -> hook.call(null)).start();
             }
         } catch (Throwable e) {
             loadError = e;
