@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build java need-java lint bench bench-quick bench-plot test-container test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build java need-java lint bench bench-quick bench-plot test-container test-container-java test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -112,6 +112,10 @@ bench-quick: need-java
 
 test-container:
 	test/container/run.sh
+
+# The image for Java: it installs a JDK and a JRE when it is built, which takes minutes, so CI leaves it out.
+test-container-java:
+	test/container/run.sh java
 
 # More rounds of what kills agent and queue under load; CI has one.
 soak:

@@ -1,7 +1,8 @@
 #!/bin/bash
 # The container tests: builds the Dockerfile with buildah and runs the image with runc, the way "docker run" would (see
 # docker_run.py). No registry and no container engine is needed; the base images are made here, once, and kept in the
-# cache. One line per check; the last line counts them.
+# cache. One line per check; the last line counts them. With the argument "java" it is the image for Java alone, whose
+# bases take minutes to make.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -69,7 +70,7 @@ sweep() {
   # runc removes a container's own control group, not the one above it.
   find /sys/fs/cgroup -depth -type d -path "*/$(cat "$1/group")*" -exec rmdir {} + 2>/dev/null
   b rm --all >/dev/null 2>&1
-  b rmi --force localhost/gantry{,-python,-go,-binary,-readme} localhost/node:20-bookworm-slim >/dev/null 2>&1
+  b rmi --force localhost/gantry{,-python,-php,-java,-go,-binary,-readme} localhost/node:20-bookworm-slim >/dev/null 2>&1
   b rmi --prune >/dev/null 2>&1
   rm -rf "$1"
 }
@@ -111,12 +112,12 @@ forget() {
   for name in $(b images --format '{{.Name}}:{{.Tag}}' | grep "^$1:"); do b rmi --force "$name" >/dev/null; done
 }
 
-# base_image stands for NODE_IMAGE and PYTHON_IMAGE: Debian with Node.js and Python and, like the real ones, a command
-# of its own.
+# base_image stands for NODE_IMAGE, PYTHON_IMAGE and PHP_IMAGE: Debian with Node.js, Python and PHP and, like the real
+# ones, a command of its own.
 base_image() {
-  local node node_version=debian container root debian include=ca-certificates,python3,nodejs
-  if node=$(node -p process.execPath 2>/dev/null); then node_version=$("$node" --version) include=ca-certificates,python3; fi
-  base=localhost/gantry-test-base:$suite-certificates-python-node-$node_version
+  local node node_version=debian container root debian include=ca-certificates,python3,php-cli,nodejs
+  if node=$(node -p process.execPath 2>/dev/null); then node_version=$("$node" --version) include=ca-certificates,python3,php-cli; fi
+  base=localhost/gantry-test-base:$suite-certificates-python-php-node-$node_version
   ! b inspect --type image "$base" >/dev/null 2>&1 || return 0
   say "making $base, once"
   forget localhost/gantry-test-base
@@ -128,6 +129,19 @@ base_image() {
   chroot "$root" node --version >/dev/null || die "$node does not run on Debian $suite"
   b config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --cmd node "$container"
   b commit --quiet --format docker "$container" "$base" >/dev/null
+}
+
+# java_image stands for JAVA_IMAGE: a Debian whose packages the Dockerfile installs, from where this machine gets them.
+java_image() {
+  local container root debian
+  javabase=localhost/gantry-test-java:$suite
+  ! b inspect --type image "$javabase" >/dev/null 2>&1 || return 0
+  say "making $javabase, once"
+  container=$(b from scratch)
+  root=$(b mount "$container")
+  debian=$("$repo/.ci/debian" "$suite" ca-certificates) || die "debootstrap"
+  tar -C "$root" --xattrs -xf "$debian"
+  b commit --quiet --format docker "$container" "$javabase" >/dev/null
 }
 
 # go_image stands for GO_IMAGE: the base with this machine's Go, the modules of go.sum, and everything but Gantry itself
@@ -161,7 +175,8 @@ build() {
 
 # build_gantry TAG OPTIONS...: the Dockerfile itself, with the local base images.
 build_gantry() {
-  build "$@" --build-arg GO_IMAGE="$golang" --build-arg NODE_IMAGE="$base" --build-arg PYTHON_IMAGE="$base" --build-arg VERSION=$version --build-arg COMMIT=$commit "$repo"
+  build "$@" --build-arg GO_IMAGE="$golang" --build-arg NODE_IMAGE="$base" --build-arg PYTHON_IMAGE="$base" --build-arg PHP_IMAGE="$base" \
+    --build-arg JAVA_IMAGE="${javabase:-none}" --build-arg VERSION=$version --build-arg COMMIT=$commit "$repo"
 }
 
 # function_of_go FOLDER FILE PACKAGE: a program for a code folder, as its documentation says to build it.
@@ -282,6 +297,7 @@ test_image() {
 test_images() {
   test_image gantry "$base"
   test_image gantry-python "$base"
+  test_image gantry-php "$base"
   test_image gantry-go ""
   check "gantry-go: holds nothing else" equal "$(find "$rootfs" ! -type d -printf '%P\n' | sort | tr '\n' ' ')" "bootstrap etc/group etc/passwd etc/ssl/certs/ca-certificates.crt "
   use gantry-binary
@@ -549,6 +565,45 @@ test_python() {
   use gantry
 }
 
+test_php() {
+  mkdir "$work/functions/php"
+  printf '<?php\nfunction handler() { return [@touch("/opt/function/x"), @touch("/x"), touch("/tmp/x"), opcache_get_status(false)["opcache_enabled"]]; }\n' >"$work/functions/php/index.php"
+  language php gantry-php "$repo/examples/php/hello" -e RUNTIME_INITIALIZER_HANDLER=index.initializer
+  test_language php "bootstrap(php)" "name is container"
+  language php-files gantry-php "$work/functions/php"
+  call '{}'
+  check "php: the root is read-only, /tmp is not, and opcache works there" answered 200 '[false,false,true,true]'
+  signal_and_wait
+  finish
+  use gantry
+}
+
+test_java() {
+  test_image gantry-java "$javabase"
+  language java gantry-java "$work/functions/java" -e RUNTIME_HANDLER=com.demo.Hello.handler -e RUNTIME_INITIALIZER_HANDLER=com.demo.Hello.initializer \
+    -e RUNTIME_INITIALIZER_TIMEOUT=60 -e RUNTIME_TIMEOUT=60 -e RUNTIME_MEMORY=512
+  test_language java "bootstrap(java)" "hello from request"
+}
+
+# scenario NAME ARGS...: a command that fails where none should counts as a failed check.
+scenario() {
+  "$@" || check "$*: ended early" false
+}
+
+# java_only is what the argument "java" asks for.
+java_only() {
+  need javac=default-jdk-headless
+  java_image
+  say "building the images"
+  build_gantry gantry-binary --target binary
+  build_gantry gantry-java --build-context binary=container-image://localhost/gantry-binary --target java
+  use gantry-java
+  GANTRY_JAVA_JAR=$rootfs/gantry-java.jar "$repo/examples/java/hello/build.sh" "$work/functions/java"
+  scenario test_java
+  summary
+  [ $failed = 0 ]
+}
+
 # In the image with only the binary.
 test_go() {
   language go gantry-go "$work/functions/go" -e RUNTIME_HANDLER=hello
@@ -645,12 +700,14 @@ for left in "$cache"/run.*; do [ "$left" = "$work" ] || sweep "$left" || true; d
 
 base_image
 go_image
+[ "${1:-}" != java ] || { java_only; exit; }
 say "building the images"
 build_gantry gantry-binary --target binary
 # Compiled once: the others take the stage "binary" from its image, as they would from BuildKit's cache.
 with_binary=(--build-context binary=container-image://localhost/gantry-binary)
 build_gantry gantry "${with_binary[@]}"
 build_gantry gantry-python --target python "${with_binary[@]}"
+build_gantry gantry-php --target php "${with_binary[@]}"
 build_gantry gantry-go --target go "${with_binary[@]}"
 say "building the functions"
 function_of_go go hello ./examples/go/hello
@@ -661,11 +718,6 @@ install -m 644 "$repo/examples/poll/index.py" "$work/functions/poll"
 install -m 755 "$rootfs/bootstrap" "$work/functions/poll"
 use gantry
 
-# scenario NAME ARGS...: a command that fails where none should counts as a failed check.
-scenario() {
-  "$@" || check "$*: ended early" false
-}
-
 scenario test_images
 scenario test_readme
 scenario test_readme_image
@@ -675,6 +727,7 @@ scenario test_no_tmp
 scenario test_memory
 scenario test_memory_enforced
 scenario test_python
+scenario test_php
 scenario test_go
 scenario test_poll
 scenario test_orphans
