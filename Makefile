@@ -177,8 +177,8 @@ $(ADAPTER_MODULES)/node_modules: test/http/testdata/adapters/package.json test/h
 	cd $(ADAPTER_MODULES) && npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
-# Everything that users install, in dist/. NODE_BASE and PYTHON_BASE name archives of base images, for the two images that
-# have one. The time in all files is that of the last commit.
+# Everything that users install, in dist/. NODE_BASE, PYTHON_BASE and PHP_BASE name archives of base images, for the three
+# images that have one. The time in all files is that of the last commit.
 DIST   ?= dist
 SOURCE ?=
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
@@ -187,7 +187,8 @@ release:
 	@test -e /etc/ssl/certs/ca-certificates.crt || .ci/need ca-certificates
 	cd release && SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run . -root "$(CURDIR)" -out "$(abspath $(DIST))" -version "$(VERSION)" \
 	  -commit "$(COMMIT)" -source "$(SOURCE)" -node-base "$(and $(NODE_BASE),$(abspath $(NODE_BASE)))" \
-	  -python-base "$(and $(PYTHON_BASE),$(abspath $(PYTHON_BASE)))"
+	  -python-base "$(and $(PYTHON_BASE),$(abspath $(PYTHON_BASE)))" \
+	  -php-base "$(and $(PHP_BASE),$(abspath $(PHP_BASE)))"
 	@cd "$(DIST)" && ls -l
 
 # The last commit, built twice: in two folders, the second time from nothing. The checksums have to be the same.

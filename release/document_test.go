@@ -48,7 +48,7 @@ func TestInstallPageNamesEveryFile(t *testing.T) {
 	}
 	for _, name := range []string{
 		"gantry-$VERSION-linux-$ARCH.tar.gz", "gantry_$VERSION-1_$ARCH.deb", "gantry-$VERSION-1.x86_64.rpm", "gantry-$VERSION.tgz",
-		"gantry-$VERSION.cdx.json", licencesName, sumsName, "NODE_BASE=", "PYTHON_BASE",
+		"gantry-$VERSION.cdx.json", licencesName, sumsName, "NODE_BASE=", "PYTHON_BASE", "PHP_BASE",
 	} {
 		require.Contains(t, string(text), name)
 	}

@@ -33,6 +33,7 @@ var targets = []target{
 	{stage: "go", name: "gantry-go"},
 	{stage: "nodejs", name: "gantry", base: "NODE_IMAGE", variable: "NODE_BASE"},
 	{stage: "python", name: "gantry-python", base: "PYTHON_IMAGE", variable: "PYTHON_BASE"},
+	{stage: "php", name: "gantry-php", base: "PHP_IMAGE", variable: "PHP_BASE"},
 }
 
 // scratchPath is what BuildKit gives images without a base. Kubernetes adds none to an image with variables.

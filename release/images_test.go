@@ -332,7 +332,7 @@ func TestBadBaseIsNamedWithItsVariable(t *testing.T) {
 
 // TestImagesLeftOutAreSaid: without their bases, each with the variable that adds it.
 func TestImagesLeftOutAreSaid(t *testing.T) {
-	for stage, variable := range map[string]string{"nodejs": "NODE_BASE=FILE", "python": "PYTHON_BASE=FILE"} {
+	for stage, variable := range map[string]string{"nodejs": "NODE_BASE=FILE", "python": "PYTHON_BASE=FILE", "php": "PHP_BASE=FILE"} {
 		require.Regexp(t, "(?m)^left out: the image "+stage+", whose base is not here; "+variable+" names an archive of it", notes.String())
 	}
 }

@@ -69,8 +69,9 @@ func main() {
 	flag.StringVar(&r.source, "source", "", "where the sources are published, for the labels of images")
 	node := flag.String("node-base", "", "the base of the image nodejs: an OCI or docker archive, or an OCI layout")
 	python := flag.String("python-base", "", "the same for the image python")
+	php := flag.String("php-base", "", "the same for the image php")
 	flag.Parse()
-	r.bases["nodejs"], r.bases["python"] = *node, *python
+	r.bases["nodejs"], r.bases["python"], r.bases["php"] = *node, *python, *php
 	seconds, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
 	if err == nil {
 		r.time = time.Unix(seconds, 0).UTC()
