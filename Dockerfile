@@ -106,13 +106,15 @@ CMD []
 
 # The worker of functions in Java: the same file for every platform, built where the build runs.
 FROM --platform=$BUILDPLATFORM ${JAVA_IMAGE} AS build-java
-RUN apt-get update && apt-get install -y --no-install-recommends default-jdk-headless libgoogle-gson-java
+# The packages of OpenJDK fail where a small base has no folder for its manual pages.
+RUN mkdir -p /usr/share/man/man1 && apt-get update \
+ && apt-get install -y --no-install-recommends default-jdk-headless libgoogle-gson-java
 COPY runtime/worker/java /src
 RUN /src/build.sh /gantry-java.jar
 
 FROM ${JAVA_IMAGE} AS java
-RUN apt-get update && apt-get install -y --no-install-recommends default-jre-headless ca-certificates \
- && rm -rf /var/lib/apt/lists/*
+RUN mkdir -p /usr/share/man/man1 && apt-get update \
+ && apt-get install -y --no-install-recommends default-jre-headless ca-certificates && rm -rf /var/lib/apt/lists/*
 RUN { grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } \
  && { grep -q '^[^:]*:[^:]*:1003:' /etc/passwd || echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' >> /etc/passwd; } \
  && mkdir -p /opt/function/code
