@@ -6,6 +6,11 @@
  */
 namespace Gantry\Runtime {
 
+if (!extension_loaded('json')) { // which PHP may lack before 8.0
+    fwrite(STDERR, 'this PHP has no extension json, which the worker needs: install it (Debian: php' . PHP_MAJOR_VERSION . '.' . PHP_MINOR_VERSION . "-json)\n");
+    exit(1);
+}
+
 const HELLO = 1, INIT = 2, INVOKE = 3, RESULT = 4, FAILURE = 5, LOG = 6, BYE = 8, PRESTOP = 9, USERDATA = 10, LOAD = 12;
 const HEADER = 13; // bytes: length, type, id, length of meta
 const LOG_PIECE = 49152; // bytes
