@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build java need-java lint bench bench-quick bench-plot test-container test-container-java test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build java need-java lint bench bench-quick bench-scale bench-plot test-container test-container-java test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -109,6 +109,14 @@ bench-quick: need-java
 	@mkdir -p .cache && rm -f .cache/bench-quick.json
 	$(GO) run ./bench -quick -json .cache/bench-quick.json
 	$(GO) run ./bench/plot -in .cache/bench-quick.json -out .cache/bench -readme ''
+
+# What functions cost three NATS servers that keep the queues of all; the table is also in .cache/bench-scale.json.
+FUNCTIONS ?= 100
+bench-scale:
+	@.ci/need go node python3 wrk
+	$(GO) mod download
+	@mkdir -p .cache && rm -f .cache/bench-scale.json
+	$(GO) run ./bench -only scale -functions $(FUNCTIONS) -rounds 3 -json .cache/bench-scale.json
 
 test-container:
 	test/container/run.sh

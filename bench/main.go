@@ -1,6 +1,7 @@
 // Command bench compares the agent with plain servers and prints ratios.
 //
 //	go run ./bench [-rounds N] [-quick] [-only SECTION,SECTION] [-json FILE] [-bootstrap FILE] [-against FILE]
+//	    [-functions N] [-backlog N]
 //
 // How to read the table. Every line compares two servers that were alive at the same time and were measured one right
 // after the other, in shuffled order, once per round. "base" and "gantry" are the medians over all rounds; min, median
@@ -28,6 +29,8 @@
 //   - platform: the platform API beside the function listener, and signed calls beside badly signed ones.
 //   - async: durable acceptance beside a bare client of the store, and synchronous calls beside a queue that drains.
 //   - start: from exec to the first answer, or to the end of the process.
+//   - scale: what functions cost three servers that keep the queues of all. It runs only if -only names it; -functions
+//     says how many functions are measured, the rest is accounted.
 //
 // Everything measured runs with PATH as its whole environment and its output in /dev/null. With the right to make one,
 // the program enters a network namespace of its own first, as the ports of extensions are fixed.
@@ -65,6 +68,8 @@ func main() {
 		"sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; default: all",
 	)
 	flag.IntVar(&b.rounds, "rounds", 7, "rounds of each comparison, at least 1")
+	flag.IntVar(&b.functions, "functions", 100, "functions of the section scale, at least 1; the rest is accounted")
+	flag.IntVar(&b.backlog, "backlog", 20_000, "events of another function in the section scale, at least 1")
 	quick := flag.Bool(
 		"quick",
 		false,
@@ -128,8 +133,12 @@ func sections() []section {
 		{"async", (*bench).async},
 		{"start", (*bench).start},
 		{"replace", (*bench).replace},
+		{scaleSection, (*bench).scale},
 	}
 }
+
+// scaleSection runs only if -only names it: it takes minutes, by its number of functions.
+const scaleSection = "scale"
 
 // budget is how much each section measures.
 type budget struct {
@@ -166,6 +175,7 @@ func sectionNames() []string {
 type bench struct {
 	budget
 	rounds                  int
+	functions, backlog      int    // of the section scale
 	root, work              string // the module, a temporary folder
 	node, python, bootstrap string // programs
 	against                 string // another build of the agent, or empty
@@ -182,6 +192,11 @@ type bench struct {
 func (b *bench) choice(only string) ([]section, error) {
 	if b.rounds < 1 {
 		return nil, fmt.Errorf("-rounds %d: want 1 or more", b.rounds)
+	}
+	if b.functions < 1 || b.backlog < 1 || b.backlog > scaleMost {
+		return nil, fmt.Errorf(
+			"-functions %d -backlog %d: want 1 or more, and a backlog of at most %d", b.functions, b.backlog, scaleMost,
+		)
 	}
 	chosen, err := choose(only)
 	if b.against != "" {
@@ -237,7 +252,7 @@ func (b *bench) measure(ctx context.Context, s section, facts results.Run) error
 
 func choose(only string) ([]section, error) {
 	if only == "" {
-		return sections(), nil
+		return slices.DeleteFunc(sections(), func(s section) bool { return s.name == scaleSection }), nil
 	}
 	var chosen []section
 	for name := range strings.SplitSeq(only, ",") {

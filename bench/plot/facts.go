@@ -24,6 +24,7 @@ var compared = map[string]string{
 	"telemetry":  "An agent with a subscriber of all telemetry, to one without.",
 	"platform":   "An agent with the platform API on, to one without; then calls over the platform API.",
 	"async":      "Accepted events, to a bare client of the same store; calls beside a queue that is worked off.",
+	"scale":      "What the queues of functions cost three servers of NATS; accepts, to a bare client of one stream.",
 	"start":      "From the start of the process to the first answer, or to its end.",
 	"against":    "This build, to another build of the agent.",
 }
