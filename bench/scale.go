@@ -233,7 +233,7 @@ func (s *scaleRun) agents(ctx context.Context) error {
 		return err
 	}
 	account := func(empty, known, with float64) (one, agent, all float64) {
-		one, agent = max(known-empty, 0)/float64(s.functions), max(with-known, 0)/float64(n)
+		one, agent = (known-empty)/float64(s.functions), (with-known)/float64(n)
 		return one, agent, empty + one*knownFunctions + agent*withAgents
 	}
 	one, agent, all := account(s.empty.memory, s.known.memory, with.memory)
