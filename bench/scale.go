@@ -26,9 +26,10 @@ const (
 	// scaleMost is the limit of each queue in events, room for those of the accepts included.
 	scaleMost     = 1 << 20
 	scaleReplicas = 3
-	scaleSettle   = 3 * time.Second // after a change, before the servers count as idle
-	scaleIdle     = 8 * time.Second // of measuring idle servers
-	scaleStarts   = 20              // events whose start is timed
+	scaleQuiet    = 15 * time.Second // after a change, before the servers count as idle: elections, snapshots
+	scaleSettle   = 3 * time.Second  // after events were accepted, before the next start is timed
+	scaleIdle     = 8 * time.Second  // of measuring idle servers
+	scaleStarts   = 20               // events whose start is timed
 	scaleLimit    = 30 * time.Second
 )
 

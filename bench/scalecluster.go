@@ -126,7 +126,7 @@ func (c *natsCluster) connect(ctx context.Context) (err error) {
 
 // idle measures the servers while nothing goes on.
 func (c *natsCluster) idle(ctx context.Context) (u usage, err error) {
-	if err := pause(ctx, scaleSettle); err != nil {
+	if err := pause(ctx, scaleQuiet); err != nil {
 		return u, err
 	}
 	before, err := c.processor()
