@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"gantry/extension"
 	"gantry/fault"
+	"gantry/process"
 	"gantry/runtime"
 	"gantry/settings"
 	"os"
@@ -45,6 +46,9 @@ func Warm(c *settings.Config, o *Options, events [][]byte) (*runtime.CodeCache, 
 func warm(c *settings.Config, o *Options, events [][]byte) (*runtime.CodeCache, error) {
 	c.Once, c.Workers, c.Spares, c.Concurrency, c.Freeze = true, 1, 0, 1, false
 	c.ExtensionDirs, c.ExtensionRequired = "", nil
+	if c.Language.SharesClasses {
+		return archiveClasses(c, o, events)
+	}
 	in, err := openAgent(c, o)
 	if err != nil {
 		return nil, err
@@ -56,14 +60,33 @@ func warm(c *settings.Config, o *Options, events [][]byte) (*runtime.CodeCache, 
 	return written, err
 }
 
-func (in *agent) warm(events [][]byte) (*runtime.CodeCache, error) {
-	if err := in.instance.WaitReady(in.instance.Base()); err != nil {
-		return nil, fault.Mark(fault.Init, fmt.Errorf("the function cannot be started: %w", err))
+// archiveClasses has a Java machine write an archive of classes, which it does when it ends.
+func archiveClasses(c *settings.Config, o *Options, events [][]byte) (*runtime.CodeCache, error) {
+	fits, err := c.Language.ClassArchive(&process.Command{Path: c.Program, Env: c.WorkerEnvironment()})
+	if err != nil {
+		return nil, fault.Mark(fault.Invalid, fmt.Errorf("no class archive can be written: %w", err))
 	}
-	for i, event := range events {
-		if call := in.once(event, false); call.Fault != nil {
-			return nil, fmt.Errorf("event %d failed, and no code cache is written: %s", i+1, call.Fault.Text(true))
-		}
+	if err = runtime.GiveCodeCache(o.NewCodeCache, c.UID); err != nil {
+		return nil, err
+	}
+	in, err := openAgent(c, o)
+	if err != nil {
+		return nil, err
+	}
+	in.remark()
+	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter
+	err = in.rehearse(events)
+	in.close(time.Now().Add(max(warmLimit, c.ShutdownTimeout)), extension.ReasonSpindown)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.FinishClassArchive(o.NewCodeCache, fits)
+}
+
+// warm has a worker that is ready write its code cache.
+func (in *agent) warm(events [][]byte) (*runtime.CodeCache, error) {
+	if err := in.rehearse(events); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(in.instance.Base(), warmLimit)
 	defer cancel()
@@ -80,4 +103,17 @@ func (in *agent) warm(events [][]byte) (*runtime.CodeCache, error) {
 		return nil, fault.Mark(fault.Invalid, errors.New(in.cfg.Language.Uncached))
 	}
 	return written, nil
+}
+
+// rehearse runs load, initializer and the events.
+func (in *agent) rehearse(events [][]byte) error {
+	if err := in.instance.WaitReady(in.instance.Base()); err != nil {
+		return fault.Mark(fault.Init, fmt.Errorf("the function cannot be started: %w", err))
+	}
+	for i, event := range events {
+		if call := in.once(event, false); call.Fault != nil {
+			return fmt.Errorf("event %d failed, and no code cache is written: %s", i+1, call.Fault.Text(true))
+		}
+	}
+	return nil
 }

@@ -11,6 +11,8 @@ var java = &Language{
 	Archive:    "gantry-java.jar",
 	MinVersion: Version{Major: 8},
 	Parks:      true,
+	CachesCode: true, SharesClasses: true,
+	Uncached: "the Java machine wrote no class archive",
 	// Each machine would want the debugger's port.
 	DebugVariable: "JAVA_TOOL_OPTIONS",
 	DebugOption:   "jdwp",

@@ -51,8 +51,10 @@ type Language struct {
 	Parks bool
 	// CachesCode is set for a worker that loads with a code cache, its last descriptor, as GANTRY_CODE_CACHE says.
 	// Uncached says why a function may have no file that can be cached.
-	CachesCode bool
-	Uncached   string
+	// SharesClasses says that it is an archive of classes, which the interpreter itself reads at its start, or writes at
+	// its end.
+	CachesCode, SharesClasses bool
+	Uncached                  string
 	// Unanswered is the hint to a call that passed its deadline where the worker gave none; it may be empty.
 	Unanswered string
 	// Stacks says how the stack of a call that hangs is found. Examined are the arguments in place of Arguments that a

@@ -1,6 +1,10 @@
 package gantry.worker;
 
+import java.io.BufferedReader;
+import java.io.File;
+import java.io.FileInputStream;
 import java.io.IOException;
+import java.io.InputStreamReader;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -21,7 +25,10 @@ public final class Worker {
 
     private Worker() {}
 
-    /** With the argument "parked" it waits for the agent before it loads user code. */
+    /**
+     * With the argument "parked" it waits for the agent before it loads user code. After "cache=" comes the file of the
+     * class archive that the machine was to read.
+     */
     public static void main(String[] arguments) throws Exception {
         Frames.open();
         Frames.send(Frames.HELLO, 0, "{\"version\":1,\"runtime\":\"java\",\"runtimeVersion\":" + Json.quote(version())
@@ -30,7 +37,12 @@ public final class Worker {
         LogConfiguration.offer();
         String limit = FunctionContext.setting("RUNTIME_MAX_RESP_BODY_SIZE");
         maxResponse = limit.isEmpty() ? maxResponse : Integer.parseInt(limit);
-        if (arguments.length > 0 && arguments[0].equals("parked")) {
+        for (String argument : arguments) {
+            if (argument.startsWith("cache=")) {
+                reportCache(argument.substring("cache=".length()));
+            }
+        }
+        if (arguments.length > 0 && arguments[arguments.length - 1].equals("parked")) {
             park();
         }
         load();
@@ -41,6 +53,25 @@ public final class Worker {
     private static String version() {
         String version = System.getProperty("java.version");
         return version.startsWith("1.") ? version.substring(2).replace('_', '.') : version;
+    }
+
+    /** Says whether the machine has mapped its class archive: it does not say so, and ignores one that does not fit. */
+    private static void reportCache(String descriptor) {
+        String refused = "the Java machine did not take it, as when gantry-java.jar has another place or time, or Java"
+            + " other options; run bootstrap warm again";
+        try (BufferedReader maps = new BufferedReader(new InputStreamReader(new FileInputStream("/proc/self/maps")))) {
+            String mapped = " " + new File(descriptor).getCanonicalPath();
+            for (String line = maps.readLine(); line != null; line = maps.readLine()) {
+                if (line.endsWith(mapped)) {
+                    refused = "";
+                    break;
+                }
+            }
+        } catch (IOException e) {
+            refused = "whether it is used cannot be found out: " + Errors.message(e);
+        }
+        Frames.send(Frames.LOG, 0, "{\"codeCache\":{\"refused\":" + Json.quote(refused) + ",\"files\":1,\"hits\":"
+            + (refused.isEmpty() ? "1,\"misses\":0}}" : "0,\"misses\":1}}"), Frames.NONE);
     }
 
     private static void park() throws IOException {
