@@ -12,11 +12,12 @@ import (
 func (p *program) warmCommand() *cobra.Command {
 	var events []string
 	cmd := &cobra.Command{
-		Use: "warm", Short: "Write a code cache, for faster starts in Node.js and Python", Args: noArguments,
+		Use: "warm", Short: "Write a code cache, for faster starts in Node.js, Python and Java", Args: noArguments,
 		Long: "Run load and initializer, and the events if any are given, then write what V8 has\n" +
-			"compiled, or Python's byte code, to .gantry/code-cache in the code folder: in a\n" +
-			"Dockerfile, after the code was copied. Workers of the same version of Node.js or\n" +
-			"Python start with it. Extensions are not started.\n\n" +
+			"compiled, Python's byte code, or an archive of the classes of Java 13 and later\n" +
+			"and of the worker, to .gantry/code-cache in the code folder: in a Dockerfile, after\n" +
+			"the code was copied. Workers of the same version of the interpreter start with it.\n" +
+			"Extensions are not started.\n\n" +
 			"Prints on stdout what was written, the log on stderr. Exit codes: 0; 1 an event\n" +
 			"failed, or the cache cannot be written; 2 the command line, a setting or a file is\n" +
 			"wrong; 4 the function cannot be started.",
@@ -39,7 +40,7 @@ func (p *program) warmCommand() *cobra.Command {
 func (p *program) warm(c *settings.Config, events []event) error {
 	switch {
 	case !c.Language.CachesCode:
-		return &failure{exitUsage, fmt.Errorf("this function is one of %s, and only those in Node.js and Python have a code cache", c.Language.Title)}
+		return &failure{exitUsage, fmt.Errorf("this function is one of %s, and only those in Node.js, Python and Java have a code cache", c.Language.Title)}
 	case c.CodeCacheFile() == "":
 		return &failure{exitUsage, errors.New("GANTRY_CODE_CACHE is off: want the name of the file to write, or leave it empty")}
 	}

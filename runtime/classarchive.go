@@ -42,6 +42,7 @@ func (w *Worker) offerClassArchive(cmd *process.Command) []*os.File {
 		}
 		return nil
 	}
+	cmd.Args = slices.Insert(cmd.Args, 1, w.cfg.Language.QuietSharing(cmd)...)
 	cmd.Args = append(cmd.Args, "cache="+addClassArchive(cmd, file, "-XX:SharedArchiveFile="))
 	return []*os.File{file}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"gantry/process"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -46,13 +45,19 @@ func (l *Language) ClassArchive(cmd *process.Command) (*ClassArchive, error) {
 	return &ClassArchive{Version: version, Worker: hex.EncodeToString(sum[:])}, nil
 }
 
+// QuietSharing are the options that keep a Java machine from writing a line about an archive that it does not take: the
+// worker says so. There are none where the user has chosen what is logged.
+func (l *Language) QuietSharing(cmd *process.Command) []string {
+	if strings.Contains(userOptions(cmd.Env), "-Xlog") {
+		return nil
+	}
+	return []string{"-Xlog:cds*=error"}
+}
+
 // javaVersion reads the version of a Java machine out of the file that describes it: to run it would take longer than an
 // archive saves.
 func javaVersion(program string) (string, error) {
-	program, err := exec.LookPath(program)
-	if err == nil {
-		program, err = filepath.EvalSymlinks(program)
-	}
+	program, err := filepath.EvalSymlinks(program)
 	if err != nil {
 		return "", err
 	}

@@ -11,8 +11,10 @@ var java = &Language{
 	Archive:    "gantry-java.jar",
 	MinVersion: Version{Major: 8},
 	Parks:      true,
-	CachesCode: true, SharesClasses: true,
-	Uncached: "the Java machine wrote no class archive",
+	CachesCode: true,
+	// The machine's and the worker's: it archives no classes of a loader of ours.
+	SharesClasses: true,
+	Uncached:      "the Java machine wrote no class archive",
 	// Each machine would want the debugger's port.
 	DebugVariable: "JAVA_TOOL_OPTIONS",
 	DebugOption:   "jdwp",

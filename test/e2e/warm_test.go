@@ -222,7 +222,7 @@ func TestWarmWritesNothingUnlessAllSucceeds(t *testing.T) {
 		"load":          {map[string]string{"index.js": "throw new Error('no');"}, nil, 4, "the function cannot be started"},
 		"exit":          {map[string]string{"index.js": "exports.handler = (event, context, callback) => { callback(null, 1); process.exit(0); };"}, []string{"--event", "{}"}, 1, "ended"},
 		"ES module":     {map[string]string{"index.mjs": "export const handler = async (event, context) => 1;"}, nil, 2, "the function has no CommonJS file"},
-		"custom":        {map[string]string{"bootstrap": "#!/bin/sh\nexit 1\n"}, nil, 2, "only those in Node.js and Python have a code cache"},
+		"custom":        {map[string]string{"bootstrap": "#!/bin/sh\nexit 1\n"}, nil, 2, "only those in Node.js, Python and Java have a code cache"},
 		"off":           {map[string]string{"index.js": okFunction}, []string{"--code-cache", "off"}, 2, "GANTRY_CODE_CACHE is off"},
 		"no JSON":       {map[string]string{"index.js": okFunction}, []string{"--event", "{"}, 2, "no JSON"},
 		"argument":      {map[string]string{"index.js": okFunction}, []string{"x"}, 2, "x"},
