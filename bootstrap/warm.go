@@ -14,8 +14,8 @@ func (p *program) warmCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "warm", Short: "Write a code cache, for faster starts in Node.js, Python and Java", Args: noArguments,
 		Long: "Run load and initializer, and the events if any are given, then write what V8 has\n" +
-			"compiled, Python's byte code, or an archive of the classes of Java 13 and later\n" +
-			"and of the worker, to .gantry/code-cache in the code folder: in a Dockerfile, after\n" +
+			"compiled, Python's byte code, or an archive of the loaded classes of Java 13 and\n" +
+			"later, to .gantry/code-cache in the code folder: in a Dockerfile, after\n" +
 			"the code was copied. Workers of the same version of the interpreter start with it.\n" +
 			"Extensions are not started.\n\n" +
 			"Prints on stdout what was written, the log on stderr. Exit codes: 0; 1 an event\n" +

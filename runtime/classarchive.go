@@ -81,7 +81,8 @@ func (w *Worker) checkClassArchive(cmd *process.Command, file *os.File) error {
 	case err != nil || length != info.Size()-int64(len(tail)-at):
 		return errors.New("it is not complete; run bootstrap warm again")
 	case version != now.Version:
-		return fmt.Errorf("it was made by Java %s, and this is Java %s; run bootstrap warm with this one", version, now.Version)
+		return fmt.Errorf("it was made by Java %s, and this is Java %s; run bootstrap warm with this one",
+			version, now.Version)
 	case worker != now.Worker:
 		return fmt.Errorf("it was made with another %s; run bootstrap warm again", w.cfg.Language.Archive)
 	}
@@ -100,7 +101,8 @@ func FinishClassArchive(file *os.File, of *language.ClassArchive) (*CodeCache, e
 		return nil, err
 	}
 	if bytes.Equal(begin, make([]byte, 4)) {
-		return nil, errors.New("the Java machine wrote no class archive when it ended: the log has its reason, if it gave one")
+		return nil, errors.New(
+			"the Java machine wrote no class archive when it ended: the log has its reason, if it gave one")
 	}
 	if err = unix.Fchown(int(file.Fd()), os.Geteuid(), -1); err != nil { // GiveCodeCache may have given it away
 		return nil, err

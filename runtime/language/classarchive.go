@@ -51,11 +51,11 @@ func (l *Language) QuietSharing(cmd *process.Command) []string {
 	if strings.Contains(userOptions(cmd.Env), "-Xlog") {
 		return nil
 	}
-	return []string{"-Xlog:cds*=error"}
+	return []string{"-Xlog:cds*=off"}
 }
 
-// javaVersion reads the version of a Java machine out of the file that describes it: to run it would take longer than an
-// archive saves.
+// javaVersion reads the version of a Java machine out of the file that describes it: to run the machine would take
+// longer than an archive saves.
 func javaVersion(program string) (string, error) {
 	program, err := filepath.EvalSymlinks(program)
 	if err != nil {
@@ -72,7 +72,8 @@ func javaVersion(program string) (string, error) {
 	short := releaseValue(text, "JAVA_VERSION")
 	var major int
 	if _, err = fmt.Sscanf(short, "%d", &major); err != nil {
-		return "", fmt.Errorf("the version of %s is not known: the file release in %s has no JAVA_VERSION", program, home)
+		return "", fmt.Errorf(
+			"the version of %s is not known: the file release in %s has no JAVA_VERSION", program, home)
 	}
 	if major < oldestSharing.Major {
 		return "", fmt.Errorf("this is Java %s, and it takes Java %d or later", short, oldestSharing.Major)

@@ -1,18 +1,17 @@
 package language
 
 var java = &Language{
-	Name:       "java",
-	Title:      "Java",
-	Handler:    "com.demo.TriggerTests.apigTest",
-	Extensions: []string{".jar", ".class"},
-	Classes:    true,
-	Program:    "java",
-	Platform:   "/opt/function/runtime/java*/rtsp/jre/bin/java",
-	Archive:    "gantry-java.jar",
-	MinVersion: Version{Major: 8},
-	Parks:      true,
-	CachesCode: true,
-	// The machine's and the worker's: it archives no classes of a loader of ours.
+	Name:          "java",
+	Title:         "Java",
+	Handler:       "com.demo.TriggerTests.apigTest",
+	Extensions:    []string{".jar", ".class"},
+	Classes:       true,
+	Program:       "java",
+	Platform:      "/opt/function/runtime/java*/rtsp/jre/bin/java",
+	Archive:       "gantry-java.jar",
+	MinVersion:    Version{Major: 8},
+	Parks:         true,
+	CachesCode:    true,
 	SharesClasses: true,
 	Uncached:      "the Java machine wrote no class archive",
 	// Each machine would want the debugger's port.

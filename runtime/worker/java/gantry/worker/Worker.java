@@ -1,10 +1,9 @@
 package gantry.worker;
 
-import java.io.BufferedReader;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
-import java.io.InputStreamReader;
+import java.util.Arrays;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -59,13 +58,15 @@ public final class Worker {
     private static void reportCache(String descriptor) {
         String refused = "the Java machine did not take it, as when gantry-java.jar has another place or time, or Java"
             + " other options; run bootstrap warm again";
-        try (BufferedReader maps = new BufferedReader(new InputStreamReader(new FileInputStream("/proc/self/maps")))) {
-            String mapped = " " + new File(descriptor).getCanonicalPath();
-            for (String line = maps.readLine(); line != null; line = maps.readLine()) {
-                if (line.endsWith(mapped)) {
-                    refused = "";
-                    break;
-                }
+        try (FileInputStream in = new FileInputStream("/proc/self/maps")) {
+            byte[] text = new byte[1 << 16];
+            int size = 0;
+            for (int n = in.read(text); n > 0; n = in.read(text, size, text.length - size)) {
+                size += n;
+                text = size == text.length ? Arrays.copyOf(text, 2 * size) : text;
+            }
+            if (new String(text, 0, size, Frames.UTF8).contains(" " + new File(descriptor).getCanonicalPath() + "\n")) {
+                refused = "";
             }
         } catch (IOException e) {
             refused = "whether it is used cannot be found out: " + Errors.message(e);
