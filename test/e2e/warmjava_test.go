@@ -170,3 +170,32 @@ func TestClassArchiveIsCounted(t *testing.T) {
 	r.waitMetric(`gantry_code_cache_files_total{result="hit"}`, "2")
 	harness.Eventually(t, func() bool { return r.try("{}").status == 200 }, "an answer")
 }
+
+// TestSpareWithAClassArchiveWaitsWithTheLoad: until it takes the place of a worker it has not run the function's code.
+func TestSpareWithAClassArchiveWaitsWithTheLoad(t *testing.T) {
+	t.Parallel()
+	note := filepath.Join(t.TempDir(), "loads")
+	dir := javaFunction(t, map[string]string{"Shared.java": strings.Replace(sharedJava, "public class Shared {", `public class Shared {
+    static {
+        try (java.io.FileWriter out = new java.io.FileWriter("`+note+`", true)) {
+            out.write("x");
+        } catch (java.io.IOException e) {
+            throw new RuntimeException(e);
+        }
+    }`, 1)})
+	got := runCommand(t, dir, []string{"warm"}, sharedHandler)
+	require.Equal(t, 0, got.code, got.stderr)
+	require.NoError(t, os.Remove(note))
+	r := start(t, dir, sharedHandler, "GANTRY_SPARE=1")
+	r.waitMetric("gantry_spare_interpreters", "1")
+	loads := func() string {
+		text, err := os.ReadFile(note)
+		require.NoError(t, err)
+		return string(text)
+	}
+	require.Equal(t, 200, r.try("{}").status)
+	require.Equal(t, "x", loads())
+	require.NoError(t, exec.Command("kill", "-9", r.worker()).Run())
+	r.waitMetric(`gantry_code_cache_files_total{result="hit"}`, "2")
+	require.Equal(t, "xx", loads())
+}

@@ -41,7 +41,7 @@ public final class Worker {
                 reportCache(argument.substring("cache=".length()));
             }
         }
-        if (arguments.length > 0 && arguments[arguments.length - 1].equals("parked")) {
+        if (arguments.length > 0 && arguments[0].equals("parked")) {
             park();
         }
         load();
