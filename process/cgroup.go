@@ -266,16 +266,31 @@ func (g *Cgroup) remove() {
 	emptyAndRemove(g.tree.Own)
 }
 
-// emptyAndRemove kills what is in a control group and deletes it. False if a process does not leave it in time.
+// emptyAndRemove kills what is in a control group and deletes it, with the groups that its processes have made in it.
+// False if a process does not leave it in time.
 func emptyAndRemove(dir string) bool {
 	for range 50 {
 		killGroup(dir)
 		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 			return true
 		}
+		for _, nested := range groupsIn(dir) {
+			emptyAndRemove(nested)
+		}
 		time.Sleep(2 * time.Millisecond)
 	}
 	return false
+}
+
+// groupsIn lists the control groups in one.
+func groupsIn(dir string) (nested []string) {
+	entries, _ := os.ReadDir(dir) // one that cannot be read has none that could be removed
+	for _, e := range entries {
+		if e.IsDir() {
+			nested = append(nested, filepath.Join(dir, e.Name()))
+		}
+	}
+	return nested
 }
 
 func number(b []byte) int64 {

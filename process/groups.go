@@ -332,14 +332,8 @@ func removeTree(path string) {
 
 // emptyTree removes the groups in a group of workers, and the processes in it.
 func emptyTree(path string) {
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			emptyAndRemove(filepath.Join(path, e.Name()))
-		}
+	for _, group := range groupsIn(path) {
+		emptyAndRemove(group)
 	}
 	killGroup(path)
 }

@@ -84,6 +84,26 @@ func TestKillReachesTheControlGroup(t *testing.T) {
 	requireGone(t, o.String())
 }
 
+// TestGroupsThatAChildHasMadeGoWithIt: such as those of an agent in the function, with the processes in them. What is
+// left of a group would cost each later start of an agent its time.
+func TestGroupsThatAChildHasMadeGoWithIt(t *testing.T) {
+	g := openGroups(t)
+	s := newSupervisor(t)
+	group, err := g.New()
+	require.NoError(t, err)
+	var o output
+	nested := filepath.Join(group.tree.Own, "of-the-child", "deeper")
+	cmd := shell(&o, "mkdir -p "+nested+" && { sleep 1000 & } && echo $! > "+nested+"/cgroup.procs && echo $!; wait")
+	cmd.Group = group
+	p, err := s.Start(cmd)
+	require.NoError(t, err)
+	until(t, "the process in the nested group runs", func() bool { return strings.HasSuffix(o.String(), "\n") })
+	require.NoError(t, p.Kill())
+	wait(t, p.Done())
+	requireGone(t, o.String())
+	require.NoDirExists(t, group.tree.Own)
+}
+
 // TestChildThatCannotEnterItsGroupRunsWithout: a child that cannot enter its group runs without, and says so.
 func TestChildThatCannotEnterItsGroupRunsWithout(t *testing.T) {
 	s := newSupervisor(t)
