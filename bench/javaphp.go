@@ -25,7 +25,10 @@ func (b *bench) java(ctx context.Context) error {
 	all := map[string]*candidate{}
 	for _, c := range []*candidate{
 		// One collector for both: what the JVM chooses depends on the machine.
-		{name: "com.sun.net.httpserver", plain: []string{"java", "-XX:+UseSerialGC", "-cp", path, "Plain", portOf}, warmups: compiles},
+		{
+			name: "com.sun.net.httpserver", warmups: compiles,
+			plain: []string{"java", "-XX:+UseSerialGC", "-cp", path, "Plain", portOf},
+		},
 		{name: "java", code: folder, runtime: "java", warmups: compiles, env: []string{"RUNTIME_HANDLER=Handler.handle"}},
 		{
 			name: "java, one call at a time", code: folder, runtime: "java", concurrency: "1", warmups: compiles,
@@ -90,7 +93,10 @@ func (b *bench) php(ctx context.Context) error {
 		{name: "php -S", plain: plain},
 		{name: "php -q -S", plain: quiet},
 		{name: "php", code: b.testdata("php"), runtime: "php", concurrency: "1"},
-		{name: "php, two workers", code: b.testdata("php"), runtime: "php", concurrency: "1", env: []string{"GANTRY_WORKERS=2"}},
+		{
+			name: "php, two workers", code: b.testdata("php"), runtime: "php", concurrency: "1",
+			env: []string{"GANTRY_WORKERS=2"},
+		},
 	} {
 		all[c.name] = c
 	}

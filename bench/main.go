@@ -22,7 +22,8 @@
 //   - apig: the front in the place of API Gateway, and the function listener, of one agent.
 //   - languages: functions in Python and Go and custom runtimes, each with a server written by hand or with another way
 //     of its own.
-//   - java, php: functions in Java and PHP, each beside the server that comes with the language, around the same handler.
+//   - java, php: functions in Java and PHP, each beside the server that comes with the language, around the same
+//     handler.
 //   - extensions: two agents, one of them with ten extensions; nothing is pinned. First an open loop of 1,000 calls a
 //     second, measured from the moment each call was due, then a closed loop that floods the extensions' buffers.
 //   - telemetry: two agents, one of them with a subscriber of all telemetry; then a function that prints many lines.

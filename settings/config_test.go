@@ -70,6 +70,7 @@ func TestBadSettingsAreRefusedWithoutShowingSecrets(t *testing.T) {
 		{"RUNTIME_HANDLER=/x.handler", "absolute"},
 		{"RUNTIME_HANDLER=nodot", "no dot"},
 		{"RUNTIME_CODE_ROOT=/no/such/folder", "the code folder cannot be read"},
+		{"RUNTIME_CODE_ROOT=/etc/passwd", "/etc/passwd is a file; set the folder that has the function's code, unpacked: --code /etc"},
 		{"GANTRY_RUNTIME=cobol", `runtime "cobol" is not one of: nodejs`},
 		{"GANTRY_SECURITY_TOKEN_FILE=/no/such/file", "GANTRY_SECURITY_TOKEN_FILE"},
 		{"GANTRY_SECURITY_TOKEN_FILE=/dev/zero", "GANTRY_SECURITY_TOKEN_FILE: /dev/zero has more than 1048576 bytes"},

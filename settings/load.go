@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Load builds the configuration from a list of NAME=value and the flags that were given: a flag beats the environment,
@@ -93,15 +94,31 @@ func (s *Setting) Value(env, flags map[string]string) (value, source string, err
 	return "", "", nil
 }
 
-// resolve completes what depends on several settings, and checks that the function can be there at all.
-func (c *Config) resolve(env map[string]string, f Facts) error {
-	c.Command, c.workDir = f.Command, f.CWD
-	c.placeCode(f)
-	if _, err := os.ReadDir(c.Function.CodeRoot); err != nil {
+// readCode checks that the code folder can be read.
+func (c *Config) readCode() error {
+	root := c.Function.CodeRoot
+	_, err := os.ReadDir(root)
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf(
+			"RUNTIME_CODE_ROOT: %s is a file; set the folder that has the function's code, unpacked: --code %s",
+			root, filepath.Dir(root),
+		)
+	case err != nil:
 		return fmt.Errorf(
 			"RUNTIME_CODE_ROOT: the code folder cannot be read: %w; mount or copy the function's code there, or set --code",
 			err,
 		)
+	}
+	return nil
+}
+
+// resolve completes what depends on several settings, and checks that the function can be there at all.
+func (c *Config) resolve(env map[string]string, f Facts) error {
+	c.Command, c.workDir = f.Command, f.CWD
+	c.placeCode(f)
+	if err := c.readCode(); err != nil {
+		return err
 	}
 	c.nameByFolder()
 	c.TakeDefaults()
