@@ -1,5 +1,5 @@
 #!/bin/sh
-# PHP before 8.3: with opcache on, a command line program does not start where /tmp is read-only.
+# PHP 8.2: with opcache on, a command line program does not start where /tmp is read-only.
 #
 # Versions:  php 8.2.36-1~deb12u1 (Debian packages php8.2-cli, php8.2-common, php8.2-opcache); the same with 7.4.33.
 # Behaviour: opcache makes a lock file in opcache.lockfile_path, /tmp by default. Where it cannot, as in a container with
