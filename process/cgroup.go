@@ -270,14 +270,22 @@ func (g *Cgroup) remove() {
 // False if a process does not leave it in time.
 func emptyAndRemove(dir string) bool {
 	for range 50 {
-		killGroup(dir)
-		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if killAndRemove(dir) {
 			return true
 		}
-		for _, nested := range groupsIn(dir) {
-			emptyAndRemove(nested)
-		}
 		time.Sleep(2 * time.Millisecond)
+	}
+	return false
+}
+
+// killAndRemove tries once: the waiting is for the whole tree, however deep it is.
+func killAndRemove(dir string) bool {
+	killGroup(dir)
+	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	for _, nested := range groupsIn(dir) {
+		killAndRemove(nested)
 	}
 	return false
 }

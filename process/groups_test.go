@@ -67,41 +67,55 @@ func TestChildOverItsMemoryLimitIsKilled(t *testing.T) {
 	require.InDelta(t, testLimit, p.Exit().PeakGroup, testLimit/10)
 }
 
-// TestKillReachesTheControlGroup: what has left the child's process group and session is killed with it.
-func TestKillReachesTheControlGroup(t *testing.T) {
+// killedInGroup kills a child in a group of its own once it has printed a line, which is the PID of a process that has
+// to go with it. The script gets the folder of the group.
+func killedInGroup(t *testing.T, script func(group string) string) (group string) {
+	t.Helper()
 	g := openGroups(t)
 	s := newSupervisor(t)
-	group, err := g.New()
+	own, err := g.New()
 	require.NoError(t, err)
 	var o output
-	cmd := shell(&o, "setsid sleep 1000 & echo $!; wait")
-	cmd.Group = group
+	cmd := shell(&o, script(own.tree.Own))
+	cmd.Group = own
 	p, err := s.Start(cmd)
 	require.NoError(t, err)
-	until(t, "the daemon runs", func() bool { return strings.HasSuffix(o.String(), "\n") })
+	until(t, "the process runs", func() bool { return strings.HasSuffix(o.String(), "\n") })
 	require.NoError(t, p.Kill())
 	wait(t, p.Done())
 	requireGone(t, o.String())
+	return own.tree.Own
+}
+
+// TestKillReachesTheControlGroup: what has left the child's process group and session is killed with it.
+func TestKillReachesTheControlGroup(t *testing.T) {
+	killedInGroup(t, func(string) string { return "setsid sleep 1000 & echo $!; wait" })
 }
 
 // TestGroupsThatAChildHasMadeGoWithIt: such as those of an agent in the function, with the processes in them. What is
 // left of a group would cost each later start of an agent its time.
 func TestGroupsThatAChildHasMadeGoWithIt(t *testing.T) {
-	g := openGroups(t)
-	s := newSupervisor(t)
-	group, err := g.New()
-	require.NoError(t, err)
-	var o output
-	nested := filepath.Join(group.tree.Own, "of-the-child", "deeper")
-	cmd := shell(&o, "mkdir -p "+nested+" && { sleep 1000 & } && echo $! > "+nested+"/cgroup.procs && echo $!; wait")
-	cmd.Group = group
-	p, err := s.Start(cmd)
-	require.NoError(t, err)
-	until(t, "the process in the nested group runs", func() bool { return strings.HasSuffix(o.String(), "\n") })
-	require.NoError(t, p.Kill())
-	wait(t, p.Done())
-	requireGone(t, o.String())
-	require.NoDirExists(t, group.tree.Own)
+	group := killedInGroup(t, func(group string) string {
+		nested := filepath.Join(group, "of-the-child", "deeper")
+		return "mkdir -p " + nested + " && { sleep 1000 & } && echo $! > " + nested + "/cgroup.procs && echo $!; wait"
+	})
+	require.NoDirExists(t, group)
+}
+
+// TestGroupThatCannotBeEmptiedIsGivenUp: in the time for one group, however many are in it.
+func TestGroupThatCannotBeEmptiedIsGivenUp(t *testing.T) {
+	group := t.TempDir()
+	deepest := filepath.Join(group, "a", "b", "c")
+	require.NoError(t, os.MkdirAll(deepest, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(deepest, "stays"), nil, 0o600))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if emptyAndRemove(group) {
+			t.Error("a folder with a file in it was removed")
+		}
+	}()
+	wait(t, done)
 }
 
 // TestChildThatCannotEnterItsGroupRunsWithout: a child that cannot enter its group runs without, and says so.
