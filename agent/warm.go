@@ -43,20 +43,16 @@ func Warm(c *settings.Config, o *Options, events [][]byte) (*runtime.CodeCache, 
 }
 
 // warm is Warm without the files.
-func warm(c *settings.Config, o *Options, events [][]byte) (*runtime.CodeCache, error) {
+func warm(c *settings.Config, o *Options, events [][]byte) (written *runtime.CodeCache, err error) {
 	c.Once, c.Workers, c.Spares, c.Concurrency, c.Freeze = true, 1, 0, 1, false
 	c.ExtensionDirs, c.ExtensionRequired = "", nil
 	if c.Language.SharesClasses {
 		return archiveClasses(c, o, events)
 	}
-	in, err := openAgent(c, o)
-	if err != nil {
-		return nil, err
-	}
-	in.remark()
-	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter
-	written, err := in.warm(events)
-	in.close(time.Now().Add(c.ShutdownTimeout), extension.ReasonSpindown)
+	err = during(c, o, c.ShutdownTimeout, func(in *agent) (err error) {
+		written, err = in.warm(events)
+		return err
+	})
 	return written, err
 }
 
@@ -69,18 +65,24 @@ func archiveClasses(c *settings.Config, o *Options, events [][]byte) (*runtime.C
 	if err = runtime.GiveCodeCache(o.NewCodeCache, c.UID); err != nil {
 		return nil, err
 	}
-	in, err := openAgent(c, o)
-	if err != nil {
-		return nil, err
-	}
-	in.remark()
-	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter
-	err = in.rehearse(events)
-	in.close(time.Now().Add(max(warmLimit, c.ShutdownTimeout)), extension.ReasonSpindown)
-	if err != nil {
+	limit := max(warmLimit, c.ShutdownTimeout)
+	if err = during(c, o, limit, func(in *agent) error { return in.rehearse(events) }); err != nil {
 		return nil, err
 	}
 	return runtime.FinishClassArchive(o.NewCodeCache, fits)
+}
+
+// during runs an agent while do works with it, and has limit for its stop.
+func during(c *settings.Config, o *Options, limit time.Duration, do func(*agent) error) error {
+	in, err := openAgent(c, o)
+	if err != nil {
+		return err
+	}
+	in.remark()
+	go func() { _ = in.extensions.Serve() }() // ends with the instance, after its error can matter
+	err = do(in)
+	in.close(time.Now().Add(limit), extension.ReasonSpindown)
+	return err
 }
 
 // warm has a worker that is ready write its code cache.

@@ -7,7 +7,6 @@ import (
 	"gantry/process"
 	"gantry/runtime/language"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -21,30 +20,11 @@ const (
 	longestMark = 512 // bytes
 )
 
-// offerClassArchive has a Java machine read the class archive, or write one at its end. The machine opens the file by
-// the name of its descriptor, so that it is the one that was checked.
-func (w *Worker) offerClassArchive(cmd *process.Command) []*os.File {
-	if w.cfg.NewCodeCache != nil {
-		addClassArchive(cmd, w.cfg.NewCodeCache, "-XX:ArchiveClassesAtExit=")
-		return nil
-	}
-	file, err := openCodeCache(w.cfg.CodeCache)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = w.checkClassArchive(cmd, file)
-	}
-	if err != nil {
-		w.codeCache.Store(&CodeCache{Refused: err.Error(), Misses: 1})
-		if file != nil {
-			_ = file.Close() // it was only read
-		}
-		return nil
-	}
+// offerClassArchive has a Java machine read a class archive. The machine opens the file by the name of its descriptor,
+// so that it is the one that was checked.
+func (w *Worker) offerClassArchive(cmd *process.Command, file *os.File) {
 	cmd.Args = slices.Insert(cmd.Args, 1, w.cfg.Language.QuietSharing(cmd)...)
 	cmd.Args = append(cmd.Args, "cache="+addClassArchive(cmd, file, "-XX:SharedArchiveFile="))
-	return []*os.File{file}
 }
 
 // addClassArchive hands over a file as the last descriptor, in an option of the machine, and returns its name there.

@@ -8,7 +8,6 @@ import (
 	"gantry/process"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
@@ -86,9 +85,12 @@ func javaVersion(program string) (string, error) {
 
 // releaseValue is a value in a file release, lines of NAME="value".
 func releaseValue(text []byte, name string) string {
-	found := regexp.MustCompile(`(?m)^` + name + `="([^"\n]*)"`).FindSubmatch(text)
-	if found == nil {
-		return ""
+	for line := range strings.Lines(string(text)) {
+		if quoted, ok := strings.CutPrefix(line, name+`="`); ok {
+			if value, _, ok := strings.Cut(quoted, `"`); ok {
+				return value
+			}
+		}
 	}
-	return string(found[1])
+	return ""
 }
