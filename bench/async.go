@@ -148,29 +148,34 @@ func publish(ctx context.Context, js jetstream.JetStream) (perSecond float64, er
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	var n atomic.Int64
-	var failed atomic.Value
-	var publishing sync.WaitGroup
 	began := time.Now()
-	for i := range few.connections {
-		publishing.Go(func() {
-			for ctx.Err() == nil {
-				if _, err := js.Publish(
-					context.WithoutCancel(ctx),
-					fmt.Sprintf("bare.%d-%d", i, n.Load()),
-					[]byte(openEvent),
-				); err != nil {
-					failed.Store(err)
-					return
-				}
-				n.Add(1)
+	err = together(few.connections, func(caller int) error {
+		for ctx.Err() == nil {
+			subject := fmt.Sprintf("bare.%d-%d", caller, n.Load())
+			if _, err := js.Publish(context.WithoutCancel(ctx), subject, []byte(openEvent)); err != nil {
+				return err
+			}
+			n.Add(1)
+		}
+		return nil
+	})
+	return float64(n.Load()) / time.Since(began).Seconds(), err
+}
+
+// together runs n callers and returns the first error of one of them.
+func together(n int, call func(caller int) error) error {
+	errs := make(chan error, n)
+	var callers sync.WaitGroup
+	for i := range n {
+		callers.Go(func() {
+			if err := call(i); err != nil {
+				errs <- err
 			}
 		})
 	}
-	publishing.Wait()
-	if err, ok := failed.Load().(error); ok {
-		return 0, err
-	}
-	return float64(n.Load()) / time.Since(began).Seconds(), nil
+	callers.Wait()
+	close(errs)
+	return <-errs
 }
 
 // drain compares synchronous calls alone with those beside a queue that is being processed.

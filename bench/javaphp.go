@@ -21,23 +21,19 @@ func (b *bench) java(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	path := folder + ":" + b.javaWorker()
-	all := map[string]*candidate{}
-	for _, c := range []*candidate{
+	path, handler := folder+":"+b.javaWorker(), []string{"RUNTIME_HANDLER=Handler.handle"}
+	all := byName(
 		// One collector for both: what the JVM chooses depends on the machine.
-		{
+		&candidate{
 			name: "com.sun.net.httpserver", warmups: compiles,
 			plain: []string{"java", "-XX:+UseSerialGC", "-cp", path, "Plain", portOf},
 		},
-		{name: "java", code: folder, runtime: "java", warmups: compiles, env: []string{"RUNTIME_HANDLER=Handler.handle"}},
-		{
-			name: "java, one call at a time", code: folder, runtime: "java", concurrency: "1", warmups: compiles,
-			env: []string{"RUNTIME_HANDLER=Handler.handle"},
+		&candidate{name: "java", code: folder, runtime: "java", warmups: compiles, env: handler},
+		&candidate{
+			name: "java, one call at a time", code: folder, runtime: "java", concurrency: "1", warmups: compiles, env: handler,
 		},
-		{name: "nodejs", code: b.testdata("function"), runtime: "nodejs"},
-	} {
-		all[c.name] = c
-	}
+		&candidate{name: "nodejs", code: b.testdata("function"), runtime: "nodejs"},
+	)
 	err = b.rates(ctx, "java", all, []pair{
 		{"com.sun.net.httpserver", "java", target{}},
 		{"com.sun.net.httpserver", "java, one call at a time", target{}},
@@ -88,18 +84,15 @@ func (b *bench) php(ctx context.Context) error {
 		"php", "-d", "opcache.enable_cli=1", "-S", "127.0.0.1:" + portOf, filepath.Join(b.testdata("php"), "plain.php"),
 	}
 	quiet := slices.Insert(slices.Clone(plain), 1, "-q") // without its log, while the agent writes its own
-	all := map[string]*candidate{}
-	for _, c := range []*candidate{
-		{name: "php -S", plain: plain},
-		{name: "php -q -S", plain: quiet},
-		{name: "php", code: b.testdata("php"), runtime: "php", concurrency: "1"},
-		{
+	all := byName(
+		&candidate{name: "php -S", plain: plain},
+		&candidate{name: "php -q -S", plain: quiet},
+		&candidate{name: "php", code: b.testdata("php"), runtime: "php", concurrency: "1"},
+		&candidate{
 			name: "php, two workers", code: b.testdata("php"), runtime: "php", concurrency: "1",
 			env: []string{"GANTRY_WORKERS=2"},
 		},
-	} {
-		all[c.name] = c
-	}
+	)
 	if err := b.rates(ctx, "php", all, []pair{
 		{"php -S", "php", atLeast(2)},
 		{"php -q -S", "php", target{}},

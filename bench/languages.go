@@ -58,24 +58,29 @@ func (b *bench) candidates(ctx context.Context) (map[string]*candidate, error) {
 		return nil, err
 	}
 	node := filepath.Join(b.root, "examples", "custom", "nodejs")
+	return byName(
+		&candidate{name: "http.server", plain: []string{b.python, b.testdata("plain.py"), portOf}},
+		&candidate{name: "python", code: b.testdata("python"), runtime: "python"},
+		&candidate{name: "python, async def", code: b.testdata("pythonloop"), runtime: "python"},
+		&candidate{name: "python, one call at a time", code: b.testdata("python"), runtime: "python", concurrency: "1"},
+		&candidate{name: "nodejs", code: b.testdata("function"), runtime: "nodejs"},
+		&candidate{name: "fasthttp", plain: []string{bare, portOf}},
+		&candidate{name: "go", code: function, runtime: "go"},
+		&candidate{name: "sdk", code: sdk, runtime: "go"},
+		&candidate{name: "custom go 1", code: custom, runtime: "custom", concurrency: "1"},
+		&candidate{name: "custom go 64", code: custom, runtime: "custom"},
+		&candidate{name: "custom nodejs 1", code: node, runtime: "custom", concurrency: "1", hello: true},
+		&candidate{name: "custom nodejs 64", code: node, runtime: "custom", hello: true},
+	), nil
+}
+
+// byName indexes candidates.
+func byName(candidates ...*candidate) map[string]*candidate {
 	all := map[string]*candidate{}
-	for _, c := range []*candidate{
-		{name: "http.server", plain: []string{b.python, b.testdata("plain.py"), portOf}},
-		{name: "python", code: b.testdata("python"), runtime: "python"},
-		{name: "python, async def", code: b.testdata("pythonloop"), runtime: "python"},
-		{name: "python, one call at a time", code: b.testdata("python"), runtime: "python", concurrency: "1"},
-		{name: "nodejs", code: b.testdata("function"), runtime: "nodejs"},
-		{name: "fasthttp", plain: []string{bare, portOf}},
-		{name: "go", code: function, runtime: "go"},
-		{name: "sdk", code: sdk, runtime: "go"},
-		{name: "custom go 1", code: custom, runtime: "custom", concurrency: "1"},
-		{name: "custom go 64", code: custom, runtime: "custom"},
-		{name: "custom nodejs 1", code: node, runtime: "custom", concurrency: "1", hello: true},
-		{name: "custom nodejs 64", code: node, runtime: "custom", hello: true},
-	} {
+	for _, c := range candidates {
 		all[c.name] = c
 	}
-	return all, nil
+	return all
 }
 
 // command is the command line of a candidate.

@@ -300,15 +300,20 @@ func (b *bench) folder(name string) (string, error) { return os.MkdirTemp(b.work
 
 // build compiles a program of this module as it is released; it keeps its base name, in a folder of its own.
 func (b *bench) build(ctx context.Context, dir string) (string, error) {
+	return b.buildPackage(ctx, "./"+dir, filepath.Base(dir))
+}
+
+// buildPackage is build for any package that go.mod has, under a name.
+func (b *bench) buildPackage(ctx context.Context, pkg, name string) (string, error) {
 	folder, err := b.folder("build")
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(folder, filepath.Base(dir))
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "./"+dir)
+	out := filepath.Join(folder, name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Dir, cmd.Env = b.root, append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./%s: %w\n%s", dir, err, text)
+		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, text)
 	}
 	return out, nil
 }

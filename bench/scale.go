@@ -182,7 +182,7 @@ func (s *scaleRun) timeStarts(ctx context.Context, n int) (ms []float64, err err
 		if err != nil {
 			return nil, err
 		}
-		ms = append(ms, milliseconds(took))
+		ms = append(ms, millis(took))
 	}
 	return ms, nil
 }
@@ -204,7 +204,7 @@ func (s *scaleRun) know(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ms = append(ms, milliseconds(took))
+		ms = append(ms, millis(took))
 	}
 	slices.Sort(ms)
 	s.table.add(
@@ -253,5 +253,3 @@ func (s *scaleRun) agents(ctx context.Context) error {
 	)
 	return nil
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -38,13 +38,9 @@ func (b *bench) startCluster(ctx context.Context) (_ *natsCluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	program := filepath.Join(folder, "nats-server")
-	build := exec.CommandContext(
-		ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "github.com/nats-io/nats-server/v2",
-	)
-	build.Dir, build.Env = b.root, append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build nats-server: %w\n%s", err, text)
+	program, err := b.buildPackage(ctx, "github.com/nats-io/nats-server/v2", "nats-server")
+	if err != nil {
+		return nil, err
 	}
 	c := &natsCluster{}
 	defer func() {
@@ -161,20 +157,6 @@ func (c *natsCluster) processor() (all time.Duration, err error) {
 		all += used
 	}
 	return all, nil
-}
-
-// residentMB is the memory of a process.
-func residentMB(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text)) // size resident …, in pages
-	if len(fields) < 2 {
-		return 0, fmt.Errorf("/proc/%d/statm: %q", pid, text)
-	}
-	pages, err := strconv.Atoi(fields[1])
-	return float64(pages) * float64(os.Getpagesize()) / (1 << 20), err
 }
 
 // stop kills the servers: their data is not needed.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"gantry/async"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,7 +27,7 @@ func (s *scaleRun) list(ctx context.Context) error {
 		if page.Count != 1 {
 			return fmt.Errorf("%d records of a function with one request", page.Count)
 		}
-		ms = append(ms, milliseconds(time.Since(began)))
+		ms = append(ms, millis(time.Since(began)))
 	}
 	s.table.add(&row{
 		section: "scale", figure: fmt.Sprintf("listing a function's records among %d functions, ms", s.functions),
@@ -120,20 +119,4 @@ func (s *scaleRun) beside(ctx context.Context) error {
 		s.starts, starts, atMost(2),
 	))
 	return nil
-}
-
-// together runs n callers and returns the first error of one of them.
-func together(n int, call func(caller int) error) error {
-	errs := make(chan error, n)
-	var callers sync.WaitGroup
-	for i := range n {
-		callers.Go(func() {
-			if err := call(i); err != nil {
-				errs <- err
-			}
-		})
-	}
-	callers.Wait()
-	close(errs)
-	return <-errs
 }

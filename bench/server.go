@@ -261,16 +261,25 @@ func treeTime(pid int) (time.Duration, error) {
 	return sum, err
 }
 
-// residentMB returns the resident memory of the process itself, in MB.
+// residentMB is the memory of the server's own process.
 func (s *server) residentMB() (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	mb, err := residentMB(s.cmd.Process.Pid)
+	if err != nil {
+		return 0, s.problem(err)
+	}
+	return mb, nil
+}
+
+// residentMB is the memory of a process.
+func residentMB(pid int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	_, rest, _ := strings.Cut(string(status), "VmRSS:")
 	fields := strings.Fields(rest)
 	if len(fields) == 0 {
-		return 0, s.problem(errors.New("no VmRSS: it has ended"))
+		return 0, errors.New("no VmRSS: it has ended")
 	}
 	kb, err := strconv.Atoi(fields[0])
 	return float64(kb) / 1024, err
