@@ -61,6 +61,8 @@ func (in *agent) openQueue() *queue {
 		Connect:        connect,
 		Alone:          q.child != nil,
 		Replicas:       c.Replicas,
+		Shards:         c.Shards,
+		ShardBytes:     int64(c.ShardBytes),
 		MaxEvents:      int64(c.MaxEvents),
 		MaxBytes:       int64(c.MaxBytes),
 		MaxRecordBytes: int64(c.MaxRecordBytes),

@@ -28,7 +28,7 @@ const publishTimeout = 10 * time.Second
 // Accept stores an event and returns its request id: once it returns, the request runs at least once, whatever dies.
 func (q *Queue) Accept(ctx context.Context, ev *Event) (requestID string, err error) {
 	id := newID()
-	if _, err := q.store(ctx, id, ev); err != nil {
+	if _, err := q.store(ctx, id, ev, false); err != nil {
 		return "", err
 	}
 	return id, nil
@@ -41,11 +41,11 @@ const sameWindow = 2 * time.Minute
 // also of other agents, the first is stored. Later than sameWindow after it another one may be stored; it does not run
 // if the first has ended by then.
 func (q *Queue) AcceptOnce(ctx context.Context, id string, ev *Event) (first bool, err error) {
-	return q.store(ctx, id, ev, jetstream.WithMsgID(id))
+	return q.store(ctx, id, ev, true)
 }
 
-// store stores an event, and reports whether it was not there yet.
-func (q *Queue) store(ctx context.Context, id string, ev *Event, options ...jetstream.PublishOpt) (bool, error) {
+// store stores an event, and reports whether it was not there yet. With once, another one with the same id is refused.
+func (q *Queue) store(ctx context.Context, id string, ev *Event, once bool) (bool, error) {
 	if len(ev.Body) > MaxEvent {
 		return false, tooLarge(MaxEvent, len(ev.Body), "", nil)
 	}
@@ -53,10 +53,66 @@ func (q *Queue) store(ctx context.Context, id string, ev *Event, options ...jets
 	if err != nil {
 		return false, err
 	}
-	msg := &nats.Msg{Subject: e.subject(id), Data: ev.Body, Header: nats.Header{headerVersion: {ev.Version}}}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	ctx, release := e.whileConnected(ctx)
+	defer release()
+	if !e.hasRecordRoom(ctx) {
+		q.counts.refused.Add(1)
+		return false, noRecordRoom()
+	}
+	if !e.load.reserve(ctx, len(ev.Body)) {
+		q.counts.refused.Add(1)
+		return false, queueFull(nil)
+	}
+	first, err := e.publish(ctx, id, ev, once)
+	if err != nil || !first {
+		e.load.unreserve()
+	}
+	if err != nil {
+		return false, e.notStored(err, len(ev.Body))
+	}
+	if first {
+		q.counts.accepted.Add(1)
+	}
+	return first, nil
+}
+
+// publish makes the event's message. As long as agents of an earlier release may accept the same id in their streams,
+// it goes there: only there the servers see that it is the same.
+func (e *engine) publish(ctx context.Context, id string, ev *Event, once bool) (first bool, err error) {
+	msg := &nats.Msg{Subject: e.lay.event + id, Data: ev.Body, Header: eventHeader(ev)}
+	if !once {
+		_, err := e.js.PublishMsg(ctx, msg)
+		return err == nil, err
+	}
+	if old := e.old.Load(); old != nil {
+		earlier := &nats.Msg{Subject: old.event + id, Data: ev.Body, Header: eventHeader(ev)}
+		stored, err := e.js.PublishMsg(ctx, earlier, jetstream.WithMsgID(id))
+		if err == nil {
+			return !stored.Duplicate, nil
+		}
+		if !gone(old, err) {
+			return false, err
+		}
+	}
+	stored, err := e.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.messageID(e.lay, id)))
+	return err == nil && !stored.Duplicate, err
+}
+
+// messageID is what the servers know a request's message by, in a stream that other functions use.
+func (e *engine) messageID(l *layout, id string) string {
+	if l.shared {
+		return e.key + "." + id
+	}
+	return id
+}
+
+func eventHeader(ev *Event) nats.Header {
+	h := nats.Header{headerVersion: {ev.Version}}
 	set := func(name, value string) {
 		if value != "" {
-			msg.Header[name] = []string{value}
+			h[name] = []string{value}
 		}
 	}
 	set(headerAlias, ev.Alias)
@@ -68,21 +124,5 @@ func (q *Queue) store(ctx context.Context, id string, ev *Event, options ...jets
 	if ev.Hops > 0 {
 		set(HeaderHops, strconv.Itoa(ev.Hops))
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	ctx, release := e.whileConnected(ctx)
-	defer release()
-	if !e.hasRecordRoom(ctx) {
-		q.counts.refused.Add(1)
-		return false, noRecordRoom()
-	}
-	stored, err := e.js.PublishMsg(ctx, msg, options...)
-	if err != nil {
-		return false, e.notStored(err, len(ev.Body))
-	}
-	if stored.Duplicate {
-		return false, nil
-	}
-	q.counts.accepted.Add(1)
-	return true, nil
+	return h
 }

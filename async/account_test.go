@@ -3,6 +3,7 @@ package async
 import (
 	"context"
 	"errors"
+	fncontext "gantry/context"
 	"gantry/fault"
 	"net"
 	"os"
@@ -153,21 +154,21 @@ func TestLongFailureToFetchIsLoggedOnce(t *testing.T) {
 	require.NoError(t, err)
 	logs.TakeAll()
 	broken := errors.New("consumer deleted")
-	since := e.noteFetch(e.runner, broken, time.Time{})
+	since := e.noteFetch(e.lay.runner, broken, time.Time{})
 	require.WithinDuration(t, time.Now(), since, patience)
 	require.Zero(t, logs.FilterLevelExact(zap.WarnLevel).Len(), "an election passes")
 	long := time.Now().Add(-fetchPatience)
 	for range 2 {
-		require.Equal(t, long, e.noteFetch(e.runner, broken, long))
+		require.Equal(t, long, e.noteFetch(e.lay.runner, broken, long))
 	}
 	warned := logs.FilterLevelExact(zap.WarnLevel).All()
 	require.Len(t, warned, 1)
 	require.Equal(t, "consumer deleted", warned[0].ContextMap()["error"])
-	require.Contains(t, warned[0].ContextMap()["stream"], "_events")
-	require.Zero(t, e.noteFetch(e.runner, nil, long))
+	require.Contains(t, warned[0].ContextMap()["stream"], "_events_")
+	require.Zero(t, e.noteFetch(e.lay.runner, nil, long))
 }
 
-// limits returns the max_bytes of the queue's streams, by the ends of their names.
+// limits returns the max_bytes of the queue's streams, by their names without "gantry_".
 func limits(t *testing.T, q *Queue) map[string]int64 {
 	t.Helper()
 	e, err := q.engine(t.Context())
@@ -175,39 +176,35 @@ func limits(t *testing.T, q *Queue) map[string]int64 {
 	found := map[string]int64{}
 	all := e.js.ListStreams(t.Context())
 	for s := range all.Info() {
-		found[s.Config.Name[strings.LastIndexByte(s.Config.Name, '_')+1:]] = s.Config.MaxBytes
+		found[strings.TrimPrefix(s.Config.Name, "gantry_")] = s.Config.MaxBytes
 	}
 	require.NoError(t, all.Err())
 	return found
 }
 
-const (
-	freeAccount    = `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G}}}`
-	limitedAccount = `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G, max_bytes_required: true}}}`
-)
+const limitedAccount = `accounts {A: {users: [{user: u, password: p}], jetstream {max_file: 1G, max_bytes_required: true}}}`
 
-// TestRequiredMaxBytesAreSetOnAllStreams: an account that requires a limit of every stream gets one, also for the
-// streams that are there already.
-func TestRequiredMaxBytesAreSetOnAllStreams(t *testing.T) {
-	s, reload := startConfigured(t, freeAccount)
+// TestStreamsOfAClusterHaveLimits: functions share them, and a server without room left would hold all of them up.
+// Settings of later agents, and an operator's changes, leave them as they are.
+func TestStreamsOfAClusterHaveLimits(t *testing.T) {
+	s, _ := startConfigured(t, limitedAccount)
 	q := open(t, s, &testFunction{}, as(s))
-	id := accept(t, q, "{}")
-	waitStatus(t, q, id, Success)
-	putConfiguration(t, q, `{"max_async_retry_attempts":2}`)
-	require.Equal(t, map[string]int64{"events": 64 << 20, "notifications": 64 << 20, "records": -1, "configurations": -1}, limits(t, q))
-	q.Close(t.Context())
-
-	reload(limitedAccount)
-	q = open(t, s, &testFunction{}, as(s))
-	require.Equal(t, map[string]int64{"events": 64 << 20, "notifications": 64 << 20, "records": 64 << 20, "configurations": configurationBytes}, limits(t, q))
-	require.Equal(t, Success, one(t, q, id).Status, "what was stored is still there")
-	c, err := q.Configuration(t.Context(), "latest", "")
-	require.NoError(t, err)
-	require.Equal(t, 2, c.Retries)
 	waitStatus(t, q, accept(t, q, "{}"), Success)
+	want := map[string]int64{"events_0": 64 << 20, "outcomes_0": 64 << 20, "records": 64 << 20, "functions": functionBytes}
+	require.Equal(t, want, limits(t, q))
+	other := open(t, s, &testFunction{}, as(s), func(c *Config) {
+		c.MaxBytes, c.Function = 1<<20, &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "other"}
+	})
+	waitStatus(t, other, accept(t, other, "{}"), Success)
+	require.Equal(t, want, limits(t, other))
 
 	fresh, _ := startConfigured(t, limitedAccount)
-	q = open(t, fresh, &testFunction{}, as(fresh), func(c *Config) { c.MaxRecordBytes = 8 << 20 })
+	q = open(t, fresh, &testFunction{}, as(fresh), func(c *Config) {
+		c.MaxRecordBytes, c.ShardBytes, c.Shards = 8<<20, 16<<20, 2
+	})
 	waitStatus(t, q, accept(t, q, "{}"), Success)
-	require.EqualValues(t, 8<<20, limits(t, q)["records"], "the setting goes first")
+	require.Equal(t, map[string]int64{
+		"events_0": 16 << 20, "outcomes_0": 16 << 20, "events_1": 16 << 20, "outcomes_1": 16 << 20, "records": 8 << 20,
+		"functions": functionBytes,
+	}, limits(t, q), "the settings go first")
 }

@@ -2,6 +2,7 @@ package async
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"gantry/fault"
 	"time"
@@ -16,6 +17,9 @@ func (r *run) do() error {
 	}
 	if r.record.Status.final() {
 		return r.done()
+	}
+	if delay := r.early(); delay > 0 {
+		return r.msg.NakWithDelay(delay)
 	}
 	now := r.q.cfg.Now()
 	if now.Sub(r.accepted) >= r.config.age() {
@@ -44,6 +48,25 @@ func (r *run) do() error {
 	return nil
 }
 
+// early returns how long this delivery is too early, 0 for not at all. A consumer that was made again delivers at once
+// what waits for its next attempt, and what other agents run.
+func (r *run) early() time.Duration {
+	left := r.record.Due.Sub(r.q.cfg.Now())
+	switch {
+	case !r.msg.in.shared || r.q.cfg.Alone:
+		return max(left, 0)
+	case r.record.Status == Wait && left > 0:
+		return left
+	case r.record.Status != Running:
+		return 0
+	case r.runsElsewhere():
+		return ackWait / 3
+	case r.volatile && r.msg.tries() == 1: // the agent that runs it may be cut off
+		return ackWait
+	}
+	return 0
+}
+
 // started records that an attempt has a slot. The first attempt does not wait for the disk. Later ones do: otherwise an
 // event that kills the agent at once would never be detected. An attempt that waited long for its slot does not run
 // without the record: if this agent was cut off meanwhile, another one has run the request.
@@ -53,14 +76,14 @@ func (r *run) started() error {
 	if r.tooOld = now.Sub(r.accepted) >= r.config.age(); r.tooOld {
 		return errTooOld
 	}
-	sure := now.Sub(r.looked) < sureFor
+	sure, first := now.Sub(r.looked) < r.sureFor(), r.deliveredOnce()
 	if err := r.noteStart(); err != nil {
 		return err
 	}
-	if !r.deliveredOnce() || !sure {
+	if !first || !sure {
 		select {
 		case <-r.noted:
-			r.letGo = !sure && r.unnoted != nil
+			r.letGo = !sure && r.unnoted != nil || errors.Is(r.unnoted, errOvertaken)
 		case <-time.After(noteLimit):
 			r.letGo = !sure
 		}
@@ -78,9 +101,10 @@ var errLetGo = unavailable("the request waited for a slot, and its start cannot 
 // errTooOld ends a call whose time was over when it got its slot.
 var errTooOld = unavailable("the request waited for a slot until it was too old", nil)
 
-// deliveredOnce reports whether this is the first delivery of an event, as far as that is known.
+// deliveredOnce reports whether this is the first delivery of an event, as far as that is known. A consumer that was
+// made again counts anew, so the record has a say; what a confined agent reads of it may be old.
 func (r *run) deliveredOnce() bool {
-	return r.msg.tries() == 1
+	return r.msg.tries() == 1 && r.revision == 0 && !r.confined.Load()
 }
 
 // noteStart records the start beside the attempt.
@@ -90,6 +114,7 @@ func (r *run) noteStart() error {
 	}
 	r.record.Start = r.q.cfg.Now()
 	r.record.Attempts.Started++
+	r.underWay.Store(r.id, begun)
 	r.noted = make(chan struct{})
 	go func() {
 		defer close(r.noted)
@@ -99,7 +124,7 @@ func (r *run) noteStart() error {
 		r.q.cfg.Log.Debug("a start is not recorded", zap.String("request_id", r.id), zap.Error(r.unnoted))
 		ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 		defer cancel()
-		if other, _, err := r.engine.record(ctx, r.id); err == nil && other != nil && other.Status.final() {
+		if other, _, err := r.recordIn(ctx, r.msg.in, r.id); err == nil && other != nil && other.Status.final() {
 			r.q.cfg.Cancel(r.id) // it was cancelled on its way to the slot
 		}
 	}()
@@ -115,11 +140,11 @@ func (r *run) read() error {
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 	defer cancel()
 	r.looked = r.q.cfg.Now()
-	record, revision, err := r.engine.record(ctx, r.id)
+	record, revision, err := r.recordIn(ctx, r.msg.in, r.id)
 	if err != nil {
 		return err
 	}
-	r.record, r.revision = Record{RequestID: r.id, Status: Wait}, revision
+	r.record, r.revision = Record{RequestID: r.id, Status: Wait, in: r.msg.in}, revision
 	if record != nil {
 		r.record = *record
 	}

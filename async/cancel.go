@@ -1,6 +1,7 @@
 package async
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
 
@@ -54,12 +54,12 @@ func (e *engine) cancelOnce(ctx context.Context, id string, recursive bool) erro
 	if r != nil && r.Status == Running {
 		return e.cancelRunning(ctx, r, revision, recursive)
 	}
-	event, err := e.event(ctx, id)
+	event, in, err := e.event(ctx, id)
 	if err != nil {
 		return err
 	}
 	if r == nil {
-		r = &Record{RequestID: id}
+		r = &Record{RequestID: id, in: in}
 	}
 	if err := r.change(Discard); err != nil {
 		return err
@@ -69,18 +69,15 @@ func (e *engine) cancelOnce(ctx context.Context, id string, recursive bool) erro
 }
 
 // event returns a request's event in the queue.
-func (e *engine) event(ctx context.Context, id string) (*jetstream.RawStreamMsg, error) {
-	if _, ok := acceptedAt(id); !ok {
-		return nil, invalidID()
-	}
-	msg, err := e.events.GetLastMsgForSubject(ctx, e.subject(id))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, invalidID()
-	}
+func (e *engine) event(ctx context.Context, id string) (*nats.RawStreamMsg, *layout, error) {
+	msg, in, err := e.storedEvent(ctx, id)
 	if err != nil {
-		return nil, unavailable("the queue cannot be read", err)
+		return nil, nil, unavailable("the queue cannot be read", err)
 	}
-	return msg, nil
+	if msg == nil {
+		return nil, nil, invalidID()
+	}
+	return msg, in, nil
 }
 
 // forget records an outcome that came from outside and takes the event out of the queue. An agent that fetched it
@@ -89,7 +86,7 @@ func (e *engine) forget(
 	ctx context.Context,
 	r *Record,
 	revision uint64,
-	event *jetstream.RawStreamMsg,
+	event *nats.RawStreamMsg,
 	recursive bool,
 ) error {
 	config := e.configuration(configurationKey(event.Header.Get(headerVersion), event.Header.Get(headerAlias)))
@@ -120,9 +117,11 @@ func (e *engine) forget(
 		// the next agent that gets the event, or the next cancel, stores it
 		return unavailable("the outcome message cannot be stored", err)
 	}
-	if err := e.events.DeleteMsg(ctx, event.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err := e.remove(ctx, cmp.Or(r.in, e.lay).events, event.Subject, event.Sequence); err != nil {
 		e.q.cfg.Log.Debug("event of a cancelled request not removed", zap.String("request_id", r.RequestID), zap.Error(err))
+		return nil
 	}
+	e.load.removed.Add(1)
 	return nil
 }
 
@@ -145,7 +144,7 @@ func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64, 
 		!errors.Is(err, context.DeadlineExceeded) {
 		return unavailable("the other agents cannot be asked", err)
 	}
-	event, err := e.event(ctx, r.RequestID)
+	event, _, err := e.event(ctx, r.RequestID)
 	if err != nil {
 		return err
 	}
@@ -177,6 +176,9 @@ func (e *engine) listenForCancels() error {
 	})
 	if err != nil {
 		return fmt.Errorf("subscription for cancels: %w", err)
+	}
+	if err := e.listenForRunning(); err != nil {
+		return err
 	}
 	return e.listenForCascades()
 }

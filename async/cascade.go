@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 )
@@ -86,23 +85,23 @@ func (e *engine) cascade(ctx context.Context, r *Record) error {
 // dropOutcomeMessage takes a function's outcome message out of its queue. Outcome messages of other kinds stay: they
 // run no function.
 func (e *engine) dropOutcomeMessage(ctx context.Context, id string) (dropped bool, err error) {
-	msg, err := e.outbox.GetLastMsgForSubject(ctx, e.outboxSubject(id))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
+	for _, l := range e.layouts() {
+		msg, err := e.last(ctx, l.outbox, l.notify+id)
+		if gone(l, err) || msg == nil && err == nil {
+			continue
+		}
+		if err != nil {
+			return false, unavailable("the outcome messages cannot be read", err)
+		}
+		if msg.Header.Get(headerKind) != destination.Function {
+			return false, nil
+		}
+		if err := e.remove(ctx, l.outbox, msg.Subject, msg.Sequence); err != nil {
+			return false, unavailable("the outcome message cannot be removed", err)
+		}
+		return true, nil
 	}
-	if err != nil {
-		return false, unavailable("the outcome messages cannot be read", err)
-	}
-	if msg.Header.Get(headerKind) != destination.Function {
-		return false, nil
-	}
-	switch err := e.outbox.DeleteMsg(ctx, msg.Sequence); {
-	case errors.Is(err, jetstream.ErrMsgNotFound): // it was sent just now
-		return false, nil
-	case err != nil:
-		return false, unavailable("the outcome message cannot be removed", err)
-	}
-	return true, nil
+	return false, nil
 }
 
 // cascadeHere asks an agent of that function on the same cluster.

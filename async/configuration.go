@@ -2,6 +2,7 @@ package async
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -145,4 +146,13 @@ func badConfiguration(message string) *fault.Error {
 		Code:    fault.CodeBadRequest,
 		Message: "Invalid parameter: " + message,
 	}
+}
+
+// configurationKey is the last field of a URN as a key, in letters that keys may have.
+func configurationKey(version, alias string) string {
+	kind, name := "version.", version
+	if alias != "" {
+		kind, name = "alias.", alias
+	}
+	return kind + base64.RawURLEncoding.EncodeToString([]byte(name))
 }

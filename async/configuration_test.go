@@ -2,7 +2,6 @@ package async
 
 import (
 	"encoding/json"
-	"errors"
 	"gantry/async/destination"
 	"gantry/fault"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -164,8 +162,9 @@ func TestConcurrentChangesLeaveTheStoredConfigurationInForce(t *testing.T) {
 			}
 		})
 		both.Wait()
-		_, err = q.open.configs.Get(t.Context(), key)
-		require.Equal(t, errors.Is(err, jetstream.ErrKeyNotFound), q.open.configuration(key) == nil, "%v", err)
+		stored, err := q.open.readFunction(t.Context(), q.open.key)
+		require.NoError(t, err)
+		require.Equal(t, stored.Configurations[key], q.open.configuration(key))
 	}
 }
 

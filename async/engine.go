@@ -2,13 +2,10 @@ package async
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"gantry/async/destination"
 	fncontext "gantry/context"
 	"gantry/fault"
 	"gantry/logger"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,13 +23,18 @@ type Config struct {
 	Connect func(ctx context.Context, options ...nats.Option) (*nats.Conn, error)
 	// Alone says that no other agent uses the store: it is the child's.
 	Alone bool
-	// Replicas is the number of copies on a cluster, 1 to 5; 1 in the child.
-	Replicas int
+	// Replicas is the number of copies on a cluster, 1 to 5; 1 in the child. Shards is the number of streams of events,
+	// 1 to MaxShards, 0 for 1. Both count for the first agent on new servers alone.
+	Replicas, Shards int
 	// Domain is the JetStream domain of the servers that keep the queue; empty for that of the server connected to.
 	Domain string
-	// MaxEvents and MaxBytes bound the queue; beyond them requests are refused.
+	// MaxEvents and MaxBytes bound the queue of the function; beyond them requests are refused.
 	MaxEvents, MaxBytes int64
-	// MaxRecordBytes bounds the records. 0 means none, and MaxBytes where the servers require a limit.
+	// ShardBytes bounds each stream of events and of outcome messages of all functions on a cluster. 0 means none, and
+	// MaxBytes where the servers require a limit.
+	ShardBytes int64
+	// MaxRecordBytes bounds the records, on a cluster those of all functions. 0 means none, and MaxBytes where the
+	// servers require a limit.
 	MaxRecordBytes int64
 	// Parallel is how many requests this agent may have under way or waiting for a slot.
 	Parallel int
@@ -95,17 +97,25 @@ type engine struct {
 	js   jetstream.JetStream
 	// leader reads from the server that leads a stream; js asks any that has a copy.
 	leader nats.JetStreamContext
-	events jetstream.Stream
-	runner jetstream.Consumer
-	// outgoing takes outcome messages out of their queue.
-	outgoing jetstream.Consumer
-	outbox   jetstream.Stream // of outcome messages
-	records  jetstream.KeyValue
-	configs  jetstream.KeyValue
+	// key names the function on the servers (key), prefix begins the subjects by which its agents ask each other.
+	key, prefix string
+	// lay is where the function's messages go, old the streams that an earlier release has made for it, if there are
+	// any.
+	lay              *layout
+	shards, replicas int
+	old              atomic.Pointer[layout]
+	// confined is set when the servers let this agent ask by subject only: its user may see one function.
+	confined atomic.Bool
+	denied   context.Context // ends with that
+	deny     context.CancelFunc
+	// consumer is what the function's consumers have in common; volatile says that they lie in the memory of one server.
+	consumer      jetstream.ConsumerConfig
+	volatile      bool
+	made          [2]time.Time // when the consumers were made again last
+	load, outLoad load         // of events and of outcome messages
 	// recordLimit is max_bytes of the records, -1 for none; space says how much of it is used.
 	recordLimit int64
 	space       recordSpace
-	prefix      string
 	ctx         context.Context
 	cancel      context.CancelFunc
 	tasks       sync.WaitGroup // watchers and loops
@@ -123,24 +133,14 @@ type engine struct {
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
 	sending   sync.Map     // ids of outcome messages being sent to a function, each with a channel closed at its end
 
-	mu      sync.Mutex
-	inForce map[string]inForce
-	link    context.Context // ends with the connection; there is a new one then
-	cut     context.CancelFunc
+	mu    sync.Mutex
+	known function        // as it was last seen
+	link  context.Context // ends with the connection; there is a new one then
+	cut   context.CancelFunc
 }
 
 // MaxEvent is the largest event of an asynchronous call, in bytes (the platform's quotas page).
 const MaxEvent = 256 << 10
-
-// key names what belongs to one function and version on a cluster.
-func key(f *fncontext.Function) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{f.Region, f.Project, f.Package, f.Name, f.Version}, "\n")))
-	return hex.EncodeToString(sum[:8])
-}
-
-func (e *engine) subject(id string) string { return e.prefix + ".event." + id }
-
-func streamName(prefix string) string { return strings.ReplaceAll(prefix, ".", "_") }
 
 // newID makes a request id: a UUID of version 7, which holds the time of acceptance.
 func newID() string { return uuid.Must(uuid.NewV7()).String() } // fails only when the kernel has no random numbers
@@ -172,13 +172,6 @@ type counts struct {
 	accepted, refused, started, retried, expired, cancelled, succeeded, failed, delivered, undelivered atomic.Int64
 }
 
-// inForce is a configuration as it was last seen: nil once it was removed. Revisions keep an echo of an older change
-// from replacing a newer one.
-type inForce struct {
-	configuration *Configuration
-	revision      uint64
-}
-
 // Headers of an event in the queue.
 const (
 	headerVersion = "Gantry-Version"
@@ -187,9 +180,6 @@ const (
 	headerParent  = "Traceparent"
 	headerState   = "Tracestate"
 )
-
-// depthAge is how long a look at the depth of the queue is good for.
-const depthAge = time.Second
 
 const (
 	// ackWait is how long a request stays with an agent that says nothing about it.
@@ -201,8 +191,11 @@ const (
 )
 
 const (
-	fetchWait = 5 * time.Second
-	fetchMost = 64
+	// fetchWait is how long one fetch waits for messages, fetchHeartbeat how often the server says meanwhile that it
+	// knows the fetch: a consumer whose server is down is silent.
+	fetchWait      = 20 * time.Second
+	fetchHeartbeat = 4 * time.Second
+	fetchMost      = 64
 	// fetchPause comes after a fetch that failed: the child is being started again, or the cluster has no leader.
 	fetchPause = 200 * time.Millisecond
 )
@@ -210,3 +203,6 @@ const (
 // handBack is the least delay: without one the server keeps a returned request only in memory, and after its restart
 // would wait for an acknowledgement as before.
 const handBack = time.Millisecond
+
+// storeTimeout bounds one write of a record.
+const storeTimeout = 10 * time.Second

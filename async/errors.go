@@ -66,13 +66,11 @@ func (e *engine) notStored(err error, size int) *fault.Error {
 		)
 	case full(api):
 		q.counts.refused.Add(1)
-		return &fault.Error{
-			Kind:    fault.Throttled,
-			Type:    fault.TypeThrottled,
-			Code:    fault.CodeMaxInstances,
-			Message: "too many requests: the queue is full (GANTRY_ASYNC_MAX_EVENTS, GANTRY_ASYNC_MAX_BYTES)",
-			Err:     err,
+		if q.cfg.Alone {
+			return queueFull(err)
 		}
+		return throttled("too many requests: the events of all functions take the room that their stream has "+
+			"(GANTRY_ASYNC_SHARD_BYTES)", err)
 	}
 	return unavailable("the event could not be stored", err)
 }

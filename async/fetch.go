@@ -3,16 +3,18 @@ package async
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
 
 // fetch takes as many messages as there is room for, until Pause. A message is fetched only when it can be processed:
 // from then on the server expects heartbeats or an acknowledgement.
-func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(*message)) {
+func (e *engine) fetch(from *feed, parallel int, handle func(*message)) {
 	room := make(chan struct{}, parallel)
 	ctx := e.q.fetching
 	var since time.Time // the first of the fetches that have failed in a row
@@ -34,9 +36,69 @@ func (e *engine) fetch(from jetstream.Consumer, parallel int, handle func(*messa
 		if ctx.Err() != nil || e.ctx.Err() != nil {
 			return
 		}
-		since = e.noteFetch(from, err, since)
+		if err != nil {
+			e.mend(ctx, from, err)
+		}
+		since = e.noteFetch(from.consumer, err, since)
 	}
 }
+
+// feed is a consumer that this agent fetches from, and how it is made again.
+type feed struct {
+	consumer jetstream.Consumer
+	in       *layout
+	make     func(context.Context) (jetstream.Consumer, error)
+}
+
+// mend makes the consumer of a feed again if it is missing: an operator has removed it, or its server's memory is gone.
+// While the one server that has it is down, no other takes it over; it has to be removed first, which gets no answer
+// (nats-server 2.15.2). Agents that see the same do not all ask at the same moment.
+func (e *engine) mend(ctx context.Context, f *feed, why error) {
+	if e.away.Load() || !errors.Is(why, jetstream.ErrNoHeartbeat) &&
+		!errors.Is(why, jetstream.ErrConsumerDeleted) && !errors.Is(why, nats.ErrNoResponders) {
+		return
+	}
+	ctx, release := e.whileConnected(ctx)
+	defer release()
+	info, err := f.consumer.CachedInfo(), e.answers(ctx, f.consumer)
+	if err != nil && e.volatile {
+		pause(ctx, rand.N(mendSpread))
+		err = e.answers(ctx, f.consumer) // another agent may have made it meanwhile
+	}
+	if err == nil {
+		return
+	}
+	if e.volatile && errors.Is(err, context.DeadlineExceeded) {
+		ask, cancel := context.WithTimeout(ctx, mendAnswer)
+		err = e.js.DeleteConsumer(ask, info.Stream, info.Name)
+		cancel()
+	}
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, context.DeadlineExceeded) && err != nil {
+		return // noteFetch logs what does not pass
+	}
+	ask, cancel := context.WithTimeout(ctx, 2*mendAnswer)
+	defer cancel()
+	if _, err = f.make(ask); err == nil {
+		e.q.cfg.Log.Info("a consumer of the queue was lost, and is made again", zap.String("stream", info.Stream))
+	} else if ctx.Err() == nil {
+		e.q.cfg.Log.Debug("a consumer cannot be made again yet", zap.String("stream", info.Stream), zap.Error(err))
+	}
+}
+
+// answers returns an error if the servers do not find a consumer, or it does not answer.
+func (e *engine) answers(ctx context.Context, c jetstream.Consumer) error {
+	ctx, cancel := context.WithTimeout(ctx, mendAnswer)
+	defer cancel()
+	_, err := e.js.Consumer(ctx, c.CachedInfo().Stream, c.CachedInfo().Name)
+	return err
+}
+
+const (
+	// mendSpread is over how long agents spread what they do about a loss that they all see.
+	mendSpread = 2 * time.Second
+	// mendAnswer is how long a server may take to answer for one consumer.
+	mendAnswer = 2 * time.Second
+)
 
 // fetchPatience is how long fetches may fail before the log says so: an election, or a start of the child, passes.
 const fetchPatience = 15 * time.Second
@@ -71,7 +133,7 @@ func (e *engine) noteFetch(from jetstream.Consumer, err error, since time.Time) 
 // is no error.
 func (e *engine) take(
 	ctx context.Context,
-	from jetstream.Consumer,
+	from *feed,
 	n int,
 	room chan struct{},
 	handle func(*message),
@@ -81,13 +143,17 @@ func (e *engine) take(
 	wait, release := e.whileConnected(wait) // a new server does not know the pending fetches
 	defer release()
 	epoch := e.epoch.Load()
-	batch, err := from.Fetch(n, jetstream.FetchContext(wait))
+	batch, err := from.consumer.Fetch(n, jetstream.FetchContext(wait), jetstream.FetchHeartbeat(fetchHeartbeat))
 	if err == nil {
 		for msg := range batch.Messages() {
 			taken++
+			if !e.takes(from.in, msg) {
+				<-room
+				continue
+			}
 			e.running.Go(func() {
 				defer func() { <-room }()
-				handle(&message{msg, e, epoch})
+				handle(&message{msg, e, from.in, epoch})
 			})
 		}
 		err = batch.Error()
@@ -98,12 +164,26 @@ func (e *engine) take(
 	return taken, err
 }
 
+// takes reports whether a message is for this function. A tombstone is not; it goes by itself. Another function's agent
+// that knew where this one's answers go could send its own messages there, whatever its permissions are.
+func (e *engine) takes(in *layout, msg jetstream.Msg) bool {
+	if isTombstone(msg.Headers()) {
+		_ = msg.Ack() // it is worth nothing once it is gone
+		return false
+	}
+	if s := msg.Subject(); !strings.HasPrefix(s, in.event) && !strings.HasPrefix(s, in.notify) {
+		e.q.cfg.Log.Error("a message of another function came to this one, and is dropped", zap.String("subject", s))
+		return false
+	}
+	return true
+}
+
 // underWayPause comes before another look at a request that was handed out twice.
 const underWayPause = time.Second
 
 // handle looks after one request until it has an outcome, or waits for its next attempt.
 func (e *engine) handle(msg *message) {
-	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
+	id := lastToken(msg.Subject())
 	if _, underWay := e.underWay.LoadOrStore(id, nil); underWay {
 		// JetStream redelivered a request that this agent is still processing (a heartbeat was lost). Keep the running
 		// attempt, and ask for redelivery later.

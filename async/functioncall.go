@@ -46,32 +46,54 @@ func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Me
 	versions := []string{u.Version, e.q.cfg.Function.Version}
 	for _, version := range versions {
 		target.Version = version
-		prefix := "gantry." + key(&target)
-		if _, err := e.js.Stream(
-			ctx,
-			streamName(prefix)+"_events",
-		); errors.Is(err, jetstream.ErrStreamNotFound) ||
-			version == "" {
+		if version == "" {
 			continue
-		} else if err != nil {
+		}
+		key := key(&target)
+		subject, err := e.subjectOf(ctx, key)
+		if err != nil {
 			return nil, err
 		}
-		made := &next{Prefix: prefix, URN: urn, RequestID: newID()}
+		if subject == "" {
+			continue
+		}
+		made := &next{Prefix: prefixOf(key), URN: urn, RequestID: newID()}
 		msg := &nats.Msg{
-			Subject: prefix + ".event." + made.RequestID,
+			Subject: subject + made.RequestID,
 			Data:    m.Text,
 			Header:  nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(m.Hops + 1)}},
 		}
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
-		_, err := e.js.PublishMsg(ctx, msg)
+		_, err = e.js.PublishMsg(ctx, msg)
 		return made, err
 	}
 	return nil, e.sender.WriteFile(
 		path.Join(destination.Function, strings.ReplaceAll(urn, "/", "_"), m.RequestID+".json"),
 		m.Text,
 	)
+}
+
+// subjectOf is where the events of the function with that key go, up to the request id; empty if these servers do not
+// know it.
+func (e *engine) subjectOf(ctx context.Context, key string) (string, error) {
+	f, err := e.readFunction(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if f.revision > 0 {
+		return sharedLayout(key, e.shards).event, nil
+	}
+	if e.confined.Load() {
+		return "", nil
+	}
+	old := separateLayout(key)
+	_, err = e.js.Stream(ctx, old.events)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return "", nil
+	}
+	return old.event, err
 }
 
 // callRemote makes the outcome message an event at another agent's platform API, which makes the request's id.

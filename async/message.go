@@ -13,6 +13,7 @@ import (
 type message struct {
 	jetstream.Msg
 	engine *engine
+	in     *layout
 	epoch  int64
 }
 
@@ -38,17 +39,27 @@ func (m *message) acknowledge(send func() error) error {
 	return send()
 }
 
-// DoubleAck implements jetstream.Msg, and so do the next ones.
-func (m *message) DoubleAck(ctx context.Context) error {
-	return m.acknowledge(func() error { return m.Msg.DoubleAck(ctx) })
+// finish takes the message out of its stream for good, and waits until the servers have stored that.
+func (m *message) finish(ctx context.Context) error {
+	return m.acknowledge(func() error {
+		if !m.in.shared {
+			return m.DoubleAck(ctx)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if err := m.engine.remove(ctx, meta.Stream, m.Subject(), meta.Sequence.Stream); err != nil {
+			return err
+		}
+		return m.Ack()
+	})
 }
+
+// NakWithDelay implements jetstream.Msg, and so does InProgress.
 
 func (m *message) NakWithDelay(delay time.Duration) error {
 	return m.acknowledge(func() error { return m.Msg.NakWithDelay(delay) })
 }
 
 func (m *message) InProgress() error { return m.acknowledge(m.Msg.InProgress) }
-
-func (m *message) TermWithReason(reason string) error {
-	return m.acknowledge(func() error { return m.Msg.TermWithReason(reason) })
-}

@@ -23,6 +23,7 @@ func (q *Queue) connect(ctx context.Context) (*nats.Conn, error) {
 	return q.cfg.Connect(
 		ctx,
 		nats.Name("gantry"),
+		nats.CustomInboxPrefix("_INBOX."+key(q.cfg.Function)), // a confined agent sees only its own answers
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100*time.Millisecond),
 		nats.ReconnectJitter(
@@ -49,13 +50,9 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{
-		q:        q,
-		conn:     conn,
-		prefix:   "gantry." + key(q.cfg.Function),
-		inForce:  map[string]inForce{},
-		underWay: &q.underWay,
-	}
+	e := &engine{q: q, conn: conn, key: key(q.cfg.Function), underWay: &q.underWay}
+	e.prefix = prefixOf(e.key)
+	e.boundLoad()
 	e.sender = &destination.Sender{
 		Function:  q.cfg.Function,
 		Endpoints: q.cfg.Endpoints,
@@ -67,6 +64,11 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.sends, e.stopSends = context.WithCancel(e.ctx)
 	e.link, e.cut = context.WithCancel(e.ctx)
+	e.denied, e.deny = context.WithCancel(e.ctx)
+	conn.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		e.noteDenied(err)
+		q.causes.Warn("the queue reports an error", err)
+	})
 	defer func() {
 		if err != nil {
 			e.close()
@@ -78,11 +80,12 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if err := e.prepare(ctx); err != nil {
 		return nil, q.hint(err)
 	}
-	if err := e.watchConfigurations(ctx); err != nil {
-		return nil, fmt.Errorf("configurations: %w", err)
-	}
+	e.beginLoad()
 	if q.cfg.Alone {
 		e.warnOfStranded(ctx)
+	}
+	if err := e.listenForChanges(); err != nil {
+		return nil, err
 	}
 	if err := e.listenForCancels(); err != nil {
 		return nil, err
@@ -90,9 +93,21 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	if err := e.watchConnection(); err != nil {
 		return nil, err
 	}
-	e.fetchers.Go(func() { e.fetch(e.runner, q.cfg.Parallel, e.handle) })
-	e.fetchers.Go(func() { e.fetch(e.outgoing, sendParallel, e.deliver) })
+	e.startFetching()
 	return e, nil
+}
+
+// startFetching takes what is in the queue.
+func (e *engine) startFetching() {
+	e.fetchers.Go(func() {
+		e.fetch(&feed{consumer: e.lay.runner, in: e.lay, make: e.makeRunner}, e.q.cfg.Parallel, e.handle)
+	})
+	e.fetchers.Go(func() {
+		e.fetch(&feed{consumer: e.lay.outgoing, in: e.lay, make: e.makeOutgoing}, sendParallel, e.deliver)
+	})
+	if old := e.old.Load(); old != nil {
+		e.fetchers.Go(func() { e.emptySeparate(old) })
+	}
 }
 
 // enter chooses the JetStream that keeps the queue: that of the server connected to, or of a domain.
@@ -123,7 +138,7 @@ func (q *Queue) hint(err error) error {
 	case api != nil && (slices.Contains(noRoomCodes, api.ErrorCode) ||
 		strings.Contains(api.Description, "insufficient storage")):
 		return fmt.Errorf(
-			"%w; the streams reserve GANTRY_ASYNC_MAX_BYTES twice, and with a limit of records that once more, times the replicas: lower it, or raise the account's limits",
+			"%w; the streams of all functions reserve GANTRY_ASYNC_SHARD_BYTES (GANTRY_ASYNC_MAX_BYTES without it) twice for each shard, GANTRY_ASYNC_MAX_RECORD_BYTES (the same without it) once and 64 MiB, times the replicas: lower them, or raise the account's limits",
 			err,
 		)
 	}
@@ -172,72 +187,6 @@ func (e *engine) warnOfPayload() {
 	}
 }
 
-// prepare makes the streams, or finds them.
-func (e *engine) prepare(ctx context.Context) (err error) {
-	cfg, name := e.q.cfg, streamName(e.prefix)
-	e.events, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
-		Name:        name + "_events",
-		Description: "events of " + cfg.Function.URN(),
-		Subjects:    []string{e.subject("*")},
-		Retention:   jetstream.WorkQueuePolicy,
-		Discard:     jetstream.DiscardNew,
-		Storage:     jetstream.FileStorage,
-		Replicas:    cfg.Replicas,
-		MaxMsgs:     cfg.MaxEvents,
-		MaxBytes:    cfg.MaxBytes,
-		MaxMsgSize:  maxMessage,
-		Duplicates:  sameWindow,
-	})
-	if err != nil {
-		return fmt.Errorf("stream of events: %w", err)
-	}
-	// No limit of pending acknowledgements: a request that waits for its retry counts as one.
-	e.runner, err = insist(ctx, e.events.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
-		Durable: "run", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: -1, MaxDeliver: -1,
-	})
-	if err != nil {
-		return fmt.Errorf("consumer of events: %w", err)
-	}
-	e.records, e.recordLimit, err = e.bucket(ctx, jetstream.KeyValueConfig{
-		Bucket: name + "_records", TTL: cfg.Retention + recordGrace, MaxBytes: cfg.MaxRecordBytes,
-	}, cfg.MaxBytes)
-	if err != nil {
-		return fmt.Errorf("bucket of records: %w", err)
-	}
-	e.configs, _, err = e.bucket(ctx, jetstream.KeyValueConfig{Bucket: name + "_configurations"}, configurationBytes)
-	if err != nil {
-		return fmt.Errorf("bucket of configurations: %w", err)
-	}
-	return e.prepareOutbox(ctx, name)
-}
-
-// warnOfStranded logs accepted events that no agent will run: they came under another function, version or region, in
-// the same folder.
-func (e *engine) warnOfStranded(ctx context.Context) {
-	own := streamName(e.prefix) + "_events"
-	all := e.js.ListStreams(ctx)
-	for s := range all.Info() {
-		if name := s.Config.Name; name != own && strings.HasPrefix(name, "gantry_") && strings.HasSuffix(name, "_events") &&
-			s.State.Msgs > 0 {
-			e.q.cfg.Log.Warn(
-				"the data folder holds requests of another function, version or region, which do not run here; an agent with its settings on the same folder would run them",
-				zap.String(
-					"what",
-					s.Config.Description,
-				),
-				zap.Uint64("requests", s.State.Msgs),
-				zap.Time("oldest", s.State.FirstTime),
-			)
-		}
-	}
-	if err := all.Err(); err != nil {
-		e.q.cfg.Log.Warn(
-			"it is not known whether the data folder holds requests of other functions or versions",
-			zap.Error(err),
-		)
-	}
-}
-
 // New returns a queue that has not connected yet.
 func New(cfg *Config) *Queue {
 	if cfg.Now == nil {
@@ -267,31 +216,5 @@ func (e *engine) followConnection(lost <-chan nats.Status) {
 		case <-e.ctx.Done():
 			return
 		}
-	}
-}
-
-// restore creates again what the store has lost: its folder was removed, or a part of it was damaged. The contents of
-// the streams are lost, except the configurations in force. It is called with every new connection.
-func (e *engine) restore() {
-	ctx, cancel := context.WithTimeout(e.ctx, openTimeout)
-	defer cancel()
-	ctx, release := e.whileConnected(ctx)
-	defer release()
-	messages, configurations, others := e.missing(ctx)
-	if messages {
-		e.epoch.Add(1)
-		e.q.cfg.Log.Error("the queue's store is empty: requests, records and outcome messages that were in it are lost")
-	} else if configurations || others {
-		e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again")
-	} else {
-		return
-	}
-	anew := &engine{q: e.q, js: e.js, prefix: e.prefix} // the handles of e go by name, and others are using them
-	err := anew.prepare(ctx)
-	if err == nil && configurations {
-		err = e.keepConfigurations(ctx)
-	}
-	if err != nil && e.ctx.Err() == nil {
-		e.q.cfg.Log.Error("the queue cannot be made again", zap.Error(err))
 	}
 }

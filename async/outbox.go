@@ -1,16 +1,14 @@
 package async
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"gantry/async/destination"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
 
@@ -23,22 +21,27 @@ func (e *engine) roomFor(d *Destination) int {
 	return min(maxOutcomeMessage, int(e.conn.MaxPayload())-(maxServerMessage-maxOutcomeMessage)) - len(param)
 }
 
-func (e *engine) outboxSubject(id string) string { return e.prefix + ".notify." + id }
-
 // hand puts the outcome message that is stored with r into the queue of outcome messages. The server forgets a second
 // one.
 func (e *engine) hand(ctx context.Context, r *Record) error {
 	for r.Pending != nil {
 		p := r.Pending
-		msg := &nats.Msg{Subject: e.outboxSubject(r.RequestID), Data: p.Text, Header: nats.Header{
+		in := cmp.Or(r.in, e.lay)
+		msg := &nats.Msg{Subject: in.notify + r.RequestID, Data: p.Text, Header: nats.Header{
 			headerKind: {
 				p.Destination.Kind,
 			},
 			headerParam:   {p.Destination.Param},
 			HeaderHops:    {strconv.Itoa(p.Hops)},
-			nats.MsgIdHdr: {r.RequestID},
+			nats.MsgIdHdr: {e.messageID(in, r.RequestID)},
 		}}
+		if !e.outLoad.reserve(ctx, len(p.Text)) {
+			return errOutboxFull
+		}
 		_, err := e.js.PublishMsg(ctx, msg)
+		if err != nil {
+			e.outLoad.unreserve()
+		}
 		if !errors.Is(err, nats.ErrMaxPayload) {
 			return err
 		}
@@ -47,22 +50,17 @@ func (e *engine) hand(ctx context.Context, r *Record) error {
 	return nil
 }
 
-// prepareOutbox makes the queue of outcome messages; it is apart from that of events.
-func (e *engine) prepareOutbox(ctx context.Context, name string) (err error) {
-	e.outbox, err = insist(ctx, e.js.CreateOrUpdateStream, jetstream.StreamConfig{
-		Name: name + "_notifications", Subjects: []string{e.outboxSubject("*")}, Retention: jetstream.WorkQueuePolicy,
-		Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Replicas: e.q.cfg.Replicas, MaxBytes: e.q.cfg.MaxBytes,
-	})
-	if err != nil {
-		return fmt.Errorf("stream of outcome messages: %w", err)
+// finish takes an outcome message out of its queue; sending it may have used up the time for that.
+func (e *engine) finish(msg *message) error {
+	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
+	defer cancel()
+	ctx, release := e.whileConnected(ctx)
+	defer release()
+	err := msg.finish(ctx)
+	if err == nil {
+		e.outLoad.removed.Add(1)
 	}
-	e.outgoing, err = insist(ctx, e.outbox.CreateOrUpdateConsumer, jetstream.ConsumerConfig{
-		Durable: "notify", AckPolicy: jetstream.AckExplicitPolicy, AckWait: sendAckWait, MaxAckPending: -1, MaxDeliver: -1,
-	})
-	if err != nil {
-		return fmt.Errorf("consumer of outcome messages: %w", err)
-	}
-	return nil
+	return err
 }
 
 // sendPause comes after so many tries.
@@ -73,7 +71,7 @@ func sendPause(tries uint64) time.Duration {
 // deliver sends one outcome message. What becomes of it never changes a record.
 func (e *engine) deliver(msg *message) {
 	h := msg.Headers()
-	id := msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]
+	id := lastToken(msg.Subject())
 	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}
 	hops, _ := strconv.Atoi(h.Get(HeaderHops)) // absent: none
 	ctx, cancel := context.WithTimeout(e.sends, destination.Timeout)
@@ -94,8 +92,7 @@ func (e *engine) deliver(msg *message) {
 	fields := []zap.Field{zap.String("request_id", id), zap.String("destination", d.Kind), zap.Error(err)}
 	if err == nil {
 		e.q.counts.delivered.Add(1)
-		err = msg.DoubleAck(ctx)
-		if err != nil {
+		if err := e.finish(msg); err != nil {
 			e.q.cfg.Log.Debug("an outcome message may be sent again", append(fields, zap.Error(err))...)
 		}
 		return
@@ -107,7 +104,7 @@ func (e *engine) deliver(msg *message) {
 		e.q.cfg.Log.Error(
 			"an outcome message is dropped: its destination does not take it",
 			append(fields, zap.Uint64("tries", tries))...)
-		err = msg.TermWithReason("not taken")
+		err = e.finish(msg)
 	} else {
 		delay := sendPause(tries)
 		if refused != nil && refused.After > 0 {

@@ -21,6 +21,7 @@ func (r *run) again(v verdict, now time.Time, f *fault.Error) error {
 	}
 	r.record.End = now
 	r.record.ErrorCode, r.record.ErrorMessage = f.Code, messageOf(f)
+	r.record.Due = now.Add(v.delay)
 	switch err := r.store(); {
 	case err == nil:
 		r.q.counts.retried.Add(1)
@@ -57,7 +58,7 @@ func (r *run) end(status Status, now time.Time, code int, message string, o *out
 	if err := r.record.change(status); err != nil {
 		return err
 	}
-	r.record.End, r.record.ErrorCode, r.record.ErrorMessage = now, code, message
+	r.record.End, r.record.ErrorCode, r.record.ErrorMessage, r.record.Due = now, code, message, time.Time{}
 	_, o.recursive = r.recursive.LoadAndDelete(r.id)
 	if err := r.attach(&r.record, r.config, r.msg.Headers(), r.msg.Data(), o); err != nil {
 		return err
@@ -94,7 +95,7 @@ func (r *run) tryEnd(o *outcome) (ended bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
 	defer cancel()
-	other, revision, err := r.engine.record(ctx, r.id)
+	other, revision, err := r.recordIn(ctx, r.msg.in, r.id)
 	if err != nil {
 		return false, err
 	}
@@ -161,15 +162,17 @@ func (r *run) done() error {
 	ctx, release := r.whileConnected(ctx)
 	defer release()
 	var refused *jetstream.APIError
-	if err := r.handOver(ctx, &r.record, r.revision); errors.As(err, &refused) {
+	if err := r.handOver(ctx, &r.record, r.revision); errors.As(err, &refused) || errors.Is(err, errOutboxFull) {
 		return r.unsent(err)
 	} else if err != nil {
 		return err
 	}
-	if err := r.msg.DoubleAck(ctx); err != nil {
+	if err := r.msg.finish(ctx); err != nil {
 		// It is redelivered, found recorded, and does not run again.
 		r.q.cfg.Log.Debug("event not taken out of the queue yet", zap.String("request_id", r.id), zap.Error(err))
+		return nil
 	}
+	r.load.removed.Add(1)
 	return nil
 }
 

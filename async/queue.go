@@ -176,14 +176,28 @@ func (q *Queue) Depth() (events int64, oldest time.Duration) {
 		d.looked = now
 		ctx, cancel := context.WithTimeout(e.ctx, depthAge)
 		defer cancel()
-		if info, err := e.events.Info(ctx); err == nil {
-			d.events, d.first = int64(info.State.Msgs), info.State.FirstTime
-		} else if e.ctx.Err() == nil {
+		if err := d.look(ctx, e); err != nil && e.ctx.Err() == nil {
 			q.causes.Warn("the metrics show an older state of the queue: it does not answer", err)
 		}
 	}
-	if d.events == 0 {
-		return 0, 0
+	if d.events == 0 || d.first.IsZero() {
+		return d.events, 0
 	}
 	return d.events, max(now.Sub(d.first), 0)
+}
+
+// look asks the servers; called with the lock held.
+func (d *depths) look(ctx context.Context, e *engine) error {
+	events, err := e.waitingEvents(ctx)
+	if err != nil {
+		return err
+	}
+	var first time.Time
+	if events > 0 {
+		if first, err = e.oldest(ctx); err != nil {
+			return err
+		}
+	}
+	d.events, d.first = events, first
+	return nil
 }

@@ -483,13 +483,13 @@ func TestRecordedIsNeverRunAgain(t *testing.T) {
 	require.NoError(t, err)
 	id := accept(t, q, "once")
 	waitStatus(t, q, id, Success)
-	_, err = e.js.Publish(t.Context(), e.subject(id), []byte("again"))
+	_, err = e.js.Publish(t.Context(), e.lay.event+id, []byte("again"))
 	require.NoError(t, err)
 	after := accept(t, q, "after")
 	waitStatus(t, q, after, Success)
 	require.Eventually(t, func() bool {
-		info, err := e.events.Info(t.Context())
-		return err == nil && info.State.Msgs == 0
+		waiting, err := e.waitingEvents(t.Context())
+		return err == nil && waiting == 0
 	}, patience, time.Millisecond)
 	require.Equal(t, []string{"once", "after"}, f.events)
 }
@@ -627,8 +627,8 @@ func TestOutcomeRecordedByAnotherAgentIsNotCounted(t *testing.T) {
 			require.NoError(t, err)
 			close(end)
 			require.Eventually(t, func() bool {
-				info, err := e.events.Info(t.Context())
-				return err == nil && info.State.Msgs == 0
+				waiting, err := e.waitingEvents(t.Context())
+				return err == nil && waiting == 0
 			}, patience, time.Millisecond)
 			requireCounts(t, q, map[string]int64{"accepted": 1, "started": 1})
 		})

@@ -102,7 +102,7 @@ func TestStoredRequestsRunAfterTheirConsumerIsLost(t *testing.T) {
 	require.Eventually(t, func() bool { return f.calls() == 4 }, patience, time.Millisecond)
 	x.Load().Shutdown()
 	x.Load().WaitForShutdown()
-	consumers, err := filepath.Glob(filepath.Join(dir, "jetstream/$G/streams/*_events/obs"))
+	consumers, err := filepath.Glob(filepath.Join(dir, "jetstream/$G/streams/gantry_events_0/obs"))
 	require.NoError(t, err)
 	require.Len(t, consumers, 1)
 	require.NoError(t, os.RemoveAll(consumers[0]))
@@ -207,7 +207,7 @@ func TestLateRequestRunsOnlyIfItsStartIsRecorded(t *testing.T) {
 				_, err := q.open.write(t.Context(), &Record{RequestID: id, Status: Success, End: time.Now(), Attempts: attempts{Started: 1}}, 0)
 				require.NoError(t, err)
 			}
-			late.Store(int64(sureFor))
+			late.Store(int64(sureLong))
 			close(slot)
 			<-ended
 			r := waitStatus(t, q, id, Success)

@@ -59,6 +59,10 @@ type Record struct {
 	Pending *pending `json:"pending,omitempty"`
 	// Next is the request that a destination made of the outcome.
 	Next *next `json:"next,omitempty"`
+	// Due is when the next attempt may begin, for a consumer that has lost the delay.
+	Due time.Time `json:"due,omitzero"`
+	// in is where it is stored; nil means where new ones are.
+	in *layout
 }
 
 // Started is the start of the latest attempt, or before the first one the acceptance.

@@ -1,72 +1,46 @@
 package async
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"gantry/fault"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 )
 
 const (
 	// recordRoom is what is kept free for the record of a request that has none yet, in bytes. Most need a third of it.
 	recordRoom = 2 << 10
-	// configurationBytes is the limit of the bucket of configurations where the servers require one: a configuration
-	// has at most 64 KiB, and there is one for each alias and two versions.
-	configurationBytes = 16 << 20
-	// maxBytesRequired is JetStream's code for a stream without a limit in an account that requires one.
-	maxBytesRequired jetstream.ErrorCode = 10113
+	// functionBytes is the limit of the stream of functions: what is known of one has 200 bytes and more.
+	functionBytes = 64 << 20
 )
 
-// bucket makes a bucket, or finds it. Where the servers require a limit and cfg has none, it gets fallback bytes. It
-// returns the limit, -1 for none.
-func (e *engine) bucket(
-	ctx context.Context,
-	cfg jetstream.KeyValueConfig,
-	fallback int64,
-) (made jetstream.KeyValue, limit int64, err error) {
-	cfg.Storage, cfg.Replicas = jetstream.FileStorage, e.q.cfg.Replicas
-	if cfg.MaxBytes == 0 {
-		cfg.MaxBytes = -1
-	} else if cfg.MaxBytes, err = e.roomy(ctx, cfg.Bucket, cfg.MaxBytes); err != nil {
-		return nil, 0, err
+// roomForRecords returns the limit of the stream of records in bytes, 0 for none. It is higher than the setting if
+// there are more bytes already: otherwise no record of a request in flight could grow, and its outcome would be lost.
+func (e *engine) roomForRecords(ctx context.Context) (int64, error) {
+	limit := e.q.cfg.MaxRecordBytes
+	if !e.q.cfg.Alone {
+		return cmp.Or(limit, e.q.cfg.MaxBytes), nil
 	}
-	made, err = insist(ctx, e.js.CreateOrUpdateKeyValue, cfg)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == maxBytesRequired {
-		if cfg.MaxBytes, err = e.roomy(ctx, cfg.Bucket, fallback); err == nil {
-			made, err = insist(ctx, e.js.CreateOrUpdateKeyValue, cfg)
-		}
+	if limit == 0 {
+		return 0, nil
 	}
-	return made, cfg.MaxBytes, err
-}
-
-// roomy returns limit, or a higher one if the bucket already holds more: otherwise no record of a request in flight
-// could grow, and its outcome would be lost.
-func (e *engine) roomy(ctx context.Context, bucket string, limit int64) (int64, error) {
-	kv, err := insist(ctx, e.js.KeyValue, bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
+	info, err := e.leader.StreamInfo(recordStream, nats.Context(ctx))
+	if errors.Is(err, nats.ErrStreamNotFound) {
 		return limit, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	status, err := kv.Status(ctx)
-	if err != nil {
-		return 0, err
-	}
-	needed := int64(status.Bytes()) * 5 / 4
+	needed := int64(info.State.Bytes) * 5 / 4
 	if needed <= limit {
 		return limit, nil
 	}
 	e.q.cfg.Log.Warn(
-		"a bucket has more bytes than it may have (GANTRY_ASYNC_MAX_RECORD_BYTES); its limit is higher until a start finds less",
-		zap.String(
-			"bucket",
-			bucket,
-		),
-		zap.Uint64("bytes", status.Bytes()),
+		"the records have more bytes than they may have (GANTRY_ASYNC_MAX_RECORD_BYTES); the limit is higher until a start finds less",
+		zap.Uint64("bytes", info.State.Bytes),
 		zap.Int64("want", limit),
 		zap.Int64("limit", needed),
 	)
@@ -82,7 +56,11 @@ func (e *engine) hasRecordRoom(ctx context.Context) bool {
 	s, now, accepted := &e.space, e.q.cfg.Now(), e.q.counts.accepted.Load()
 	s.Lock()
 	defer s.Unlock()
-	if now.Sub(s.looked) >= depthAge {
+	lasts := depthAge
+	if e.recordLimit >= manyBytes && 2*s.needs(accepted) <= e.recordLimit {
+		lasts = calmDepthAge
+	}
+	if now.Sub(s.looked) >= lasts {
 		s.looked = now // also if it fails: the write of the event reports it then
 		if err := s.look(ctx, e); err != nil {
 			e.q.causes.Warn("it is not known whether the records have room; requests are accepted", err)
@@ -90,22 +68,27 @@ func (e *engine) hasRecordRoom(ctx context.Context) bool {
 			s.accepted = accepted
 		}
 	}
-	return s.records+(s.waiting+accepted-s.accepted+1)*recordRoom <= e.recordLimit-e.recordLimit/8
+	return s.needs(accepted) <= e.recordLimit-e.recordLimit/8
+}
+
+// needs is how many bytes of records there will be, with that of one request more.
+func (s *recordSpace) needs(accepted int64) int64 {
+	return s.records + (s.waiting+accepted-s.accepted+1)*recordRoom
 }
 
 // look asks the servers; called with the lock held.
 func (s *recordSpace) look(ctx context.Context, e *engine) error {
 	ctx, cancel := context.WithTimeout(ctx, depthAge)
 	defer cancel()
-	status, err := e.records.Status(ctx)
+	info, err := e.leader.StreamInfo(recordStream, nats.Context(ctx))
 	if err != nil {
 		return err
 	}
-	events, err := e.events.Info(ctx)
+	events, err := e.waitingEvents(ctx)
 	if err != nil {
 		return err
 	}
-	s.records, s.waiting = int64(status.Bytes()), int64(events.State.Msgs)
+	s.records, s.waiting = int64(info.State.Bytes), events
 	return nil
 }
 

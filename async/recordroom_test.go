@@ -46,10 +46,16 @@ func TestRequestsAreRefusedBeforeTheirRecordsLackRoom(t *testing.T) {
 	}
 	require.Greater(t, len(ids), limit/recordRoom, "small records leave room for more of them")
 	require.Equal(t, len(ids), f.calls())
-	status, err := q.open.records.Status(t.Context())
-	require.NoError(t, err)
-	require.Less(t, status.Bytes(), uint64(limit))
+	require.Less(t, recordBytes(t, q), int64(limit))
 	require.Positive(t, q.Counts()["refused"])
+}
+
+// recordBytes is what the stream of records has.
+func recordBytes(t *testing.T, q *Queue) int64 {
+	t.Helper()
+	info, err := q.open.leader.StreamInfo(recordStream)
+	require.NoError(t, err)
+	return int64(info.State.Bytes)
 }
 
 // TestOutcomeIsRecordedWithoutPayloadsWhenRecordsAreFull: an outcome that has no room with its outcome message is
@@ -67,22 +73,18 @@ func TestOutcomeIsRecordedWithoutPayloadsWhenRecordsAreFull(t *testing.T) {
 			logs, log := observed()
 			folder, limit := t.TempDir(), int64(256<<10)
 			s := startServer(t, t.TempDir())
-			q := open(t, s, f, log, func(c *Config) { c.MaxRecordBytes, c.Folder = limit, folder })
+			q := open(t, s, f, log, func(c *Config) { c.MaxRecordBytes, c.Folder, c.Alone = limit, folder, true })
 			configure(t, q, &Destination{destination.DIS, `{"stream_name":"s"}`}, nil)
 			id := accept(t, q, `"`+strings.Repeat("x", 30<<10)+`"`)
 			<-runs
 			waitStatus(t, q, id, Running)
-			status, err := q.open.records.Status(t.Context())
-			require.NoError(t, err)
-			for i := 0; int64(status.Bytes()) < limit-10<<10; i++ {
-				_, err := q.open.records.Put(t.Context(), fmt.Sprint("junk", i), make([]byte, 8<<10))
-				require.NoError(t, err)
-				status, err = q.open.records.Status(t.Context())
+			for i := 0; recordBytes(t, q) < limit-10<<10; i++ {
+				_, err := q.open.replace(t.Context(), fmt.Sprint(recordSubject, "junk.", i), make([]byte, 8<<10), 0)
 				require.NoError(t, err)
 			}
 			if lowered {
 				warned, log := observed()
-				other := open(t, s, &testFunction{}, log, func(c *Config) { c.MaxRecordBytes = limit / 2 })
+				other := open(t, s, &testFunction{}, log, func(c *Config) { c.MaxRecordBytes, c.Alone = limit/2, true })
 				other.Pause()
 				require.Greater(t, limits(t, other)["records"], limit, "there has to be room for what is under way")
 				require.Equal(t, 1, warned.FilterMessageSnippet("GANTRY_ASYNC_MAX_RECORD_BYTES").Len())

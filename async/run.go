@@ -29,16 +29,21 @@ type run struct {
 	letGo, tooOld bool
 }
 
-// storeTimeout bounds one write of a record.
-const storeTimeout = 10 * time.Second
-
 const (
 	// noteLimit is how long an attempt waits for the record of its start.
 	noteLimit = time.Second
-	// sureFor is how long after its record was read a request certainly belongs to this agent: the server redelivers it
-	// to no other agent before ackWait.
-	sureFor = ackWait / 3
+	// sureLong is how long after its record was read a request certainly belongs to this agent: the server redelivers
+	// it to no other agent before ackWait. sureShort is that for a consumer that may be made again meanwhile.
+	sureLong  = ackWait / 3
+	sureShort = time.Second
 )
+
+func (e *engine) sureFor() time.Duration {
+	if e.volatile {
+		return sureShort
+	}
+	return sureLong
+}
 
 // configure takes over the configuration in force: it may have changed during a wait or an attempt. It must not run
 // while the start is being recorded.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,19 +51,28 @@ func (q *Queue) Records(ctx context.Context, f *Filter) (*Page, error) {
 
 // waiting adds the requests whose events are in the queue.
 func (e *engine) waiting(ctx context.Context, f *Filter, found map[string]Record) error {
-	filter := e.subject("*")
-	if len(f.IDs) == 1 {
-		filter = e.subject(f.IDs[0])
-	}
 	ctx, cancel := context.WithTimeout(ctx, listAnswer)
 	defer cancel()
-	info, err := e.events.Info(ctx, jetstream.WithSubjectFilter(filter))
-	if err != nil {
-		return err
-	}
-	for subject := range info.State.Subjects {
-		if id := subject[strings.LastIndexByte(subject, '.')+1:]; f.takes(id) {
+	for _, id := range f.IDs {
+		msg, _, err := e.storedEvent(ctx, id)
+		if err != nil {
+			return err
+		}
+		if msg != nil && f.takes(id) {
 			found[id] = Record{RequestID: id, Status: Wait}
+		}
+	}
+	if len(f.IDs) > 0 {
+		return nil
+	}
+	for _, l := range e.layouts() {
+		err := e.eachSubject(ctx, l.events, l.event+"*", func(subject string) {
+			if id := lastToken(subject); f.takes(id) {
+				found[id] = Record{RequestID: id, Status: Wait}
+			}
+		})
+		if err != nil && !gone(l, err) {
+			return err
 		}
 	}
 	return nil
@@ -72,41 +80,36 @@ func (e *engine) waiting(ctx context.Context, f *Filter, found map[string]Record
 
 // recorded adds, over those, the requests with a record.
 func (e *engine) recorded(ctx context.Context, f *Filter, found map[string]Record) error {
-	if len(f.IDs) > 0 {
-		for _, id := range f.IDs {
-			r, _, err := e.record(ctx, id)
-			if err != nil {
-				return err
-			}
-			if r != nil && f.takes(id) {
-				found[id] = *r
-			}
+	for _, id := range f.IDs {
+		r, _, err := e.record(ctx, id)
+		if err != nil {
+			return err
 		}
+		if r != nil && f.takes(id) {
+			found[id] = *r
+		}
+	}
+	if len(f.IDs) > 0 {
 		return nil
 	}
-	watcher, err := e.records.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = watcher.Stop() }() // the listing is done
-	for {
-		select {
-		case entry := <-watcher.Updates():
-			if entry == nil { // all that was there
+	layouts := e.layouts()
+	slices.Reverse(layouts) // a record that was moved is in both
+	for _, l := range layouts {
+		err := e.eachRecord(ctx, l, func(id string, text []byte) error {
+			if !f.takes(id) {
 				return nil
 			}
-			if !f.takes(entry.Key()) {
-				continue
+			r, err := readRecord(id, text)
+			if err == nil {
+				found[id] = *r
 			}
-			r, err := readRecord(entry.Key(), entry.Value())
-			if err != nil {
-				return err
-			}
-			found[r.RequestID] = *r
-		case <-ctx.Done():
-			return ctx.Err()
+			return err
+		})
+		if err != nil && !gone(l, err) {
+			return err
 		}
 	}
+	return nil
 }
 
 func readRecord(id string, text []byte) (*Record, error) {
@@ -118,27 +121,32 @@ func readRecord(id string, text []byte) (*Record, error) {
 	return r, nil
 }
 
-// record returns the stored record of a request and its revision; nil and 0 if it has none. On a cluster only the
-// leader is asked: any other copy may lag, and a request with an outcome would run again, or it cannot be reached, and
-// the read takes until its timeout.
+// record returns the stored record of a request and its revision; nil and 0 if it has none.
 func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error) {
 	if _, ok := acceptedAt(id); !ok {
 		return nil, 0, nil
 	}
-	bucket := e.records.Bucket()
-	msg, err := e.leader.GetLastMsg("KV_"+bucket, "$KV."+bucket+"."+id, nats.Context(ctx))
-	if errors.Is(err, nats.ErrMsgNotFound) {
-		return nil, 0, nil
+	for _, l := range e.layouts() {
+		r, revision, err := e.recordIn(ctx, l, id)
+		if r != nil || err != nil && !gone(l, err) {
+			return r, revision, err
+		}
 	}
-	if err != nil {
+	return nil, 0, nil
+}
+
+// recordIn is record in one layout.
+func (e *engine) recordIn(ctx context.Context, l *layout, id string) (*Record, uint64, error) {
+	msg, err := e.last(ctx, l.records, l.record+id)
+	if err != nil || msg == nil || len(msg.Data) == 0 {
 		return nil, 0, err
 	}
 	r, err := readRecord(id, msg.Data)
+	if r != nil {
+		r.in = l
+	}
 	return r, msg.Sequence, err
 }
-
-// errOvertaken says that another writer has changed the record meanwhile.
-var errOvertaken = errors.New("the record was changed by another agent")
 
 // write stores a record over the revision that was read; 0 for none. It returns the new revision. An outcome message
 // that makes the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is
@@ -147,13 +155,6 @@ func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64,
 	written, err := e.put(ctx, r, revision)
 	for noRoom(err) && e.lighten(r, err) {
 		written, err = e.put(ctx, r, revision)
-	}
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		var api *jetstream.APIError
-		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
-			pause(ctx, fetchPause) // a cluster is still copying the other write: it cannot be read yet
-		}
-		return 0, errOvertaken
 	}
 	return written, err
 }
@@ -170,10 +171,11 @@ func (e *engine) put(ctx context.Context, r *Record, revision uint64) (uint64, e
 	if err != nil {
 		return 0, err
 	}
-	if revision == 0 {
-		return e.records.Create(ctx, r.RequestID, text)
+	if l := r.in; l != nil && !l.shared {
+		return e.replace(ctx, e.kvPrefix()+l.record+r.RequestID, text, revision)
 	}
-	return e.records.Update(ctx, r.RequestID, text, revision)
+	age := e.q.cfg.Retention + recordGrace
+	return e.replace(ctx, e.lay.record+r.RequestID, text, revision, jetstream.WithMsgTTL(age))
 }
 
 // lighten makes a record smaller that was refused for its size: the outcome message loses its payloads, or is dropped

@@ -20,9 +20,9 @@ type Async struct {
 	NATSCertificate, NATSKey string
 	NATSTLSFirst             bool
 	NATSDomain               string
-	// Replicas, MaxEvents, MaxBytes and MaxRecordBytes bound the streams; MaxRecordBytes is 0 for no limit, unless the
-	// servers require one.
-	Replicas, MaxEvents, MaxBytes, MaxRecordBytes int
+	// Replicas and Shards are 1 without a cluster. ShardBytes is 0 for MaxBytes, MaxRecordBytes for that on a cluster
+	// and no limit without one.
+	Replicas, Shards, ShardBytes, MaxEvents, MaxBytes, MaxRecordBytes int
 	// Retention is how long records of ended requests are kept, RetryDelay the pause before the second attempt.
 	Retention, RetryDelay time.Duration
 	// Program is the child's file, empty for the one beside this program; EndpointsFile is empty for none.
@@ -33,6 +33,11 @@ type Async struct {
 func (a *Async) resolve(fn *fncontext.Function, env map[string]string) (named bool, err error) {
 	if a.NATSURL == "" && a.Replicas > 1 {
 		return false, errors.New("GANTRY_ASYNC_REPLICAS above 1 needs a cluster: set GANTRY_NATS_URL, or leave it at 1")
+	}
+	if a.NATSURL == "" && (a.Shards > 1 || a.ShardBytes > 0) {
+		return false, errors.New(
+			"GANTRY_ASYNC_SHARDS and GANTRY_ASYNC_SHARD_BYTES are for a cluster: set GANTRY_NATS_URL, or leave them out",
+		)
 	}
 	if (a.NATSCertificate == "") != (a.NATSKey == "") {
 		return false, errors.New("GANTRY_NATS_CERT and GANTRY_NATS_KEY belong together: set both or none")

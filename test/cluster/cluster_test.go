@@ -225,7 +225,7 @@ func (c *cluster) leader(suffix string) *server {
 func (c *cluster) waitWhole() {
 	c.t.Helper()
 	eventually(c.t, func() bool {
-		for _, suffix := range []string{"_events", "_records"} {
+		for _, suffix := range []string{"_events_0", "_records"} {
 			info := c.stream(suffix)
 			if info == nil || info.Cluster == nil || info.Cluster.Leader == "" || len(info.Cluster.Replicas) != size-1 {
 				return false

@@ -59,7 +59,7 @@ func TestLeaderCut(t *testing.T) {
 	others := maps.Clone(beside)
 	l := newLoad(f, slices.Collect(maps.Values(beside))...)
 	l.waitCount(1000)
-	leader := c.leader("_events")
+	leader := c.leader("_events_0")
 	minority := beside[leader]
 	delete(others, leader)
 	majority := slices.Collect(maps.Values(others))

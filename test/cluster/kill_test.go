@@ -42,7 +42,7 @@ func TestLeaderKilled(t *testing.T) {
 	configure(a, b, `{"destination_config":{"on_success":{"destination":"OBS","param":"{\"bucket\":\"done\"}"}}}`)
 	l := newLoad(f, a, b)
 	l.waitCount(1000)
-	victim := c.leader("_events")
+	victim := c.leader("_events_0")
 	victim.Kill()
 	killed := time.Now()
 	recovery := l.recovered(killed, a, b)

@@ -259,37 +259,39 @@ func (r record) ended() bool {
 	return r.Status == "SUCCESS" || r.Status == "FAIL" || r.Status == "DISCARD"
 }
 
-// records reads the agents' bucket: the platform API rounds times to seconds.
+// records reads the stream of records: the platform API rounds times to seconds.
 func (c *cluster) records() (map[string]record, error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	info := c.stream("_records")
 	if info == nil {
-		return nil, errors.New("there is no bucket of records")
+		return nil, errors.New("there is no stream of records")
 	}
-	bucket, err := c.js.KeyValue(ctx, strings.TrimPrefix(info.Config.Name, "KV_"))
-	if err != nil {
-		return nil, err
-	}
-	watcher, err := bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = watcher.Stop() }()
 	all := map[string]record{}
+	if info.State.Msgs == 0 {
+		return all, nil
+	}
+	reader, err := c.js.OrderedConsumer(ctx, info.Config.Name, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return nil, err
+	}
+	messages, err := reader.Messages()
+	if err != nil {
+		return nil, err
+	}
+	defer messages.Stop()
 	for {
-		select {
-		case entry := <-watcher.Updates():
-			if entry == nil {
-				return all, nil
-			}
-			var r record
-			if err := json.Unmarshal(entry.Value(), &r); err != nil {
-				return nil, err
-			}
-			all[entry.Key()] = r
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		var r record
+		if err := json.Unmarshal(msg.Data(), &r); err != nil {
+			return nil, err
+		}
+		all[msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:]] = r
+		if meta, err := msg.Metadata(); err != nil || meta.NumPending == 0 {
+			return all, err
 		}
 	}
 }

@@ -49,7 +49,7 @@ func TestTimersOfSeveralAgentsCallOnceATick(t *testing.T) {
 	for _, a := range agents {
 		a.Stop()
 	}
-	stored := f.cluster.stream("_events").State.LastSeq
+	stored := f.cluster.stream("_events_0").State.LastSeq
 	f.newAgent("rest", nil) // has no timer, and runs what is left
 	var runs map[string][]run
 	eventually(t, func() bool { runs = f.runs(); return uint64(len(runs)) >= stored }, "every request to run")

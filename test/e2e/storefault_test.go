@@ -460,13 +460,13 @@ func TestDamagedStoreIsLoggedAndWhatIsReadableRuns(t *testing.T) {
 		least  int    // of what waited runs
 		says   string // in the log
 	}{
-		{"*_events/msgs/1.blk", cut, 5, "Stream state outdated"},
-		{"*_events/msgs/1.blk", inTheMiddle, 5, "corrupt record state"},
-		{"*_events/msgs/1.blk", overwrite, 0, "Stream state outdated"},
-		{"*_events/msgs/1.blk", nil, 0, "could not locate msg block"},
-		{"*_events/msgs/index.db", overwrite, waiting, "Stream state checksum did not match"},
-		{"*_events/obs/run/o.dat", overwrite, waiting, "is damaged: it was moved to"},
-		{"*_records/msgs/1.blk", overwrite, waiting, "Stream state outdated"},
+		{"gantry_events_0/msgs/1.blk", cut, 5, "Stream state outdated"},
+		{"gantry_events_0/msgs/1.blk", inTheMiddle, 5, "corrupt record state"},
+		{"gantry_events_0/msgs/1.blk", overwrite, 0, "Stream state outdated"},
+		{"gantry_events_0/msgs/1.blk", nil, 0, "could not locate msg block"},
+		{"gantry_events_0/msgs/index.db", overwrite, waiting, "Stream state checksum did not match"},
+		{"gantry_events_0/obs/*/o.dat", overwrite, waiting, "is damaged: it was moved to"},
+		{"gantry_records/msgs/1.blk", overwrite, waiting, "Stream state outdated"},
 		{"*/meta.*", overwrite, waiting, "checksums do not match"},
 	} {
 		name := c.file + " removed"
@@ -515,7 +515,7 @@ func TestAcceptedEventsRunOnceAfterDamageInUse(t *testing.T) {
 	p := press(ungated(t, noting(runs), append(env, "GANTRY_CONCURRENCY=4")...), `{"wait":10}`, 1)
 	p.until("accepted", func() bool { return p.accepted.count() >= 50 })
 	p.withoutChild(func() {
-		files, err := filepath.Glob(filepath.Join(data, "store/jetstream/$G/streams/*_events/obs/run/o.dat"))
+		files, err := filepath.Glob(filepath.Join(data, "store/jetstream/$G/streams/gantry_events_0/obs/*/o.dat"))
 		require.NoError(t, err)
 		require.Len(t, files, 1)
 		require.NoError(t, os.WriteFile(files[0], []byte("damaged"), 0o600))
@@ -631,6 +631,17 @@ func (r *running) tryStatus(id string) string {
 	return page.Invocations[0].Status
 }
 
+// firstConsumer returns the name of a consumer of a stream.
+func firstConsumer(t *testing.T, js jetstream.JetStream, stream string) string {
+	t.Helper()
+	of, err := js.Stream(t.Context(), stream)
+	require.NoError(t, err)
+	names := of.ConsumerNames(t.Context())
+	name := <-names.Name()
+	require.NoError(t, names.Err())
+	return name
+}
+
 // hurry makes what a dead agent had taken come again at once, not when the server's patience ends. It does so as
 // another agent would that takes it and hands it back.
 func hurry(t *testing.T, program, data string) {
@@ -648,10 +659,10 @@ func hurry(t *testing.T, program, data string) {
 	js, err := jetstream.New(conn)
 	require.NoError(t, err)
 	for stream := range js.ListStreams(ctx).Info() {
-		if !strings.HasSuffix(stream.Config.Name, "_events") {
+		if stream.Config.Name != "gantry_events_0" || stream.State.Consumers == 0 {
 			continue
 		}
-		runner, err := js.Consumer(ctx, stream.Config.Name, "run")
+		runner, err := js.Consumer(ctx, stream.Config.Name, firstConsumer(t, js, stream.Config.Name))
 		require.NoError(t, err)
 		config := runner.CachedInfo().Config
 		patient := config.AckWait

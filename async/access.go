@@ -1,0 +1,136 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// layouts lists where a request of this function may be.
+func (e *engine) layouts() []*layout {
+	if old := e.old.Load(); old != nil {
+		return []*layout{e.lay, old}
+	}
+	return []*layout{e.lay}
+}
+
+// last returns the newest message of a subject; nil if there is none. Only the leader of the stream is asked: any other
+// copy may lag, and a request with an outcome would run again, or it cannot be reached, and the read takes until its
+// timeout. An agent that may only ask for subjects asks any copy.
+func (e *engine) last(ctx context.Context, stream, subject string) (*nats.RawStreamMsg, error) {
+	options := []nats.JSOpt{nats.Context(ctx)}
+	if e.confined.Load() {
+		options = append(options, nats.DirectGet())
+	}
+	msg, err := e.leader.GetLastMsg(stream, subject, options...)
+	if errors.Is(err, nats.ErrMsgNotFound) {
+		return nil, nil
+	}
+	return msg, err
+}
+
+// storedEvent returns the event of a request that is in the queue, and where; nil if there is none.
+func (e *engine) storedEvent(ctx context.Context, id string) (*nats.RawStreamMsg, *layout, error) {
+	if _, ok := acceptedAt(id); !ok {
+		return nil, nil, nil
+	}
+	for _, l := range e.layouts() {
+		msg, err := e.last(ctx, l.events, l.event+id)
+		if gone(l, err) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if msg != nil && !isTombstone(msg.Header) {
+			return msg, l, nil
+		}
+	}
+	return nil, nil, nil
+}
+
+// gone reports whether a stream of its own was removed since it was found, after all in it had gone elsewhere.
+func gone(l *layout, err error) bool {
+	return !l.shared && err != nil &&
+		(errors.Is(err, nats.ErrStreamNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) ||
+			errors.Is(err, nats.ErrNoResponders))
+}
+
+// replace publishes the next message of a subject whose newest one has that number, 0 for none, and returns the new
+// number; errOvertaken if the subject has another one.
+func (e *engine) replace(
+	ctx context.Context,
+	subject string,
+	text []byte,
+	number uint64,
+	options ...jetstream.PublishOpt,
+) (uint64, error) {
+	msg := &nats.Msg{Subject: subject, Data: text}
+	ack, err := e.js.PublishMsg(ctx, msg, append(options, jetstream.WithExpectLastSequencePerSubject(number))...)
+	if err == nil {
+		return ack.Sequence, nil
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+			pause(ctx, fetchPause) // a cluster is still copying the other write: it cannot be read yet
+			return 0, errOvertaken
+		case jetstream.JSErrCodeStreamWrongLastSequence:
+			return 0, errOvertaken
+		}
+	}
+	return 0, err
+}
+
+// errOvertaken says that another writer has changed the record meanwhile.
+var errOvertaken = errors.New("the record was changed by another agent")
+
+// remove takes a message out of a stream and waits until the servers have stored that. That it is gone already is no
+// error. An agent that may not remove messages by their number puts a tombstone on the message's subject.
+func (e *engine) remove(ctx context.Context, stream, subject string, number uint64) error {
+	if !e.confined.Load() {
+		err := e.leader.DeleteMsg(stream, number, nats.Context(ctx))
+		if errors.Is(err, nats.ErrMsgNotFound) || isNoMessage(err) {
+			return nil
+		}
+		return err
+	}
+	msg := &nats.Msg{Subject: subject, Header: nats.Header{headerTombstone: {"1"}}}
+	_, err := e.js.PublishMsg(ctx, msg, jetstream.WithMsgTTL(tombstoneAge))
+	return err
+}
+
+// Codes of JetStream for a removal that failed; the description of the second one has the reason.
+const (
+	sequenceNotFound nats.ErrorCode = 10043
+	deleteFailed     nats.ErrorCode = 10057
+)
+
+// isNoMessage recognises the refusal of a removal for a number that the stream does not have (any more).
+func isNoMessage(err error) bool {
+	var api *nats.APIError
+	return errors.As(err, &api) && (api.ErrorCode == sequenceNotFound ||
+		api.ErrorCode == deleteFailed && !strings.Contains(api.Description, "not permitted"))
+}
+
+func lastToken(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
+
+// apiPrefix begins the subjects of JetStream's API.
+func (e *engine) apiPrefix() string {
+	if e.q.cfg.Domain == "" {
+		return "$JS.API."
+	}
+	return "$JS." + e.q.cfg.Domain + ".API."
+}
+
+// kvPrefix leads messages to the buckets of another domain; the servers of a domain keep their $KV to themselves.
+func (e *engine) kvPrefix() string {
+	if e.q.cfg.Domain == "" {
+		return ""
+	}
+	return e.apiPrefix()
+}

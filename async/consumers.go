@@ -1,0 +1,77 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// consumerAge is how long a consumer stays without an agent that fetches. Delays are in the records then.
+const consumerAge = 10 * time.Minute
+
+// makeConsumers makes the consumers of the function, or finds them: its agents share them. On a cluster they lie in the
+// memory of one server, and are made again when that is lost: what has to survive is in the records.
+func (e *engine) makeConsumers(ctx context.Context, a arrangement) error {
+	cfg := jetstream.ConsumerConfig{
+		Durable: e.key, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,
+		MaxAckPending: -1, // a request that waits for its retry counts as one
+	}
+	if !e.q.cfg.Alone {
+		cfg.InactiveThreshold = consumerAge
+	}
+	if e.volatile {
+		cfg.Replicas, cfg.MemoryStorage = 1, true
+	}
+	e.consumer = cfg
+	return together(
+		func() (err error) {
+			if e.lay.runner, err = e.makeRunner(ctx); err != nil {
+				return fmt.Errorf("consumer of events: %w", err)
+			}
+			return nil
+		},
+		func() (err error) {
+			if e.lay.outgoing, err = e.makeOutgoing(ctx); err != nil {
+				return fmt.Errorf("consumer of outcome messages: %w", err)
+			}
+			return nil
+		},
+	)
+}
+
+func (e *engine) makeRunner(ctx context.Context) (jetstream.Consumer, error) {
+	cfg := e.consumer
+	cfg.FilterSubject, cfg.AckWait = e.lay.event+"*", ackWait
+	return e.makeConsumer(ctx, e.lay.events, cfg)
+}
+
+func (e *engine) makeOutgoing(ctx context.Context) (jetstream.Consumer, error) {
+	cfg := e.consumer
+	cfg.FilterSubject, cfg.AckWait = e.lay.notify+"*", sendAckWait
+	return e.makeConsumer(ctx, e.lay.outbox, cfg)
+}
+
+func (e *engine) makeConsumer(
+	ctx context.Context,
+	stream string,
+	cfg jetstream.ConsumerConfig,
+) (jetstream.Consumer, error) {
+	return insist(ctx, func(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+		return e.js.CreateOrUpdateConsumer(ctx, stream, cfg)
+	}, cfg)
+}
+
+// together runs steps beside each other and returns their errors.
+func together(steps ...func() error) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(steps))
+	for i, step := range steps {
+		all.Go(func() { errs[i] = step() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}

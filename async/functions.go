@@ -1,0 +1,166 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+)
+
+func (e *engine) configuration(key string) *Configuration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.known.Configurations[key]
+}
+
+// follow takes over what the servers know, unless something newer was taken over before.
+func (e *engine) follow(f *function) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f.revision > e.known.revision {
+		e.known = *f
+	}
+}
+
+// readFunction asks the servers what they know of a function; one without a revision if they know nothing.
+func (e *engine) readFunction(ctx context.Context, key string) (*function, error) {
+	f := &function{}
+	msg, err := e.last(ctx, functionStream, functionSubject+key)
+	if err != nil {
+		return nil, err
+	}
+	if msg != nil {
+		if err := json.Unmarshal(msg.Data, f); err != nil {
+			return nil, fmt.Errorf("what is stored of function %s: %w", key, err)
+		}
+		f.revision = msg.Sequence
+	}
+	return f, nil
+}
+
+// writeFunction stores f over the revision that it has, and sets the new one; errOvertaken if there is another.
+func (e *engine) writeFunction(ctx context.Context, f *function) error {
+	f.URN = e.q.cfg.Function.URN()
+	text, err := plainJSON(f)
+	if err != nil {
+		return err
+	}
+	f.revision, err = e.replace(ctx, functionSubject+e.key, text, f.revision)
+	return err
+}
+
+// change makes one change of what the servers know of this function, again as long as other agents are faster, and has
+// the other agents take it over. An error of edit ends it.
+func (e *engine) change(ctx context.Context, edit func(*function) error) error {
+	for {
+		f, err := e.readFunction(ctx, e.key)
+		if err != nil {
+			return err
+		}
+		if f.Configurations == nil {
+			f.Configurations = map[string]*Configuration{}
+		}
+		if err := edit(f); err != nil {
+			return err
+		}
+		err = e.writeFunction(ctx, f)
+		if errors.Is(err, errOvertaken) && ctx.Err() == nil {
+			continue
+		}
+		if err == nil {
+			e.follow(f)
+			e.announce(f.revision)
+		}
+		return err
+	}
+}
+
+// announce has the other agents of the function read what was changed. One that misses it reads it within a minute.
+func (e *engine) announce(revision uint64) {
+	if err := e.conn.Publish(e.prefix+".changed", strconv.AppendUint(nil, revision, 10)); err != nil {
+		e.q.cfg.Log.Debug("the other agents see a change of the configuration later", zap.Error(err))
+	}
+}
+
+// functionAge is how old what is known of the function may get, with half as long at random on top: messages between
+// agents may be lost.
+const functionAge = 40 * time.Second
+
+// followFunction reads what is known of the function, makes it known if it is new, and keeps reading.
+func (e *engine) followFunction(ctx context.Context) error {
+	f, err := e.readFunction(ctx, e.key)
+	if err == nil && f.revision == 0 {
+		if err = e.writeFunction(ctx, f); errors.Is(err, errOvertaken) {
+			f, err = e.readFunction(ctx, e.key)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	e.follow(f)
+	return nil
+}
+
+// listenForChanges takes over what other agents change.
+func (e *engine) listenForChanges() error {
+	_, err := e.conn.Subscribe(e.prefix+".changed", func(msg *nats.Msg) {
+		revision, err := strconv.ParseUint(string(msg.Data), 10, 64)
+		e.mu.Lock()
+		news := err != nil || revision > e.known.revision
+		e.mu.Unlock()
+		if news {
+			e.lookAtFunction()
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("subscription for changes: %w", err)
+	}
+	e.tasks.Go(func() {
+		for e.ctx.Err() == nil {
+			pause(e.ctx, functionAge+rand.N(functionAge/2))
+			if e.ctx.Err() == nil && !e.away.Load() {
+				e.lookAtFunction()
+			}
+		}
+	})
+	return nil
+}
+
+// lookAtFunction takes over what the servers know now.
+func (e *engine) lookAtFunction() {
+	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
+	defer cancel()
+	ctx, release := e.whileConnected(ctx)
+	defer release()
+	f, err := e.readFunction(ctx, e.key)
+	if err == nil {
+		e.follow(f)
+	} else if e.ctx.Err() == nil {
+		e.q.causes.Warn("changes of configurations by other agents are not seen; they are read again within a minute", err)
+	}
+}
+
+// keepFunction stores what is known once more, in streams that are new.
+func (e *engine) keepFunction(ctx context.Context) error {
+	e.mu.Lock()
+	kept := e.known
+	kept.revision = 0
+	e.mu.Unlock()
+	f, err := &kept, e.writeFunction(ctx, &kept)
+	if errors.Is(err, errOvertaken) { // another agent was faster
+		f, err = e.readFunction(ctx, e.key)
+	}
+	if err != nil {
+		return fmt.Errorf("what is known of the function: %w", err)
+	}
+	e.mu.Lock()
+	e.known = *f // revisions begin anew
+	e.mu.Unlock()
+	return nil
+}

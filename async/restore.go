@@ -1,0 +1,168 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// restoreSpread is over how long the agents of a cluster spread what each does after a new connection: they may all
+// have lost it together.
+const restoreSpread = 2 * time.Second
+
+// restore creates again what the store has lost: its folder was removed, a part of it was damaged, or a server has lost
+// the consumers in its memory. The contents of streams are lost, except what is known of the function. It is called
+// with every new connection.
+func (e *engine) restore() {
+	if e.volatile {
+		pause(e.ctx, rand.N(restoreSpread))
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, openTimeout)
+	defer cancel()
+	ctx, release := e.whileConnected(ctx)
+	defer release()
+	if e.volatile { // most often the memory of a server is gone, if anything is
+		if err := e.restoreWhat(ctx, false, false); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			e.noteRestored(err)
+			return
+		}
+	}
+	messages, functions, records := e.missing(ctx)
+	switch {
+	case messages:
+		e.epoch.Add(1)
+		e.q.cfg.Log.Error("the queue's store is empty: requests, records and outcome messages that were in it are lost")
+	case functions || records:
+		e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again")
+	}
+	e.noteRestored(e.restoreWhat(ctx, functions, messages || records))
+}
+
+func (e *engine) noteRestored(err error) {
+	if err != nil && e.ctx.Err() == nil {
+		e.q.cfg.Log.Error("the queue cannot be made again", zap.Error(err))
+	}
+}
+
+// restoreWhat makes what is missing. The consumers are made in any case; the handles go by name, and stay good.
+func (e *engine) restoreWhat(ctx context.Context, functions, streams bool) error {
+	a := arrangement{Shards: e.shards, Replicas: e.replicas}
+	if functions {
+		if err := e.makeFunctionStream(ctx); err != nil {
+			return err
+		}
+		if err := e.storeArrangement(ctx, a); err != nil && !errors.Is(err, errOvertaken) {
+			return err
+		}
+		if err := e.keepFunction(ctx); err != nil {
+			return err
+		}
+	}
+	if streams {
+		if err := e.makeStreams(ctx, a); err != nil {
+			return err
+		}
+	}
+	var made [2]jetstream.Consumer
+	err := together(
+		func() (err error) { made[0], err = e.makeRunner(ctx); return err },
+		func() (err error) { made[1], err = e.makeOutgoing(ctx); return err },
+		func() error { e.lookAtFunction(); return nil },
+	)
+	if err == nil && !e.volatile && !streams {
+		e.noteNewConsumers(made[:])
+	}
+	return err
+}
+
+// noteNewConsumers logs consumers that the store had lost, with what they knew of deliveries. restore comes one at a
+// time.
+func (e *engine) noteNewConsumers(made []jetstream.Consumer) {
+	for i, was := range []jetstream.Consumer{e.lay.runner, e.lay.outgoing} {
+		at := made[i].CachedInfo().Created
+		if !at.Equal(was.CachedInfo().Created) && !at.Equal(e.made[i]) {
+			e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again",
+				zap.String("stream", was.CachedInfo().Stream), zap.String("consumer", was.CachedInfo().Name))
+		}
+		e.made[i] = at
+	}
+}
+
+// missing reports which streams the servers do not have: those of messages, of functions, of records.
+func (e *engine) missing(ctx context.Context) (messages, functions, records bool) {
+	if e.confined.Load() {
+		return false, false, false
+	}
+	is := func(stream string) bool {
+		_, err := e.leader.StreamInfo(stream, nats.Context(ctx))
+		missing := errors.Is(err, nats.ErrStreamNotFound)
+		if err != nil && !missing && e.ctx.Err() == nil {
+			e.q.causes.Warn("it is not known whether the queue's store is whole; it counts as whole", err)
+		}
+		return missing
+	}
+	_ = together(
+		func() error { messages = is(e.lay.events); return nil },
+		func() error { functions = is(functionStream); return nil },
+		func() error { records = is(e.lay.records) || is(e.lay.outbox); return nil },
+	)
+	return messages, functions, records
+}
+
+// warnOfStranded logs accepted events that no agent will run: they came under another function, version or region, in
+// the same folder.
+func (e *engine) warnOfStranded(ctx context.Context) {
+	err := e.eachStranded(ctx, func(what string, events int, oldest time.Time) {
+		e.q.cfg.Log.Warn(
+			"the data folder holds requests of another function, version or region, which do not run here; an agent with its settings on the same folder would run them",
+			zap.String("what", what), zap.Int("requests", events), zap.Time("oldest", oldest),
+		)
+	})
+	if err != nil {
+		e.q.cfg.Log.Warn(
+			"it is not known whether the data folder holds requests of other functions or versions",
+			zap.Error(err),
+		)
+	}
+}
+
+// eachStranded calls each with every other function that has events in the child.
+func (e *engine) eachStranded(ctx context.Context, each func(what string, events int, oldest time.Time)) error {
+	events, oldest := map[string]int{}, map[string]time.Time{}
+	for shard := range e.shards {
+		err := e.eachSubject(ctx, eventStream(shard), shardSubject(shard, "*", "event")+"*", func(subject string) {
+			key := strings.Split(subject, ".")[3] // gantry.queue.SHARD.KEY.event.ID
+			if key == e.key {
+				return
+			}
+			events[key]++
+			if at, ok := acceptedAt(lastToken(subject)); ok && (oldest[key].IsZero() || at.Before(oldest[key])) {
+				oldest[key] = at
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for key, n := range events {
+		f, err := e.readFunction(ctx, key)
+		if err != nil {
+			return err
+		}
+		each("events of "+f.URN, n, oldest[key])
+	}
+	own := separateLayout(e.key).events
+	all := e.js.ListStreams(ctx)
+	for s := range all.Info() {
+		if name := s.Config.Name; name != own && isSeparateEvents(name) && s.State.Msgs > 0 {
+			each(s.Config.Description, int(s.State.Msgs), s.State.FirstTime)
+		}
+	}
+	return all.Err()
+}
