@@ -1,7 +1,8 @@
 // Command bench compares the agent with plain servers and prints ratios.
 //
 //	go run ./bench [-rounds N] [-quick] [-only SECTION,SECTION] [-json FILE] [-bootstrap FILE] [-against FILE]
-//	    [-functions N] [-backlog N]
+//	    [-functions N] [-agents N] [-scale-steps STEP,STEP] [-backlog N] [-fill DURATION] [-kill-functions N]
+//	    [-kill-events N] [-kill-time DURATION] [-keep]
 //
 // How to read the table. Every line compares two servers that were alive at the same time and were measured one right
 // after the other, in shuffled order, once per round. "base" and "gantry" are the medians over all rounds; min, median
@@ -30,8 +31,9 @@
 //   - platform: the platform API beside the function listener, and signed calls beside badly signed ones.
 //   - async: durable acceptance beside a bare client of the store, and synchronous calls beside a queue that drains.
 //   - start: from exec to the first answer, or to the end of the process.
-//   - scale: what functions cost three servers that keep the queues of all. It runs only if -only names it; -functions
-//     says how many functions are measured, the rest is accounted.
+//   - scale: what functions cost three servers that keep the queues of all, and whether these lose requests while they
+//     are killed. It runs only if -only names it; -functions and -agents say how many are measured, the rest is
+//     accounted; -scale-steps chooses rows. "bench -scale-agent FILE" is the agent of its kill rounds.
 //
 // Everything measured runs with PATH as its whole environment and its output in /dev/null. With the right to make one,
 // the program enters a network namespace of its own first, as the ports of extensions are fixed.
@@ -62,6 +64,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == scaleAgentFlag {
+		runScaleAgent(os.Args[2])
+		return
+	}
 	b := &bench{}
 	only := flag.String(
 		"only",
@@ -69,8 +75,7 @@ func main() {
 		"sections to run, separated by commas: "+strings.Join(sectionNames(), ", ")+"; default: all",
 	)
 	flag.IntVar(&b.rounds, "rounds", 7, "rounds of each comparison, at least 1")
-	flag.IntVar(&b.functions, "functions", 100, "functions of the section scale, at least 1; the rest is accounted")
-	flag.IntVar(&b.backlog, "backlog", 20_000, "events of another function in the section scale, at least 1")
+	b.sizes.flags()
 	quick := flag.Bool(
 		"quick",
 		false,
@@ -89,13 +94,14 @@ func main() {
 		"",
 		`write the results to this file, or "none"; default: bench/results.json, for figures of this tree`,
 	)
+	flag.BoolVar(&b.keep, "keep", false, "leave the folder of the run, with the logs of servers and agents, and name it")
 	flag.Parse()
 	b.budget, b.given = full, b.bootstrap != ""
 	if *quick {
 		b.budget, b.rounds = smallest, 1
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	chosen, err := b.choice(*only)
+	chosen, err := b.choice(*only, *quick)
 	if err == nil {
 		err = provideFramework(ctx, chosen) // needs the network that the next line leaves
 	}
@@ -151,16 +157,17 @@ type budget struct {
 	lines     int           // printed in one call
 	calls     int           // for the first bytes of streams, in one round
 	sockets   int           // open at once
+	scaling   scaleBudget
 }
 
 var (
 	full = budget{
 		starts: 20, warmups: 15, openTime: 2 * time.Second, floodTime: 10 * time.Second, drain: 10_000, lines: 300_000,
-		calls: 200, sockets: 500,
+		calls: 200, sockets: 500, scaling: fullScale,
 	}
 	smallest = budget{
 		starts: 2, warmups: 1, openTime: 200 * time.Millisecond, floodTime: time.Second, drain: 500, lines: 10_000,
-		calls: 10, sockets: 20,
+		calls: 10, sockets: 20, scaling: smallestScale,
 	}
 )
 
@@ -176,7 +183,8 @@ func sectionNames() []string {
 type bench struct {
 	budget
 	rounds                  int
-	functions, backlog      int    // of the section scale
+	sizes                   scaleSizes
+	keep                    bool   // the temporary folder
 	root, work              string // the module, a temporary folder
 	node, python, bootstrap string // programs
 	against                 string // another build of the agent, or empty
@@ -190,14 +198,17 @@ type bench struct {
 }
 
 // choice is what the flags ask for.
-func (b *bench) choice(only string) ([]section, error) {
+func (b *bench) choice(only string, quick bool) ([]section, error) {
+	if quick {
+		if err := b.sizes.shrink(); err != nil {
+			return nil, err
+		}
+	}
 	if b.rounds < 1 {
 		return nil, fmt.Errorf("-rounds %d: want 1 or more", b.rounds)
 	}
-	if b.functions < 1 || b.backlog < 1 || b.backlog > scaleMost {
-		return nil, fmt.Errorf(
-			"-functions %d -backlog %d: want 1 or more, and a backlog of at most %d", b.functions, b.backlog, scaleMost,
-		)
+	if err := b.sizes.check(); err != nil {
+		return nil, err
 	}
 	chosen, err := choose(only)
 	if b.against != "" {
@@ -216,7 +227,7 @@ func (b *bench) run(ctx context.Context, chosen []section, quick bool) (err erro
 	if b.work, err = os.MkdirTemp("", "gantry-bench-"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.stopAll(), os.RemoveAll(b.work)) }()
+	defer func() { err = errors.Join(err, b.stopAll(), b.removeWork()) }()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -235,6 +246,15 @@ func (b *bench) run(ctx context.Context, chosen []section, quick bool) (err erro
 		}
 	}
 	return nil
+}
+
+// removeWork removes the temporary folder, unless it is to be kept.
+func (b *bench) removeWork() error {
+	if b.keep {
+		progress("the folder of the run is %s", b.work)
+		return nil
+	}
+	return os.RemoveAll(b.work)
 }
 
 // measure runs one section.

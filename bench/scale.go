@@ -3,16 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"gantry/async"
-	"gantry/fault"
 	"slices"
-	"sync"
+	"strings"
 	"time"
-
-	"go.uber.org/zap"
-
-	fncontext "gantry/context"
 )
 
 // What the section scale accounts for: this many functions have a configuration and one ended request, and this many of
@@ -22,234 +17,206 @@ const (
 	withAgents     = 200
 )
 
-const (
-	// scaleMost is the limit of each queue in events, room for those of the accepts included.
-	scaleMost     = 1 << 20
-	scaleReplicas = 3
-	scaleQuiet    = 15 * time.Second // after a change, before the servers count as idle: elections, snapshots
-	scaleSettle   = 3 * time.Second  // after events were accepted, before the next start is timed
-	scaleIdle     = 8 * time.Second  // of measuring idle servers
-	scaleStarts   = 20               // events whose start is timed
-	scaleLimit    = 30 * time.Second
-)
+// scaleLimit bounds a wait for something that takes far less.
+const scaleLimit = 30 * time.Second
 
-// scaled is one function of the section scale: the queue of an agent without worker processes.
-type scaled struct {
-	queue *async.Queue
-	// started gets the time at which each call began.
-	started chan time.Time
-	hold    chan struct{} // calls last until it is closed
+// scaleSizes are the flags of the section scale.
+type scaleSizes struct {
+	functions, agents int
+	backlog           int
+	fill              time.Duration
+	steps             string
+	kill              killSizes
 }
 
-// newScaled makes a function; its queue is opened at the first need.
-func newScaled(c *natsCluster, n int) *scaled {
-	f := &scaled{started: make(chan time.Time, scaleStarts), hold: make(chan struct{})}
-	cluster := &async.Cluster{URL: c.url()}
-	f.queue = async.New(&async.Config{
-		Function: &fncontext.Function{
-			Region: "local-1", Project: "00000000000000000000000000000000", Package: "default",
-			Name: fmt.Sprintf("scale%d", n), Version: "latest",
-		},
-		Connect: cluster.Connect, Replicas: scaleReplicas, Parallel: 1,
-		MaxEvents: 2 * scaleMost, MaxBytes: 1 << 30, Retention: 24 * time.Hour,
-		Invoke: func(_ *fncontext.Invocation, started func() error, _ []byte) ([]byte, *fault.Error) {
-			if err := started(); err != nil {
-				return nil, fault.From(err)
-			}
-			select {
-			case f.started <- time.Now():
-			default: // not timed
-			}
-			<-f.hold
-			return []byte(`"done"`), nil
-		},
-		Cancel: func(string) bool { return false },
-		Log:    zap.NewNop(),
-	})
-	return f
+func (z *scaleSizes) flags() {
+	flag.IntVar(&z.functions, "functions", 100,
+		"scale: functions that are made known, at least 1; with 10000 their cost is measured, otherwise accounted")
+	flag.IntVar(&z.agents, "agents", withAgents,
+		"scale: functions with an agent, at least 1; at most as many as are known, if these are measured")
+	flag.IntVar(&z.backlog, "backlog", 1_000_000,
+		fmt.Sprintf("scale: queued events of one function, 1 to %d", scaleMost))
+	flag.DurationVar(&z.fill, "fill", 3*time.Minute,
+		"scale: time to queue the events of -backlog; what is queued then is the backlog, and the table says how many")
+	flag.StringVar(&z.steps, "scale-steps", "",
+		"scale: steps to run, separated by commas: "+strings.Join(scaleStepNames(), ", ")+"; default: all")
+	flag.IntVar(&z.kill.functions, "kill-functions", 50, "scale: functions of the kill rounds, at least 1")
+	flag.IntVar(&z.kill.events, "kill-events", 10_000, "scale: events accepted during the kill rounds, at least 1")
+	flag.DurationVar(&z.kill.length, "kill-time", 2*time.Minute, "scale: how long agents and servers are killed")
 }
 
-// open opens the queue and returns how long that took.
-func (f *scaled) open(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	err := f.queue.Start(ctx)
-	return time.Since(began), err
-}
-
-// run accepts one event and returns the time until its call began.
-func (f *scaled) run(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	if _, err := f.queue.Accept(ctx, &async.Event{Body: []byte(openEvent), Version: "latest"}); err != nil {
-		return 0, err
-	}
-	select {
-	case at := <-f.started:
-		return at.Sub(began), nil
-	case <-time.After(scaleLimit):
-		return 0, errors.New("an accepted event has not started")
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}
-
-// know gives a new function a configuration and one ended request.
-func (f *scaled) know(ctx context.Context) error {
-	close(f.hold)
-	configuration := &async.Configuration{AgeSeconds: 600, Retries: 1}
-	if _, err := f.queue.SetConfiguration(ctx, "latest", "", "urn", configuration); err != nil {
-		return err
-	}
-	if _, err := f.run(ctx); err != nil {
-		return err
-	}
-	for began := time.Now(); ; {
-		page, err := f.queue.Records(ctx, &async.Filter{Status: async.Success, Limit: 1})
-		if err != nil {
+// shrink makes smallest of the sizes that no flag names.
+func (z *scaleSizes) shrink() error {
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, value := range map[string]string{
+		"functions": "20", "agents": "10", "backlog": "5000",
+		"kill-functions": "5", "kill-events": "500", "kill-time": "20s",
+	} {
+		if given[name] {
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
 			return err
-		}
-		if page.Count == 1 {
-			return nil
-		}
-		if time.Since(began) > scaleLimit {
-			return errors.New("an event that has started has no outcome")
-		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-func (f *scaled) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-	defer cancel()
-	f.queue.Close(ctx)
-}
-
-// scale measures what functions cost three servers that keep the queues of all.
-func (b *bench) scale(ctx context.Context) (err error) {
-	c, err := b.startCluster(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.stop()) }()
-	s := &scaleRun{bench: b, cluster: c}
-	defer s.close()
-	for _, step := range []func(context.Context) error{s.base, s.know, s.agents, s.list, s.accept, s.beside} {
-		if err := step(ctx); err != nil {
-			return errors.Join(err, c.problem())
 		}
 	}
 	return nil
 }
+
+// check says which flag is wrong.
+func (z *scaleSizes) check() error {
+	if _, err := z.chosen(); err != nil {
+		return err
+	}
+	switch {
+	case z.functions < 1 || z.agents < 1:
+		return fmt.Errorf("-functions %d -agents %d: want 1 or more", z.functions, z.agents)
+	case z.backlog < 1 || z.backlog > scaleMost || z.fill <= 0:
+		return fmt.Errorf("-backlog %d -fill %s: want 1 to %d, and a time", z.backlog, z.fill, scaleMost)
+	case z.kill.functions < 1 || z.kill.events < 1 || z.kill.length < killTimeLeast:
+		return fmt.Errorf(
+			"-kill-functions %d -kill-events %d -kill-time %s: want 1 or more, and a time of at least %s",
+			z.kill.functions, z.kill.events, z.kill.length, killTimeLeast,
+		)
+	}
+	return nil
+}
+
+// The steps of the section, in their order. Each runs alone, too.
+const (
+	stepFunctions = "functions"
+	stepAgents    = "agents"
+	stepOpening   = "opening"
+	stepList      = "list"
+	stepAccepts   = "accepts"
+	stepBacklog   = "backlog"
+	stepKill      = "kill"
+)
+
+func scaleStepNames() []string {
+	return []string{stepFunctions, stepAgents, stepOpening, stepList, stepAccepts, stepBacklog, stepKill}
+}
+
+// chosen are the steps to run.
+func (z *scaleSizes) chosen() (map[string]bool, error) {
+	chosen := map[string]bool{}
+	for name := range strings.SplitSeq(z.steps, ",") {
+		switch name = strings.TrimSpace(name); {
+		case z.steps == "":
+			for _, all := range scaleStepNames() {
+				chosen[all] = true
+			}
+		case !slices.Contains(scaleStepNames(), name):
+			return nil, fmt.Errorf("-scale-steps: no step %q; there are %s", name, strings.Join(scaleStepNames(), ", "))
+		default:
+			chosen[name] = true
+		}
+	}
+	return chosen, nil
+}
+
+// scaleBudget is how much the section measures.
+type scaleBudget struct {
+	quiet    time.Duration // after a change, before the servers count as idle: elections, snapshots
+	windows  int           // of measuring idle servers, at least 2
+	window   time.Duration
+	openings int           // one at a time
+	listings int           // of one function's records
+	starts   int           // fresh functions whose first event is timed
+	accepts  time.Duration // of one run of 16 callers
+	linger   time.Duration // after the last outcome of the kill rounds: a lease that was lost ends meanwhile
+}
+
+var (
+	fullScale = scaleBudget{
+		quiet: 30 * time.Second, windows: 12, window: 5 * time.Second, openings: 100, listings: 50, starts: 20,
+		accepts: 3 * time.Second, linger: 35 * time.Second,
+	}
+	smallestScale = scaleBudget{
+		quiet: 2 * time.Second, windows: 3, window: time.Second, openings: 5, listings: 5, starts: 3,
+		accepts: 500 * time.Millisecond, linger: 3 * time.Second,
+	}
+)
 
 // scaleRun is one run of the section.
 type scaleRun struct {
 	*bench
 	cluster *natsCluster
-	open    []*scaled
-	starts  []float64 // ms, on the empty cluster
-	empty   usage
-	known   usage
+	chosen  map[string]bool
+	gate    gate      // of the open functions
+	open    []*scaled // functions with agents
+	made    int       // functions that were made known
+	few     int       // of these, before the servers were first measured
+	empty   usage     // servers with these few
+	known   usage     // with those made known
+	first   starts    // on servers without functions
 }
 
-func (s *scaleRun) close() {
-	var closing sync.WaitGroup
-	for _, f := range s.open {
-		closing.Go(f.close)
-	}
-	closing.Wait()
-}
-
-// base looks at servers without functions, and times the starts of a first function's events.
-func (s *scaleRun) base(ctx context.Context) (err error) {
-	if s.empty, err = s.cluster.idle(ctx); err != nil {
-		return err
-	}
-	s.starts, err = s.timeStarts(ctx, -1)
-	return err
-}
-
-// timeStarts opens a function and returns how long each of its events waits for its start, in ms.
-func (s *scaleRun) timeStarts(ctx context.Context, n int) (ms []float64, err error) {
-	f := newScaled(s.cluster, n)
-	close(f.hold)
-	s.open = append(s.open, f)
-	if _, err := f.open(ctx); err != nil {
-		return nil, err
-	}
-	for range scaleStarts {
-		took, err := f.run(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ms = append(ms, millis(took))
-	}
-	return ms, nil
-}
-
-// know makes functions known, one after the other, and closes each: what is left is what a function without an agent
-// costs.
-func (s *scaleRun) know(ctx context.Context) error {
-	var ms []float64
-	for n := range s.functions {
-		if n%20 == 0 {
-			progress("scale, function %d of %d", n, s.functions)
-		}
-		f := newScaled(s.cluster, n)
-		took, err := f.open(ctx)
-		if err == nil {
-			err = f.know(ctx)
-		}
-		f.close()
-		if err != nil {
-			return err
-		}
-		ms = append(ms, millis(took))
-	}
-	slices.Sort(ms)
-	s.table.add(
-		&row{
-			section: "scale", figure: "opening a function's queue, p99, ms", values: []float64{ms[len(ms)*99/100]},
-			target: atMost(100), format: "%.0f",
-		},
-		&row{section: "scale", figure: "… median", values: []float64{median(ms)}, format: "%.0f"},
-	)
-	var err error
-	s.known, err = s.cluster.idle(ctx)
-	return err
-}
-
-// agents opens some of the functions again, and accounts for all.
-func (s *scaleRun) agents(ctx context.Context) error {
-	n := max(min(s.functions, withAgents)/4, 1)
-	for i := range n {
-		f := newScaled(s.cluster, i)
-		s.open = append(s.open, f)
-		if _, err := f.open(ctx); err != nil {
-			return err
-		}
-	}
-	with, err := s.cluster.idle(ctx)
+// scale measures what functions cost three servers that keep the queues of all.
+func (b *bench) scale(ctx context.Context) (err error) {
+	chosen, err := b.sizes.chosen()
 	if err != nil {
 		return err
 	}
-	account := func(empty, known, with float64) (one, agent, all float64) {
-		one, agent = (known-empty)/float64(s.functions), (with-known)/float64(n)
-		return one, agent, empty + one*knownFunctions + agent*withAgents
+	c, err := b.startCluster(ctx)
+	if err != nil {
+		return err
 	}
-	one, agent, all := account(s.empty.memory, s.known.memory, with.memory)
-	oneCPU, agentCPU, allCPU := account(s.empty.processor, s.known.processor, with.processor)
-	value := func(figure, format string, v float64, t target) *row {
-		return &row{section: "scale", figure: figure, values: []float64{v}, target: t, format: format}
+	defer func() { err = errors.Join(err, c.stop()) }()
+	s := &scaleRun{bench: b, cluster: c, chosen: chosen}
+	defer s.closeAgents()
+	if err := s.base(ctx); err != nil {
+		return errors.Join(err, c.problem())
 	}
-	s.table.add(
-		value("10,000 functions, 200 with agents, accounted: memory of a server, MB", "%.0f", all, atMost(400)),
-		value(fmt.Sprintf("… for each of %d functions known, MB", s.functions), "%.3f", one, target{}),
-		value(fmt.Sprintf("… for each of %d agents more, MB", n), "%.3f", agent, target{}),
-		value("the same: processor of the three servers, idle, % of a core", "%.1f", allCPU, atMost(15)),
-		value(fmt.Sprintf("… for each of %d functions known, %%", s.functions), "%.4f", oneCPU, target{}),
-		value(fmt.Sprintf("… for each of %d agents more, %%", n), "%.4f", agentCPU, target{}),
-		value("… of servers without functions, %", "%.1f", s.empty.processor, target{}),
-	)
+	steps := map[string]func(context.Context) error{
+		stepFunctions: s.know, stepAgents: s.agents, stepOpening: s.openings, stepList: s.list, stepAccepts: s.accept,
+		stepBacklog: s.beside, stepKill: s.kill,
+	}
+	for _, name := range scaleStepNames() {
+		if !chosen[name] {
+			continue
+		}
+		began := time.Now()
+		if err := steps[name](ctx); err != nil {
+			return fmt.Errorf("step %s: %w", name, errors.Join(err, c.problem()))
+		}
+		progress("scale, step %s took %s", name, time.Since(began).Round(time.Second))
+	}
 	return nil
+}
+
+// base looks at servers with hardly anything: how soon the first events of functions start, and what the servers use.
+func (s *scaleRun) base(ctx context.Context) (err error) {
+	if s.chosen[stepBacklog] {
+		progress("scale, first events on servers without functions")
+		if err := pause(ctx, s.scaling.quiet); err != nil { // the first seconds of a cluster are slower
+			return err
+		}
+		if s.first, err = s.timeStarts(ctx, "base"); err != nil {
+			return err
+		}
+	}
+	if s.chosen[stepFunctions] || s.chosen[stepAgents] {
+		s.few = min(scaleFew, s.sizes.functions/2)
+		if err := s.makeKnown(ctx, s.few); err != nil {
+			return err
+		}
+		progress("scale, idle servers with %d functions known", s.few)
+		s.empty, err = s.cluster.idle(ctx, &s.scaling)
+		s.known = s.empty
+	}
+	return err
+}
+
+// scaleValue is a row of one or more values in the unit that the figure names.
+func scaleValue(figure, format string, t target, values ...float64) *row {
+	return &row{section: scaleSection, figure: figure, values: values, target: t, format: format}
+}
+
+// scaleRatio is the ratio of the medians of samples, and below it what was measured.
+func (s *scaleRun) scaleRatio(figure string, base, ours []float64, t target) {
+	s.table.add(&row{
+		section: scaleSection, figure: figure, base: base, ours: ours,
+		values: []float64{median(ours) / median(base)}, target: t, ratio: true,
+	})
 }
