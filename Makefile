@@ -110,13 +110,15 @@ bench-quick: need-java
 	$(GO) run ./bench -quick -json .cache/bench-quick.json
 	$(GO) run ./bench/plot -in .cache/bench-quick.json -out .cache/bench -readme ''
 
-# What functions cost three NATS servers that keep the queues of all; the table is also in .cache/bench-scale.json.
+# What functions cost three NATS servers that keep the queues of all, and whether these lose requests while they are
+# killed. FUNCTIONS=10000 measures what fewer account for; SCALE has further flags, such as
+# SCALE="-scale-steps list,kill". The table is also in .cache/bench-scale.json.
 FUNCTIONS ?= 100
 bench-scale:
 	@.ci/need go node python3 wrk
 	$(GO) mod download
 	@mkdir -p .cache && rm -f .cache/bench-scale.json
-	$(GO) run ./bench -only scale -functions $(FUNCTIONS) -rounds 3 -json .cache/bench-scale.json
+	$(GO) run ./bench -only scale -functions $(FUNCTIONS) -rounds 5 -json .cache/bench-scale.json $(SCALE)
 
 test-container:
 	test/container/run.sh
