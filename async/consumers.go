@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 )
 
 // consumerAge is how long a consumer stays without an agent that fetches. Delays are in the records then.
-const consumerAge = 10 * time.Minute
+const consumerAge = 2 * time.Minute
 
 // makeConsumers makes the consumers of the function, or finds them: its agents share them. On a cluster they lie in the
 // memory of one server, and are made again when that is lost: what has to survive is in the records.
@@ -75,3 +76,33 @@ func together(steps ...func() error) error {
 	all.Wait()
 	return errors.Join(errs...)
 }
+
+// leaveConsumers removes the function's consumers if no other agent of the function waits at them and nothing is left:
+// without an agent a function costs the servers one message. An agent that comes at that moment makes them again.
+func (e *engine) leaveConsumers() {
+	if e.q.cfg.Alone || e.lay == nil || e.away.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, leaveLimit)
+	defer cancel()
+	leave := func(c jetstream.Consumer) error {
+		if c == nil {
+			return nil
+		}
+		info, err := c.Info(ctx)
+		if err != nil || info.NumWaiting > 0 || info.NumPending > 0 || info.NumAckPending > 0 {
+			return err
+		}
+		return e.js.DeleteConsumer(ctx, info.Stream, info.Name)
+	}
+	err := together(
+		func() error { return leave(e.lay.runner) },
+		func() error { return leave(e.lay.outgoing) },
+	)
+	if err != nil {
+		e.q.cfg.Log.Debug("consumers of this function stay for some minutes", zap.Error(err))
+	}
+}
+
+// leaveLimit bounds leaveConsumers: it is in the way of a stop.
+const leaveLimit = time.Second

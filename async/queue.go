@@ -144,6 +144,8 @@ func (q *Queue) drain(ctx context.Context, e *engine) {
 		e.running.Wait()
 	}) {
 		q.cfg.Log.Warn("asynchronous requests are left to be run again: they were not recorded in time")
+	} else {
+		e.leaveConsumers()
 	}
 	e.close()
 }

@@ -72,6 +72,10 @@ func (e *engine) eachRecord(ctx context.Context, l *layout, each func(id string,
 	}
 	if !e.confined.Load() {
 		err := e.newest(ctx, l.records, l.record+"*", one)
+		for l.shared && errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil { // a stream that is new
+			pause(ctx, scanPause)
+			err = e.newest(ctx, l.records, l.record+"*", one)
+		}
 		if !errors.Is(err, errTooMany) && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
 		}

@@ -128,6 +128,9 @@ var errMayNot = errors.New(
 	"a stream is missing, and this agent's user may see its own function alone: start an agent without that limit first",
 )
 
+// maxConsumers is the limit of consumers of a stream. Without one a server takes a thousand.
+const maxConsumers = 1 << 20
+
 // makeStream makes a stream unless it is there; that of the child is changed to the settings. On a cluster each has a
 // limit: a server whose store is full leaves streams without a leader, also for removals (nats-server 2.15.2).
 func (e *engine) makeStream(ctx context.Context, a arrangement, cfg *jetstream.StreamConfig) error {
@@ -135,7 +138,7 @@ func (e *engine) makeStream(ctx context.Context, a arrangement, cfg *jetstream.S
 		return errMayNot
 	}
 	cfg.Storage, cfg.Replicas, cfg.Discard = jetstream.FileStorage, a.Replicas, jetstream.DiscardNew
-	cfg.MaxMsgsPerSubject, cfg.AllowMsgTTL, cfg.AllowDirect = 1, true, true
+	cfg.MaxMsgsPerSubject, cfg.AllowMsgTTL, cfg.AllowDirect, cfg.MaxConsumers = 1, true, true, maxConsumers
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = -1
 	}
