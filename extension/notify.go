@@ -19,6 +19,9 @@ import (
 // syncLimit is how long a call waits for extensions that asked for it.
 const syncLimit = 2 * time.Second
 
+// Extended reports whether an extension is registered, so that Notify has something to do.
+func (h *Host) Extended() bool { return h.taken.Load() > 0 }
+
 // Notify notifies the registered extensions that a call begins. What does not fit a buffer is dropped and counted. The
 // buffers are filled in the background, so as not to delay the call. Notify waits only for extensions that registered
 // with FunctionGraph-Extension-Mode: sync, at most for two seconds.

@@ -14,12 +14,12 @@ import (
 func (a *Instance) admit(ctx context.Context, l *Lease) error {
 	a.mu.Lock()
 	err := a.enter(l)
-	if err != nil || l.worker != nil {
-		a.mu.Unlock()
+	limit := a.waitLimit(l)
+	worker := l.worker
+	a.mu.Unlock()
+	if err != nil || worker != nil {
 		return err
 	}
-	limit := a.waitLimit(l)
-	a.mu.Unlock()
 	return a.wait(ctx, l, limit)
 }
 
@@ -36,11 +36,11 @@ func (a *Instance) enter(l *Lease) error {
 		err = nil
 	}
 	if err == nil {
-		if w := a.direct(l.call.Async); w != nil {
+		if w := a.direct(l); w != nil {
 			a.begin(l, w)
 			return nil
 		}
-		if !l.call.Async && a.waiting.Len() >= a.room() {
+		if !l.call.Async && a.behind() >= a.room() {
 			a.cfg.Metrics.Rejects.Inc()
 			err = throttled("the waiting room is full (GANTRY_QUEUE)")
 		}
@@ -50,21 +50,25 @@ func (a *Instance) enter(l *Lease) error {
 		return err
 	}
 	l.given = make(chan struct{})
-	l.place = a.roomOf(l).PushBack(l)
+	if l.try > 1 && !l.came.IsZero() {
+		l.place = a.inOrder(l) // it has begun: those before it have as well
+	} else {
+		l.place = a.roomOf(l).PushBack(l)
+	}
 	a.calls[l.call.RequestID] = l
 	return nil
 }
 
 // direct takes a slot for a call that just came, unless others are before it: those of its own kind, and those of the
 // other kind whose turn it is. Called with mu held.
-func (a *Instance) direct(async bool) *runtime.Worker {
+func (a *Instance) direct(l *Lease) *runtime.Worker {
 	if a.waiting.Len() > 0 {
 		return nil
 	}
-	if a.waitingAsync.Len() > 0 && (async || a.turns.async(true, true)) {
+	if a.waitingAsync.Len() > 0 && (l.call.Async || a.turns.async(true, true)) {
 		return nil
 	}
-	return a.pick()
+	return a.pick(l.ahead != nil && a.behind() < a.room())
 }
 
 // wait waits for a slot until limit has passed or ctx ends.
@@ -189,8 +193,9 @@ func (a *Instance) waitLimit(l *Lease) time.Duration {
 	return fn.Timeout
 }
 
-// pick takes a slot of the worker with the fewest calls; called with mu held.
-func (a *Instance) pick() *runtime.Worker {
+// pick takes a slot of the worker with the fewest calls, behind others of its calls if that is allowed; called with mu
+// held.
+func (a *Instance) pick(ahead bool) *runtime.Worker {
 	var best *runtime.Worker
 	least := 0
 	for _, w := range a.workers {
@@ -201,10 +206,10 @@ func (a *Instance) pick() *runtime.Worker {
 			best, least = w, busy
 		}
 	}
-	if best != nil && best.Acquire() {
-		return best
+	if best == nil || ahead && !best.AcquireAhead() || !ahead && !best.Acquire() {
+		return nil
 	}
-	return nil
+	return best
 }
 
 // begin gives the call a slot; called with mu held.
@@ -214,6 +219,12 @@ func (a *Instance) begin(l *Lease, w *runtime.Worker) {
 	l.worker = w
 	a.calls[l.call.RequestID] = l
 	a.turns.started(l.call.Async, a.waitingAsync.Len() > 0)
+	if l.ahead != nil && w.WritesAhead() {
+		l.unbegun = true
+		a.unbegun++
+		a.handed = append(a.handed, l)
+		return
+	}
 	a.inFlight++
 	if l.call.Async {
 		a.asyncSlots++
@@ -224,16 +235,21 @@ func (a *Instance) begin(l *Lease, w *runtime.Worker) {
 // dispatch gives free slots to those who wait, in turns; called with mu held, and after everything that frees a slot.
 func (a *Instance) dispatch() {
 	for a.waiting.Len()+a.waitingAsync.Len() > 0 {
-		w := a.pick()
-		if w == nil {
-			return
-		}
 		room := a.waiting
 		if a.turns.async(a.waiting.Len() > 0, a.waitingAsync.Len() > 0) {
 			room = a.waitingAsync
 		}
 		l := room.Front().Value.(*Lease)
+		w := a.pick(l.ahead != nil)
+		if w == nil {
+			return
+		}
 		a.begin(l, w)
+		if l.unbegun { // its caller waits on
+			room.Remove(l.place)
+			l.place = nil
+			continue
+		}
 		a.takeOut(l)
 	}
 }

@@ -131,7 +131,9 @@ func TestCallTakesAFreeSlotOnlyInItsTurn(t *testing.T) {
 				h.waitingAsync.PushBack(&Lease{})
 			}
 			for async, want := range map[bool]bool{false: c.sync, true: c.async} {
-				w := h.direct(async)
+				l := &Lease{}
+				l.call.Invocation = &fncontext.Invocation{Async: async}
+				w := h.direct(l)
 				require.Equal(t, want, w != nil, "async %v", async)
 				if w != nil {
 					w.Release()

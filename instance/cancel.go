@@ -6,17 +6,24 @@ package instance
 // waits or runs here, even if it is canceled already. It may be called at any time, and does not wait for the answers.
 func (a *Instance) Cancel(requestID string) bool {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	l := a.calls[requestID]
 	if l == nil || l.ended {
+		a.mu.Unlock()
 		return false
 	}
 	l.canceled = true // all there is to do for a call between two workers
 	switch {
 	case l.place != nil:
 		a.takeOut(l)
+	case l.unbegun: // if it begins before it is taken back, it ends by that
+		w := l.worker
+		a.mu.Unlock()
+		a.handOver()
+		w.TakeBack()
+		return true
 	case l.worker != nil:
 		l.worker.Cancel()
 	}
+	a.mu.Unlock()
 	return true
 }

@@ -116,6 +116,7 @@ func (a *Instance) Drain(ctx context.Context) error {
 	a.refuseAll()
 	a.checkEmpty()
 	a.mu.Unlock()
+	a.takeBack()
 	select {
 	case <-a.empty:
 		return nil

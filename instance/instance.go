@@ -41,6 +41,8 @@ type Config struct {
 	Complete func(ctx context.Context) error
 	// Notify sends the extensions the notification that a call begins. It blocks only for those that asked for it.
 	Notify func(*fncontext.Call)
+	// Extended reports whether there are extensions that are notified.
+	Extended func() bool
 	// Stream gets the telemetry of the instance and of its calls.
 	Stream *telemetry.Stream
 	// Spares is how many interpreters run in advance, for workers that have to be replaced; 0 for a language without.
@@ -92,6 +94,12 @@ type Instance struct {
 
 	spares  []*runtime.Worker // parked: interpreters that have not seen user code
 	filling bool              // spares are being started
+
+	unbegun int    // calls that have a slot behind another call, and wait for its answer
+	running *Lease // the one that runs, where calls are written ahead
+	// handed are calls that have got a slot and are to be handed over; handing keeps their order, and comes before mu.
+	handed  []*Lease
+	handing sync.Mutex
 
 	uses     int            // counts the slots that were given
 	frozen   bool           // the processes are stopped
@@ -205,11 +213,12 @@ func (a *Instance) InFlight() int {
 	return a.inFlight
 }
 
-// Waiting returns the number of synchronous calls in the waiting room, the one that GANTRY_QUEUE bounds.
+// Waiting returns the number of synchronous calls that GANTRY_QUEUE bounds: those in the waiting room, and those that
+// are written ahead and have not begun.
 func (a *Instance) Waiting() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.waiting.Len()
+	return a.waiting.Len() + a.unbegun
 }
 
 // WaitingAsync returns the number of asynchronous calls that wait for a slot; their caller bounds it.
@@ -251,7 +260,7 @@ func (a *Instance) Hang() *hang.Evidence {
 
 // checkEmpty is called with mu held.
 func (a *Instance) checkEmpty() {
-	if a.state != Draining || a.inFlight > 0 {
+	if a.state != Draining || a.inFlight+a.unbegun > 0 {
 		return
 	}
 	select {
@@ -285,6 +294,15 @@ type Lease struct {
 	began time.Time
 	// waited is the time in the waiting room.
 	waited time.Duration
+
+	// Of calls that may be written ahead, see ahead.go. ahead is nil for others; came and latest are when its wait began
+	// and when it ends. Instance.mu guards unbegun, which is set while it has a slot and has not begun, and over: the next
+	// call has begun and has its slot.
+	ahead         *runtime.Ahead
+	came, latest  time.Time
+	unbegun, over bool
+	// cpu and others are what the worker and its descendants had used when it began.
+	cpu, others time.Duration
 }
 
 // Freeze stops the processes between calls, as a cloud does, for GANTRY_FREEZE.

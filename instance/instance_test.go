@@ -110,6 +110,8 @@ func (h *harness) nothingIsLeft() {
 	defer h.mu.Unlock()
 	require.Empty(h.t, h.calls)
 	require.Zero(h.t, h.inFlight)
+	require.Zero(h.t, h.unbegun)
+	require.Nil(h.t, h.running)
 	require.Zero(h.t, h.asyncSlots)
 	require.Zero(h.t, h.waiting.Len()+h.waitingAsync.Len())
 }

@@ -394,6 +394,7 @@ func (a *Instance) serve(position int, w *runtime.Worker) ending {
 		a.dispatch()
 	}
 	a.mu.Unlock()
+	a.handOver()
 	a.fillSpares()
 	select {
 	case <-w.Retired():
@@ -404,6 +405,7 @@ func (a *Instance) serve(position int, w *runtime.Worker) ending {
 	a.follow()
 	a.dispatch() // a call that came meanwhile may have tried this worker only, and waits although another one has room
 	a.mu.Unlock()
+	a.handOver()
 	if w.Canceled() {
 		return canceled
 	}

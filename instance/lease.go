@@ -80,9 +80,14 @@ type work struct {
 }
 
 func (l *Lease) end(ctx context.Context, job work) Result {
-	a := l.instance
 	l.announce()
 	r, again := l.run(ctx, job)
+	return l.finish(ctx, job, r, again)
+}
+
+// finish takes a call to other workers as long as it needs one, and ends the lease.
+func (l *Lease) finish(ctx context.Context, job work, r Result, again bool) Result {
+	a := l.instance
 	for again {
 		l.try++
 		if err := a.admit(ctx, l); err != nil {
@@ -105,7 +110,9 @@ func (l *Lease) end(ctx context.Context, job work) Result {
 func (l *Lease) announce() {
 	a := l.instance
 	timeout := a.cfg.Runtime.Function.Timeout
-	l.log = logger.NewRequest(a.cfg.Sink, l.call.RequestID, a.cfg.Runtime.Several, l.call.Tail)
+	if l.log == nil {
+		l.log = logger.NewRequest(a.cfg.Sink, l.call.RequestID, a.cfg.Runtime.Several, l.call.Tail)
+	}
 	if !l.call.Async { // RoomWait counts only calls whose caller waits
 		a.cfg.Metrics.RoomWait.Observe(l.waited)
 	}
@@ -127,6 +134,12 @@ func (l *Lease) run(ctx context.Context, job work) (r Result, again bool) {
 	cpu := meter.CPU(began)
 	r, err := l.hand(ctx, job)
 	now := time.Now()
+	return l.settle(r, err, now.Sub(began), meter.CPU(now)-cpu)
+}
+
+// settle notes how the call ended on its worker, with what it took there, and returns the slot. It reports whether the
+// call needs another worker.
+func (l *Lease) settle(r Result, err error, took, cpu time.Duration) (_ Result, again bool) {
 	if err != nil {
 		r.Fault = fault.From(err)
 		if errors.Is(err, runtime.ErrNotSent) {
@@ -145,11 +158,10 @@ func (l *Lease) run(ctx context.Context, job work) (r Result, again bool) {
 			l.worker.Retire()
 		}
 	}
-	usage := meter.Read(now)
 	r.Summary = summarize(
-		now.Sub(began),
-		meter.CPU(now)-cpu,
-		usage.Peak,
+		took,
+		cpu,
+		l.worker.Meter().Read(time.Now()).Peak,
 		cmp.Or(l.call.MemoryMB, l.instance.cfg.Runtime.Function.MemoryMB),
 	)
 	r.Waited = l.waited
@@ -189,17 +201,27 @@ func (l *Lease) release(goesOn bool) bool {
 	a := l.instance
 	l.worker.Release()
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	l.worker = nil
 	l.ended = !goesOn || l.canceled
-	a.inFlight--
+	if a.running == l {
+		a.running = nil
+	}
+	if !l.over { // else the next call has it
+		a.inFlight--
+	}
+	l.over = false
 	if l.call.Async {
 		a.asyncSlots--
 	}
 	a.follow()
 	a.dispatch()
 	a.checkEmpty()
-	return l.canceled
+	canceled, hand := l.canceled, len(a.handed) > 0
+	a.mu.Unlock()
+	if hand {
+		a.handOver()
+	}
+	return canceled
 }
 
 // close writes the end of the log, counts the call and keeps the tail.
@@ -231,6 +253,9 @@ const maxHandovers = 3
 
 // Invoke runs one call from admission to summary; see Admit and Lease.Invoke.
 func (a *Instance) Invoke(ctx context.Context, inv *fncontext.Invocation, event []byte) Result {
+	if a.mayGoAhead(inv, event) {
+		return a.invokeAhead(ctx, inv, event)
+	}
 	l, err := a.Admit(ctx, inv)
 	if err != nil {
 		return Result{Fault: fault.From(err)}

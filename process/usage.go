@@ -63,6 +63,13 @@ func (m *Meter) CPU(now time.Time) time.Duration {
 	return m.last.CPU
 }
 
+// Others returns the part of CPU that is not the process itself, as of the last Read.
+func (m *Meter) Others() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.others
+}
+
 // cpuClock reads the processor-time clock of a process.
 func cpuClock(pid int) (time.Duration, bool) {
 	const sched = 2 // CPUCLOCK_SCHED, of the whole process

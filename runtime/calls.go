@@ -39,18 +39,36 @@ type call struct {
 	company bool
 	done    chan reply
 	timer   *time.Timer
+
+	// Of a call that may be written ahead: its own facts, what is called when it begins and when it is taken back, whether
+	// it began, and how long its frame is, in bytes.
+	inv     *fncontext.Call
+	begun   func(time.Time)
+	back    func()
+	started bool
+	size    int
 }
 
+// reply is the end of a call. With err only the result's figures count.
 type reply struct {
 	result Result
 	err    *fault.Error
 	unsent bool
+	taken  bool // back, before it began
+}
+
+// fault is err, and no error that holds nil.
+func (r *reply) fault() error {
+	if r.err == nil {
+		return nil
+	}
+	return r.err
 }
 
 var callPool = sync.Pool{New: func() any {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return &call{done: make(chan reply, 1), timer: t}
+	return &call{done: make(chan reply, 2), timer: t} // its end, and that it was taken back before
 }}
 
 // begin records a call before it is sent, and arms its deadline; company reports whether other calls are in flight. The
@@ -80,14 +98,7 @@ func (s *calls) register(c *call) (company, ok bool) {
 	if s.dead != nil {
 		return false, false
 	}
-	if s.pending == nil {
-		s.pending, s.abandoned = map[uint32]*call{}, map[uint32]string{}
-	}
-	s.nextID++
-	if s.nextID == 0 { // 0 is the load
-		s.nextID = 1
-	}
-	c.id = s.nextID
+	s.assign(c)
 	s.pending[c.id] = c
 	c.company = len(s.pending) > 1
 	if len(s.pending) == 2 {
@@ -96,6 +107,18 @@ func (s *calls) register(c *call) (company, ok bool) {
 		}
 	}
 	return c.company, true
+}
+
+// assign gives a call its id; called with mu held.
+func (s *calls) assign(c *call) {
+	if s.pending == nil {
+		s.pending, s.abandoned = map[uint32]*call{}, map[uint32]string{}
+	}
+	s.nextID++
+	if s.nextID == 0 { // 0 is the load
+		s.nextID = 1
+	}
+	c.id = s.nextID
 }
 
 // await waits for the answer, the deadline or the end of ctx. quit notifies the worker that the answer is no longer
@@ -110,18 +133,15 @@ func (s *calls) await(ctx context.Context, c *call, inv *fncontext.Call, quit fu
 		r = s.abandon(c, inv, stoppedFault, quit)
 	}
 	s.recycle(c)
-	switch {
-	case r.unsent:
+	if r.unsent {
 		return Result{}, ErrNotSent
-	case r.err != nil:
-		return Result{}, r.err
 	}
-	return r.result, nil
+	return r.result, r.fault()
 }
 
 func (s *calls) recycle(c *call) {
 	c.timer.Stop()
-	c.log = nil
+	c.log, c.inv, c.begun, c.back = nil, nil, nil, nil
 	callPool.Put(c)
 }
 

@@ -26,6 +26,7 @@ type frames struct {
 	events  *writer       // we write calls
 	replies *net.UnixConn // we read answers
 
+	ahead    ahead
 	limit    int
 	readDone chan struct{}
 	// stackText gets the worker's answer to stacks.
@@ -49,7 +50,7 @@ func newFrames(w *Worker) (*frames, []*os.File, error) {
 		stackText: make(chan string, 1), cacheWritten: make(chan *CodeCache, 1),
 		takenUp: func() bool { return true },
 	}
-	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.unsent}
+	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.lost}
 	var ends []*os.File
 	for _, conn := range []**net.UnixConn{&f.events.conn, &f.replies} {
 		ours, theirs, err := socketPair()
@@ -61,6 +62,16 @@ func newFrames(w *Worker) (*frames, []*os.File, error) {
 		*conn, ends = ours, append(ends, theirs)
 	}
 	f.events.bytes = socket.New(f.events.conn)
+	if !w.cfg.writesAhead() {
+		return f, ends, nil
+	}
+	fd, err := unix.FcntlInt(ends[0].Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		closeAll(ends)
+		f.close()
+		return nil, nil, fmt.Errorf("socket pair for a worker: %w", err)
+	}
+	f.ahead.mark, f.ahead.end = newMark(), os.NewFile(uintptr(fd), "worker end")
 	return f, ends, nil
 }
 
@@ -93,6 +104,9 @@ func (f *frames) close() {
 		if c != nil {
 			_ = c.Close()
 		}
+	}
+	if f.ahead.end != nil {
+		_ = f.ahead.end.Close()
 	}
 }
 
@@ -141,6 +155,8 @@ func (f *frames) call(
 
 // quit sends Cancel.
 func (f *frames) quit(id uint32) {
+	f.worker.endsAhead()
+	f.takeBack(true) // the worker may come back, and would begin what is behind
 	if err := f.events.cancel(id); err != nil {
 		f.worker.cfg.Log.Debug("worker takes no Cancel", zap.Error(err))
 	}
@@ -168,6 +184,7 @@ func (f *frames) drop() {
 }
 
 func (f *frames) fail(death *fault.Error) {
+	f.endAhead()
 	f.calls.fail(death)
 	f.close()
 }

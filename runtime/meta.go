@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"gantry/fault"
@@ -14,21 +15,29 @@ import (
 
 // The meta of frames, as docs/PROTOCOL.md describes it: what the agent writes, and what it reads.
 
-// appendCall appends header and meta of a call.
-func appendCall(dst []byte, id uint32, kind frame.Type, inv *fncontext.Call, payloadLen int) []byte {
+// appendCall appends header and meta of a call. mark is that of a call that is written ahead; empty for others.
+func appendCall(dst []byte, id uint32, kind frame.Type, inv *fncontext.Call, payloadLen int, mark string) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, frame.HeaderSize)...)
-	dst = appendMeta(dst, inv)
+	dst = appendMeta(dst, inv, mark)
 	frame.AppendHeader(dst[start:start], kind, id, len(dst)-start-frame.HeaderSize, payloadLen)
 	return dst
 }
 
-// appendMeta writes what the worker needs to build the context (docs/PROTOCOL.md).
-func appendMeta(dst []byte, inv *fncontext.Call) []byte {
+// appendMeta writes what the worker needs to build the context (docs/PROTOCOL.md). A call that is written ahead has no
+// deadline yet.
+func appendMeta(dst []byte, inv *fncontext.Call, mark string) []byte {
 	dst = append(dst, `{"requestId":`...)
 	dst = logger.AppendJSONString(dst, inv.RequestID)
-	dst = append(dst, `,"deadline":`...)
-	dst = appendMillis(dst, inv.Deadline)
+	if mark == "" {
+		dst = append(dst, `,"deadline":`...)
+		dst = appendMillis(dst, inv.Deadline)
+	} else {
+		dst = append(dst, `,"timeout":`...)
+		dst = strconv.AppendInt(dst, inv.Function.Timeout.Milliseconds(), 10)
+		dst = append(dst, `,"mark":`...)
+		dst = logger.AppendJSONString(dst, mark)
+	}
 	member := func(name, value string) {
 		if value == "" {
 			return
@@ -62,6 +71,12 @@ func appendMeta(dst []byte, inv *fncontext.Call) []byte {
 // metaTooLong reports whether a call's headers would not fit into a frame's meta. A byte can take six when it is
 // escaped.
 func metaTooLong(inv *fncontext.Invocation) bool {
+	return metaLength(inv) > 8<<10 &&
+		len(appendMeta(nil, &fncontext.Call{Invocation: inv, Deadline: time.Now()}, "")) > frame.MaxMeta
+}
+
+// metaLength is the length of what the caller says of a call, in bytes, before it is escaped.
+func metaLength(inv *fncontext.Invocation) int {
 	n := len(
 		inv.Alias,
 	) + len(
@@ -91,7 +106,7 @@ func metaTooLong(inv *fncontext.Invocation) bool {
 			s.AuthToken,
 		)
 	}
-	return n > 8<<10 && len(appendMeta(nil, &fncontext.Call{Invocation: inv, Deadline: time.Now()})) > frame.MaxMeta
+	return n
 }
 
 // CheckMeta refuses a call whose credentials, ids and trace headers cannot be carried to a worker.
@@ -131,23 +146,57 @@ type failureMeta struct {
 	Hint  string `json:"hint"`
 	// Last: the process ends behind this answer.
 	Last bool `json:"last"`
+	figuresMeta
 }
 
-// isText reads the meta of a Result: nothing, or {"text":true}.
-func isText(meta []byte) (bool, error) {
+// figuresMeta is what a worker says of a call that it has answered, in microseconds.
+type figuresMeta struct {
+	Took int64 `json:"took"`
+	CPU  int64 `json:"cpu"`
+}
+
+func (m figuresMeta) figures() Figures {
+	return Figures{Took: time.Duration(m.Took) * time.Microsecond, CPU: time.Duration(m.CPU) * time.Microsecond}
+}
+
+type resultMeta struct {
+	Text bool `json:"text"`
+	// Ahead, in the answer to the load: calls may be written ahead.
+	Ahead bool `json:"ahead"`
+	figuresMeta
+}
+
+// readResultMeta reads the meta of a Result: mostly nothing, {"text":true}, or figures, for which a decoder would take
+// longer than all the rest.
+func readResultMeta(meta []byte) (m resultMeta, err error) {
 	if len(meta) == 0 {
-		return false, nil
+		return m, nil
 	}
 	if string(meta) == `{"text":true}` {
-		return true, nil
+		return resultMeta{Text: true}, nil
 	}
-	var m struct {
-		Text bool `json:"text"`
+	if rest, ok := bytes.CutPrefix(meta, []byte(`{"took":`)); ok {
+		took, rest := leadingNumber(rest)
+		if rest, ok = bytes.CutPrefix(rest, []byte(`,"cpu":`)); ok {
+			cpu, rest := leadingNumber(rest)
+			if string(rest) == "}" {
+				return resultMeta{figuresMeta: figuresMeta{Took: took, CPU: cpu}}, nil
+			}
+		}
 	}
 	if err := json.Unmarshal(meta, &m); err != nil {
-		return false, fmt.Errorf("result: %w", err)
+		return resultMeta{}, fmt.Errorf("result: %w", err)
 	}
-	return m.Text, nil
+	return m, nil
+}
+
+// leadingNumber reads the digits that b begins with, fifteen at most.
+func leadingNumber(b []byte) (n int64, rest []byte) {
+	i := 0
+	for ; i < len(b) && i < 15 && b[i] >= '0' && b[i] <= '9'; i++ {
+		n = 10*n + int64(b[i]-'0')
+	}
+	return n, b[i:]
 }
 
 type logMeta struct {

@@ -29,6 +29,9 @@ func (w *Worker) captured(stream string, r *os.File) {
 			&logger.Line{Time: now, Source: logger.SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last},
 		)
 	})
+	if f, ok := w.transport.(*frames); ok && f.ahead.end != nil {
+		pump.Border = f.border
+	}
 	w.output.mu.Lock()
 	w.output.pumps = append(w.output.pumps, pump)
 	w.output.mu.Unlock()
@@ -42,6 +45,26 @@ func (o *output) settle() {
 	o.mu.Unlock()
 	for _, p := range pumps {
 		p.Drain()
+	}
+}
+
+// resume hands on what belongs to a call that has begun.
+func (o *output) resume() {
+	o.mu.Lock()
+	pumps := o.pumps
+	o.mu.Unlock()
+	for _, p := range pumps {
+		p.Resume()
+	}
+}
+
+// open hands on whatever comes: the next call does not begin.
+func (o *output) open() {
+	o.mu.Lock()
+	pumps := o.pumps
+	o.mu.Unlock()
+	for _, p := range pumps {
+		p.Open()
 	}
 }
 

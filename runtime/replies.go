@@ -19,6 +19,7 @@ import (
 // serve is the worker's frame reader: it runs until the stream ends or cannot be trusted.
 func (f *frames) serve() {
 	defer close(f.readDone)
+	defer f.worker.output.open() // no call begins any more
 	r := frame.NewReader(socket.New(f.replies), f.limit)
 	for {
 		fr, err := r.Next()
@@ -71,6 +72,7 @@ func (f *frames) drain() {
 	if f.dropped.Load() {
 		return
 	}
+	f.noMore()
 	timer := time.NewTicker(drainDelay)
 	defer timer.Stop()
 	for last := time.Now().Add(drainLimit); ; {
@@ -179,17 +181,20 @@ func (f *frames) reply(fr frame.Frame) error {
 		body = append([]byte(nil), body...)
 	}
 	if fr.Type == frame.Result {
-		text, err := isText(fr.Meta)
+		meta, err := readResultMeta(fr.Meta)
 		if err != nil {
 			return err
 		}
-		r.result = Result{Body: body, Text: text}
+		if meta.Ahead && fr.ID == 0 {
+			f.worker.takeAhead()
+		}
+		r.result = Result{Body: body, Text: meta.Text, Figures: meta.figures()}
 	} else {
 		var meta failureMeta
 		if err := json.Unmarshal(fr.Meta, &meta); err != nil {
 			return fmt.Errorf("failure: %w", err)
 		}
-		r.err = failureFault(meta, body)
+		r.err, r.result = failureFault(meta, body), Result{Figures: meta.figures()}
 		if meta.Last {
 			f.worker.Retire() // before the answer, behind which the next call waits
 		}
@@ -208,6 +213,7 @@ func (f *frames) reply(fr frame.Frame) error {
 	}
 	f.readOutput()
 	f.answer(fr.ID, r)
+	f.advance(fr.ID)
 	return nil
 }
 

@@ -57,6 +57,13 @@ type Result struct {
 	Body []byte
 	// Text is set when the handler answered a bare string, number or truth value, rather than a JSON document.
 	Text bool
+	Figures
+}
+
+// Figures are what a worker itself has measured of a call; zero where it does not.
+type Figures struct {
+	// Took is the time from the call's first byte to its answer, CPU what the process used meanwhile.
+	Took, CPU time.Duration
 }
 
 // Events is what a listener of the runtime API serves: one worker's events, to its pollers, and their answers.
@@ -96,6 +103,8 @@ type Config struct {
 	Encrypted fncontext.EncryptedData
 	// Concurrency is how many calls may run at once.
 	Concurrency int
+	// Ahead allows to write calls ahead, to the only worker of an instance, which runs one at a time.
+	Ahead bool
 	// Draining is closed when the instance takes no new calls any more: streams without an end of their own end then.
 	Draining <-chan struct{}
 	// StreamIdle is how long nothing may pass after the first byte of an answer, for an exchange that is Streamed.
@@ -135,6 +144,9 @@ func (c *Config) language() *language.Language {
 	}
 	return c.Language
 }
+
+// writesAhead reports whether workers are asked to take calls ahead.
+func (c *Config) writesAhead() bool { return c.Ahead && c.language().Ahead }
 
 // Listens reports whether a worker is, or may be, a server of the user's: there is one address for it.
 func (c *Config) Listens() bool { return c.language().Listens() }

@@ -88,6 +88,9 @@ func (w *Worker) offer() (o offer, err error) {
 		if w.cfg.Language.AsksConcurrency {
 			o.env = []string{fmt.Sprintf("GANTRY_CONCURRENCY=%d", w.cfg.Concurrency)}
 		}
+		if w.cfg.writesAhead() {
+			o.env = append(o.env, "GANTRY_AHEAD=1")
+		}
 	case language.OverFramesOrRPC:
 		o, err = newGoTransport(w)
 	case language.OverRuntimeAPI:

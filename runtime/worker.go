@@ -34,6 +34,9 @@ type Worker struct {
 	mu      sync.Mutex
 	state   State
 	busy    int
+	// exclusive is set while the call that runs has no others behind it; ahead if there may be any: see takeAhead.
+	exclusive, ahead bool
+
 	loaded  chan struct{} // closed once the load ended, well or badly
 	loadErr error
 	retired chan struct{} // closed when the worker takes no new calls any more
@@ -141,7 +144,59 @@ func (w *Worker) Acquire() bool {
 		return false
 	}
 	w.busy++
+	w.exclusive = w.ahead
 	return true
+}
+
+// AcquireAhead takes a slot for a call that InvokeAhead gets: also behind others, if the worker has WritesAhead.
+func (w *Worker) AcquireAhead() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	most := w.concurrency()
+	if w.ahead {
+		most += aheadMost
+	}
+	if w.state != Ready || w.exclusive || w.busy >= most {
+		return false
+	}
+	w.busy++
+	return true
+}
+
+// WritesAhead reports whether calls are written ahead to this worker.
+func (w *Worker) WritesAhead() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ahead
+}
+
+// takeAhead notes that the worker reads its calls so that they can be written ahead.
+func (w *Worker) takeAhead() {
+	if !w.cfg.writesAhead() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ahead = true
+}
+
+// endsAhead takes no more calls, before those that were written ahead are taken back.
+func (w *Worker) endsAhead() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ahead && w.state == Ready {
+		w.setState(Retiring)
+	}
+}
+
+// TakeBack takes the calls back that were written ahead and that the worker has not begun to read. It waits for no
+// answer.
+func (w *Worker) TakeBack() { w.takeBack(false) }
+
+func (w *Worker) takeBack(forGood bool) {
+	if f, ok := w.transport.(*frames); ok {
+		f.takeBack(forGood)
+	}
 }
 
 // concurrency follows the worker's Hello: an old interpreter cannot distinguish calls. Called with mu held.

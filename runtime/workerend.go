@@ -35,6 +35,7 @@ func (w *Worker) leave() {
 // prepare takes no more calls and runs the pre-stop hook, or waits for the one that runs, until latest.
 func (w *Worker) prepare(latest time.Time) {
 	w.awaitExamination() // Bye would change what there is to see
+	w.takeBack(true)
 	w.mu.Lock()
 	wasReady := w.state == Ready || w.state == Retiring
 	w.setState(Retiring)
@@ -246,6 +247,7 @@ func (w *Worker) Retire() {
 	starting := w.state == Starting
 	idle := w.setState(Retiring) && w.busy == 0
 	w.mu.Unlock()
+	w.takeBack(true)
 	if starting || idle {
 		go w.leave()
 	}
@@ -272,6 +274,7 @@ func (w *Worker) Cancel() {
 func (w *Worker) Release() {
 	w.mu.Lock()
 	w.busy--
+	w.exclusive = w.exclusive && w.busy > 0
 	last := w.state == Retiring && w.busy == 0
 	w.mu.Unlock()
 	if last {

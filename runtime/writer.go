@@ -56,6 +56,20 @@ func (b *batch) unwritten(n int) []uint32 {
 	return nil
 }
 
+// drop removes the last frame if it is that of the call with this id.
+func (b *batch) drop(id uint32) bool {
+	last := len(b.ids) - 1
+	if last < 0 || b.ids[last] != id {
+		return false
+	}
+	start := 0
+	if last > 0 {
+		start = b.ends[last-1]
+	}
+	b.bytes, b.ids, b.ends = b.bytes[:start], b.ids[:last], b.ends[:last]
+	return true
+}
+
 // askStacks asks the worker, if it reads, for its stacks.
 func (w *writer) askStacks() error { return w.notify(frame.Stacks, 0) }
 
@@ -156,9 +170,7 @@ func (w *writer) send(
 		return
 	}
 	w.mu.Lock()
-	w.batch.bytes = append(appendCall(w.batch.bytes, id, kind, inv, len(payload)), payload...)
-	w.batch.ids = append(w.batch.ids, id)
-	w.batch.ends = append(w.batch.ends, len(w.batch.bytes))
+	w.join(id, kind, inv, payload, "")
 	leader := !w.led
 	w.led = true
 	w.mu.Unlock()
@@ -169,22 +181,58 @@ func (w *writer) send(
 		goruntime.Gosched() // callers that are ready to run add their frames: one write, one wake-up of the worker
 	}
 	locked := w.acquire(ctx, inv)
-	w.mu.Lock()
-	b := w.batch
-	w.batch, w.spare, w.led = w.spare, batch{}, false
-	w.mu.Unlock()
+	b := w.takeBatch()
 	if !locked {
 		w.unsent(b.ids, id)
 		return
 	}
-	n, err := w.write(inv.Deadline, b.bytes)
+	w.flush(&b, inv.Deadline, id)
+}
+
+// join appends a call to the batch and returns the length of its frame; called with mu held. mark is that of a call
+// that is written ahead.
+func (w *writer) join(id uint32, kind frame.Type, inv *fncontext.Call, payload []byte, mark string) int {
+	start := len(w.batch.bytes)
+	w.batch.bytes = append(appendCall(w.batch.bytes, id, kind, inv, len(payload), mark), payload...)
+	w.batch.ids = append(w.batch.ids, id)
+	w.batch.ends = append(w.batch.ends, len(w.batch.bytes))
+	return len(w.batch.bytes) - start
+}
+
+// takeBatch takes what its leader is to write.
+func (w *writer) takeBatch() batch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.batch
+	w.batch, w.spare, w.led = w.spare, batch{}, false
+	return b
+}
+
+// flush writes a batch, which may be empty, and gives the right to write back. own is the call with that deadline.
+func (w *writer) flush(b *batch, deadline time.Time, own uint32) {
+	var n int
+	var err error
+	if len(b.bytes) > 0 {
+		n, err = w.write(deadline, b.bytes)
+	}
 	<-w.lock
 	if err != nil {
-		w.unsent(b.unwritten(n), timedOut(err, id))
+		w.unsent(b.unwritten(n), timedOut(err, own))
 	}
 	w.mu.Lock()
 	w.spare = batch{bytes: b.bytes[:0], ids: b.ids[:0], ends: b.ends[:0]}
 	w.mu.Unlock()
+}
+
+// flushAhead writes the batch of calls that are written ahead; company as with send. They have no deadline yet, and the
+// socket has room for them.
+func (w *writer) flushAhead(company bool) {
+	if company {
+		goruntime.Gosched()
+	}
+	w.lock <- struct{}{}
+	b := w.takeBatch()
+	w.flush(&b, time.Now().Add(aheadWrite), 0)
 }
 
 // sendAlone writes a large event without copying it.
@@ -192,7 +240,7 @@ func (w *writer) sendAlone(ctx context.Context, id uint32, kind frame.Type, inv 
 	if !w.acquire(ctx, inv) {
 		return // its own deadline: the caller sees it next
 	}
-	w.buf = appendCall(w.buf[:0], id, kind, inv, len(payload))
+	w.buf = appendCall(w.buf[:0], id, kind, inv, len(payload), "")
 	_, err := w.write(inv.Deadline, w.buf, payload)
 	<-w.lock
 	if err != nil {

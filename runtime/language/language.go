@@ -45,6 +45,9 @@ type Language struct {
 	Ends, Silent string
 	// AsksConcurrency is set for a worker that takes GANTRY_CONCURRENCY out of its environment before user code runs.
 	AsksConcurrency bool
+	// Ahead is set for a worker that takes GANTRY_AHEAD out of its environment, and whose calls may be written ahead then
+	// if it says so (docs/PROTOCOL.md).
+	Ahead bool
 	// OneByOne is set for a language whose workers run one call at a time, and says what stands for GANTRY_CONCURRENCY.
 	OneByOne string
 	// Parks is set for a worker that can be started before it is needed: it waits for Load where GANTRY_PARKED says so.

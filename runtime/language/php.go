@@ -24,6 +24,7 @@ var php = &Language{
 	MinVersion: Version{7, 3},
 	OneByOne:   "a worker in PHP runs one call at a time: GANTRY_WORKERS is the number of calls at once",
 	Parks:      true,
+	Ahead:      true,
 	Ends:       "exit(), die(), or a signal of user code to its own process",
 	Silent:     "loading the code took too long: look for work or waiting at the top level of the file",
 	Unanswered: "the handler had not returned: limit what it waits for, such as requests to others, or raise RUNTIME_TIMEOUT",

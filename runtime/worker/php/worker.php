@@ -38,6 +38,7 @@ final class FunctionError extends \Exception
 final class Wire
 {
     private static $in, $out;
+    private static $marked = []; // copies of stdout and stderr
 
     /** These are copies of the descriptors. They block without a limit: the default is to give up after 60 s. */
     public static function open()
@@ -50,6 +51,25 @@ final class Wire
         stream_set_timeout(self::$in, -1);
         stream_set_timeout(self::$out, -1);
         stream_set_chunk_size(self::$in, 65536);
+    }
+
+    /** Has calls come ahead: the agent takes back what was not read, so that no byte beyond a call is. */
+    public static function ahead()
+    {
+        stream_set_read_buffer(self::$in, 0);
+        foreach ([1, 2] as $fd) {
+            self::$marked[] = fopen("php://fd/$fd", 'wb'); // user code may close its own
+        }
+    }
+
+    /** Writes the mark before a call to stdout and stderr, so that the agent knows what belongs to it. */
+    public static function mark($text)
+    {
+        foreach (self::$marked as $stream) {
+            while ($stream && !@fwrite($stream, $text) && strpos((string) (error_get_last()['message'] ?? ''), 'errno=4 ') !== false) {
+                error_clear_last(); // a signal came
+            }
+        }
     }
 
     /** Keeps the descriptors from the programs that user code starts, where PHP has a way to do it. */
@@ -254,6 +274,8 @@ final class Worker
     private static $root, $roots, $file, $symbol, $most;
     private static $id = 0; // of the call that runs
     private static $kind = 0; // what runs: LOAD, INIT, INVOKE, PRESTOP; 0 between calls
+    private static $began = 0; // when that call began, in seconds, if it was written ahead
+    private static $used; // the processor time until then
 
     // Of each kind: code and words of its errors.
     private static $phases = [
@@ -284,6 +306,7 @@ final class Worker
         self::$process = getmypid();
         self::$variables = getenv();
         self::forget('GANTRY_PARKED');
+        self::forget('GANTRY_AHEAD');
         self::$root = rtrim(self::variable('RUNTIME_CODE_ROOT', '/opt/function/code'), '/');
         self::$roots = array_filter(array_unique([self::$root, (string) realpath(self::$root)])); // this, and without links
         usort(self::$roots, function ($a, $b) { return strlen($b) - strlen($a); });
@@ -361,7 +384,11 @@ final class Worker
                 throw $error;
             }
             self::named(self::$symbol, 'handler', 'RUNTIME_HANDLER (--handler)');
-            self::settle(RESULT, '', '');
+            $ahead = (self::$variables['GANTRY_AHEAD'] ?? '') === '1';
+            if ($ahead) {
+                Wire::ahead();
+            }
+            self::settle(RESULT, $ahead ? '{"ahead":true}' : '', '');
         } catch (\Throwable $e) {
             self::raised($e);
         }
@@ -430,13 +457,36 @@ final class Worker
                 case PRESTOP:
                     self::$id = $head['id'];
                     self::$kind = $head['type'];
-                    self::perform(json_decode($meta), $payload);
+                    $call = json_decode($meta);
+                    self::$began = 0;
+                    if (isset($call->mark)) {
+                        self::begin($call);
+                    }
+                    self::perform($call, $payload);
+                    $call = null; // the context ends with the call
                     break;
                 case BYE:
                     self::leave();
                     return;
             }
         }
+    }
+
+    /** Begins a call that the agent has written ahead: its time starts now, and only this process can measure it. */
+    private static function begin($call)
+    {
+        Wire::mark($call->mark);
+        self::$began = microtime(true);
+        self::$used = self::$used ?? self::used();
+        $call->deadline = self::$began * 1000 + $call->timeout;
+        unset($call->timeout, $call->mark);
+    }
+
+    /** The processor time of this process, in microseconds. */
+    private static function used()
+    {
+        $u = getrusage();
+        return 1000000 * ($u['ru_utime.tv_sec'] + $u['ru_stime.tv_sec']) + $u['ru_utime.tv_usec'] + $u['ru_stime.tv_usec'];
     }
 
     private static function perform($call, &$payload)
@@ -506,6 +556,14 @@ final class Worker
         self::flush();
         if (ini_get('max_execution_time') !== '0') {
             set_time_limit(0); // that of user code was for this call
+        }
+        if (self::$began) {
+            $used = self::used();
+            $took = max(1, (int) (1000000 * (microtime(true) - self::$began)));
+            $meta = ($meta === '' ? '{' : substr($meta, 0, -1) . ',') . "\"took\":$took,\"cpu\":" . ($used - self::$used) . '}';
+            self::$used = $used; // of the next one, if it is there already
+        } else {
+            self::$used = null;
         }
         $id = self::$id;
         self::$id = self::$kind = 0;
