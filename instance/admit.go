@@ -68,7 +68,7 @@ func (a *Instance) direct(l *Lease) *runtime.Worker {
 	if a.waitingAsync.Len() > 0 && (l.call.Async || a.turns.async(true, true)) {
 		return nil
 	}
-	return a.pick(l.ahead != nil && a.behind() < a.room())
+	return a.pick(l.ahead != nil && !a.extended() && a.behind() < a.room())
 }
 
 // wait waits for a slot until limit has passed or ctx ends.
@@ -219,7 +219,7 @@ func (a *Instance) begin(l *Lease, w *runtime.Worker) {
 	l.worker = w
 	a.calls[l.call.RequestID] = l
 	a.turns.started(l.call.Async, a.waitingAsync.Len() > 0)
-	if l.ahead != nil && w.WritesAhead() {
+	if l.ahead != nil && !a.extended() && w.WritesAhead() {
 		l.unbegun = true
 		a.unbegun++
 		a.handed = append(a.handed, l)
@@ -240,7 +240,7 @@ func (a *Instance) dispatch() {
 			room = a.waitingAsync
 		}
 		l := room.Front().Value.(*Lease)
-		w := a.pick(l.ahead != nil)
+		w := a.pick(l.ahead != nil && !a.extended())
 		if w == nil {
 			return
 		}

@@ -1,7 +1,6 @@
 package instance
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"gantry/logger"
@@ -14,8 +13,7 @@ import (
 // mayGoAhead reports whether a call may be written to its worker behind the one that runs. Extensions are notified
 // right before a call begins, which only the agent can do; asynchronous calls keep their own order with the others.
 func (a *Instance) mayGoAhead(inv *fncontext.Invocation, event []byte) bool {
-	return a.cfg.Runtime.Ahead && !inv.Async && runtime.CanWriteAhead(inv, event) &&
-		(a.cfg.Extended == nil || !a.cfg.Extended())
+	return a.cfg.Runtime.WritesAhead() && !inv.Async && runtime.CanWriteAhead(inv, event) && !a.extended()
 }
 
 // invokeAhead is Invoke for a call that may be written ahead. It waits for the worker's answer where others wait for a
@@ -47,6 +45,7 @@ func (a *Instance) invokeAhead(ctx context.Context, inv *fncontext.Invocation, e
 			err = a.giveUp(ctx, l)
 		case errors.Is(failed, runtime.ErrGiven):
 			handed = false
+			l.waited = time.Since(l.came)
 			a.mu.Lock()
 			if l.worker == nil {
 				err = a.whyNot(ctx, l)
@@ -66,32 +65,7 @@ func (a *Instance) invokeAhead(ctx context.Context, inv *fncontext.Invocation, e
 		a.forget(l)
 		return Result{Fault: a.refused(err)}
 	}
-	l.waited = time.Since(l.came)
 	return l.Invoke(ctx, event)
-}
-
-// handOver hands the calls over that have got their slots, in the order in which they got them. It is called after
-// everything that gives slots, without mu.
-func (a *Instance) handOver() {
-	a.handing.Lock()
-	a.mu.Lock()
-	handed := a.handed
-	a.handed = nil
-	a.mu.Unlock()
-	var writes []func()
-	for len(handed) > 0 {
-		w, all := handed[0].worker, []*runtime.Ahead(nil)
-		for len(handed) > 0 && handed[0].worker == w {
-			all, handed = append(all, handed[0].ahead), handed[1:]
-		}
-		if write := w.HandOver(all); write != nil {
-			writes = append(writes, write)
-		}
-	}
-	a.handing.Unlock()
-	for _, write := range writes {
-		write()
-	}
 }
 
 // giveUp ends the wait of a call for which it was too long, or says with nil that it has got a slot meanwhile.
@@ -175,35 +149,4 @@ func (l *Lease) goesOn(ctx context.Context) (err error) {
 	a.mu.Unlock()
 	a.handOver()
 	return err
-}
-
-// inOrder puts a call before those that came later; called with mu held.
-func (a *Instance) inOrder(l *Lease) *list.Element {
-	for e := a.waiting.Front(); e != nil; e = e.Next() {
-		if other := e.Value.(*Lease); other.came.After(l.came) || other.came.IsZero() {
-			return a.waiting.InsertBefore(l, e)
-		}
-	}
-	return a.waiting.PushBack(l)
-}
-
-// behind is how many synchronous calls wait, in the waiting room or behind another call of their worker; called with mu
-// held.
-func (a *Instance) behind() int {
-	n := a.waiting.Len()
-	if w := a.workers[0]; a.cfg.Runtime.Ahead && w != nil {
-		n += max(0, w.Busy()-1)
-	}
-	return n
-}
-
-// takeBack takes the calls back that were written ahead and have not begun.
-func (a *Instance) takeBack() {
-	a.mu.Lock()
-	w := a.workers[0]
-	a.mu.Unlock()
-	a.handOver() // all of them can be taken back then
-	if a.cfg.Runtime.Ahead && w != nil {
-		w.TakeBack()
-	}
 }

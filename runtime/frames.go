@@ -12,7 +12,6 @@ import (
 	"os"
 	"sync/atomic"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	fncontext "gantry/context"
@@ -50,7 +49,8 @@ func newFrames(w *Worker) (*frames, []*os.File, error) {
 		stackText: make(chan string, 1), cacheWritten: make(chan *CodeCache, 1),
 		takenUp: func() bool { return true },
 	}
-	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.lost}
+	f.events = &writer{lock: make(chan struct{}, 1), unsent: f.ahead.lost}
+	f.ahead.calls, f.ahead.events = &f.calls, f.events
 	var ends []*os.File
 	for _, conn := range []**net.UnixConn{&f.events.conn, &f.replies} {
 		ours, theirs, err := socketPair()
@@ -62,7 +62,7 @@ func newFrames(w *Worker) (*frames, []*os.File, error) {
 		*conn, ends = ours, append(ends, theirs)
 	}
 	f.events.bytes = socket.New(f.events.conn)
-	if !w.cfg.writesAhead() {
+	if !w.cfg.WritesAhead() {
 		return f, ends, nil
 	}
 	fd, err := unix.FcntlInt(ends[0].Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -150,16 +150,7 @@ func (f *frames) call(
 		return Result{}, err
 	}
 	f.events.send(ctx, c.id, kind, inv, payload, company)
-	return f.await(ctx, c, inv, f.quit)
-}
-
-// quit sends Cancel.
-func (f *frames) quit(id uint32) {
-	f.worker.endsAhead()
-	f.takeBack(true) // the worker may come back, and would begin what is behind
-	if err := f.events.cancel(id); err != nil {
-		f.worker.cfg.Log.Debug("worker takes no Cancel", zap.Error(err))
-	}
+	return f.await(ctx, c, inv, f.ahead.quit)
 }
 
 // stacks asks the worker for the stacks of all its goroutines.
@@ -184,10 +175,20 @@ func (f *frames) drop() {
 }
 
 func (f *frames) fail(death *fault.Error) {
-	f.endAhead()
+	f.ahead.endAhead()
 	f.calls.fail(death)
 	f.close()
 }
 
 // Close implements Transport: Bye, if the worker still reads.
 func (f *frames) Close() error { return f.events.bye() }
+
+func (f *frames) takeBack(forGood bool) { f.ahead.takeBack(forGood) }
+
+// borders finds the marks in the worker's output; nil if there are none.
+func (f *frames) borders() logger.Border {
+	if f.ahead.end == nil {
+		return nil
+	}
+	return f.ahead.border
+}

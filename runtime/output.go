@@ -29,8 +29,8 @@ func (w *Worker) captured(stream string, r *os.File) {
 			&logger.Line{Time: now, Source: logger.SourceFunction, Stream: stream, Text: p.Text, Part: p.Number, More: !p.Last},
 		)
 	})
-	if f, ok := w.transport.(*frames); ok && f.ahead.end != nil {
-		pump.Border = f.border
+	if t, ok := w.transport.(interface{ borders() logger.Border }); ok {
+		pump.Border = t.borders()
 	}
 	w.output.mu.Lock()
 	w.output.pumps = append(w.output.pumps, pump)

@@ -72,7 +72,7 @@ func (f *frames) drain() {
 	if f.dropped.Load() {
 		return
 	}
-	f.noMore()
+	f.ahead.noMore()
 	timer := time.NewTicker(drainDelay)
 	defer timer.Stop()
 	for last := time.Now().Add(drainLimit); ; {
@@ -213,7 +213,7 @@ func (f *frames) reply(fr frame.Frame) error {
 	}
 	f.readOutput()
 	f.answer(fr.ID, r)
-	f.advance(fr.ID)
+	f.ahead.advance(fr.ID)
 	return nil
 }
 

@@ -145,8 +145,8 @@ func (c *Config) language() *language.Language {
 	return c.Language
 }
 
-// writesAhead reports whether workers are asked to take calls ahead.
-func (c *Config) writesAhead() bool { return c.Ahead && c.language().Ahead }
+// WritesAhead reports whether workers are asked to take calls ahead.
+func (c *Config) WritesAhead() bool { return c.Ahead && c.language().Ahead }
 
 // Listens reports whether a worker is, or may be, a server of the user's: there is one address for it.
 func (c *Config) Listens() bool { return c.language().Listens() }

@@ -88,7 +88,7 @@ func (w *Worker) offer() (o offer, err error) {
 		if w.cfg.Language.AsksConcurrency {
 			o.env = []string{fmt.Sprintf("GANTRY_CONCURRENCY=%d", w.cfg.Concurrency)}
 		}
-		if w.cfg.writesAhead() {
+		if w.cfg.WritesAhead() {
 			o.env = append(o.env, "GANTRY_AHEAD=1")
 		}
 	case language.OverFramesOrRPC:

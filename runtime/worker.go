@@ -31,9 +31,9 @@ type Worker struct {
 	meter     *process.Meter
 	output    output
 
-	mu      sync.Mutex
-	state   State
-	busy    int
+	mu    sync.Mutex
+	state State
+	busy  int
 	// exclusive is set while the call that runs has no others behind it; ahead if there may be any: see takeAhead.
 	exclusive, ahead bool
 
@@ -148,6 +148,9 @@ func (w *Worker) Acquire() bool {
 	return true
 }
 
+// aheadMost is how many calls may wait in the socket of a worker behind the one that runs.
+const aheadMost = 7
+
 // AcquireAhead takes a slot for a call that InvokeAhead gets: also behind others, if the worker has WritesAhead.
 func (w *Worker) AcquireAhead() bool {
 	w.mu.Lock()
@@ -172,7 +175,7 @@ func (w *Worker) WritesAhead() bool {
 
 // takeAhead notes that the worker reads its calls so that they can be written ahead.
 func (w *Worker) takeAhead() {
-	if !w.cfg.writesAhead() {
+	if !w.cfg.WritesAhead() {
 		return
 	}
 	w.mu.Lock()
@@ -194,8 +197,8 @@ func (w *Worker) endsAhead() {
 func (w *Worker) TakeBack() { w.takeBack(false) }
 
 func (w *Worker) takeBack(forGood bool) {
-	if f, ok := w.transport.(*frames); ok {
-		f.takeBack(forGood)
+	if t, ok := w.transport.(interface{ takeBack(forGood bool) }); ok {
+		t.takeBack(forGood)
 	}
 }
 

@@ -35,6 +35,7 @@ func (w *Worker) leave() {
 // prepare takes no more calls and runs the pre-stop hook, or waits for the one that runs, until latest.
 func (w *Worker) prepare(latest time.Time) {
 	w.awaitExamination() // Bye would change what there is to see
+	w.endsAhead()
 	w.takeBack(true)
 	w.mu.Lock()
 	wasReady := w.state == Ready || w.state == Retiring

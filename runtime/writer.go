@@ -224,17 +224,6 @@ func (w *writer) flush(b *batch, deadline time.Time, own uint32) {
 	w.mu.Unlock()
 }
 
-// flushAhead writes the batch of calls that are written ahead; company as with send. They have no deadline yet, and the
-// socket has room for them.
-func (w *writer) flushAhead(company bool) {
-	if company {
-		goruntime.Gosched()
-	}
-	w.lock <- struct{}{}
-	b := w.takeBatch()
-	w.flush(&b, time.Now().Add(aheadWrite), 0)
-}
-
 // sendAlone writes a large event without copying it.
 func (w *writer) sendAlone(ctx context.Context, id uint32, kind frame.Type, inv *fncontext.Call, payload []byte) {
 	if !w.acquire(ctx, inv) {

@@ -23,6 +23,7 @@ var python = &Language{
 	Own:        []string{"<gantry>"},
 	MinVersion: Version{3, 8},
 	Parks:      true,
+	Ahead:      true,
 	CachesCode: true,
 	Uncached:   "no file that the load has compiled is there to be read",
 	Ends:       "os._exit(), an error in a signal handler or in a callback of the event loop",

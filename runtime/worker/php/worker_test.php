@@ -215,6 +215,20 @@ $tests = [
         $worker->write(Worker::invocation(1, '{}'));
         same(1, $worker->end());
     },
+    'a call that is written ahead is not read before the answer to the one before' => function () {
+        $worker = new Worker('function handler($e, $c) { if (isset($e->slow)) { usleep(100000); } return $c->getRemainingTimeInMilliSeconds(); }',
+            ['GANTRY_AHEAD' => '1']);
+        same(HELLO, $worker->next()[0]);
+        same([RESULT, 0, ['ahead' => true], ''], $worker->next());
+        $next = Worker::frame(INVOKE, 2, ['requestId' => 'r2', 'timeout' => 3000, 'mark' => '{m:2}'], '{}');
+        $worker->write(Worker::invocation(1, '{"slow":1}') . $next);
+        $first = $worker->next();
+        same([RESULT, 1, ['text' => true]], array_slice($first, 0, 3));
+        list($type, $id, $meta, $left) = $worker->next();
+        same([RESULT, 2], [$type, $id]);
+        check($meta['text'] && $meta['took'] > 0 && $meta['took'] < 100000 && $meta['cpu'] >= 0, 'the figures are of this call alone');
+        check($left > 2900 && $left <= 3000, 'its time begins with the call');
+    },
     'one that is parked waits for Load' => function () {
         $worker = new Worker('echo getenv("GANTRY_PARKED") === false ? "loaded" : "seen"; function handler() {}', ['GANTRY_PARKED' => '1']);
         same(HELLO, $worker->next()[0]);

@@ -57,10 +57,11 @@ from contextvars import ContextVar, copy_context
 from os import _exit, close, read, readv, write
 from select import POLLIN, poll
 from threading import Thread
-from time import monotonic, time
+from time import monotonic, process_time, time
 
 env = os.environ
 parked = env.pop("GANTRY_PARKED", None) == "1"
+ahead = env.pop("GANTRY_AHEAD", None) == "1"  # whether calls are written ahead; not to functions that are asynchronous
 CODE_ROOT = env.get("RUNTIME_CODE_ROOT") or "/opt/function/code"
 FOLDER = CODE_ROOT.rstrip("/")  # what the code folder's files begin with, before a slash
 ROOTS = sorted({FOLDER, os.path.realpath(CODE_ROOT).rstrip("/")}, key=len, reverse=True)  # this, and without links
@@ -217,6 +218,7 @@ class Call:
     executor = thread = awaitable = None
     hinted = False  # whether the agent knows where it is
     company = False  # whether another call has run beside it
+    used = None  # the processor time when it began, of a call that was written ahead
 
     def __init__(self, number, kind, meta, payload, began):
         self.id, self.kind, self.meta, self.payload, self.began = number, kind, meta, payload, began
@@ -255,6 +257,9 @@ def settle(call, kind, meta, payload):
     if forked:
         flush_held(call)
         _exit(kind == FAILURE)  # a child that user code forked, and that came back out of the handler
+    if call.used is not None:
+        figures = b'"took":%d,"cpu":%d}' % (max(1, (monotonic() - call.began) * 1e6), (process_time() - call.used) * 1e6)
+        meta = (meta[:-1] + b"," if meta else b"{") + figures
     executor = call.executor
     if loop is None:
         at_once = executor is not main or not waiting or len(payload) >= LARGE
@@ -821,7 +826,17 @@ def watch():
             continue
         mutex.release()
         left = give_hints() - monotonic()
-        batch = receive() if socket.poll(max(1, int(left * 1000) + 1) if left < 1e6 else None) else ()
+        ready = socket.poll(max(1, int(left * 1000) + 1) if left < 1e6 else None)
+        if ready and ahead and call_is_next():
+            mutex.acquire()
+            if main.call is not None:
+                wait(monotonic() + TICK)
+                continue
+            reader = MAIN  # only the main thread reads calls, behind its answer
+            if main.bell.locked():
+                main.bell.release()
+            continue
+        batch = receive() if ready else ()
         if asynchronous and batch and batch[0].kind == INVOKE:  # the initializer was slow
             with mutex:
                 reader, handed = LOOP, batch
@@ -981,11 +996,14 @@ term_ran = False  # TERM has been handled, or is not waited for
 def receive():
     """Waits for frames and returns the calls they bring. Only one thread at a time is the reader."""
     global stub, leaving
-    data = read(EVENTS, 1 << 16)  # a larger buffer would be mapped and unmapped each time
-    if not data:
-        _exit(0)  # the agent is gone
-    if stub:
-        data, stub = stub + data, b""
+    if ahead:
+        data = one_frame()
+    else:
+        data = read(EVENTS, 1 << 16)  # a larger buffer would be mapped and unmapped each time
+        if not data:
+            _exit(0)  # the agent is gone
+        if stub:
+            data, stub = stub + data, b""
     found, at, end, now = [], 0, len(data), monotonic()
     while at < end:
         if end - at < HEADER.size:
@@ -999,6 +1017,8 @@ def receive():
         if kind == INVOKE or kind == INIT or kind == PRESTOP:
             call = Call(number, kind, loads(data[at + HEADER.size:payload]), data[payload:at + 4 + length], now)
             calls[number] = call
+            if "mark" in call.meta:
+                begin_ahead(call)
             if len(calls) > 1:
                 call.company = True
                 if len(calls) == 2:
@@ -1015,6 +1035,49 @@ def receive():
             leaving = True
         at += 4 + length
     return found
+
+
+def one_frame():
+    """Reads a frame and no byte beyond it: the agent takes back what was not read. A signal handler of the user may
+    raise in here."""
+    global stub
+    while True:
+        have = len(stub)
+        size = HEADER.size if have < HEADER.size else 4 + HEADER.unpack_from(stub)[0]
+        if have >= HEADER.size and (have == size or size > LARGE):
+            data, stub = stub, b""
+            return data if have == size else complete(data, size)
+        piece = read(EVENTS, size - have)
+        if not piece:
+            _exit(0)  # the agent is gone
+        stub += piece
+
+
+def call_is_next():
+    """Reports whether the next frame is a call."""
+    global peeker
+    if peeker is None:
+        import _socket
+        peeker = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, os.dup(EVENTS))
+    try:
+        head = peeker.recv(HEADER.size, 0x42)  # MSG_PEEK, MSG_DONTWAIT
+    except BlockingIOError:  # the agent has taken it back
+        return True
+    return len(head) == HEADER.size and HEADER.unpack(head)[1] == INVOKE
+
+
+peeker = None
+marked = []  # copies of stdout and stderr
+
+
+def begin_ahead(call):
+    """Begins a call that was written ahead: its time starts now, and what stdout and stderr get belongs to it."""
+    meta = call.meta
+    mark = meta.pop("mark").encode()
+    for fd in marked:
+        write(fd, mark)
+    meta["deadline"] = time() * 1000 + meta.pop("timeout")
+    call.began, call.used = monotonic(), process_time()
 
 
 def complete(data, size):
@@ -1051,7 +1114,7 @@ def after_fork():
     del queue[:]
     for call in list(calls.values()) + [no_call, current.get() or no_call]:
         call.held = None
-    for fd in (EVENTS, ANSWERS):
+    for fd in [EVENTS, ANSWERS] + marked + ([peeker.detach()] if peeker else []):
         try:
             close(fd)
         except OSError:
@@ -1134,7 +1197,7 @@ def report_cache():
 
 
 def start():
-    global asynchronous
+    global asynchronous, ahead
     close(SOURCE)
     for fd in (EVENTS, ANSWERS):
         os.set_inheritable(fd, False)
@@ -1155,6 +1218,9 @@ def start():
         asynchronous = is_coroutine_function(getattr(module, SYMBOL))
         if asynchronous:
             main.loop = event_loop()
+        ahead = ahead and not asynchronous
+        if ahead:
+            marked.extend((os.dup(1), os.dup(2)))  # user code may put others in their places
         flush_replaced()
         report_cache()
     except BaseException as e:
@@ -1174,7 +1240,7 @@ def start():
     else:
         with wire:
             flush_held(no_call)
-            send(RESULT, 0, b"", b"")
+            send(RESULT, 0, b'{"ahead":true}' if ahead else b"", b"")
     start_new_thread(guarded_watch, ())
     serve()
 

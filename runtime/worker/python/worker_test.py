@@ -113,6 +113,35 @@ class Frames(Pipes):
                 self.assertEqual([(c.id, c.kind, len(c.payload), c.answered) for c in found], [(1, 3, 2, True), (2, 3, 500, False), (3, 2, 0, False)])
                 self.assertEqual(sorted(worker.calls), [2, 3])
 
+    def test_a_call_that_is_written_ahead_begins_when_it_is_read(self):
+        def frame(number, event, **meta):
+            meta = json.dumps(dict({"requestId": "r%d" % number}, **meta)).encode()
+            return worker.HEADER.pack(9 + len(meta) + len(event), worker.INVOKE, number, len(meta)) + meta + event
+
+        printed, out = os.pipe()
+        self.addCleanup(os.close, printed)
+        self.addCleanup(os.close, out)
+        large = b'"%s"' % (b"x" * 40000)
+        second = frame(2, large, timeout=3000, mark="{m:2}")
+        third = frame(3, b"{}", timeout=3000, mark="{m:3}")
+        with unittest.mock.patch.multiple(worker, ahead=True, marked=[out, out]):
+            os.write(self.events, frame(1, b"{}", deadline=4e12) + second[:5])
+            self.assertEqual([call.id for call in worker.receive()], [1])
+            os.write(self.events, second[5:] + third)
+            call, = worker.receive()
+            self.assertEqual((call.id, call.payload), (2, large))
+            self.assertEqual(os.read(printed, 100), b"{m:2}{m:2}")
+            self.assertNotIn("mark", call.meta)
+            self.assertAlmostEqual(call.meta["deadline"] / 1000, time.time() + 3, delta=1)
+            self.assertEqual(os.read(worker.EVENTS, 1000), third, "no byte beyond a call is read")
+            call.began -= 1
+            worker.settle(call, worker.RESULT, b"", b"1")
+            worker.settle(call, worker.RESULT, b"", b"2")
+        (kind, number, meta, payload), = self.sent()
+        self.assertEqual((kind, number, payload), (worker.RESULT, 2, "1"))
+        self.assertGreater(meta["took"], 1e6)
+        self.assertLess(meta["cpu"], 1e6)
+
     def test_nested_writes_wait(self):
         """A signal handler prints in the middle of a write."""
         nested = []
