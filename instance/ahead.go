@@ -110,7 +110,7 @@ func (l *Lease) answered(ctx context.Context, job work, answer runtime.Result, e
 	meter, now := l.worker.Meter(), time.Now()
 	took, cpu := now.Sub(l.began), meter.CPU(now)-l.cpu
 	if answer.Took > 0 {
-		took, cpu = answer.Took, answer.CPU+meter.Others()-l.others
+		took, cpu = min(answer.Took, now.Sub(l.came)), max(0, answer.CPU+meter.Others()-l.others)
 	}
 	r, again := l.settle(Result{Body: answer.Body, Text: answer.Text}, err, took, cpu)
 	l.ahead = nil // a second worker gets it with the deadline that it has

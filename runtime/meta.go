@@ -190,11 +190,14 @@ func readResultMeta(meta []byte) (m resultMeta, err error) {
 	return m, nil
 }
 
-// leadingNumber reads the digits that b begins with, fifteen at most.
+// leadingNumber reads the digits that b begins with, fifteen at most. rest is nil if there are none.
 func leadingNumber(b []byte) (n int64, rest []byte) {
 	i := 0
 	for ; i < len(b) && i < 15 && b[i] >= '0' && b[i] <= '9'; i++ {
 		n = 10*n + int64(b[i]-'0')
+	}
+	if i == 0 {
+		return 0, nil
 	}
 	return n, b[i:]
 }
