@@ -84,6 +84,12 @@ const MaxShards = 64
 // prefixOf begins the subjects by which the agents of the function with that key are asked.
 func prefixOf(key string) string { return "gantry." + key }
 
+// inboxOf begins the subjects of the answers to that function's agents.
+func inboxOf(key string) string { return "_INBOX." + key }
+
+// listing ends the name of the consumer with which a confined agent lists.
+const listing = "_list"
+
 // key names what belongs to one function and version on a cluster.
 func key(f *fncontext.Function) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{f.Region, f.Project, f.Package, f.Name, f.Version}, "\n")))
