@@ -65,7 +65,7 @@ func (q *Queue) store(ctx context.Context, id string, ev *Event, once bool) (boo
 		q.counts.refused.Add(1)
 		return false, queueFull(nil)
 	}
-	first, err := e.publish(ctx, id, ev, once)
+	first, err := e.publishEvent(ctx, id, ev, once)
 	if err != nil || !first {
 		e.load.unreserve()
 	}
@@ -78,9 +78,9 @@ func (q *Queue) store(ctx context.Context, id string, ev *Event, once bool) (boo
 	return first, nil
 }
 
-// publish makes the event's message. As long as agents of an earlier release may accept the same id in their streams,
-// it goes there: only there the servers see that it is the same.
-func (e *engine) publish(ctx context.Context, id string, ev *Event, once bool) (first bool, err error) {
+// publishEvent makes the event's message. As long as agents of an earlier release may accept the same id in their
+// streams, it goes there: only there the servers see that it is the same.
+func (e *engine) publishEvent(ctx context.Context, id string, ev *Event, once bool) (first bool, err error) {
 	msg := &nats.Msg{Subject: e.lay.event + id, Data: ev.Body, Header: eventHeader(ev)}
 	if !once {
 		_, err := e.js.PublishMsg(ctx, msg)

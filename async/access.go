@@ -21,15 +21,18 @@ func (e *engine) layouts() []*layout {
 // copy may lag, and a request with an outcome would run again, or it cannot be reached, and the read takes until its
 // timeout. An agent that may only ask for subjects asks any copy.
 func (e *engine) last(ctx context.Context, stream, subject string) (*nats.RawStreamMsg, error) {
-	options := []nats.JSOpt{nats.Context(ctx)}
+	var options []nats.JSOpt
+	asked := "STREAM.MSG.GET." + stream
 	if e.confined.Load() {
-		options = append(options, nats.DirectGet())
+		asked, options = "DIRECT.GET."+stream+"."+subject, append(options, nats.DirectGet())
 	}
-	msg, err := e.leader.GetLastMsg(stream, subject, options...)
+	ctx, end := e.untilDenied(ctx, e.apiPrefix()+asked)
+	defer end()
+	msg, err := e.leader.GetLastMsg(stream, subject, append(options, nats.Context(ctx))...)
 	if errors.Is(err, nats.ErrMsgNotFound) {
 		return nil, nil
 	}
-	return msg, err
+	return msg, deniedOr(ctx, err)
 }
 
 // storedEvent returns the event of a request that is in the queue, and where; nil if there is none.
@@ -69,7 +72,7 @@ func (e *engine) replace(
 	options ...jetstream.PublishOpt,
 ) (uint64, error) {
 	msg := &nats.Msg{Subject: subject, Data: text}
-	ack, err := e.js.PublishMsg(ctx, msg, append(options, jetstream.WithExpectLastSequencePerSubject(number))...)
+	ack, err := e.publish(ctx, msg, append(options, jetstream.WithExpectLastSequencePerSubject(number))...)
 	if err == nil {
 		return ack.Sequence, nil
 	}
@@ -100,7 +103,7 @@ func (e *engine) remove(ctx context.Context, stream, subject string, number uint
 		return err
 	}
 	msg := &nats.Msg{Subject: subject, Header: nats.Header{headerTombstone: {"1"}}}
-	_, err := e.js.PublishMsg(ctx, msg, jetstream.WithMsgTTL(tombstoneAge))
+	_, err := e.publish(ctx, msg, jetstream.WithMsgTTL(tombstoneAge))
 	return err
 }
 

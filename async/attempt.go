@@ -43,8 +43,11 @@ func (r *run) do() error {
 	}
 	// Another agent may own the request: acknowledge nothing. If no agent owns it, JetStream redelivers it after
 	// ackWait.
-	r.q.cfg.Log.Warn("an asynchronous request is let go: it waited for a slot, and its start could not be recorded",
+	r.q.cfg.Log.Warn("an asynchronous request is let go and will be redelivered: its start could not be recorded",
 		zap.String("request_id", r.id), zap.Error(r.unnoted))
+	if noRoom(r.unnoted) { // nothing was written: no other agent owns it
+		return r.msg.NakWithDelay(sendPause(r.msg.tries()))
+	}
 	return nil
 }
 
@@ -68,8 +71,9 @@ func (r *run) early() time.Duration {
 }
 
 // started records that an attempt has a slot. The first attempt does not wait for the disk. Later ones do: otherwise an
-// event that kills the agent at once would never be detected. An attempt that waited long for its slot does not run
-// without the record: if this agent was cut off meanwhile, another one has run the request.
+// event that kills the agent at once would never be detected. So do all of a confined agent. An attempt that waited
+// long for its slot does not run without the record: if this agent was cut off meanwhile, another one has run the
+// request.
 func (r *run) started() error {
 	r.configure()
 	now := r.q.cfg.Now()
@@ -80,7 +84,10 @@ func (r *run) started() error {
 	if err := r.noteStart(); err != nil {
 		return err
 	}
-	if !first || !sure {
+	if r.confined.Load() { // what it has read may be old: only the write shows that the request has no outcome
+		<-r.noted
+		r.letGo = r.unnoted != nil
+	} else if !first || !sure {
 		select {
 		case <-r.noted:
 			r.letGo = !sure && r.unnoted != nil || errors.Is(r.unnoted, errOvertaken)
@@ -102,10 +109,8 @@ var errLetGo = unavailable("the request waited for a slot, and its start cannot 
 var errTooOld = unavailable("the request waited for a slot until it was too old", nil)
 
 // deliveredOnce reports whether this is the first delivery of an event, as far as that is known. A consumer that was
-// made again counts anew, so the record has a say; what a confined agent reads of it may be old.
-func (r *run) deliveredOnce() bool {
-	return r.msg.tries() == 1 && r.revision == 0 && !r.confined.Load()
-}
+// made again counts anew, so the record has a say.
+func (r *run) deliveredOnce() bool { return r.msg.tries() == 1 && r.revision == 0 }
 
 // noteStart records the start beside the attempt.
 func (r *run) noteStart() error {

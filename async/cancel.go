@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"gantry/fault"
 	"time"
 
@@ -14,6 +13,9 @@ import (
 
 // cancelWait is how long another agent may take to answer that it runs a request.
 const cancelWait = 2 * time.Second
+
+// copyLag is how far a copy of a stream that a confined agent reads may be behind while all is well.
+const copyLag = 2 * time.Second
 
 // cancelLimit bounds a cancel, with all that follows from a recursive one.
 const cancelLimit = cancelWait + cascadeWait
@@ -71,6 +73,11 @@ func (e *engine) cancelOnce(ctx context.Context, id string, recursive bool) erro
 // event returns a request's event in the queue.
 func (e *engine) event(ctx context.Context, id string) (*nats.RawStreamMsg, *layout, error) {
 	msg, in, err := e.storedEvent(ctx, id)
+	for at, ok := acceptedAt(id); ok && msg == nil && err == nil && e.confined.Load() && ctx.Err() == nil &&
+		time.Since(at) < copyLag; { // the copy that was asked may not have it yet
+		pause(ctx, fetchPause)
+		msg, in, err = e.storedEvent(ctx, id)
+	}
 	if err != nil {
 		return nil, nil, unavailable("the queue cannot be read", err)
 	}
@@ -169,13 +176,13 @@ func (e *engine) cancelHere(id string, recursive bool) bool {
 
 // listenForCancels answers the other agents' questions, for requests that run here.
 func (e *engine) listenForCancels() error {
-	_, err := e.conn.Subscribe(e.prefix+".cancel", func(msg *nats.Msg) {
+	err := e.listen("cancel", "", func(msg *nats.Msg) {
 		if e.cancelHere(string(msg.Data), msg.Header.Get(headerRecursive) != "") && msg.Reply != "" {
 			_ = msg.Respond(nil) // the agent that asked finds the outcome in the record
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("subscription for cancels: %w", err)
+		return err
 	}
 	if err := e.listenForRunning(); err != nil {
 		return err
@@ -185,7 +192,7 @@ func (e *engine) listenForCancels() error {
 
 // listenForCascades cancels requests of this function for agents of others; one of its agents does it.
 func (e *engine) listenForCascades() error {
-	_, err := e.conn.QueueSubscribe(e.prefix+".cascade", "cascade", func(msg *nats.Msg) {
+	return e.listen("cascade", "cascade", func(msg *nats.Msg) {
 		e.tasks.Go(func() {
 			ctx, cancel := context.WithTimeout(e.ctx, cascadeWait)
 			defer cancel()
@@ -202,8 +209,4 @@ func (e *engine) listenForCascades() error {
 			}
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("subscription for recursive cancels: %w", err)
-	}
-	return nil
 }

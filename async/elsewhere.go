@@ -2,7 +2,6 @@ package async
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,15 +24,11 @@ const runningAnswer = 500 * time.Millisecond
 
 // listenForRunning answers the other agents that ask whether this one runs a request.
 func (e *engine) listenForRunning() error {
-	_, err := e.conn.Subscribe(e.prefix+".running", func(msg *nats.Msg) {
+	return e.listen("running", "", func(msg *nats.Msg) {
 		if attempt, _ := e.underWay.Load(string(msg.Data)); attempt == begun {
 			if err := msg.Respond(nil); err != nil {
 				e.q.cfg.Log.Debug("another agent does not learn that a request runs here", zap.Error(err))
 			}
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("subscription for questions about what runs: %w", err)
-	}
-	return nil
 }

@@ -106,8 +106,11 @@ type engine struct {
 	old              atomic.Pointer[layout]
 	// confined is set when the servers let this agent ask by subject only: its user may see one function.
 	confined atomic.Bool
-	denied   context.Context // ends with that
-	deny     context.CancelFunc
+	asking   sync.Map // *waitingFor
+	// refuse ends the opening with a refusal of the servers.
+	refuse context.CancelCauseFunc
+	// unrecorded is when a record was refused for lack of room, in nanoseconds of the clock; 0 after one that was not.
+	unrecorded atomic.Int64
 	// consumer is what the function's consumers have in common; volatile says that they lie in the memory of one server.
 	consumer      jetstream.ConsumerConfig
 	volatile      bool
@@ -131,6 +134,7 @@ type engine struct {
 	payload   atomic.Int64 // max_payload as it was seen last
 	underWay  *sync.Map    // the queue's
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
+	sent      sync.Map     // ids of outcome messages that were sent, and could not be removed yet
 	sending   sync.Map     // ids of outcome messages being sent to a function, each with a channel closed at its end
 
 	mu    sync.Mutex

@@ -66,7 +66,7 @@ func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Me
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
-		_, err = e.js.PublishMsg(ctx, msg)
+		_, err = e.publish(ctx, msg)
 		return made, err
 	}
 	return nil, e.sender.WriteFile(

@@ -109,7 +109,7 @@ func (e *engine) followFunction(ctx context.Context) error {
 
 // listenForChanges takes over what other agents change.
 func (e *engine) listenForChanges() error {
-	_, err := e.conn.Subscribe(e.prefix+".changed", func(msg *nats.Msg) {
+	err := e.listen("changed", "", func(msg *nats.Msg) {
 		revision, err := strconv.ParseUint(string(msg.Data), 10, 64)
 		e.mu.Lock()
 		news := err != nil || revision > e.known.revision
@@ -119,7 +119,7 @@ func (e *engine) listenForChanges() error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("subscription for changes: %w", err)
+		return err
 	}
 	e.tasks.Go(func() {
 		for e.ctx.Err() == nil {

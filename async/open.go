@@ -23,7 +23,7 @@ func (q *Queue) connect(ctx context.Context) (*nats.Conn, error) {
 	return q.cfg.Connect(
 		ctx,
 		nats.Name("gantry"),
-		nats.CustomInboxPrefix("_INBOX."+key(q.cfg.Function)), // a confined agent sees only its own answers
+		nats.CustomInboxPrefix(inboxOf(key(q.cfg.Function))), // a confined agent sees only its own answers
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100*time.Millisecond),
 		nats.ReconnectJitter(
@@ -64,11 +64,8 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.sends, e.stopSends = context.WithCancel(e.ctx)
 	e.link, e.cut = context.WithCancel(e.ctx)
-	e.denied, e.deny = context.WithCancel(e.ctx)
-	conn.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-		e.noteDenied(err)
-		q.causes.Warn("the queue reports an error", err)
-	})
+	ctx, e.refuse = context.WithCancelCause(ctx)
+	conn.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { e.noteError(err) })
 	defer func() {
 		if err != nil {
 			e.close()
@@ -78,7 +75,7 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 		return nil, err
 	}
 	if err := e.prepare(ctx); err != nil {
-		return nil, q.hint(err)
+		return nil, q.hint(deniedOr(ctx, err))
 	}
 	e.beginLoad()
 	if q.cfg.Alone {
@@ -128,10 +125,12 @@ func (e *engine) enter(domain string) (err error) {
 func (q *Queue) hint(err error) error {
 	var api *jetstream.APIError
 	switch errors.As(err, &api); {
+	case errors.Is(err, nats.ErrPermissionViolation):
+		return errDenied(err)
 	case errors.Is(err, nats.ErrNoResponders) && q.cfg.Domain == "":
 		return fmt.Errorf(
-			"%w; the server has no JetStream: enable it, or set GANTRY_NATS_DOMAIN if it is a leaf node of servers that have",
-			err,
+			"%w; the server has no JetStream: enable it, or set GANTRY_NATS_DOMAIN if it is a leaf node of servers that have; if its account imports the queue's subjects, %w",
+			err, errMayNot,
 		)
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w; no JetStream of the domain %q is reached: look at GANTRY_NATS_DOMAIN", err, q.cfg.Domain)

@@ -56,11 +56,15 @@ func (e *engine) finish(msg *message) error {
 	defer cancel()
 	ctx, release := e.whileConnected(ctx)
 	defer release()
-	err := msg.finish(ctx)
+	id, err := lastToken(msg.Subject()), msg.finish(ctx)
 	if err == nil {
 		e.outLoad.removed.Add(1)
+		e.sent.Delete(id)
+		return nil
 	}
-	return err
+	e.sent.Store(id, nil)
+	e.noteKept("an outcome message that was sent or dropped", id, msg.in.outbox, err)
+	return msg.NakWithDelay(sendPause(msg.tries()))
 }
 
 // sendPause comes after so many tries.
@@ -72,6 +76,12 @@ func sendPause(tries uint64) time.Duration {
 func (e *engine) deliver(msg *message) {
 	h := msg.Headers()
 	id := lastToken(msg.Subject())
+	if _, sent := e.sent.Load(id); sent {
+		if err := e.finish(msg); err != nil {
+			e.q.cfg.Log.Debug("an outcome message was not acknowledged: the server redelivers it", zap.Error(err))
+		}
+		return
+	}
 	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}
 	hops, _ := strconv.Atoi(h.Get(HeaderHops)) // absent: none
 	ctx, cancel := context.WithTimeout(e.sends, destination.Timeout)
@@ -93,7 +103,7 @@ func (e *engine) deliver(msg *message) {
 	if err == nil {
 		e.q.counts.delivered.Add(1)
 		if err := e.finish(msg); err != nil {
-			e.q.cfg.Log.Debug("an outcome message may be sent again", append(fields, zap.Error(err))...)
+			e.q.cfg.Log.Debug("an outcome message was not acknowledged: the server redelivers it", append(fields, zap.Error(err))...)
 		}
 		return
 	}

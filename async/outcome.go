@@ -169,7 +169,10 @@ func (r *run) done() error {
 	}
 	if err := r.msg.finish(ctx); err != nil {
 		// It is redelivered, found recorded, and does not run again.
-		r.q.cfg.Log.Debug("event not taken out of the queue yet", zap.String("request_id", r.id), zap.Error(err))
+		r.noteKept("the event of a request that has ended", r.id, r.msg.in.events, err)
+		if noRoom(err) {
+			return r.msg.NakWithDelay(sendPause(r.msg.tries()))
+		}
 		return nil
 	}
 	r.load.removed.Add(1)

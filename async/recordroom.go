@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"gantry/fault"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
@@ -16,6 +17,10 @@ const (
 	// functionBytes is the limit of the stream of functions: what is known of one has 200 bytes and more.
 	functionBytes = 64 << 20
 )
+
+// unrecordedAge is how long a confined agent, which does not see how full the records are, refuses requests after a
+// record of its own had no room.
+const unrecordedAge = 5 * time.Second
 
 // roomForRecords returns the limit of the stream of records in bytes, 0 for none. It is higher than the setting if
 // there are more bytes already: otherwise no record of a request in flight could grow, and its outcome would be lost.
@@ -50,6 +55,9 @@ func (e *engine) roomForRecords(ctx context.Context) (int64, error) {
 // hasRecordRoom reports whether the record of one more request will fit. A request whose outcome cannot be recorded
 // would run again, so requests are refused before the bucket is full: an eighth of it is kept for records that grow.
 func (e *engine) hasRecordRoom(ctx context.Context) bool {
+	if at := e.unrecorded.Load(); e.confined.Load() && at != 0 && e.q.cfg.Now().UnixNano()-at < int64(unrecordedAge) {
+		return false
+	}
 	if e.recordLimit <= 0 {
 		return true
 	}

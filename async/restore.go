@@ -45,6 +45,9 @@ func (e *engine) restore() {
 }
 
 func (e *engine) noteRestored(err error) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) && e.confined.Load() {
+		err = errors.Join(err, errMayNot)
+	}
 	if err != nil && e.ctx.Err() == nil {
 		e.q.cfg.Log.Error("the queue cannot be made again", zap.Error(err))
 	}

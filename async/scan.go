@@ -20,6 +20,9 @@ const (
 	scanPause = 20 * time.Millisecond
 )
 
+// errSlow ends a listing whose consumer the servers may have removed.
+var errSlow = errors.New("the listing was interrupted for too long")
+
 // errEnough ends a scan early.
 var errEnough = errors.New("enough was read")
 
@@ -30,12 +33,22 @@ func (e *engine) scan(ctx context.Context, stream, filter string, bare bool, eac
 	if err != nil {
 		return err
 	}
-	defer e.endScan(stream, c)
+	latest := time.Now()
+	slow := func() bool { return e.confined.Load() && time.Since(latest) > scanAge/2 } // it may be another listing's then
+	defer func() {
+		if !slow() {
+			e.removeScanner(e.ctx, stream, c.CachedInfo().Name)
+		}
+	}()
 	for left := c.CachedInfo().NumPending; left > 0; {
+		if slow() {
+			return errSlow
+		}
 		rest, err := readBatch(c, each)
 		switch {
 		case errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil: // not every server knows the consumer yet
 			pause(ctx, scanPause/4)
+			continue
 		case errors.Is(err, errEnough):
 			return nil
 		case err != nil || ctx.Err() != nil:
@@ -43,6 +56,7 @@ func (e *engine) scan(ctx context.Context, stream, filter string, bare bool, eac
 		default:
 			left = rest
 		}
+		latest = time.Now()
 	}
 	return nil
 }
@@ -71,26 +85,33 @@ func readBatch(c jetstream.Consumer, each func(jetstream.Msg) error) (left uint6
 func (e *engine) scanner(ctx context.Context, stream, filter string, bare bool) (jetstream.Consumer, error) {
 	id := nuid.Next()
 	cfg := jetstream.ConsumerConfig{
-		Name: e.key + "_list", FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, HeadersOnly: bare,
+		Name: e.key + listing, FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, HeadersOnly: bare,
 		Replicas: 1, MemoryStorage: true, InactiveThreshold: scanAge,
 		Metadata: map[string]string{"listing": id}, // makes it another consumer than a listing's of another agent
 	}
 	if !e.confined.Load() {
 		cfg.Name += "_" + id
 	}
-	for {
-		c, err := e.js.CreateConsumer(ctx, stream, cfg)
-		if !errors.Is(err, jetstream.ErrConsumerExists) || ctx.Err() != nil {
+	for begun := time.Now(); ; {
+		attempt, cancel := context.WithTimeout(ctx, mendAnswer)
+		c, err := e.js.CreateConsumer(attempt, stream, cfg)
+		cancel()
+		exists := errors.Is(err, jetstream.ErrConsumerExists)
+		if !exists && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return c, err
+		}
+		if !exists || time.Since(begun) > scanAge+scanAge/4 { // the server that has it is down: it stays until removed
+			e.removeScanner(ctx, stream, cfg.Name)
+			begun = time.Now()
 		}
 		pause(ctx, scanPause)
 	}
 }
 
-func (e *engine) endScan(stream string, c jetstream.Consumer) {
-	ctx, cancel := context.WithTimeout(e.ctx, time.Second)
+func (e *engine) removeScanner(ctx context.Context, stream, name string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := e.js.DeleteConsumer(ctx, stream, c.CachedInfo().Name); err != nil && e.ctx.Err() == nil {
+	if err := e.js.DeleteConsumer(ctx, stream, name); err != nil && e.ctx.Err() == nil {
 		e.q.cfg.Log.Debug("the consumer of a listing stays for some seconds", zap.Error(err))
 	}
 }

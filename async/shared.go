@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -91,27 +90,6 @@ func (e *engine) storeArrangement(ctx context.Context, a arrangement) error {
 	return err
 }
 
-// firstLook reads the arrangement, and finds out whether the servers let this agent read from leaders.
-func (e *engine) firstLook(ctx context.Context) (*nats.RawStreamMsg, error) {
-	attempt, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.denied, cancel)()
-	msg, err := e.last(attempt, functionStream, layoutSubject)
-	if err != nil && ctx.Err() == nil && e.denied.Err() != nil && e.ctx.Err() == nil {
-		e.q.cfg.Log.Info("the queue's servers let this agent see its own function alone")
-		return e.last(ctx, functionStream, layoutSubject)
-	}
-	return msg, err
-}
-
-// noteDenied learns from the servers' refusals what this agent may do.
-func (e *engine) noteDenied(err error) {
-	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), ".STREAM.MSG.GET.") {
-		e.confined.Store(true)
-		e.deny()
-	}
-}
-
 // warnOfArrangement logs settings that other agents have decided before.
 func (e *engine) warnOfArrangement(a arrangement) {
 	cfg := e.q.cfg
@@ -122,11 +100,6 @@ func (e *engine) warnOfArrangement(a arrangement) {
 		)
 	}
 }
-
-// errMayNot ends the making of a stream by an agent that may see one function alone.
-var errMayNot = errors.New(
-	"a stream is missing, and this agent's user may see its own function alone: start an agent without that limit first",
-)
 
 // maxConsumers is the limit of consumers of a stream. Without one a server takes a thousand.
 const maxConsumers = 1 << 20

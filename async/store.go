@@ -156,6 +156,11 @@ func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64,
 	for noRoom(err) && e.lighten(r, err) {
 		written, err = e.put(ctx, r, revision)
 	}
+	if noRoom(err) {
+		e.unrecorded.Store(e.q.cfg.Now().UnixNano())
+	} else if err == nil {
+		e.unrecorded.Store(0)
+	}
 	return written, err
 }
 
