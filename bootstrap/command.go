@@ -67,6 +67,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.eventCommand(),
 		p.asyncCommand(),
 		p.timersCommand(),
+		p.permissionsCommand(),
 		p.checkCommand(),
 		p.healthCommand(),
 		p.waitCommand(),

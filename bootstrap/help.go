@@ -66,6 +66,8 @@ func settingsOf(cmd *cobra.Command) []string {
 		return []string{"GANTRY_OPS_ADDR"}
 	case "async", "ls", "show", "cancel":
 		return []string{"RUNTIME_FUNC_NAME", "RUNTIME_CODE_ROOT", "GANTRY_API_ADDR"}
+	case "permissions":
+		return []string{"RUNTIME_FUNC_NAME", "RUNTIME_CODE_ROOT", "GANTRY_ASYNC_SHARDS"}
 	case "timers":
 		return []string{"GANTRY_TIMER", "GANTRY_TIMER_FILE"}
 	case cmd.Root().Name(): // whose examples have the address of the platform API
