@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
 
@@ -20,15 +18,6 @@ var errMayNot = errors.New(
 	"a stream of the queue is missing, or no server that has it runs, and this agent's user may see its own function " +
 		"alone: start an agent without that limit first, it makes the streams",
 )
-
-// errDenied adds to a refusal what the user of a confined agent needs.
-func errDenied(why error) error {
-	return fmt.Errorf(
-		"%w; the user of an agent that may see one function alone needs what \"bootstrap permissions\" prints, with the "+
-			"number of shards that the streams have",
-		why,
-	)
-}
 
 // firstLook reads the arrangement, and finds out whether the servers let this agent read from leaders. No answer to a
 // direct read either, without a refusal, is another problem: no JetStream.
@@ -51,65 +40,6 @@ func (e *engine) firstLook(ctx context.Context) (*nats.RawStreamMsg, error) {
 	}
 	e.confined.Store(false)
 	return nil, err
-}
-
-// waitingFor is a request that the servers may refuse by an error of the connection.
-type waitingFor struct {
-	subject string
-	refuse  context.CancelCauseFunc
-}
-
-// untilDenied returns a context that also ends, with the servers' error, when they refuse a request to a subject:
-// otherwise there would be no answer until its timeout.
-func (e *engine) untilDenied(ctx context.Context, subject string) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &waitingFor{subject, cancel}
-	e.asking.Store(w, nil)
-	return ctx, func() {
-		e.asking.Delete(w)
-		cancel(nil)
-	}
-}
-
-// deniedOr returns the servers' refusal if it ended the request with that context, else err.
-func deniedOr(ctx context.Context, err error) error {
-	if why := context.Cause(ctx); err != nil && errors.Is(why, nats.ErrPermissionViolation) {
-		return why
-	}
-	return err
-}
-
-// noteError takes an error of the connection. That reads from leaders are refused makes the agent a confined one; any
-// other refusal also ends the opening of the queue, which needs all that it asks for.
-func (e *engine) noteError(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		e.q.causes.Warn("the queue reports an error", err)
-		return
-	}
-	e.asking.Range(func(w, _ any) bool {
-		if w := w.(*waitingFor); strings.Contains(err.Error(), `"`+w.subject+`"`) {
-			w.refuse(err)
-		}
-		return true
-	})
-	if strings.Contains(err.Error(), ".STREAM.MSG.GET.") {
-		e.confined.Store(true)
-		return
-	}
-	e.q.causes.Warn("the queue's servers refuse a request of this agent", errDenied(err))
-	e.refuse(err)
-}
-
-// publish stores a message, and returns early when the servers refuse its subject.
-func (e *engine) publish(
-	ctx context.Context,
-	msg *nats.Msg,
-	options ...jetstream.PublishOpt,
-) (*jetstream.PubAck, error) {
-	ctx, end := e.untilDenied(ctx, msg.Subject)
-	defer end()
-	ack, err := e.js.PublishMsg(ctx, msg, options...)
-	return ack, deniedOr(ctx, err)
 }
 
 // noteKept logs a message that a confined agent cannot replace by a tombstone, most often because its stream is full.

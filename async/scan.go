@@ -16,6 +16,8 @@ const (
 	scanBatch = 500
 	// scanAge is how long the consumer of a listing stays that its agent could not remove.
 	scanAge = 5 * time.Second
+	// scanAnswer is how long the servers may take to make that consumer.
+	scanAnswer = 2 * time.Second
 	// scanPause comes before another try while another agent of the function lists.
 	scanPause = 20 * time.Millisecond
 )
@@ -93,7 +95,7 @@ func (e *engine) scanner(ctx context.Context, stream, filter string, bare bool) 
 		cfg.Name += "_" + id
 	}
 	for begun := time.Now(); ; {
-		attempt, cancel := context.WithTimeout(ctx, mendAnswer)
+		attempt, cancel := context.WithTimeout(ctx, scanAnswer)
 		c, err := e.js.CreateConsumer(attempt, stream, cfg)
 		cancel()
 		exists := errors.Is(err, jetstream.ErrConsumerExists)
