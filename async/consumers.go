@@ -66,6 +66,16 @@ func (e *engine) makeConsumer(
 	}, cfg)
 }
 
+// consumerOffline is JetStream's code for a consumer whose server is known to be down.
+const consumerOffline jetstream.ErrorCode = 10119
+
+// unreached reports whether a request about a consumer failed because its server is down: the others may say so, or
+// nothing answers.
+func unreached(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &api) && api.ErrorCode == consumerOffline
+}
+
 // together runs steps beside each other and returns their errors.
 func together(steps ...func() error) error {
 	var all sync.WaitGroup

@@ -57,6 +57,16 @@ func (e *engine) noteError(err error) {
 	e.refuse(err)
 }
 
+// connectionError is the last error of the connection, for the log; nil for the refusal by which an agent learns that it
+// is confined.
+func (e *engine) connectionError() error {
+	err := e.conn.LastError()
+	if e.confined.Load() && errors.Is(err, nats.ErrPermissionViolation) {
+		return nil
+	}
+	return err
+}
+
 // publish stores a message, and returns early when the servers refuse its subject.
 func (e *engine) publish(
 	ctx context.Context,

@@ -68,12 +68,12 @@ func (e *engine) mend(ctx context.Context, f *feed, why error) {
 	if err == nil {
 		return
 	}
-	if e.volatile && errors.Is(err, context.DeadlineExceeded) {
+	if e.volatile && unreached(err) {
 		ask, cancel := context.WithTimeout(ctx, mendAnswer)
 		err = e.js.DeleteConsumer(ask, info.Stream, info.Name)
 		cancel()
 	}
-	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, context.DeadlineExceeded) && err != nil {
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !unreached(err) && err != nil {
 		return // noteFetch logs what does not pass
 	}
 	ask, cancel := context.WithTimeout(ctx, 2*mendAnswer)
@@ -122,7 +122,7 @@ func (e *engine) noteFetch(from jetstream.Consumer, err error, since time.Time) 
 				from.CachedInfo().Stream,
 			),
 			zap.Time("since", since),
-			zap.NamedError("connection", e.conn.LastError()),
+			zap.NamedError("connection", e.connectionError()),
 		)
 	}
 	pause(e.q.fetching, fetchPause)

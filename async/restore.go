@@ -45,6 +45,10 @@ func (e *engine) restore() {
 }
 
 func (e *engine) noteRestored(err error) {
+	if e.volatile && unreached(err) { // the next fetch finds the same, and makes the consumer anew
+		e.q.cfg.Log.Debug("a consumer of the queue is on a server that is down", zap.Error(err))
+		return
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) && e.confined.Load() {
 		err = errors.Join(err, errMayNot)
 	}
