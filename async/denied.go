@@ -57,8 +57,8 @@ func (e *engine) noteError(err error) {
 	e.refuse(err)
 }
 
-// connectionError is the last error of the connection, for the log; nil for the refusal by which an agent learns that it
-// is confined.
+// connectionError is the last error of the connection, for the log; nil for the refusal by which an agent learns that
+// it is confined.
 func (e *engine) connectionError() error {
 	err := e.conn.LastError()
 	if e.confined.Load() && errors.Is(err, nats.ErrPermissionViolation) {
