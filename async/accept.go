@@ -97,7 +97,29 @@ func (e *engine) publishEvent(ctx context.Context, id string, ev *Event, once bo
 		}
 	}
 	stored, err := e.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.messageID(e.lay, id)))
+	if err == nil && stored.Duplicate && !e.q.cfg.Alone {
+		return e.publishUnknown(ctx, id, ev)
+	}
 	return err == nil && !stored.Duplicate, err
+}
+
+// publishUnknown stores an event whose id the servers say they know, if nothing is known of the request: another
+// function that uses the stream may have sent that id.
+func (e *engine) publishUnknown(ctx context.Context, id string, ev *Event) (first bool, err error) {
+	event, _, err := e.storedEvent(ctx, id)
+	if err != nil || event != nil {
+		return false, err
+	}
+	r, _, err := e.record(ctx, id)
+	if err != nil || r != nil {
+		return false, err
+	}
+	msg := &nats.Msg{Subject: e.lay.event + id, Data: ev.Body, Header: eventHeader(ev)}
+	_, err = e.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(0))
+	if isOvertaken(err) { // a copy that was read did not have it yet, or it has just been removed
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // messageID is what the servers know a request's message by, in a stream that other functions use.

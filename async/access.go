@@ -76,17 +76,21 @@ func (e *engine) replace(
 	if err == nil {
 		return ack.Sequence, nil
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		switch api.ErrorCode {
-		case jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-			pause(ctx, fetchPause) // a cluster is still copying the other write: it cannot be read yet
-			return 0, errOvertaken
-		case jetstream.JSErrCodeStreamWrongLastSequence:
-			return 0, errOvertaken
-		}
+	if !isOvertaken(err) {
+		return 0, err
 	}
-	return 0, err
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+		pause(ctx, fetchPause) // a cluster is still copying the other write: it cannot be read yet
+	}
+	return 0, errOvertaken
+}
+
+// isOvertaken recognises the refusal of a message because its subject has another number.
+func isOvertaken(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 // errOvertaken says that another writer has changed the record meanwhile.

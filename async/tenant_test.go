@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -267,6 +268,29 @@ func TestFunctionHearsNothingOfAnothers(t *testing.T) {
 				require.True(t, errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrBadSubscription) ||
 					errors.Is(err, nats.ErrPermissionViolation), "%s: %v", sub.Subject, err)
 			}
+		})
+	}
+}
+
+// TestAnotherFunctionCannotUseUpARequestID: timers of several agents agree on ids, which the servers forget after
+// sameWindow, of all functions in a stream alike.
+func TestAnotherFunctionCannotUseUpARequestID(t *testing.T) {
+	for name, tenants := range bothTenants {
+		t.Run(name, func(t *testing.T) {
+			n := startNeighbours(t, tenants)
+			f := &testFunction{}
+			q := open(t, n.s, f, of(n.s, "F"))
+			require.NoError(t, q.Start(t.Context()))
+			id := newID()
+			_, err := n.admin.js.Publish(t.Context(), n.g.event+newID(), nil, jetstream.WithMsgID(n.kf+"."+id))
+			require.NoError(t, err)
+			for _, want := range []bool{true, false} {
+				first, err := q.AcceptOnce(t.Context(), id, &Event{Body: []byte("{}"), Version: "latest"})
+				require.NoError(t, err)
+				require.Equal(t, want, first)
+				waitStatus(t, q, id, Success)
+			}
+			require.Equal(t, 1, f.calls())
 		})
 	}
 }
