@@ -55,6 +55,14 @@ func threeServers(t *testing.T, accounts string) (servers map[string]*server.Ser
 		require.Eventually(t, func() bool { return s.JetStreamIsCurrent() }, patience, 10*time.Millisecond)
 		all = append(all, s.ClientURL())
 	}
+	require.Eventually(t, func() bool {
+		for _, s := range servers {
+			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers) {
+				return true
+			}
+		}
+		return false
+	}, patience, 10*time.Millisecond, "the servers have not found each other")
 	return servers, strings.Trim(strings.Join(all, ","), ",")
 }
 
@@ -69,16 +77,24 @@ func at(tt *testing.T, urls, user string) func(*Config) {
 	}
 }
 
+// startSoon opens a queue; servers that have just started may not make streams yet.
+func startSoon(t *testing.T, q *Queue) {
+	t.Helper()
+	assert.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, q.Start(t.Context())) }, 2*patience,
+		10*time.Millisecond)
+	require.NotNil(t, q.open)
+}
+
 // TestConfinedAgentSurvivesTheLossOfOneOfThreeServers: that which has its consumer in memory.
 func TestConfinedAgentSurvivesTheLossOfOneOfThreeServers(t *testing.T) {
 	for name, tenants := range bothTenants {
 		t.Run(name, func(t *testing.T) {
 			servers, urls := threeServers(t, tenants("F"))
 			admin := open(t, nil, &testFunction{}, at(t, urls, "admin"))
-			require.Eventually(t, func() bool { return admin.Start(t.Context()) == nil }, patience, 10*time.Millisecond)
+			startSoon(t, admin)
 			f := &testFunction{}
 			q := open(t, nil, f, at(t, urls, "F"))
-			require.Eventually(t, func() bool { return q.Start(t.Context()) == nil }, patience, 10*time.Millisecond)
+			startSoon(t, q)
 			require.True(t, q.open.confined.Load())
 			ids := []string{accept(t, q, "{}")}
 			waitStatus(t, q, ids[0], Success)
