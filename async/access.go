@@ -21,15 +21,24 @@ func (e *engine) layouts() []*layout {
 // copy may lag, and a request with an outcome would run again, or it cannot be reached, and the read takes until its
 // timeout. An agent that may only ask for subjects asks any copy.
 func (e *engine) last(ctx context.Context, stream, subject string) (*nats.RawStreamMsg, error) {
-	options := []nats.JSOpt{nats.Context(ctx)}
-	if e.confined.Load() {
-		options = append(options, nats.DirectGet())
-	}
-	msg, err := e.leader.GetLastMsg(stream, subject, options...)
+	msg, err := insist(ctx, func(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
+		options := []nats.JSOpt{nats.Context(ctx)}
+		if e.confined.Load() {
+			options = append(options, nats.DirectGet())
+		}
+		return e.leader.GetLastMsg(stream, subject, options...)
+	}, subject)
 	if errors.Is(err, nats.ErrMsgNotFound) {
 		return nil, nil
 	}
 	return msg, err
+}
+
+// streamInfo asks for the state of a stream.
+func (e *engine) streamInfo(ctx context.Context, stream string) (*nats.StreamInfo, error) {
+	return insist(ctx, func(ctx context.Context, stream string) (*nats.StreamInfo, error) {
+		return e.leader.StreamInfo(stream, nats.Context(ctx))
+	}, stream)
 }
 
 // storedEvent returns the event of a request that is in the queue, and where; nil if there is none.

@@ -200,7 +200,7 @@ func (e *engine) lookAtRecordLimit(ctx context.Context) error {
 	if e.confined.Load() {
 		return nil
 	}
-	info, err := e.leader.StreamInfo(recordStream, nats.Context(ctx))
+	info, err := e.streamInfo(ctx, recordStream)
 	if err != nil {
 		return fmt.Errorf("stream of records: %w", err)
 	}
