@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 )
 
 // consumerAge is how long a consumer stays without an agent that fetches. Delays are in the records then.
@@ -60,10 +62,59 @@ func (e *engine) makeConsumer(
 	stream string,
 	cfg jetstream.ConsumerConfig,
 ) (jetstream.Consumer, error) {
-	return insist(ctx, func(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	ask := func(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 		return e.js.CreateOrUpdateConsumer(ctx, stream, cfg)
-	}, cfg)
+	}
+	if cfg.MemoryStorage {
+		return e.makeVolatile(ctx, stream, cfg, ask)
+	}
+	return insist(ctx, ask, cfg)
 }
+
+// makeVolatile makes a consumer in the memory of one server. While the server that has one of that name is down, there
+// is no answer about it and no other server takes it over: it has to be removed first, which gets no answer but works
+// (nats-server 2.15.2). One that answers is never removed: another agent may have made it meanwhile.
+func (e *engine) makeVolatile(
+	ctx context.Context,
+	stream string,
+	cfg jetstream.ConsumerConfig,
+	ask func(context.Context, jetstream.ConsumerConfig) (jetstream.Consumer, error),
+) (jetstream.Consumer, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, makeAnswer+rand.N(makeAnswer))
+		made, err := ask(attempt, cfg)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return made, err
+		}
+		if err = e.answers(ctx, stream, cfg.Durable); errors.Is(err, context.DeadlineExceeded) {
+			e.discard(ctx, stream, cfg.Durable)
+		}
+	}
+}
+
+// answers returns an error if the servers do not find a consumer, or it does not answer.
+func (e *engine) answers(ctx context.Context, stream, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, makeAnswer)
+	defer cancel()
+	_, err := e.js.Consumer(ctx, stream, name)
+	return err
+}
+
+// discard removes a consumer that does not answer.
+func (e *engine) discard(ctx context.Context, stream, name string) {
+	ctx, cancel := context.WithTimeout(ctx, discardAnswer)
+	defer cancel()
+	err := e.js.DeleteConsumer(ctx, stream, name)
+	e.q.cfg.Log.Debug("a consumer of the queue does not answer, and is removed", zap.String("stream", stream), zap.Error(err))
+}
+
+const (
+	// makeAnswer is how long the servers may take to answer for one consumer.
+	makeAnswer = time.Second
+	// discardAnswer is that for its removal, which most often gets none.
+	discardAnswer = 500 * time.Millisecond
+)
 
 // together runs steps beside each other and returns their errors.
 func together(steps ...func() error) error {

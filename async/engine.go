@@ -132,6 +132,7 @@ type engine struct {
 	underWay  *sync.Map    // the queue's
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
 	sending   sync.Map     // ids of outcome messages being sent to a function, each with a channel closed at its end
+	delivers  sync.Map     // ids of outcome messages being sent
 
 	mu    sync.Mutex
 	known function        // as it was last seen

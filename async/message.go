@@ -15,6 +15,8 @@ type message struct {
 	engine *engine
 	in     *layout
 	epoch  int64
+	// doubtful says that another agent may have it too, from a consumer that was lost.
+	doubtful bool
 }
 
 // errLost says that the store a message came from is gone.
