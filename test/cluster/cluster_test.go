@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -218,7 +217,7 @@ func (c *cluster) leader(suffix string) *server {
 		}
 		return name != ""
 	}, "a leader of %s", suffix)
-	return c.servers[slices.IndexFunc(c.servers, func(s *server) bool { return s.name == name })]
+	return c.server(name)
 }
 
 // waitWhole waits until all servers have all of the agents' streams.
