@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,6 +22,8 @@ func (e *engine) layouts() []*layout {
 // copy may lag, and a request with an outcome would run again, or it cannot be reached, and the read takes until its
 // timeout. An agent that may only ask for subjects asks any copy.
 func (e *engine) last(ctx context.Context, stream, subject string) (*nats.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	msg, err := insist(ctx, func(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
 		options := []nats.JSOpt{nats.Context(ctx)}
 		if e.confined.Load() {
@@ -34,8 +37,13 @@ func (e *engine) last(ctx context.Context, stream, subject string) (*nats.RawStr
 	return msg, err
 }
 
+// readTimeout bounds one read, with its repetitions.
+const readTimeout = 10 * time.Second
+
 // streamInfo asks for the state of a stream.
 func (e *engine) streamInfo(ctx context.Context, stream string) (*nats.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	return insist(ctx, func(ctx context.Context, stream string) (*nats.StreamInfo, error) {
 		return e.leader.StreamInfo(stream, nats.Context(ctx))
 	}, stream)
