@@ -71,9 +71,9 @@ func (e *engine) makeConsumer(
 	return insist(ctx, ask, cfg)
 }
 
-// makeVolatile makes a consumer in the memory of one server. While the server that has one of that name is down, there
-// is no answer about it and no other server takes it over: it has to be removed first, which gets no answer but works
-// (nats-server 2.15.2). One that answers is never removed: another agent may have made it meanwhile.
+// makeVolatile makes a consumer in the memory of one server. While the server that has one of that name is down, no
+// other server takes it over: it has to be removed first, which gets no answer but works (nats-server 2.15.2). One that
+// answers is never removed: another agent may have made it meanwhile.
 func (e *engine) makeVolatile(
 	ctx context.Context,
 	stream string,
@@ -84,10 +84,10 @@ func (e *engine) makeVolatile(
 		attempt, cancel := context.WithTimeout(ctx, makeAnswer+rand.N(makeAnswer))
 		made, err := ask(attempt, cfg)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		if !isOffline(err) || ctx.Err() != nil {
 			return made, err
 		}
-		if err = e.answers(ctx, stream, cfg.Durable); errors.Is(err, context.DeadlineExceeded) {
+		if err = e.answers(ctx, stream, cfg.Durable); isOffline(err) {
 			e.discard(ctx, stream, cfg.Durable)
 		}
 	}
@@ -101,12 +101,22 @@ func (e *engine) answers(ctx context.Context, stream, name string) error {
 	return err
 }
 
+// isOffline recognises a consumer whose server is down: there is no answer, or another server says so, which has heard
+// that it shut down.
+func isOffline(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &api) && api.ErrorCode == consumerOffline
+}
+
+const consumerOffline jetstream.ErrorCode = 10119
+
 // discard removes a consumer that does not answer.
 func (e *engine) discard(ctx context.Context, stream, name string) {
 	ctx, cancel := context.WithTimeout(ctx, discardAnswer)
 	defer cancel()
 	err := e.js.DeleteConsumer(ctx, stream, name)
-	e.q.cfg.Log.Debug("a consumer of the queue does not answer, and is removed", zap.String("stream", stream), zap.Error(err))
+	e.q.cfg.Log.Debug("a consumer of the queue does not answer, and is removed",
+		zap.String("stream", stream), zap.Error(err))
 }
 
 const (

@@ -61,7 +61,7 @@ func (e *engine) doubts(f *feed) {
 	}
 }
 
-// clockMargin is by how much the clocks of agents and servers may differ where it matters which of two things was first.
+// clockMargin is by how much the clocks of agents and servers may differ where it matters what was first.
 const clockMargin = 5 * time.Second
 
 // mend makes the consumer of a feed again if it is missing: an operator has removed it, or its server's memory is gone.
@@ -85,7 +85,7 @@ func (e *engine) mend(ctx context.Context, f *feed, why error) {
 	case err == nil || ctx.Err() != nil:
 		return
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-	case !errors.Is(err, context.DeadlineExceeded):
+	case !isOffline(err):
 		return // noteFetch logs what does not pass
 	case e.volatile:
 		e.discard(ctx, info.Stream, info.Name)
@@ -198,9 +198,6 @@ func (e *engine) takes(in *layout, msg jetstream.Msg) bool {
 	}
 	return true
 }
-
-// underWayPause comes before another look at a request that was handed out twice.
-const underWayPause = time.Second
 
 // handle looks after one request until it has an outcome, or waits for its next attempt.
 func (e *engine) handle(msg *message) {

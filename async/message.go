@@ -19,6 +19,9 @@ type message struct {
 	doubtful bool
 }
 
+// underWayPause comes before another look at a message that was handed out twice.
+const underWayPause = time.Second
+
 // errLost says that the store a message came from is gone.
 var errLost = errors.New("the store of this message is gone")
 
