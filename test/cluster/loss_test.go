@@ -41,33 +41,40 @@ func TestConsumersRemoved(t *testing.T) {
 	s.judge(10 * time.Second)
 }
 
-// TestIdleConsumersServerKilled: the same without anything under way. The agents notice that their fetches have become
-// silent.
-func TestIdleConsumersServerKilled(t *testing.T) {
+// TestIdleConsumersServerLost: the same without anything under way. The agents notice that their fetches have become
+// silent, or get errors; of a server that was stopped in order the others know that it is gone, and answer for it.
+func TestIdleConsumersServerLost(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, nil)
-	f := newFunction(t, c, "hello")
-	a, b := f.newAgent("a", nil), f.newAgent("b", nil)
-	for _, x := range []*agent{a, b} {
-		x.waitStatus(x.accept("{}"), "SUCCESS")
+	for name, end := range map[string]func(*server){"killed": func(s *server) { s.Kill() }, "stopped": func(s *server) { s.Stop() }} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, nil)
+			f := newFunction(t, c, "hello")
+			a, b := f.newAgent("a", nil), f.newAgent("b", nil)
+			for _, x := range []*agent{a, b} {
+				x.waitStatus(x.accept("{}"), "SUCCESS")
+			}
+			end(c.server(c.consumer("gantry_events_0").Cluster.Leader))
+			ended := time.Now()
+			var id string
+			eventually(t, func() bool {
+				got, err := a.ask("POST", "invocations-async", "{}")
+				id = requestID(got)
+				return err == nil && got.status == 202
+			}, "agent a to accept")
+			accepted := time.Since(ended)
+			eventually(t, func() bool { return len(f.runs()[id]) == 1 }, "the request to run")
+			began := f.runs()[id][0].at.Sub(ended)
+			t.Logf("accepted after %s, began after %s", round(accepted), round(began))
+			require.Less(t, began, 25*time.Second)
+			for _, x := range []*agent{a, b} {
+				x.waitStatus(id, "SUCCESS")
+			}
+			late := f.newAgent("late", nil) // opens the queue while that server is away
+			late.waitStatus(late.accept("{}"), "SUCCESS")
+			require.Len(t, f.runs()[id], 1)
+		})
 	}
-	c.server(c.consumer("gantry_events_0").Cluster.Leader).Kill()
-	killed := time.Now()
-	var id string
-	eventually(t, func() bool {
-		got, err := a.ask("POST", "invocations-async", "{}")
-		id = requestID(got)
-		return err == nil && got.status == 202
-	}, "agent a to accept")
-	accepted := time.Since(killed)
-	eventually(t, func() bool { return len(f.runs()[id]) == 1 }, "the request to run")
-	began := f.runs()[id][0].at.Sub(killed)
-	t.Logf("accepted after %s, began after %s", round(accepted), round(began))
-	require.Less(t, began, 25*time.Second)
-	for _, x := range []*agent{a, b} {
-		x.waitStatus(id, "SUCCESS")
-	}
-	require.Len(t, f.runs()[id], 1)
 }
 
 // loss is a function with two agents, and what is under way when its consumers are lost.
@@ -90,7 +97,7 @@ func newLoss(t *testing.T) *loss {
 	t.Helper()
 	c := newCluster(t, nil)
 	f := newFunction(t, c, "hello")
-	a, b := f.newAgent("a", nil, "GANTRY_ASYNC_RETRY_DELAY=45"), f.newAgent("b", nil, "GANTRY_ASYNC_RETRY_DELAY=45")
+	a, b := f.newAgent("a", nil, "GANTRY_ASYNC_RETRY_DELAY=75"), f.newAgent("b", nil, "GANTRY_ASYNC_RETRY_DELAY=75")
 	configure(a, b, `{"max_async_retry_attempts":1,"destination_config":{"on_success":{"destination":"OBS","param":"{\"bucket\":\"done\"}"}}}`)
 	s := &loss{load: newLoad(f, a, b), cluster: c, a: a, b: b}
 	s.waitCount(200)
@@ -139,12 +146,16 @@ func (s *loss) judge(limit time.Duration) {
 	s.waitOutcomeMessages()
 	again := s.fn.runs()[s.retried]
 	require.Len(s.t, again, 2)
-	late := again[1].at.Sub(s.due)
+	early, late := s.due.Sub(again[1].at), again[1].at.Sub(s.due)
+	if possible := s.at.Add(began); possible.After(s.due) {
+		late = again[1].at.Sub(possible)
+	}
 	s.check("accepted again at both after "+round(after).String(), "began again after "+round(began).String(),
-		"the retry ran "+round(late).String()+" after it was due")
+		"the retry ran "+round(-early).String()+" after it was due")
 	require.Less(s.t, began, limit)
-	require.Greater(s.t, late, -50*time.Millisecond)
-	require.Less(s.t, late, 3*time.Second)
+	require.True(s.t, s.due.After(s.at), "the loss came after the retry: the machine is too busy for this test")
+	require.Less(s.t, early, 10*time.Millisecond) // the function rounds its times down
+	require.Less(s.t, late, 3*time.Second, "after it was due, and anything began")
 	require.Equal(s.t, "FAIL", s.b.show(s.retried).Status)
 }
 
