@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,13 +27,29 @@ func (e *engine) last(ctx context.Context, stream, subject string) (*nats.RawStr
 	if e.confined.Load() {
 		asked, options = "DIRECT.GET."+stream+"."+subject, append(options, nats.DirectGet())
 	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	ctx, end := e.untilDenied(ctx, e.apiPrefix()+asked)
 	defer end()
-	msg, err := e.leader.GetLastMsg(stream, subject, append(options, nats.Context(ctx))...)
+	msg, err := insist(ctx, func(ctx context.Context, subject string) (*nats.RawStreamMsg, error) {
+		return e.leader.GetLastMsg(stream, subject, append(options, nats.Context(ctx))...)
+	}, subject)
 	if errors.Is(err, nats.ErrMsgNotFound) {
 		return nil, nil
 	}
 	return msg, deniedOr(ctx, err)
+}
+
+// readTimeout bounds one read, with its repetitions.
+const readTimeout = 10 * time.Second
+
+// streamInfo asks for the state of a stream.
+func (e *engine) streamInfo(ctx context.Context, stream string) (*nats.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return insist(ctx, func(ctx context.Context, stream string) (*nats.StreamInfo, error) {
+		return e.leader.StreamInfo(stream, nats.Context(ctx))
+	}, stream)
 }
 
 // storedEvent returns the event of a request that is in the queue, and where; nil if there is none.

@@ -32,6 +32,7 @@ func (r *run) do() error {
 	}
 	result, f := r.q.cfg.Invoke(r.invocation(), r.started, r.msg.Data())
 	if r.noted != nil {
+		close(r.ended)
 		<-r.noted
 	}
 	r.configure()
@@ -62,8 +63,8 @@ func (r *run) early() time.Duration {
 		return left
 	case r.record.Status != Running:
 		return 0
-	case r.runsElsewhere():
-		return ackWait / 3
+	case r.runsElsewhere(): // its heartbeats keep the message from being delivered once more
+		return ackWait
 	case r.volatile && r.msg.tries() == 1: // the agent that runs it may be cut off
 		return ackWait
 	}
@@ -80,7 +81,7 @@ func (r *run) started() error {
 	if r.tooOld = now.Sub(r.accepted) >= r.config.age(); r.tooOld {
 		return errTooOld
 	}
-	sure, first := now.Sub(r.looked) < r.sureFor(), r.deliveredOnce()
+	sure, first := now.Sub(r.looked) < r.sureFor() && !r.msg.doubtful, r.deliveredOnce()
 	if err := r.noteStart(); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (r *run) started() error {
 		select {
 		case <-r.noted:
 			r.letGo = !sure && r.unnoted != nil || errors.Is(r.unnoted, errOvertaken)
-		case <-time.After(noteLimit):
+		case <-time.After(r.noteLimit()):
 			r.letGo = !sure
 		}
 	}
@@ -110,7 +111,9 @@ var errTooOld = unavailable("the request waited for a slot until it was too old"
 
 // deliveredOnce reports whether this is the first delivery of an event, as far as that is known. A consumer that was
 // made again counts anew, so the record has a say.
-func (r *run) deliveredOnce() bool { return r.msg.tries() == 1 && r.revision == 0 }
+func (r *run) deliveredOnce() bool {
+	return r.msg.tries() == 1 && r.revision == 0 && !r.msg.doubtful
+}
 
 // noteStart records the start beside the attempt.
 func (r *run) noteStart() error {
@@ -120,20 +123,51 @@ func (r *run) noteStart() error {
 	r.record.Start = r.q.cfg.Now()
 	r.record.Attempts.Started++
 	r.underWay.Store(r.id, begun)
-	r.noted = make(chan struct{})
-	go func() {
-		defer close(r.noted)
+	r.noted, r.ended = make(chan struct{}), make(chan struct{})
+	go r.keepNoting()
+	return nil
+}
+
+// keepNoting stores the start until that works, or the call has ended: without a record other agents see a request that
+// waits, and a consumer that was made again delivers it to one of them.
+func (r *run) keepNoting() {
+	defer close(r.noted)
+	for {
 		if r.unnoted = r.store(); r.unnoted == nil {
 			return
 		}
 		r.q.cfg.Log.Debug("a start is not recorded", zap.String("request_id", r.id), zap.Error(r.unnoted))
-		ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
-		defer cancel()
-		if other, _, err := r.recordIn(ctx, r.msg.in, r.id); err == nil && other != nil && other.Status.final() {
-			r.q.cfg.Cancel(r.id) // it was cancelled on its way to the slot
+		if r.othersNote() {
+			return
 		}
-	}()
-	return nil
+		select {
+		case <-r.ended:
+			return
+		case <-time.After(fetchPause):
+		}
+	}
+}
+
+// othersNote reads the record after a start could not be stored. It reports whether there is nothing to store any more:
+// the start is there, and only the answer was lost; or another agent has the request, or it was cancelled.
+func (r *run) othersNote() bool {
+	ctx, cancel := context.WithTimeout(r.ctx, storeTimeout)
+	defer cancel()
+	ctx, release := r.whileConnected(ctx)
+	defer release()
+	other, revision, err := r.recordIn(ctx, r.msg.in, r.id)
+	switch {
+	case err != nil || other == nil:
+		return errors.Is(r.unnoted, errOvertaken)
+	case other.Status.final():
+		r.q.cfg.Cancel(r.id) // it was cancelled on its way to the slot
+	case other.Status == Running && other.Start.Equal(r.record.Start) && other.Attempts == r.record.Attempts:
+		r.revision, r.unnoted = revision, nil
+		r.statusLog(&r.record, r.config)
+	case !errors.Is(r.unnoted, errOvertaken):
+		return false
+	}
+	return true
 }
 
 // read finds out what is known of the request.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -61,20 +62,69 @@ func (e *engine) makeConsumer(
 	stream string,
 	cfg jetstream.ConsumerConfig,
 ) (jetstream.Consumer, error) {
-	return insist(ctx, func(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	ask := func(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 		return e.js.CreateOrUpdateConsumer(ctx, stream, cfg)
-	}, cfg)
+	}
+	if cfg.MemoryStorage {
+		return e.makeVolatile(ctx, stream, cfg, ask)
+	}
+	return insist(ctx, ask, cfg)
 }
 
-// consumerOffline is JetStream's code for a consumer whose server is known to be down.
-const consumerOffline jetstream.ErrorCode = 10119
+// makeVolatile makes a consumer in the memory of one server. While the server that has one of that name is down, no
+// other server takes it over: it has to be removed first, which gets no answer but works (nats-server 2.15.2). One that
+// answers is never removed: another agent may have made it meanwhile.
+func (e *engine) makeVolatile(
+	ctx context.Context,
+	stream string,
+	cfg jetstream.ConsumerConfig,
+	ask func(context.Context, jetstream.ConsumerConfig) (jetstream.Consumer, error),
+) (jetstream.Consumer, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, makeAnswer+rand.N(makeAnswer))
+		made, err := ask(attempt, cfg)
+		cancel()
+		if !isOffline(err) || ctx.Err() != nil {
+			return made, err
+		}
+		if err = e.answers(ctx, stream, cfg.Durable); isOffline(err) {
+			e.discard(ctx, stream, cfg.Durable)
+		}
+	}
+}
 
-// unreached reports whether a request about a consumer failed because its server is down: the others may say so, or
-// nothing answers.
-func unreached(err error) bool {
+// answers returns an error if the servers do not find a consumer, or it does not answer.
+func (e *engine) answers(ctx context.Context, stream, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, makeAnswer)
+	defer cancel()
+	_, err := e.js.Consumer(ctx, stream, name)
+	return err
+}
+
+// isOffline recognises a consumer whose server is down: there is no answer, or another server says so, which has heard
+// that it shut down.
+func isOffline(err error) bool {
 	var api *jetstream.APIError
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &api) && api.ErrorCode == consumerOffline
 }
+
+const consumerOffline jetstream.ErrorCode = 10119
+
+// discard removes a consumer that does not answer.
+func (e *engine) discard(ctx context.Context, stream, name string) {
+	ctx, cancel := context.WithTimeout(ctx, discardAnswer)
+	defer cancel()
+	err := e.js.DeleteConsumer(ctx, stream, name)
+	e.q.cfg.Log.Debug("a consumer of the queue does not answer, and is removed",
+		zap.String("stream", stream), zap.Error(err))
+}
+
+const (
+	// makeAnswer is how long the servers may take to answer for one consumer.
+	makeAnswer = time.Second
+	// discardAnswer is that for its removal, which most often gets none.
+	discardAnswer = 500 * time.Millisecond
+)
 
 // together runs steps beside each other and returns their errors.
 func together(steps ...func() error) error {

@@ -136,6 +136,7 @@ type engine struct {
 	recursive sync.Map     // ids of calls of this agent that are being cancelled recursively
 	sent      sync.Map     // ids of outcome messages that were sent, and could not be removed yet
 	sending   sync.Map     // ids of outcome messages being sent to a function, each with a channel closed at its end
+	delivers  sync.Map     // ids of outcome messages being sent
 
 	mu    sync.Mutex
 	known function        // as it was last seen

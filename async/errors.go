@@ -75,8 +75,8 @@ func (e *engine) notStored(err error, size int) *fault.Error {
 	return unavailable("the event could not be stored", err)
 }
 
-// insist makes something on the server, and asks again when there is no answer: a cluster may give none when two agents
-// make the same thing at the same moment. The second time it is there; chance keeps the two apart from then on.
+// insist asks the servers, and asks again when there is no answer: a cluster may give none when two agents make the
+// same thing at the same moment, and none for a stream that has no leader yet. Chance keeps agents apart from then on.
 func insist[C, T any](ctx context.Context, ask func(context.Context, C) (T, error), cfg C) (made T, err error) {
 	for wait := insistAfter; ; wait *= 2 {
 		attempt, cancel := context.WithTimeout(ctx, wait+rand.N(wait))

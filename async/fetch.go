@@ -48,56 +48,63 @@ type feed struct {
 	consumer jetstream.Consumer
 	in       *layout
 	make     func(context.Context) (jetstream.Consumer, error)
+	// doubt is when messages were stored, at the latest, that an earlier consumer may have delivered to another agent.
+	doubt time.Time
+	// delivered is the number of the latest delivery; a consumer that was made again counts anew.
+	delivered uint64
 }
 
+// doubts notes that the consumer may be another one than before. Only a volatile one forgets what it has delivered.
+func (e *engine) doubts(f *feed) {
+	if e.volatile {
+		f.doubt = time.Now().Add(clockMargin)
+	}
+}
+
+// clockMargin is by how much the clocks of agents and servers may differ where it matters what was first.
+const clockMargin = 5 * time.Second
+
 // mend makes the consumer of a feed again if it is missing: an operator has removed it, or its server's memory is gone.
-// While the one server that has it is down, no other takes it over; it has to be removed first, which gets no answer
-// (nats-server 2.15.2). Agents that see the same do not all ask at the same moment.
+// Agents that see the same do not all ask at the same moment; and none asks before what was fetched from the lost
+// consumer has either begun or has to be recorded before it begins (sureShort).
 func (e *engine) mend(ctx context.Context, f *feed, why error) {
+	e.doubts(f)
 	if e.away.Load() || !errors.Is(why, jetstream.ErrNoHeartbeat) &&
 		!errors.Is(why, jetstream.ErrConsumerDeleted) && !errors.Is(why, nats.ErrNoResponders) {
 		return
 	}
 	ctx, release := e.whileConnected(ctx)
 	defer release()
-	info, err := f.consumer.CachedInfo(), e.answers(ctx, f.consumer)
+	info := f.consumer.CachedInfo()
+	err := e.answers(ctx, info.Stream, info.Name)
 	if err != nil && e.volatile {
-		pause(ctx, rand.N(mendSpread))
-		err = e.answers(ctx, f.consumer) // another agent may have made it meanwhile
+		pause(ctx, sureShort+rand.N(mendSpread))
+		err = e.answers(ctx, info.Stream, info.Name) // another agent may have made it meanwhile
 	}
-	if err == nil {
+	switch {
+	case err == nil || ctx.Err() != nil:
 		return
-	}
-	if e.volatile && unreached(err) {
-		ask, cancel := context.WithTimeout(ctx, mendAnswer)
-		err = e.js.DeleteConsumer(ask, info.Stream, info.Name)
-		cancel()
-	}
-	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !unreached(err) && err != nil {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+	case !isOffline(err):
 		return // noteFetch logs what does not pass
+	case e.volatile:
+		e.discard(ctx, info.Stream, info.Name)
 	}
-	ask, cancel := context.WithTimeout(ctx, 2*mendAnswer)
+	ask, cancel := context.WithTimeout(ctx, mendLimit)
 	defer cancel()
 	if _, err = f.make(ask); err == nil {
 		e.q.cfg.Log.Info("a consumer of the queue was lost, and is made again", zap.String("stream", info.Stream))
 	} else if ctx.Err() == nil {
 		e.q.cfg.Log.Debug("a consumer cannot be made again yet", zap.String("stream", info.Stream), zap.Error(err))
 	}
-}
-
-// answers returns an error if the servers do not find a consumer, or it does not answer.
-func (e *engine) answers(ctx context.Context, c jetstream.Consumer) error {
-	ctx, cancel := context.WithTimeout(ctx, mendAnswer)
-	defer cancel()
-	_, err := e.js.Consumer(ctx, c.CachedInfo().Stream, c.CachedInfo().Name)
-	return err
+	e.doubts(f)
 }
 
 const (
 	// mendSpread is over how long agents spread what they do about a loss that they all see.
 	mendSpread = 2 * time.Second
-	// mendAnswer is how long a server may take to answer for one consumer.
-	mendAnswer = 2 * time.Second
+	// mendLimit bounds one try to make a consumer again.
+	mendLimit = 10 * time.Second
 )
 
 // fetchPatience is how long fetches may fail before the log says so: an election, or a start of the child, passes.
@@ -151,9 +158,10 @@ func (e *engine) take(
 				<-room
 				continue
 			}
+			m := &message{Msg: msg, engine: e, in: from.in, epoch: epoch, doubtful: e.isDoubtful(from, msg)}
 			e.running.Go(func() {
 				defer func() { <-room }()
-				handle(&message{msg, e, from.in, epoch})
+				handle(m)
 			})
 		}
 		err = batch.Error()
@@ -162,6 +170,19 @@ func (e *engine) take(
 		err = nil
 	}
 	return taken, err
+}
+
+// isDoubtful reports whether an earlier consumer may have delivered a message to another agent, which still has it.
+func (e *engine) isDoubtful(from *feed, msg jetstream.Msg) bool {
+	meta, err := msg.Metadata()
+	if err != nil || !e.volatile {
+		return e.volatile
+	}
+	if meta.Sequence.Consumer <= from.delivered {
+		e.doubts(from)
+	}
+	from.delivered = meta.Sequence.Consumer
+	return meta.Timestamp.Before(from.doubt)
 }
 
 // takes reports whether a message is for this function. A tombstone is not; it goes by itself. Another function's agent
@@ -177,9 +198,6 @@ func (e *engine) takes(in *layout, msg jetstream.Msg) bool {
 	}
 	return true
 }
-
-// underWayPause comes before another look at a request that was handed out twice.
-const underWayPause = time.Second
 
 // handle looks after one request until it has an outcome, or waits for its next attempt.
 func (e *engine) handle(msg *message) {

@@ -115,7 +115,7 @@ func (e *engine) listenForChanges() error {
 		news := err != nil || revision > e.known.revision
 		e.mu.Unlock()
 		if news {
-			e.lookAtFunction()
+			_ = e.lookAtFunction()
 		}
 	})
 	if err != nil {
@@ -125,15 +125,15 @@ func (e *engine) listenForChanges() error {
 		for e.ctx.Err() == nil {
 			pause(e.ctx, functionAge+rand.N(functionAge/2))
 			if e.ctx.Err() == nil && !e.away.Load() {
-				e.lookAtFunction()
+				_ = e.lookAtFunction()
 			}
 		}
 	})
 	return nil
 }
 
-// lookAtFunction takes over what the servers know now.
-func (e *engine) lookAtFunction() {
+// lookAtFunction takes over what the servers know now. It returns the error that it logs.
+func (e *engine) lookAtFunction() error {
 	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
 	defer cancel()
 	ctx, release := e.whileConnected(ctx)
@@ -144,6 +144,7 @@ func (e *engine) lookAtFunction() {
 	} else if e.ctx.Err() == nil {
 		e.q.causes.Warn("changes of configurations by other agents are not seen; they are read again within a minute", err)
 	}
+	return err
 }
 
 // keepFunction stores what is known once more, in streams that are new.

@@ -85,13 +85,14 @@ func (l *load) begin(messages int64) {
 
 // look asks the servers; called with the lock held, and one message more in taken.
 func (l *load) look(ctx context.Context) {
-	l.looked = l.now() // also if it fails: the write of the message reports it then
+	l.looked = l.now()
 	ctx, cancel := context.WithTimeout(ctx, depthAge)
 	defer cancel()
 	taken, removed := l.taken.Load()-1, l.removed.Load()
 	n, err := l.count(ctx)
-	if err != nil {
+	if err != nil { // the write of the message reports it if the servers are away
 		l.unknown(err)
+		l.looked = l.now().Add(lookPause)
 		return
 	}
 	l.messages, l.takenThen, l.removedThen = n, taken, removed
@@ -103,6 +104,8 @@ const (
 	// calmDepthAge is that while at most half of the room is taken, if the limits are manyMessages and manyBytes or
 	// more: no agents fill the other half of such a queue meanwhile.
 	calmDepthAge = 10 * time.Second
+	// lookPause comes, on top, after a look that failed: all that are to be stored wait for each.
+	lookPause    = 4 * time.Second
 	manyMessages = 100_000
 	manyBytes    = 64 << 20
 )

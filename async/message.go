@@ -15,7 +15,12 @@ type message struct {
 	engine *engine
 	in     *layout
 	epoch  int64
+	// doubtful says that another agent may have it too, from a consumer that was lost.
+	doubtful bool
 }
+
+// underWayPause comes before another look at a message that was handed out twice.
+const underWayPause = time.Second
 
 // errLost says that the store a message came from is gone.
 var errLost = errors.New("the store of this message is gone")

@@ -96,12 +96,13 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 
 // startFetching takes what is in the queue.
 func (e *engine) startFetching() {
-	e.fetchers.Go(func() {
-		e.fetch(&feed{consumer: e.lay.runner, in: e.lay, make: e.makeRunner}, e.q.cfg.Parallel, e.handle)
-	})
-	e.fetchers.Go(func() {
-		e.fetch(&feed{consumer: e.lay.outgoing, in: e.lay, make: e.makeOutgoing}, sendParallel, e.deliver)
-	})
+	events := &feed{consumer: e.lay.runner, in: e.lay, make: e.makeRunner}
+	outcomes := &feed{consumer: e.lay.outgoing, in: e.lay, make: e.makeOutgoing}
+	if info := events.consumer.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
+		e.doubts(events) // it may have been made again just now
+	}
+	e.fetchers.Go(func() { e.fetch(events, e.q.cfg.Parallel, e.handle) })
+	e.fetchers.Go(func() { e.fetch(outcomes, sendParallel, e.deliver) })
 	if old := e.old.Load(); old != nil {
 		e.fetchers.Go(func() { e.emptySeparate(old) })
 	}

@@ -82,6 +82,13 @@ func (e *engine) deliver(msg *message) {
 		}
 		return
 	}
+	if _, underWay := e.delivers.LoadOrStore(id, nil); underWay { // its consumer was lost meanwhile, and made again
+		if err := msg.NakWithDelay(underWayPause); err != nil {
+			e.q.cfg.Log.Debug("an outcome message is not handed back", zap.String("request_id", id), zap.Error(err))
+		}
+		return
+	}
+	defer e.delivers.Delete(id)
 	d := &Destination{Kind: h.Get(headerKind), Param: h.Get(headerParam)}
 	hops, _ := strconv.Atoi(h.Get(HeaderHops)) // absent: none
 	ctx, cancel := context.WithTimeout(e.sends, destination.Timeout)

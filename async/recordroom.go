@@ -32,7 +32,7 @@ func (e *engine) roomForRecords(ctx context.Context) (int64, error) {
 	if limit == 0 {
 		return 0, nil
 	}
-	info, err := e.leader.StreamInfo(recordStream, nats.Context(ctx))
+	info, err := e.streamInfo(ctx, recordStream)
 	if errors.Is(err, nats.ErrStreamNotFound) {
 		return limit, nil
 	}
@@ -69,9 +69,10 @@ func (e *engine) hasRecordRoom(ctx context.Context) bool {
 		lasts = calmDepthAge
 	}
 	if now.Sub(s.looked) >= lasts {
-		s.looked = now // also if it fails: the write of the event reports it then
+		s.looked = now
 		if err := s.look(ctx, e); err != nil {
 			e.q.causes.Warn("it is not known whether the records have room; requests are accepted", err)
+			s.looked = e.q.cfg.Now().Add(lookPause)
 		} else {
 			s.accepted = accepted
 		}
@@ -88,7 +89,7 @@ func (s *recordSpace) needs(accepted int64) int64 {
 func (s *recordSpace) look(ctx context.Context, e *engine) error {
 	ctx, cancel := context.WithTimeout(ctx, depthAge)
 	defer cancel()
-	info, err := e.leader.StreamInfo(recordStream, nats.Context(ctx))
+	info, err := e.streamInfo(ctx, recordStream)
 	if err != nil {
 		return err
 	}

@@ -27,9 +27,8 @@ func (e *engine) restore() {
 	defer cancel()
 	ctx, release := e.whileConnected(ctx)
 	defer release()
-	if e.volatile { // most often the memory of a server is gone, if anything is
-		if err := e.restoreWhat(ctx, false, false); !errors.Is(err, jetstream.ErrStreamNotFound) {
-			e.noteRestored(err)
+	if e.volatile { // the fetches find out whether consumers are lost: a thousand agents ask no more than they have to
+		if err := e.lookAtFunction(); !errors.Is(err, nats.ErrStreamNotFound) {
 			return
 		}
 	}
@@ -45,7 +44,7 @@ func (e *engine) restore() {
 }
 
 func (e *engine) noteRestored(err error) {
-	if e.volatile && unreached(err) { // the next fetch finds the same, and makes the consumer anew
+	if e.volatile && isOffline(err) { // the next fetch finds the same, and makes the consumer anew
 		e.q.cfg.Log.Debug("a consumer of the queue is on a server that is down", zap.Error(err))
 		return
 	}
@@ -80,7 +79,7 @@ func (e *engine) restoreWhat(ctx context.Context, functions, streams bool) error
 	err := together(
 		func() (err error) { made[0], err = e.makeRunner(ctx); return err },
 		func() (err error) { made[1], err = e.makeOutgoing(ctx); return err },
-		func() error { e.lookAtFunction(); return nil },
+		func() error { _ = e.lookAtFunction(); return nil },
 	)
 	if err == nil && !e.volatile && !streams {
 		e.noteNewConsumers(made[:])
@@ -107,7 +106,7 @@ func (e *engine) missing(ctx context.Context) (messages, functions, records bool
 		return false, false, false
 	}
 	is := func(stream string) bool {
-		_, err := e.leader.StreamInfo(stream, nats.Context(ctx))
+		_, err := e.streamInfo(ctx, stream)
 		missing := errors.Is(err, nats.ErrStreamNotFound)
 		if err != nil && !missing && e.ctx.Err() == nil {
 			e.q.causes.Warn("it is not known whether the queue's store is whole; it counts as whole", err)

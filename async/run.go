@@ -25,18 +25,26 @@ type run struct {
 	// start.
 	noted   chan struct{}
 	unnoted error
+	ended   chan struct{} // closed when the call has ended
 	// letGo and tooOld are set when the slot was returned unused, and say why.
 	letGo, tooOld bool
 }
 
 const (
-	// noteLimit is how long an attempt waits for the record of its start.
+	// noteLimit is how long an attempt waits for the record of its start, unless it may not begin without.
 	noteLimit = time.Second
 	// sureLong is how long after its record was read a request certainly belongs to this agent: the server redelivers
 	// it to no other agent before ackWait. sureShort is that for a consumer that may be made again meanwhile.
 	sureLong  = ackWait / 3
 	sureShort = time.Second
 )
+
+func (r *run) noteLimit() time.Duration {
+	if r.msg.doubtful {
+		return storeTimeout
+	}
+	return noteLimit
+}
 
 func (e *engine) sureFor() time.Duration {
 	if e.volatile {

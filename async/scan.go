@@ -99,7 +99,7 @@ func (e *engine) scanner(ctx context.Context, stream, filter string, bare bool) 
 		c, err := e.js.CreateConsumer(attempt, stream, cfg)
 		cancel()
 		exists := errors.Is(err, jetstream.ErrConsumerExists)
-		if !exists && !unreached(err) || ctx.Err() != nil {
+		if !exists && !isOffline(err) || ctx.Err() != nil {
 			return c, err
 		}
 		if !exists || time.Since(begun) > scanAge+scanAge/4 { // the server that has it is down: it stays until removed

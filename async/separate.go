@@ -25,7 +25,7 @@ func (e *engine) findSeparate(ctx context.Context) (err error) {
 		return nil
 	}
 	old := separateLayout(e.key)
-	if _, err := e.leader.StreamInfo(old.events, nats.Context(ctx)); err != nil {
+	if _, err := e.streamInfo(ctx, old.events); err != nil {
 		if errors.Is(err, nats.ErrStreamNotFound) {
 			return nil
 		}
@@ -111,7 +111,7 @@ func (e *engine) takeSeparate(
 			taken++
 			e.running.Go(func() {
 				defer func() { <-room }()
-				handle(&message{msg, e, in, epoch})
+				handle(&message{Msg: msg, engine: e, in: in, epoch: epoch})
 			})
 		}
 		err = batch.Error()
@@ -136,7 +136,7 @@ func (e *engine) separateIdle(ctx context.Context, old *layout) (bool, error) {
 		if one.consumer == nil {
 			continue
 		}
-		stream, err := e.leader.StreamInfo(one.stream, nats.Context(ctx))
+		stream, err := e.streamInfo(ctx, one.stream)
 		if errors.Is(err, nats.ErrStreamNotFound) { // another agent is removing them
 			continue
 		}

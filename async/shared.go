@@ -25,15 +25,26 @@ func (e *engine) prepare(ctx context.Context) error {
 	}
 	e.lay, e.shards, e.replicas = sharedLayout(e.key, a.Shards), a.Shards, a.Replicas
 	e.volatile = a.Replicas > 1
-	if err = e.makeConsumers(ctx, a); errors.Is(err, jetstream.ErrStreamNotFound) {
+	// the agent that decided the arrangement may still be making the streams
+	if err = e.find(ctx, a); errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrStreamNotFound) {
 		if err = e.makeStreams(ctx, a); err == nil {
-			err = e.makeConsumers(ctx, a)
+			err = e.find(ctx, a)
 		}
 	}
-	if err != nil {
+	if err == nil && e.old.Load() != nil {
+		if err = e.adoptAll(ctx); err != nil {
+			err = fmt.Errorf("configurations of an earlier release: %w", err)
+		}
+	}
+	return err
+}
+
+// find makes the consumers in streams that are there, and reads what is known.
+func (e *engine) find(ctx context.Context, a arrangement) error {
+	if err := e.makeConsumers(ctx, a); err != nil {
 		return err
 	}
-	err = together(
+	return together(
 		func() error {
 			if err := e.followFunction(ctx); err != nil {
 				return fmt.Errorf("what is known of the function: %w", err)
@@ -43,12 +54,6 @@ func (e *engine) prepare(ctx context.Context) error {
 		func() error { return e.lookAtRecordLimit(ctx) },
 		func() error { return e.findSeparate(ctx) },
 	)
-	if err == nil && e.old.Load() != nil {
-		if err = e.adoptAll(ctx); err != nil {
-			err = fmt.Errorf("configurations of an earlier release: %w", err)
-		}
-	}
-	return err
 }
 
 // arrange returns how the streams are arranged. made says that this agent decided it, and the streams are missing.
@@ -176,7 +181,7 @@ func (e *engine) lookAtRecordLimit(ctx context.Context) error {
 	if e.confined.Load() {
 		return nil
 	}
-	info, err := e.leader.StreamInfo(recordStream, nats.Context(ctx))
+	info, err := e.streamInfo(ctx, recordStream)
 	if err != nil {
 		return fmt.Errorf("stream of records: %w", err)
 	}

@@ -3,7 +3,6 @@ package async
 import (
 	"context"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -42,7 +41,7 @@ func (e *engine) waitingEvents(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	if old := e.old.Load(); old != nil {
-		switch info, err := e.leader.StreamInfo(old.events, nats.Context(ctx)); {
+		switch info, err := e.streamInfo(ctx, old.events); {
 		case err == nil:
 			n += int64(info.State.Msgs)
 		case !gone(old, err):

@@ -11,10 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,6 +62,7 @@ type cluster struct {
 	t       *testing.T
 	servers []*server
 	js      jetstream.JetStream
+	known   map[string]bool // names of functions
 }
 
 const size = 3
@@ -92,7 +93,7 @@ func (c *cluster) kill() {
 // prepareCluster chooses names, folders and addresses, and starts nothing.
 func prepareCluster(t *testing.T, n *network) *cluster {
 	t.Helper()
-	c := &cluster{t: t}
+	c := &cluster{t: t, known: map[string]bool{}}
 	var routes []string
 	for i := range size {
 		s := &server{t: t, name: "server" + strconv.Itoa(i+1)}
@@ -147,6 +148,17 @@ func (s *server) start() {
 	path, err := natsServer()
 	require.NoError(s.t, err)
 	s.program = start(s.t, s.ns, s.name, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder}, path, "-c", s.config)
+}
+
+// turns stops and continues the server's process in turns, until ctx ends.
+func (s *server) turns(ctx context.Context) {
+	s.t.Helper()
+	for ctx.Err() == nil {
+		require.NoError(s.t, s.Cmd.Process.Signal(syscall.SIGSTOP))
+		time.Sleep(400 * time.Millisecond)
+		require.NoError(s.t, s.Cmd.Process.Signal(syscall.SIGCONT))
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // url lists all servers in the form of GANTRY_NATS_URL.
@@ -218,7 +230,7 @@ func (c *cluster) leader(suffix string) *server {
 		}
 		return name != ""
 	}, "a leader of %s", suffix)
-	return c.servers[slices.IndexFunc(c.servers, func(s *server) bool { return s.name == name })]
+	return c.server(name)
 }
 
 // waitWhole waits until all servers have all of the agents' streams.

@@ -222,6 +222,15 @@ func (l *load) waitOutcomeMessages() {
 	}, "%d outcome messages", &missing)
 }
 
+// acceptedAt is the time of acceptance: a request id is a UUID of version 7, which begins with it.
+func acceptedAt(id string) (time.Time, bool) {
+	if len(id) != 36 {
+		return time.Time{}, false
+	}
+	millis, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+	return time.UnixMilli(millis), err == nil
+}
+
 // run is one line that the function recorded.
 type run struct {
 	at    time.Time
@@ -253,6 +262,7 @@ func (f *function) runs() map[string][]run {
 type record struct {
 	Status string    `json:"status"`
 	End    time.Time `json:"end"`
+	Due    time.Time `json:"due"`
 }
 
 func (r record) ended() bool {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -57,9 +56,9 @@ func TestTimersOfSeveralAgentsCallOnceATick(t *testing.T) {
 	seen := map[int64]bool{}
 	again := 0
 	for id, all := range runs {
-		tick, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64) // a UUID of version 7 begins with its time
-		require.NoError(t, err)
-		seen[tick] = true
+		tick, ok := acceptedAt(id)
+		require.True(t, ok, id)
+		seen[tick.UnixMilli()] = true
 		for i := range all[1:] { // at least once is what the queue promises when the agent of a request dies
 			again++
 			require.True(t, slices.ContainsFunc(kills, func(k kill) bool {
