@@ -45,7 +45,7 @@ func (e *engine) prepare(ctx context.Context) error {
 		func() error { return e.findSeparate(ctx) },
 	)
 	if err == nil && e.old.Load() != nil {
-		if err = e.adoptAll(ctx); err != nil {
+		if err = e.agreeAll(ctx); err != nil {
 			err = fmt.Errorf("configurations of an earlier release: %w", err)
 		}
 	}
