@@ -78,23 +78,15 @@ func (q *Queue) store(ctx context.Context, id string, ev *Event, once bool) (boo
 	return first, nil
 }
 
-// publishEvent makes the event's message. As long as agents of an earlier release may accept the same id in their
-// streams, it goes there: only there the servers see that it is the same.
+// publishEvent makes the event's message.
 func (e *engine) publishEvent(ctx context.Context, id string, ev *Event, once bool) (first bool, err error) {
 	msg := &nats.Msg{Subject: e.lay.event + id, Data: ev.Body, Header: eventHeader(ev)}
 	if !once {
 		_, err := e.js.PublishMsg(ctx, msg)
 		return err == nil, err
 	}
-	if old := e.old.Load(); old != nil {
-		earlier := &nats.Msg{Subject: old.event + id, Data: ev.Body, Header: eventHeader(ev)}
-		stored, err := e.js.PublishMsg(ctx, earlier, jetstream.WithMsgID(id))
-		if err == nil {
-			return !stored.Duplicate, nil
-		}
-		if !gone(old, err) {
-			return false, err
-		}
+	if first, decided, err := e.publishSeparate(ctx, id, msg); decided {
+		return first, err
 	}
 	stored, err := e.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.messageID(e.lay, id)))
 	if err == nil && stored.Duplicate && !e.q.cfg.Alone {

@@ -59,7 +59,7 @@ func (e *engine) storedEvent(ctx context.Context, id string) (*nats.RawStreamMsg
 	}
 	for _, l := range e.layouts() {
 		msg, err := e.last(ctx, l.events, l.event+id)
-		if gone(l, err) {
+		if e.gone(ctx, l, l.events, err) {
 			continue
 		}
 		if err != nil {
@@ -72,11 +72,19 @@ func (e *engine) storedEvent(ctx context.Context, id string) (*nats.RawStreamMsg
 	return nil, nil, nil
 }
 
-// gone reports whether a stream of its own was removed since it was found, after all in it had gone elsewhere.
-func gone(l *layout, err error) bool {
-	return !l.shared && err != nil &&
-		(errors.Is(err, nats.ErrStreamNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) ||
-			errors.Is(err, nats.ErrNoResponders))
+// gone reports whether a request failed because a stream of an earlier release was removed meanwhile, after all in it
+// had gone elsewhere. One that has no leader for a while looks the same at first.
+func (e *engine) gone(ctx context.Context, l *layout, stream string, err error) bool {
+	switch {
+	case l.shared || err == nil:
+		return false
+	case errors.Is(err, nats.ErrStreamNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return true
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		_, err = e.leader.StreamInfo(stream, nats.Context(ctx))
+		return errors.Is(err, nats.ErrStreamNotFound)
+	}
+	return false
 }
 
 // replace publishes the next message of a subject whose newest one has that number, 0 for none, and returns the new

@@ -1,7 +1,6 @@
 package async
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"gantry/fault"
@@ -67,7 +66,7 @@ func (e *engine) cancelOnce(ctx context.Context, id string, recursive bool) erro
 		return err
 	}
 	r.End, r.ErrorCode, r.ErrorMessage = e.q.cfg.Now(), fault.CodeCanceled, canceledWaiting
-	return e.forget(ctx, r, revision, event, recursive)
+	return e.forget(ctx, r, revision, &queued{event, in}, recursive)
 }
 
 // event returns a request's event in the queue.
@@ -87,13 +86,19 @@ func (e *engine) event(ctx context.Context, id string) (*nats.RawStreamMsg, *lay
 	return msg, in, nil
 }
 
+// queued is an event in the queue.
+type queued struct {
+	*nats.RawStreamMsg
+	in *layout
+}
+
 // forget records an outcome that came from outside and takes the event out of the queue. An agent that fetched it
 // meanwhile finds the outcome and does not run it; an agent that is about to run it is sent a cancel.
 func (e *engine) forget(
 	ctx context.Context,
 	r *Record,
 	revision uint64,
-	event *nats.RawStreamMsg,
+	event *queued,
 	recursive bool,
 ) error {
 	config := e.configuration(configurationKey(event.Header.Get(headerVersion), event.Header.Get(headerAlias)))
@@ -124,7 +129,7 @@ func (e *engine) forget(
 		// the next agent that gets the event, or the next cancel, stores it
 		return unavailable("the outcome message cannot be stored", err)
 	}
-	if err := e.remove(ctx, cmp.Or(r.in, e.lay).events, event.Subject, event.Sequence); err != nil {
+	if err := e.remove(ctx, event.in.events, event.Subject, event.Sequence); err != nil {
 		e.q.cfg.Log.Debug("event of a cancelled request not removed", zap.String("request_id", r.RequestID), zap.Error(err))
 		return nil
 	}
@@ -151,7 +156,7 @@ func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64, 
 		!errors.Is(err, context.DeadlineExceeded) {
 		return unavailable("the other agents cannot be asked", err)
 	}
-	event, _, err := e.event(ctx, r.RequestID)
+	event, in, err := e.event(ctx, r.RequestID)
 	if err != nil {
 		return err
 	}
@@ -159,7 +164,7 @@ func (e *engine) cancelRunning(ctx context.Context, r *Record, revision uint64, 
 		return err
 	}
 	r.End, r.ErrorCode, r.ErrorMessage = e.q.cfg.Now(), fault.CodeCanceled, "function invocation canceled"
-	return e.forget(ctx, r, revision, event, recursive)
+	return e.forget(ctx, r, revision, &queued{event, in}, recursive)
 }
 
 // cancelHere ends a call of this agent; false if there is none with this request id.

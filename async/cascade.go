@@ -87,7 +87,7 @@ func (e *engine) cascade(ctx context.Context, r *Record) error {
 func (e *engine) dropOutcomeMessage(ctx context.Context, id string) (dropped bool, err error) {
 	for _, l := range e.layouts() {
 		msg, err := e.last(ctx, l.outbox, l.notify+id)
-		if gone(l, err) || msg == nil && err == nil {
+		if e.gone(ctx, l, l.outbox, err) || msg == nil && err == nil {
 			continue
 		}
 		if err != nil {

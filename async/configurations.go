@@ -70,8 +70,15 @@ func (q *Queue) DeleteConfiguration(ctx context.Context, version, alias string) 
 		return err
 	}
 	key := configurationKey(version, alias)
+	removed, err := e.unmirror(ctx, key)
+	if err != nil {
+		return unavailable("the configuration cannot be removed", err)
+	}
 	err = e.change(ctx, func(f *function) error {
 		if f.Configurations[key] == nil {
+			if removed { // and another agent has seen that
+				return errKnown
+			}
 			return noConfiguration()
 		}
 		delete(f.Configurations, key)
@@ -81,10 +88,9 @@ func (q *Queue) DeleteConfiguration(ctx context.Context, version, alias string) 
 	if errors.As(err, &absent) {
 		return absent
 	}
-	if err != nil {
+	if err = ignoreKnown(err); err != nil {
 		return unavailable("the configuration cannot be removed", err)
 	}
-	e.mirror(ctx, key, nil)
 	return nil
 }
 

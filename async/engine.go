@@ -42,6 +42,9 @@ type Config struct {
 	Retention time.Duration
 	// UserDelay is the delay before the second attempt after an error of the function; zero means a minute.
 	UserDelay time.Duration
+	// SeparateQuiet is how long no agent of an earlier release may have asked for anything before its streams are closed,
+	// and removed once they are empty; zero means 30 s. In the child they are removed at once.
+	SeparateQuiet time.Duration
 	// Invoke runs one call to its end and returns its result, or its fault. It calls started when the call has a slot,
 	// before the handler runs, and waits for it; an error of started ends the call, which then never began.
 	Invoke func(inv *fncontext.Invocation, started func() error, event []byte) ([]byte, *fault.Error)
@@ -104,6 +107,7 @@ type engine struct {
 	lay              *layout
 	shards, replicas int
 	old              atomic.Pointer[layout]
+	foundSeparate    chan struct{} // gets one when there seem to be new ones
 	// confined is set when the servers let this agent ask by subject only: its user may see one function.
 	confined atomic.Bool
 	asking   sync.Map // *waitingFor
@@ -114,8 +118,7 @@ type engine struct {
 	// consumer is what the function's consumers have in common; volatile says that they lie in the memory of one server.
 	consumer      jetstream.ConsumerConfig
 	volatile      bool
-	made          [2]time.Time // when the consumers were made again last
-	load, outLoad load         // of events and of outcome messages
+	load, outLoad load // of events and of outcome messages
 	// recordLimit is max_bytes of the records, -1 for none; space says how much of it is used.
 	recordLimit int64
 	space       recordSpace

@@ -50,24 +50,16 @@ func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Me
 			continue
 		}
 		key := key(&target)
-		subject, err := e.subjectOf(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		if subject == "" {
-			continue
-		}
 		made := &next{Prefix: prefixOf(key), URN: urn, RequestID: newID()}
 		msg := &nats.Msg{
-			Subject: subject + made.RequestID,
-			Data:    m.Text,
-			Header:  nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(m.Hops + 1)}},
+			Data: m.Text, Header: nats.Header{headerVersion: {u.Version}, HeaderHops: {strconv.Itoa(m.Hops + 1)}},
 		}
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
-		_, err = e.publish(ctx, msg)
-		return made, err
+		if known, err := e.queueFor(ctx, key, made.RequestID, msg); known || err != nil {
+			return made, err
+		}
 	}
 	return nil, e.sender.WriteFile(
 		path.Join(destination.Function, strings.ReplaceAll(urn, "/", "_"), m.RequestID+".json"),
@@ -75,25 +67,30 @@ func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Me
 	)
 }
 
-// subjectOf is where the events of the function with that key go, up to the request id; empty if these servers do not
-// know it.
-func (e *engine) subjectOf(ctx context.Context, key string) (string, error) {
+// queueFor stores an event of the function with that key; false if these servers do not know the function. As long as
+// it has open streams of an earlier release, the event goes there: agents of either release take it.
+func (e *engine) queueFor(ctx context.Context, key, id string, msg *nats.Msg) (known bool, err error) {
 	f, err := e.readFunction(ctx, key)
-	if err != nil {
-		return "", err
+	if err != nil || f.revision == 0 && e.confined.Load() {
+		return false, err
 	}
-	if f.revision > 0 {
-		return sharedLayout(key, e.shards).event, nil
+	if !e.confined.Load() {
+		old := separateLayout(key)
+		msg.Subject = old.event + id
+		_, err = e.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+		if err == nil || !errors.Is(err, jetstream.ErrNoStreamResponse) {
+			return err == nil, err
+		}
+		if f.revision == 0 { // it is there, but has no leader, or it is not
+			if _, why := e.js.Stream(ctx, old.events); errors.Is(why, jetstream.ErrStreamNotFound) {
+				return false, nil
+			}
+			return false, err
+		}
 	}
-	if e.confined.Load() {
-		return "", nil
-	}
-	old := separateLayout(key)
-	_, err = e.js.Stream(ctx, old.events)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return "", nil
-	}
-	return old.event, err
+	msg.Subject = sharedLayout(key, e.shards).event + id
+	_, err = e.publish(ctx, msg)
+	return err == nil, err
 }
 
 // callRemote makes the outcome message an event at another agent's platform API, which makes the request's id.

@@ -26,6 +26,9 @@ type layout struct {
 	shared bool
 }
 
+// ownRecords reports whether the records lie in a bucket of an earlier release.
+func (l *layout) ownRecords() bool { return l.records != recordStream }
+
 // Streams that functions share, and the subjects in them. Events and outcome messages lie in shards, records and what
 // is known of the functions in one stream each.
 const (

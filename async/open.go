@@ -51,6 +51,7 @@ func (q *Queue) newEngine(ctx context.Context) (_ *engine, err error) {
 		return nil, err
 	}
 	e := &engine{q: q, conn: conn, key: key(q.cfg.Function), underWay: &q.underWay}
+	e.foundSeparate = make(chan struct{}, 1)
 	e.prefix = prefixOf(e.key)
 	e.boundLoad()
 	e.sender = &destination.Sender{
@@ -103,9 +104,7 @@ func (e *engine) startFetching() {
 	}
 	e.fetchers.Go(func() { e.fetch(events, e.q.cfg.Parallel, e.handle) })
 	e.fetchers.Go(func() { e.fetch(outcomes, sendParallel, e.deliver) })
-	if old := e.old.Load(); old != nil {
-		e.fetchers.Go(func() { e.emptySeparate(old) })
-	}
+	e.fetchers.Go(e.takeOver)
 }
 
 // enter chooses the JetStream that keeps the queue: that of the server connected to, or of a domain.
@@ -194,6 +193,9 @@ func New(cfg *Config) *Queue {
 	}
 	if cfg.UserDelay == 0 {
 		cfg.UserDelay = userDelay
+	}
+	if cfg.SeparateQuiet == 0 {
+		cfg.SeparateQuiet = separateQuiet
 	}
 	if cfg.Endpoints == nil {
 		cfg.Endpoints = &destination.Endpoints{}

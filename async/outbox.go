@@ -27,6 +27,9 @@ func (e *engine) hand(ctx context.Context, r *Record) error {
 	for r.Pending != nil {
 		p := r.Pending
 		in := cmp.Or(r.in, e.lay)
+		if in.outgoing == nil { // its removal was interrupted
+			in = e.lay
+		}
 		msg := &nats.Msg{Subject: in.notify + r.RequestID, Data: p.Text, Header: nats.Header{
 			headerKind: {
 				p.Destination.Kind,

@@ -61,9 +61,9 @@ func Imports(f *fncontext.Function, shards int, streams, own string) (exports, i
 		entry(subject, more, "")
 	}
 	// Without an import of this subject the server answers itself, to all of JetStream, that the account has none.
-	entry(nothing, "", `, to: "$JS.API.INFO"`)
+	entry(nothingSubject, "", `, to: "$JS.API.INFO"`)
 	return exports, imports
 }
 
-// nothing is a subject that no service answers.
-const nothing = "gantry.nothing"
+// nothingSubject is a subject that no service answers.
+const nothingSubject = "gantry.nothing"

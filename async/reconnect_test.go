@@ -118,6 +118,27 @@ func TestStoredRequestsRunAfterTheirConsumerIsLost(t *testing.T) {
 	require.Equal(t, 11, f.calls())
 }
 
+// TestOnlyALostConsumerIsReportedMissing: after a restart of the server everything is there.
+func TestOnlyALostConsumerIsReportedMissing(t *testing.T) {
+	dir := t.TempDir()
+	x := &exchanged{}
+	x.Store(startServer(t, dir))
+	logs, observe := observed()
+	q := open(t, x.Load(), &testFunction{}, on(x), observe)
+	waitStatus(t, q, accept(t, q, "{}"), Success)
+	x.Load().Shutdown()
+	x.Load().WaitForShutdown()
+	x.Store(startServer(t, dir))
+	require.Eventually(t, func() bool { return !q.open.away.Load() && q.open.conn.IsConnected() }, patience, time.Millisecond)
+	missing := func() int { return logs.FilterMessageSnippet("is missing, and is made again").Len() }
+	q.open.restore()
+	require.Zero(t, missing())
+	q.Pause() // a fetch would make it again
+	require.NoError(t, q.open.js.DeleteConsumer(t.Context(), q.open.lay.events, q.open.key))
+	q.open.restore()
+	require.Equal(t, 1, missing())
+}
+
 // TestContextEndsWhenTheServerConnectionIsLost: a call does not wait for an answer of a server that is gone.
 func TestContextEndsWhenTheServerConnectionIsLost(t *testing.T) {
 	x := &exchanged{}

@@ -75,28 +75,25 @@ func (e *engine) restoreWhat(ctx context.Context, functions, streams bool) error
 			return err
 		}
 	}
-	var made [2]jetstream.Consumer
-	err := together(
-		func() (err error) { made[0], err = e.makeRunner(ctx); return err },
-		func() (err error) { made[1], err = e.makeOutgoing(ctx); return err },
+	if !e.volatile && !streams {
+		e.noteLostConsumers(ctx)
+	}
+	return together(
+		func() error { _, err := e.makeRunner(ctx); return err },
+		func() error { _, err := e.makeOutgoing(ctx); return err },
 		func() error { _ = e.lookAtFunction(); return nil },
 	)
-	if err == nil && !e.volatile && !streams {
-		e.noteNewConsumers(made[:])
-	}
-	return err
 }
 
-// noteNewConsumers logs consumers that the store had lost, with what they knew of deliveries. restore comes one at a
-// time.
-func (e *engine) noteNewConsumers(made []jetstream.Consumer) {
-	for i, was := range []jetstream.Consumer{e.lay.runner, e.lay.outgoing} {
-		at := made[i].CachedInfo().Created
-		if !at.Equal(was.CachedInfo().Created) && !at.Equal(e.made[i]) {
+// noteLostConsumers logs consumers that the store has lost, with what they knew of deliveries. It comes before they are
+// made: the answer to the creation of one that is there may say that it is new (nats-server 2.15.2).
+func (e *engine) noteLostConsumers(ctx context.Context) {
+	for _, c := range []jetstream.Consumer{e.lay.runner, e.lay.outgoing} {
+		stream, name := c.CachedInfo().Stream, c.CachedInfo().Name
+		if _, err := e.js.Consumer(ctx, stream, name); errors.Is(err, jetstream.ErrConsumerNotFound) {
 			e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again",
-				zap.String("stream", was.CachedInfo().Stream), zap.String("consumer", was.CachedInfo().Name))
+				zap.String("stream", stream), zap.String("consumer", name))
 		}
-		e.made[i] = at
 	}
 }
 

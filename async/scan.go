@@ -142,7 +142,7 @@ func (e *engine) eachSubject(ctx context.Context, stream, filter string, each fu
 func (e *engine) oldest(ctx context.Context) (at time.Time, err error) {
 	for _, l := range e.layouts() {
 		first, err := e.oldestIn(ctx, l)
-		if err != nil && !gone(l, err) {
+		if err != nil && !e.gone(ctx, l, l.events, err) {
 			return time.Time{}, err
 		}
 		if !first.IsZero() && (at.IsZero() || first.Before(at)) {
@@ -153,7 +153,14 @@ func (e *engine) oldest(ctx context.Context) (at time.Time, err error) {
 }
 
 func (e *engine) oldestIn(ctx context.Context, l *layout) (at time.Time, err error) {
-	if !e.confined.Load() && l.shared { // the earlier streams do not answer this
+	if !l.shared { // it holds this function's alone, and allows no other consumer
+		info, err := e.leader.StreamInfo(l.events, nats.Context(ctx))
+		if err != nil || info.State.Msgs == 0 {
+			return at, err
+		}
+		return info.State.FirstTime, nil
+	}
+	if !e.confined.Load() {
 		msg, err := e.leader.GetMsg(l.events, 0, nats.Context(ctx), nats.DirectGetNext(l.event+"*"))
 		switch {
 		case errors.Is(err, nats.ErrMsgNotFound):

@@ -32,7 +32,7 @@ func (e *engine) prepare(ctx context.Context) error {
 		}
 	}
 	if err == nil && e.old.Load() != nil {
-		if err = e.adoptAll(ctx); err != nil {
+		if err = e.agreeAll(ctx); err != nil {
 			err = fmt.Errorf("configurations of an earlier release: %w", err)
 		}
 	}

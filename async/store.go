@@ -71,7 +71,7 @@ func (e *engine) waiting(ctx context.Context, f *Filter, found map[string]Record
 				found[id] = Record{RequestID: id, Status: Wait}
 			}
 		})
-		if err != nil && !gone(l, err) {
+		if err != nil && !e.gone(ctx, l, l.events, err) {
 			return err
 		}
 	}
@@ -105,7 +105,7 @@ func (e *engine) recorded(ctx context.Context, f *Filter, found map[string]Recor
 			}
 			return err
 		})
-		if err != nil && !gone(l, err) {
+		if err != nil && !e.gone(ctx, l, l.records, err) {
 			return err
 		}
 	}
@@ -128,7 +128,10 @@ func (e *engine) record(ctx context.Context, id string) (*Record, uint64, error)
 	}
 	for _, l := range e.layouts() {
 		r, revision, err := e.recordIn(ctx, l, id)
-		if r != nil || err != nil && !gone(l, err) {
+		if e.gone(ctx, l, l.records, err) { // what was there has been moved since the first look
+			return e.recordIn(ctx, e.lay, id)
+		}
+		if r != nil || err != nil {
 			return r, revision, err
 		}
 	}
@@ -176,7 +179,7 @@ func (e *engine) put(ctx context.Context, r *Record, revision uint64) (uint64, e
 	if err != nil {
 		return 0, err
 	}
-	if l := r.in; l != nil && !l.shared {
+	if l := r.in; l != nil && l.ownRecords() {
 		return e.replace(ctx, e.kvPrefix()+l.record+r.RequestID, text, revision)
 	}
 	age := e.q.cfg.Retention + recordGrace

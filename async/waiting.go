@@ -36,24 +36,26 @@ func (e *engine) beginLoad() {
 
 // waitingEvents asks how many events of the function are in the queue, those under way included.
 func (e *engine) waitingEvents(ctx context.Context) (int64, error) {
-	n, err := waitingIn(ctx, e.lay.runner)
-	if err != nil {
-		return 0, err
-	}
-	if old := e.old.Load(); old != nil {
-		switch info, err := e.streamInfo(ctx, old.events); {
-		case err == nil:
-			n += int64(info.State.Msgs)
-		case !gone(old, err):
-			return 0, err
-		}
-	}
-	return n, nil
+	return e.waitingWith(ctx, e.lay.runner, func(l *layout) string { return l.events })
 }
 
 // waitingOutcomes asks how many outcome messages of the function are in their queue.
 func (e *engine) waitingOutcomes(ctx context.Context) (int64, error) {
-	return waitingIn(ctx, e.lay.outgoing)
+	return e.waitingWith(ctx, e.lay.outgoing, func(l *layout) string { return l.outbox })
+}
+
+// waitingWith adds what a stream of an earlier release has.
+func (e *engine) waitingWith(ctx context.Context, c jetstream.Consumer, stream func(*layout) string) (int64, error) {
+	n, err := waitingIn(ctx, c)
+	if old := e.old.Load(); err == nil && old != nil {
+		switch info, err := e.streamInfo(ctx, stream(old)); {
+		case err == nil:
+			n += int64(info.State.Msgs)
+		case !e.gone(ctx, old, stream(old), err):
+			return 0, err
+		}
+	}
+	return n, err
 }
 
 func waitingIn(ctx context.Context, c jetstream.Consumer) (int64, error) {

@@ -14,7 +14,10 @@ import (
 )
 
 // earlier are commits whose programs write a queue that this release has to read. A release adds its own.
-var earlier = []string{"9858969302410734c7ade3dea99c6f4a940689dc", "2417fb9ea5f2ca4e75c902964258aa751594a26c"}
+var earlier = []string{
+	"9858969302410734c7ade3dea99c6f4a940689dc", "2417fb9ea5f2ca4e75c902964258aa751594a26c",
+	"746cd2e7ad4c3fd17a1e5b7682c97864f2ebf8b6", "9ce10465b23bd6152d3f4a4e44aec2e05e951847",
+}
 
 // buildEarlier builds the two programs of a commit into a folder.
 func buildEarlier(t *testing.T, commit string) string {
