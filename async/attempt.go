@@ -137,7 +137,7 @@ func (r *run) keepNoting() {
 			return
 		}
 		r.q.cfg.Log.Debug("a start is not recorded", zap.String("request_id", r.id), zap.Error(r.unnoted))
-		if r.othersNote() {
+		if r.othersNote() || r.confined.Load() { // a confined agent runs nothing without the record
 			return
 		}
 		select {
