@@ -5,9 +5,10 @@ import (
 	"errors"
 	"time"
 
+	"crypto/rand"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 	"go.uber.org/zap"
 )
 
@@ -85,7 +86,7 @@ func readBatch(c jetstream.Consumer, each func(jetstream.Msg) error) (left uint6
 // scanner makes the consumer of one listing. A confined agent has one name for all: permissions name consumers. Its
 // listings come one after the other.
 func (e *engine) scanner(ctx context.Context, stream, filter string, bare bool) (jetstream.Consumer, error) {
-	id := nuid.Next()
+	id := rand.Text()
 	cfg := jetstream.ConsumerConfig{
 		Name: e.key + listing, FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, HeadersOnly: bare,
 		Replicas: 1, MemoryStorage: true, InactiveThreshold: scanAge,
