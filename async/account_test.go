@@ -190,7 +190,7 @@ func TestStreamsOfAClusterHaveLimits(t *testing.T) {
 	s, _ := startConfigured(t, limitedAccount)
 	q := open(t, s, &testFunction{}, as(s))
 	waitStatus(t, q, accept(t, q, "{}"), Success)
-	want := map[string]int64{"events_0": 64 << 20, "outcomes_0": 64 << 20, "records": 64 << 20, "functions": functionBytes}
+	want := map[string]int64{"events_0": 64 << 20, "outcomes_0": 64 << 20, "records": 3 * 64 << 20, "functions": functionBytes}
 	require.Equal(t, want, limits(t, q))
 	other := open(t, s, &testFunction{}, as(s), func(c *Config) {
 		c.MaxBytes, c.Function = 1<<20, &fncontext.Function{Region: "r", Project: "p", Package: "default", Name: "other"}

@@ -30,11 +30,10 @@ type Config struct {
 	Domain string
 	// MaxEvents and MaxBytes bound the queue of the function; beyond them requests are refused.
 	MaxEvents, MaxBytes int64
-	// ShardBytes bounds each stream of events and of outcome messages of all functions on a cluster. 0 means none, and
-	// MaxBytes where the servers require a limit.
+	// ShardBytes bounds each stream of events and of outcome messages of all functions on a cluster. 0 means MaxBytes.
 	ShardBytes int64
-	// MaxRecordBytes bounds the records, on a cluster those of all functions. 0 means none, and MaxBytes where the
-	// servers require a limit.
+	// MaxRecordBytes bounds the records, on a cluster those of all functions. 0 means none, and on a cluster recordShare
+	// times MaxBytes.
 	MaxRecordBytes int64
 	// Parallel is how many requests this agent may have under way or waiting for a slot.
 	Parallel int

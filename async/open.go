@@ -137,7 +137,7 @@ func (q *Queue) hint(err error) error {
 	case api != nil && (slices.Contains(noRoomCodes, api.ErrorCode) ||
 		strings.Contains(api.Description, "insufficient storage")):
 		return fmt.Errorf(
-			"%w; the streams of all functions reserve GANTRY_ASYNC_SHARD_BYTES (GANTRY_ASYNC_MAX_BYTES without it) twice for each shard, GANTRY_ASYNC_MAX_RECORD_BYTES (the same without it) once and 64 MiB, times the replicas: lower them, or raise the account's limits",
+			"%w; the streams of all functions reserve GANTRY_ASYNC_SHARD_BYTES (GANTRY_ASYNC_MAX_BYTES without it) twice for each shard, GANTRY_ASYNC_MAX_RECORD_BYTES (three times that without it) once and 64 MiB, times the replicas: lower them, or raise the account's limits",
 			err,
 		)
 	}

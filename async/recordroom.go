@@ -14,6 +14,9 @@ import (
 const (
 	// recordRoom is what is kept free for the record of a request that has none yet, in bytes. Most need a third of it.
 	recordRoom = 2 << 10
+	// recordShare is how many times MaxBytes the records of a cluster may have if nothing is set: a queue that is full of
+	// small events, a million of them, needs twice as much.
+	recordShare = 3
 	// functionBytes is the limit of the stream of functions: what is known of one has 200 bytes and more.
 	functionBytes = 64 << 20
 )
@@ -27,7 +30,7 @@ const unrecordedAge = 5 * time.Second
 func (e *engine) roomForRecords(ctx context.Context) (int64, error) {
 	limit := e.q.cfg.MaxRecordBytes
 	if !e.q.cfg.Alone {
-		return cmp.Or(limit, e.q.cfg.MaxBytes), nil
+		return cmp.Or(limit, recordShare*e.q.cfg.MaxBytes), nil
 	}
 	if limit == 0 {
 		return 0, nil

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"crypto/rand"
+
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 	"go.uber.org/zap"
 )
 
@@ -250,7 +251,7 @@ func (w *separateWatch) moveRecords(ctx context.Context) error {
 // recordReader reads the records from the first that was not moved.
 func (w *separateWatch) recordReader(ctx context.Context) (jetstream.Consumer, error) {
 	return w.js.CreateConsumer(ctx, w.old.records, jetstream.ConsumerConfig{
-		Name: w.key + "_move_" + nuid.Next(), FilterSubject: w.old.record + "*", AckPolicy: jetstream.AckNonePolicy,
+		Name: w.key + "_move_" + rand.Text(), FilterSubject: w.old.record + "*", AckPolicy: jetstream.AckNonePolicy,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: w.movedTo + 1,
 		Replicas: 1, MemoryStorage: true, InactiveThreshold: openTimeout,
 	})

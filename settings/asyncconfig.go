@@ -20,8 +20,8 @@ type Async struct {
 	NATSCertificate, NATSKey string
 	NATSTLSFirst             bool
 	NATSDomain               string
-	// Replicas and Shards are 1 without a cluster. ShardBytes is 0 for MaxBytes, MaxRecordBytes for that on a cluster
-	// and no limit without one.
+	// Replicas and Shards are 1 without a cluster. ShardBytes is 0 for MaxBytes, MaxRecordBytes for three times that on a
+	// cluster and for no limit without one.
 	Replicas, Shards, ShardBytes, MaxEvents, MaxBytes, MaxRecordBytes int
 	// Retention is how long records of ended requests are kept, RetryDelay the pause before the second attempt.
 	Retention, RetryDelay time.Duration
