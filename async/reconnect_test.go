@@ -133,7 +133,7 @@ func TestOnlyALostConsumerIsReportedMissing(t *testing.T) {
 	missing := func() int { return logs.FilterMessageSnippet("is missing, and is made again").Len() }
 	q.open.restore()
 	require.Zero(t, missing())
-	q.Pause() // a fetch would make it again
+	q.Pause()                           // a fetch would make it again
 	require.Eventually(t, func() bool { // what came with the reconnection may have made it again in between
 		err := q.open.js.DeleteConsumer(t.Context(), q.open.lay.events, q.open.key)
 		q.open.restore()

@@ -2,10 +2,9 @@ package async
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"

@@ -2,12 +2,11 @@ package async
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
