@@ -47,7 +47,7 @@ func Services(f *fncontext.Function, shards int) []string {
 
 // Imports returns what keeps a function apart in an account of its own: the exports of the account with the streams and
 // the imports of the function's, each an entry of a configuration of nats-server. A user's permissions alone do not
-// bind what servers do for it: an answer goes to any subject that a request names.
+// keep a hostile client out.
 func Imports(f *fncontext.Function, shards int, streams, own string) (exports, imports []string) {
 	entry := func(subject, more, to string) {
 		exports = append(exports, fmt.Sprintf("{service: %q, accounts: [%q]%s}", subject, own, more))
