@@ -140,9 +140,7 @@ func (e *engine) writeBucket(
 			_, err = bucket.Update(ctx, key, text, number)
 		}
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+	if isOvertaken(err) {
 		return nil // another agent was faster, and its change is seen
 	}
 	return err

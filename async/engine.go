@@ -91,8 +91,8 @@ type depths struct {
 	first  time.Time
 }
 
-// engine is an open connection with everything on it: streams, buckets and consumers are found once, when it is opened,
-// and all of them end with it. So they are fields of one type.
+// engine is an open connection with everything on it: streams and consumers are found once, when it is opened, and
+// all of them end with it. So they are fields of one type.
 type engine struct {
 	q    *Queue
 	conn *nats.Conn
@@ -165,7 +165,7 @@ func (e *engine) close() {
 
 const flushTimeout = time.Second
 
-// recordSpace is the latest look at the bucket of records; only one with a limit is looked at.
+// recordSpace is the latest look at the stream of records; only one with a limit is looked at.
 type recordSpace struct {
 	sync.Mutex
 	looked   time.Time

@@ -19,20 +19,12 @@ func (e *engine) fetch(from *feed, parallel int, handle func(*message)) {
 	ctx := e.q.fetching
 	var since time.Time // the first of the fetches that have failed in a row
 	for {
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
+		n := claim(ctx, room)
+		if n == 0 {
 			return
 		}
-		n := 1
-		for n < fetchMost && len(room) < cap(room) {
-			room <- struct{}{} // only this goroutine adds
-			n++
-		}
 		taken, err := e.take(ctx, from, n, room, handle)
-		for ; taken < n; taken++ {
-			<-room
-		}
+		vacate(room, n-taken)
 		if ctx.Err() != nil || e.ctx.Err() != nil {
 			return
 		}
@@ -40,6 +32,26 @@ func (e *engine) fetch(from *feed, parallel int, handle func(*message)) {
 			e.mend(ctx, from, err)
 		}
 		since = e.noteFetch(from.consumer, err, since)
+	}
+}
+
+// claim takes the places in the room that are free, at least one and at most fetchMost; none if ctx ends before one is
+// free. Only one goroutine may claim places in a room.
+func claim(ctx context.Context, room chan struct{}) (n int) {
+	select {
+	case room <- struct{}{}:
+	case <-ctx.Done():
+		return 0
+	}
+	for n = 1; n < fetchMost && len(room) < cap(room); n++ {
+		room <- struct{}{}
+	}
+	return n
+}
+
+func vacate(room chan struct{}, places int) {
+	for range places {
+		<-room
 	}
 }
 
@@ -152,24 +164,39 @@ func (e *engine) take(
 	epoch := e.epoch.Load()
 	batch, err := from.consumer.Fetch(n, jetstream.FetchContext(wait), jetstream.FetchHeartbeat(fetchHeartbeat))
 	if err == nil {
-		for msg := range batch.Messages() {
-			taken++
-			if !e.takes(from.in, msg) {
-				<-room
-				continue
-			}
-			m := &message{Msg: msg, engine: e, in: from.in, epoch: epoch, doubtful: e.isDoubtful(from, msg)}
-			e.running.Go(func() {
-				defer func() { <-room }()
-				handle(m)
-			})
-		}
+		taken = e.begin(batch, from.in, room, func(msg jetstream.Msg) *message {
+			return &message{Msg: msg, engine: e, in: from.in, epoch: epoch, doubtful: e.isDoubtful(from, msg)}
+		}, handle)
 		err = batch.Error()
 	}
 	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) && !e.away.Load() {
 		err = nil
 	}
 	return taken, err
+}
+
+// begin starts what is in a batch, and returns how many messages that was. Each has its place in the room, and gives it
+// back. made is called for those of this function, in their order.
+func (e *engine) begin(
+	batch jetstream.MessageBatch,
+	in *layout,
+	room chan struct{},
+	made func(jetstream.Msg) *message,
+	handle func(*message),
+) (taken int) {
+	for msg := range batch.Messages() {
+		taken++
+		if !e.takes(in, msg) {
+			<-room
+			continue
+		}
+		m := made(msg)
+		e.running.Go(func() {
+			defer func() { <-room }()
+			handle(m)
+		})
+	}
+	return taken
 }
 
 // isDoubtful reports whether an earlier consumer may have delivered a message to another agent, which still has it.

@@ -92,7 +92,7 @@ func (e *engine) announce(revision uint64) {
 // agents may be lost.
 const functionAge = 40 * time.Second
 
-// followFunction reads what is known of the function, makes it known if it is new, and keeps reading.
+// followFunction takes over what is known of the function, and makes it known if it is new.
 func (e *engine) followFunction(ctx context.Context) error {
 	f, err := e.readFunction(ctx, e.key)
 	if err == nil && f.revision == 0 {

@@ -56,7 +56,7 @@ func (e *engine) roomForRecords(ctx context.Context) (int64, error) {
 }
 
 // hasRecordRoom reports whether the record of one more request will fit. A request whose outcome cannot be recorded
-// would run again, so requests are refused before the bucket is full: an eighth of it is kept for records that grow.
+// would run again, so requests are refused before the stream is full: an eighth of it is kept for records that grow.
 func (e *engine) hasRecordRoom(ctx context.Context) bool {
 	if at := e.unrecorded.Load(); e.confined.Load() && at != 0 && e.q.cfg.Now().UnixNano()-at < int64(unrecordedAge) {
 		return false
@@ -106,8 +106,7 @@ func (s *recordSpace) look(ctx context.Context, e *engine) error {
 
 // noRecordRoom refuses a request whose record would have no room.
 func noRecordRoom() *fault.Error {
-	return &fault.Error{
-		Kind: fault.Throttled, Type: fault.TypeThrottled, Code: fault.CodeMaxInstances,
-		Message: "too many requests: the records have no room (GANTRY_ASYNC_MAX_RECORD_BYTES, GANTRY_ASYNC_RETENTION)",
-	}
+	return throttled(
+		"too many requests: the records have no room (GANTRY_ASYNC_MAX_RECORD_BYTES, GANTRY_ASYNC_RETENTION)", nil,
+	)
 }

@@ -65,20 +65,12 @@ func (e *engine) drainSeparate(
 ) {
 	room := make(chan struct{}, parallel)
 	for {
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
+		n := claim(ctx, room)
+		if n == 0 {
 			return
 		}
-		n := 1
-		for n < fetchMost && len(room) < cap(room) {
-			room <- struct{}{} // only this goroutine adds
-			n++
-		}
 		taken, err := e.takeNow(from, in, n, room, handle)
-		for left := n - taken; left > 0; left-- {
-			<-room
-		}
+		vacate(room, n-taken)
 		if ctx.Err() != nil || e.ctx.Err() != nil {
 			return
 		}
@@ -104,16 +96,8 @@ func (e *engine) takeNow(
 	if err != nil {
 		return 0, err
 	}
-	for msg := range batch.Messages() {
-		taken++
-		if !e.takes(in, msg) {
-			<-room
-			continue
-		}
-		e.running.Go(func() {
-			defer func() { <-room }()
-			handle(&message{Msg: msg, engine: e, in: in, epoch: epoch})
-		})
-	}
+	taken = e.begin(batch, in, room, func(msg jetstream.Msg) *message {
+		return &message{Msg: msg, engine: e, in: in, epoch: epoch}
+	}, handle)
 	return taken, batch.Error()
 }

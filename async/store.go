@@ -152,7 +152,7 @@ func (e *engine) recordIn(ctx context.Context, l *layout, id string) (*Record, u
 }
 
 // write stores a record over the revision that was read; 0 for none. It returns the new revision. An outcome message
-// that makes the record too large, for the servers or for what is left in the bucket, loses its payloads: an outcome is
+// that makes the record too large, for the servers or for what is left in the stream, loses its payloads: an outcome is
 // always recorded.
 func (e *engine) write(ctx context.Context, r *Record, revision uint64) (uint64, error) {
 	written, err := e.put(ctx, r, revision)
