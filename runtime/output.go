@@ -39,32 +39,20 @@ func (w *Worker) captured(stream string, r *os.File) {
 }
 
 // settle reads what was written so far.
-func (o *output) settle() {
-	o.mu.Lock()
-	pumps := o.pumps
-	o.mu.Unlock()
-	for _, p := range pumps {
-		p.Drain()
-	}
-}
+func (o *output) settle() { o.each((*logger.Pump).Drain) }
 
 // resume hands on what belongs to a call that has begun.
-func (o *output) resume() {
-	o.mu.Lock()
-	pumps := o.pumps
-	o.mu.Unlock()
-	for _, p := range pumps {
-		p.Resume()
-	}
-}
+func (o *output) resume() { o.each((*logger.Pump).Resume) }
 
 // open hands on whatever comes: the next call does not begin.
-func (o *output) open() {
+func (o *output) open() { o.each((*logger.Pump).Open) }
+
+func (o *output) each(do func(*logger.Pump)) {
 	o.mu.Lock()
 	pumps := o.pumps
 	o.mu.Unlock()
 	for _, p := range pumps {
-		p.Open()
+		do(p)
 	}
 }
 

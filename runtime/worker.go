@@ -151,7 +151,7 @@ func (w *Worker) Acquire() bool {
 // aheadMost is how many calls may wait in the socket of a worker behind the one that runs.
 const aheadMost = 7
 
-// AcquireAhead takes a slot for a call that InvokeAhead gets: also behind others, if the worker has WritesAhead.
+// AcquireAhead takes a slot for a call that HandOver gets: also behind others, if the worker has WritesAhead.
 func (w *Worker) AcquireAhead() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
