@@ -181,6 +181,32 @@ func (c *natsCluster) connect(ctx context.Context) (err error) {
 	}
 }
 
+// bareClients publish without Gantry, each with a connection of its own.
+type bareClients []jetstream.JetStream
+
+// clients connects so many bare clients. Those that it connected have to be closed, also after an error.
+func (c *natsCluster) clients(n int) (clients bareClients, err error) {
+	for range n {
+		conn, err := nats.Connect(c.url())
+		if err != nil {
+			return clients, err
+		}
+		client, err := jetstream.New(conn)
+		if err != nil {
+			conn.Close()
+			return clients, err
+		}
+		clients = append(clients, client)
+	}
+	return clients, nil
+}
+
+func (b bareClients) close() {
+	for _, client := range b {
+		client.Conn().Close()
+	}
+}
+
 // leader is the server that leads a stream of functions, and the stream; of many streams, one of the first.
 func (c *natsCluster) leader(ctx context.Context, choose func(n int) int) (*natsServer, string, error) {
 	const most = 256

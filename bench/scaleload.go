@@ -55,10 +55,15 @@ func (s *scaleRun) list(ctx context.Context) error {
 	return nil
 }
 
-// accept compares acceptance over the functions that are open with a bare client on one stream of the same servers:
-// while their calls are held, and while they run.
+// accept compares acceptance over the functions that are open with a bare client on one stream of the same servers,
+// which has one connection, or one for each function: while their calls are held, and while they run.
 func (s *scaleRun) accept(ctx context.Context) error {
 	if err := s.openAgents(ctx); err != nil {
+		return err
+	}
+	clients, err := s.cluster.clients(len(s.open))
+	defer func() { clients.close() }()
+	if err != nil {
 		return err
 	}
 	s.gate.hold()
@@ -67,81 +72,102 @@ func (s *scaleRun) accept(ctx context.Context) error {
 			return err
 		}
 	}
-	bare, ours, _, err := s.acceptRounds(ctx, "calls held", false)
+	held, err := s.acceptRounds(ctx, clients, "calls held", false)
 	if err != nil {
 		return err
 	}
-	figure := fmt.Sprintf("durable accepts/s, 16 callers over %d functions, to a bare client", len(s.open))
-	s.scaleRatio(figure+": calls held", bare, ours, atLeast(0.7))
-	s.table.add(compare(scaleSection, "… round by round", bare, ours, target{}))
+	s.tell(held, len(s.open), "calls held")
 	s.gate.release()
 	progress("scale, the held calls run")
 	if err := drained(ctx, s.open); err != nil {
 		return err
 	}
-	bare, ours, ended, err := s.acceptRounds(ctx, "calls run", true)
+	run, err := s.acceptRounds(ctx, clients, "calls run", true)
 	if err != nil {
 		return err
 	}
-	s.scaleRatio(figure+": calls run and end meanwhile", bare, ours, atLeast(0.7))
-	s.table.add(
-		compare(scaleSection, "… round by round", bare, ours, target{}),
-		scaleValue("… requests ended meanwhile, per second", "%.0f", target{}, ended...),
-	)
+	s.tell(run, len(s.open), "calls run and end meanwhile")
+	s.table.add(scaleValue("… requests ended meanwhile, per second", "%.0f", target{}, run.ended...))
 	return nil
 }
 
-// acceptRounds measures both in turn, in alternating order, after one round that does not count. With drain each run
-// over the functions is followed by the end of what it has accepted; ended is how many ended within it, per second.
-func (s *scaleRun) acceptRounds(ctx context.Context, what string, drain bool) (bare, ours, ended []float64, err error) {
-	for n := range s.rounds + 1 {
-		progress("scale, accepts, %s, round %d of %d", what, n, s.rounds)
-		for i := range 2 {
-			if (i+n)%2 == 0 {
-				rate, err := s.bareRate(ctx)
-				if err != nil {
-					return nil, nil, nil, err
-				}
-				bare = append(bare, rate)
-				continue
-			}
-			rate, endRate, err := s.acceptRate(ctx)
-			if err == nil && drain {
-				err = drained(ctx, s.open)
-			}
-			if err != nil {
-				return nil, nil, nil, err
-			}
-			ours, ended = append(ours, rate), append(ended, endRate)
-		}
-	}
-	return bare[1:], ours[1:], ended[1:], nil
+// acceptRates are acceptances per second, one figure a round.
+type acceptRates struct {
+	one, many []float64 // of the bare client with one connection, and with as many as there are functions
+	ours      []float64
+	ended     []float64 // requests that ended within our turns
 }
 
-// acceptRate is one run of 16 callers, each of which goes round the functions.
-func (s *scaleRun) acceptRate(ctx context.Context) (perSecond, endedPerSecond float64, err error) {
+// tell adds the rows of rounds to the table.
+func (s *scaleRun) tell(r *acceptRates, functions int, what string) {
+	figure := fmt.Sprintf("durable accepts/s, 16 callers over %d functions, to a bare client with ", functions)
+	s.scaleRatio(fmt.Sprintf("%s%d connections: %s", figure, functions, what), r.many, r.ours, atLeast(0.7))
+	s.table.add(compare(scaleSection, "… round by round", r.many, r.ours, target{}))
+	s.scaleRatio(figure+"one connection: "+what, r.one, r.ours, atLeast(0.7))
+	s.table.add(compare(scaleSection, "… round by round", r.one, r.ours, target{}))
+	between := fmt.Sprintf("… the bare client with %d connections, to itself with one", functions)
+	s.scaleRatio(between, r.one, r.many, target{})
+}
+
+// acceptRounds measures all three in turn, in an order that changes, after one round that does not count. With drain
+// each run over the functions is followed by the end of what it has accepted.
+func (s *scaleRun) acceptRounds(
+	ctx context.Context,
+	clients bareClients,
+	what string,
+	drain bool,
+) (*acceptRates, error) {
+	r := &acceptRates{}
+	for n := range s.rounds + 1 {
+		progress("scale, accepts, %s, round %d of %d", what, n, s.rounds)
+		turns := []func() error{
+			func() error { return s.bareTurn(ctx, clients[:1], &r.one) },
+			func() error { return s.bareTurn(ctx, clients, &r.many) },
+			func() error { return s.ourTurn(ctx, drain, r) },
+		}
+		for i := range turns {
+			if err := turns[(i+n)%len(turns)](); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, rates := range []*[]float64{&r.one, &r.many, &r.ours, &r.ended} {
+		*rates = (*rates)[1:]
+	}
+	return r, nil
+}
+
+// ourTurn is one run of 16 callers, each of which goes round the functions.
+func (s *scaleRun) ourTurn(ctx context.Context, drain bool, r *acceptRates) error {
 	var before, after int64
 	for _, f := range s.open {
 		before += f.ended()
 	}
-	perSecond, err = s.callers(func(caller, i int) error {
+	rate, err := s.callers(func(caller, i int) error {
 		return s.open[(caller+i*scaleCallers)%len(s.open)].accept(ctx)
 	})
 	for _, f := range s.open {
 		after += f.ended()
 	}
-	return perSecond, float64(after-before) / s.scaling.accepts.Seconds(), err
+	if err == nil && drain {
+		err = drained(ctx, s.open)
+	}
+	r.ours = append(r.ours, rate)
+	r.ended = append(r.ended, float64(after-before)/s.scaling.accepts.Seconds())
+	return err
 }
 
-// bareRate is one run of 16 callers of a bare client, each waiting for the store's acknowledgement. Its messages are as
-// large as events are today: a subject for each, one header, the same body.
-func (s *scaleRun) bareRate(ctx context.Context) (perSecond float64, err error) {
-	return s.callers(func(int, int) error {
-		_, err := s.cluster.js.PublishMsg(ctx, &nats.Msg{
+// bareTurn is one run of 16 callers of a bare client, each waiting for the store's acknowledgement and going round the
+// connections. Its messages are as large as events are today: a subject for each, one header, the same body.
+func (s *scaleRun) bareTurn(ctx context.Context, clients bareClients, rates *[]float64) error {
+	rate, err := s.callers(func(caller, i int) error {
+		_, err := clients[(caller+i*scaleCallers)%len(clients)].PublishMsg(ctx, &nats.Msg{
 			Subject: bareSubject + uuid.NewString(), Data: []byte(openEvent), Header: nats.Header{"Gantry-Version": {"latest"}},
 		})
 		return err
 	})
+	*rates = append(*rates, rate)
+	return err
 }
 
 // callers is one run of 16 callers of do, which gets the number of the caller and of its call.
