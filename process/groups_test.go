@@ -181,7 +181,7 @@ func TestPidsForWorkersLeavesSomeForTheAgent(t *testing.T) {
 // them; those of an agent that runs stay.
 func TestKilledAgentLeavesNothing(t *testing.T) {
 	if openGroups(t).memory.Version == 2 {
-		t.Skip("LOUD SKIP: in version 2 each agent is alone in its group, which whoever started it removes")
+		t.Skip("LOUD SKIP: in version 2 each agent is alone in its group, and its parent removes that")
 	}
 	exe, err := os.Executable()
 	require.NoError(t, err)

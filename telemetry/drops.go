@@ -22,7 +22,7 @@ func ReasonNames() []string { return reasonNames[:] }
 var reasonTexts = [reasons]string{
 	"events came faster than the subscriber took them", "the subscriber did not take them",
 	"the subscriber's own lines: too many in one batch", "the subscription ended before they were delivered",
-	"nobody had subscribed, and only a little is kept",
+	"there was no subscriber, and only a little is kept for one",
 }
 
 func (r reason) text() string { return reasonTexts[r] }
