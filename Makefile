@@ -17,7 +17,7 @@ bin/bootstrap: $(shell find . -name '*.go' -not -path './.cache/*' -not -path '.
 bin/gantry-jetstream: $(wildcard jetstream/*.go jetstream/control/*.go process/*.go) go.mod go.sum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./jetstream
 
-# The worker of functions in Java, which lies beside bootstrap. Nothing else needs a JDK.
+# The worker of functions in Java, which lies beside bootstrap. Only this and a release need a JDK.
 java: need-java
 	@$(MAKE) --no-print-directory bin/gantry-java.jar
 
@@ -192,7 +192,7 @@ $(ADAPTER_MODULES)/node_modules: test/http/testdata/adapters/package.json test/h
 DIST   ?= dist
 SOURCE ?=
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
-release:
+release: need-java
 	@.ci/need go git
 	@test -e /etc/ssl/certs/ca-certificates.crt || .ci/need ca-certificates
 	cd release && SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run . -root "$(CURDIR)" -out "$(abspath $(DIST))" -version "$(VERSION)" \
@@ -202,12 +202,12 @@ release:
 	@cd "$(DIST)" && ls -l
 
 # The last commit, built twice: in two folders, the second time from nothing. The checksums have to be the same.
-release-check:
+release-check: need-java
 	@.ci/need go git
 	@release/check.sh
 
 # Packages installed, upgraded and removed in a Debian of their own, the npm package run by npx, images read back.
-test-release:
+test-release: need-java
 	@.ci/need go git node npm rpm
 	@test "$$(id -u)" != 0 || test -e /usr/share/keyrings/debian-archive-keyring.gpg || .ci/need debian-archive-keyring
 	@test "$$(id -u)" != 0 || .ci/need debootstrap # without root nothing can be installed, and those tests are skipped
@@ -215,7 +215,7 @@ test-release:
 	cd release && $(GO) vet ./... && $(GO) test -count=1 -timeout 10m ./...
 
 # What CI runs of them: without a second build, programs of earlier commits, and programs for arm64 that are run.
-test-release-quick:
+test-release-quick: need-java
 	@.ci/need go git node npm rpm
 	@test "$$(id -u)" != 0 || test -e /usr/share/keyrings/debian-archive-keyring.gpg || .ci/need debian-archive-keyring
 	@test "$$(id -u)" != 0 || .ci/need debootstrap

@@ -17,7 +17,7 @@ func (r *release) writeArchives() error {
 	for _, arch := range r.arches {
 		name := fmt.Sprintf("gantry-%s-linux-%s", r.version, arch)
 		files := slices.Concat(r.programs[arch], r.texts, r.extras, r.shared)
-		files = append(files, file{path: "bootstrap", link: "gantry"})
+		files = append(files, r.java.file, file{path: "bootstrap", link: "gantry"})
 		data, err := archive(withFolders(below(name, files)), r.time)
 		if err != nil {
 			return err

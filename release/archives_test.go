@@ -24,7 +24,7 @@ func TestArchiveIsOneFolderReadyToRun(t *testing.T) {
 		top := "gantry-1.2.3-linux-" + arch
 		all := entries(t, unzipped(t, top+".tar.gz"))
 		for name, mode := range map[string]int64{
-			"gantry": 0o755, "gantry-jetstream": 0o755, "README.md": 0o644, "LICENSE": 0o644, "THIRD-PARTY-LICENSES": 0o644,
+			"gantry": 0o755, "gantry-jetstream": 0o755, javaWorker: 0o644, "README.md": 0o644, "LICENSE": 0o644, "THIRD-PARTY-LICENSES": 0o644,
 			"docs/START.md": 0o644, "docs/adr/0001-two-socket-pairs.md": 0o644, "CHANGELOG.md": 0o644,
 			"examples/nodejs/hello/index.js": 0o644, "examples/custom/shell/bootstrap": 0o755,
 			"share/bash-completion/completions/gantry": 0o644, "share/zsh/site-functions/_gantry": 0o644,
@@ -68,6 +68,7 @@ func TestEveryLinkedModuleHasItsLicence(t *testing.T) {
 	}
 	require.Regexp(t, `(?m)^Go go1\.\d+.*: LICENSE$`, licences)
 	require.Contains(t, licences, "Copyright 2009 The Go Authors")
+	require.Regexp(t, `(?m)^Gson [0-9.]+, in gantry-java\.jar: copyright\n\n.*\n.*Google Gson$`, licences)
 	require.NotContains(t, licences, "gantry/", "ours is in LICENSE")
 }
 
@@ -97,9 +98,9 @@ func TestBillListsModulesWorkersAndPrograms(t *testing.T) {
 		BOMFormat, SpecVersion string
 		Metadata               struct{ Timestamp string }
 		Components             []struct {
-			Type, Name, Version, Purl string
-			Hashes                    []struct{ Alg, Content string }
-			Properties                []struct{ Name, Value string }
+			Type, Group, Name, Version, Purl string
+			Hashes                           []struct{ Alg, Content string }
+			Properties                       []struct{ Name, Value string }
 		}
 		Dependencies []struct {
 			Ref       string
@@ -109,11 +110,14 @@ func TestBillListsModulesWorkersAndPrograms(t *testing.T) {
 	require.NoError(t, json.Unmarshal(readDist(t, "gantry-1.2.3.cdx.json"), &bill))
 	require.Equal(t, "CycloneDX", bill.BOMFormat)
 	require.Equal(t, "2023-11-14T22:13:20Z", bill.Metadata.Timestamp)
-	modules, files, programs := map[string]string{}, map[string]string{}, map[string]string{}
+	modules, files, programs, gson := map[string]string{}, map[string]string{}, map[string]string{}, ""
 	for _, c := range bill.Components {
 		switch c.Type {
 		case "library":
-			if c.Name != "std" {
+			switch {
+			case c.Group == "com.google.code.gson":
+				gson = c.Purl
+			case c.Name != "std":
 				modules[c.Name] = c.Version
 				require.Equal(t, "pkg:golang/"+c.Name+"@"+c.Version, c.Purl)
 				require.Len(t, c.Hashes, 1, c.Name)
@@ -133,14 +137,17 @@ func TestBillListsModulesWorkersAndPrograms(t *testing.T) {
 	for _, name := range []string{"runtime/worker/nodejs/worker.js", "runtime/worker/python/worker.py"} {
 		source, err := os.ReadFile(filepath.Join("..", name))
 		require.NoError(t, err)
-		require.Equal(t, sum(source), files[name])
+		require.Equal(t, digest(source), files[name])
 	}
+	require.Regexp(t, `^pkg:maven/com\.google\.code\.gson/gson@\d+\.\d+`, gson)
 	all := entries(t, unzipped(t, "gantry-1.2.3-linux-arm64.tar.gz"))
+	require.Equal(t, digest(all["gantry-1.2.3-linux-arm64/"+javaWorker].data), files[javaWorker])
 	for _, name := range []string{"gantry", "gantry-jetstream"} {
-		require.Equal(t, sum(all["gantry-1.2.3-linux-arm64/"+name].data), programs[name+" gantry:sha256:linux-arm64"])
+		require.Equal(t, digest(all["gantry-1.2.3-linux-arm64/"+name].data), programs[name+" gantry:sha256:linux-arm64"])
 	}
 	for _, d := range bill.Dependencies {
 		nats := slices.ContainsFunc(d.DependsOn, func(ref string) bool { return strings.Contains(ref, "nats-server") })
 		require.Equal(t, d.Ref == "gantry-jetstream", nats, "%s: only the queue's program has the server", d.Ref)
+		require.Equal(t, d.Ref == javaWorker, slices.Contains(d.DependsOn, gson), d.Ref)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // writeBill makes the bill of materials: both programs, the modules in each with their versions and hashes, Go, and the
-// files of ours that are embedded, such as the sources of the workers.
+// files of ours that are embedded, such as the sources of the workers; and the worker for Java with Gson.
 func (r *release) writeBill() error {
 	top := bill.Component{
 		BOMRef: "gantry-release", Type: bill.ComponentTypeApplication, Name: "gantry", Version: r.version,
@@ -29,7 +29,11 @@ func (r *release) writeBill() error {
 		dependencies = append(dependencies, bill.Dependency{Ref: p.name, Dependencies: r.uses(p.name)})
 		names = append(names, p.name)
 	}
-	dependencies = append(dependencies, bill.Dependency{Ref: top.BOMRef, Dependencies: &names})
+	names = append(names, r.java.path)
+	dependencies = append(dependencies,
+		bill.Dependency{Ref: r.java.path, Dependencies: &[]string{r.java.gsonURL()}},
+		bill.Dependency{Ref: top.BOMRef, Dependencies: &names})
+	components = append(components, r.java.components(r.version)...)
 	components = append(components, bill.Component{
 		BOMRef: purl("std", r.modules.golang), PackageURL: purl("std", r.modules.golang), Type: bill.ComponentTypeLibrary,
 		Name: "std", Version: r.modules.golang, Description: "the Go standard library",
@@ -44,7 +48,7 @@ func (r *release) writeBill() error {
 	for _, f := range r.modules.embedded {
 		components = append(components, bill.Component{
 			BOMRef: f.path, Type: bill.ComponentTypeFile, Name: f.path, Version: r.version,
-			Hashes: hashes(fmt.Sprintf("%x", sha256.Sum256(f.data))), Licenses: apache(),
+			Hashes: hashes(digest(f.data)), Licenses: apache(),
 		})
 	}
 	b.Components, b.Dependencies = &components, &dependencies
@@ -61,7 +65,7 @@ func (r *release) programComponent(name string) bill.Component {
 	for _, arch := range r.arches {
 		properties = append(properties, bill.Property{
 			Name:  "gantry:sha256:linux-" + arch,
-			Value: fmt.Sprintf("%x", sha256.Sum256(find(r.programs[arch], name).data)),
+			Value: digest(find(r.programs[arch], name).data),
 		})
 	}
 	return bill.Component{
@@ -103,6 +107,9 @@ func (m *module) component() (bill.Component, error) {
 func purl(path, version string) string {
 	return "pkg:golang/" + path + "@" + strings.TrimPrefix(version, "go")
 }
+
+// digest is the SHA-256 of data in hexadecimal digits.
+func digest(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
 
 func hashes(sha256 string) *[]bill.Hash {
 	return &[]bill.Hash{{Algorithm: bill.HashAlgoSHA256, Value: sha256}}

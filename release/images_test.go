@@ -161,13 +161,13 @@ func TestImagesWithoutABaseEqualTheDockerfile(t *testing.T) {
 				case "/bootstrap", "/gantry-jetstream":
 					name := strings.Replace(path[1:], "bootstrap", "gantry", 1)
 					all := entries(t, unzipped(t, "gantry-1.2.3-linux-"+arch+".tar.gz"))
-					require.Equal(t, sum(all["gantry-1.2.3-linux-"+arch+"/"+name].data), sum(e.data))
+					require.Equal(t, digest(all["gantry-1.2.3-linux-"+arch+"/"+name].data), digest(e.data))
 				case "/etc/passwd":
 					require.Equal(t, "function:x:1003:1003::/tmp:/usr/sbin/nologin\n", string(e.data))
 				case "/etc/group":
 					require.Equal(t, "function:x:1003:\n", string(e.data))
 				case "/etc/ssl/certs/ca-certificates.crt":
-					require.Equal(t, sum(bundle), sum(e.data))
+					require.Equal(t, digest(bundle), digest(e.data))
 				}
 			}
 			if stage == "queue-binary" || stage == "binary" {

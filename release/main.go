@@ -33,6 +33,7 @@ type release struct {
 
 	programs map[string][]file // for each GOARCH, by build
 	modules  *modules          // what is linked into the programs
+	java     worker            // of functions in Java
 	texts    []file            // README and licences
 	extras   []file            // completion and manual pages
 	shared   []file            // documents and examples
@@ -49,6 +50,7 @@ type step struct {
 // steps are in the order in which they need each other's results.
 var steps = []step{
 	{"programs", (*release).build},
+	{"worker for Java", (*release).buildJava},
 	{"licences", (*release).collectTexts},
 	{"completion and manual pages", (*release).collectExtras},
 	{"documents and examples", (*release).collectShared},

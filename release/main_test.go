@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -242,5 +241,3 @@ func TestFailedReleaseLeavesTheEarlierOneAndNothingElse(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "earlier", string(kept))
 }
-
-func sum(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }

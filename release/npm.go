@@ -34,7 +34,7 @@ func (r *release) writeNPM() error {
 		file{path: "package.json", mode: 0o644, data: append(description, '\n')},
 		file{path: "bin/gantry", mode: 0o755, data: launcher})
 	for _, arch := range r.arches {
-		files = append(files, below("lib/linux-"+arch, r.programs[arch])...)
+		files = append(files, below("lib/linux-"+arch, append(slices.Clone(r.programs[arch]), r.java.file))...)
 	}
 	data, err := archive(below("package", files), r.time)
 	if err != nil {

@@ -31,6 +31,9 @@ func TestNPMPackageDownloadsAndRunsNothingAtTheInstall(t *testing.T) {
 	} {
 		require.Equal(t, int64(0o755), all["package/"+name].Mode, name)
 	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		require.NotEmpty(t, all["package/lib/linux-"+arch+"/"+javaWorker].data, "beside the program, which looks there")
+	}
 	require.NotEmpty(t, all["package/LICENSE"].data)
 	require.NotEmpty(t, all["package/THIRD-PARTY-LICENSES"].data)
 }

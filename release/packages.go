@@ -20,9 +20,9 @@ const summary = "Runs FunctionGraph functions and their extensions in any contai
 
 // description is what package managers show of a package; its first line is a summary.
 const description = summary + `
-It loads a function for Node.js, Python, PHP or Go unmodified, or runs a
-custom runtime, and behaves as the cloud does: results, errors, headers, log,
-limits.`
+It loads a function for Node.js, Python, Java, PHP or Go unmodified, or runs
+a custom runtime, and behaves as the cloud does: results, errors, headers,
+log, limits.`
 
 // documents is where a package keeps what is read, not run.
 const documents = "usr/share/doc/gantry"
@@ -33,7 +33,9 @@ const documents = "usr/share/doc/gantry"
 // given.
 func (r *release) packed(arch, format string) ([]file, error) {
 	files := below("usr/bin", r.programs[arch])
-	files = append(files, file{path: "usr/lib/gantry/bootstrap", link: "../../bin/gantry"})
+	files = append(files,
+		file{path: "usr/lib/gantry/bootstrap", link: "../../bin/gantry"},
+		file{path: "usr/lib/gantry/" + javaWorker, mode: 0o644, data: r.java.data})
 	files = append(files, below(documents, r.shared)...)
 	texts := slices.Clone(r.texts)
 	if format == "deb" {
@@ -110,6 +112,12 @@ func (r *release) writePackages() error {
 	return nil
 }
 
+// suggested are the packages with what runs the functions of other languages than Node.js, by the package's format.
+var suggested = map[string][]string{
+	"deb": {"python3", "default-jre-headless", "php-cli"},
+	"rpm": {"python3", "java-headless", "php-cli"},
+}
+
 func (r *release) writePackage(arch, format string, contents packagefiles.Contents) error {
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "gantry", Arch: arch, Platform: "linux", Version: r.version, Release: "1", MTime: r.time,
@@ -118,7 +126,7 @@ func (r *release) writePackage(arch, format string, contents packagefiles.Conten
 		Overridables: nfpm.Overridables{
 			Contents:   contents,
 			Recommends: []string{"nodejs"}, // most functions are for it
-			Suggests:   []string{"python3"},
+			Suggests:   suggested[format],
 			RPM:        nfpm.RPM{Summary: summary, BuildHost: "localhost"},
 		},
 	})

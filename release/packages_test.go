@@ -92,7 +92,7 @@ func (d *debian) tree(below string) map[string]string {
 			if err != nil {
 				return err
 			}
-			all[name] += " " + sum(data)
+			all[name] += " " + digest(data)
 		}
 		return nil
 	})
@@ -179,7 +179,7 @@ func TestDebianPackageHasItsFilesAndNoScripts(t *testing.T) {
 		for name, mode := range map[string]int64{
 			"./usr/bin/gantry": 0o755, "./usr/bin/gantry-jetstream": 0o755, "./usr/share/doc/gantry/copyright": 0o644,
 			"./usr/share/doc/gantry/docs/INSTALL.md": 0o644, "./usr/share/bash-completion/completions/gantry": 0o644,
-			"./usr/share/zsh/vendor-completions/_gantry": 0o644, "./usr/share/fish/vendor_completions.d/gantry.fish": 0o644,
+			"./usr/lib/gantry/gantry-java.jar": 0o644, "./usr/share/zsh/vendor-completions/_gantry": 0o644, "./usr/share/fish/vendor_completions.d/gantry.fish": 0o644,
 		} {
 			require.Contains(t, all, name)
 			require.Equal(t, mode, all[name].Mode, name)
@@ -194,7 +194,7 @@ func TestDebianPackageHasItsFilesAndNoScripts(t *testing.T) {
 			require.True(t, name == "./" || strings.HasPrefix(name, "./usr/"), "%s: nothing outside /usr", name)
 		}
 		control := run(t, exec.Command("dpkg-deb", "--info", path))
-		for _, line := range []string{"Package: gantry", "Version: 1.2.3-1", "Architecture: " + arch, "Recommends: nodejs", "Suggests: python3"} {
+		for _, line := range []string{"Package: gantry", "Version: 1.2.3-1", "Architecture: " + arch, "Recommends: nodejs", "Suggests: python3, default-jre-headless, php-cli"} {
 			require.Contains(t, control, " "+line+"\n")
 		}
 		require.NotRegexp(t, "(pre|post)(inst|rm)|conffiles", control)
@@ -214,7 +214,7 @@ func TestRPMHasItsFilesAndNoScripts(t *testing.T) {
 		require.Contains(t, run(t, exec.Command("rpm", "--checksig", "--nosignature", path)), "digests OK")
 		require.Equal(t, "gantry 1.2.3 1 "+name+" linux Apache-2.0 localhost 1700000000",
 			query("%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{OS} %{LICENSE} %{BUILDHOST} %{BUILDTIME}"))
-		require.Equal(t, "nodejs python3 ", query("[%{RECOMMENDNAME} ][%{SUGGESTNAME} ]"))
+		require.Equal(t, "nodejs python3 java-headless php-cli ", query("[%{RECOMMENDNAME} ][%{SUGGESTNAME} ]"))
 		require.Empty(t, run(t, exec.Command("rpm", "--query", "--package", "--scripts", path)))
 		files := map[string]string{}
 		for line := range strings.Lines(query("[%{FILENAMES} %{FILEMODES:octal} %{FILEUSERNAME} %{FILEMTIMES} %{FILEDIGESTS} %{FILELINKTOS}\n]")) {
@@ -224,12 +224,13 @@ func TestRPMHasItsFilesAndNoScripts(t *testing.T) {
 		}
 		all := entries(t, unzipped(t, "gantry-1.2.3-linux-"+arch+".tar.gz"))
 		for _, program := range []string{"gantry", "gantry-jetstream"} {
-			digest := sum(all["gantry-1.2.3-linux-"+arch+"/"+program].data)
+			digest := digest(all["gantry-1.2.3-linux-"+arch+"/"+program].data)
 			require.Equal(t, "100755 root 1700000000 "+digest, files["/usr/bin/"+program])
 		}
 		require.Contains(t, files["/usr/lib/gantry/bootstrap"], "../../bin/gantry")
 		require.Contains(t, files["/usr/share/doc/gantry/"+licencesName], "100644 root 1700000000 ")
 		require.Contains(t, files, "/usr/share/zsh/site-functions/_gantry")
+		require.Equal(t, "100644 root 1700000000 "+digest(all["gantry-1.2.3-linux-"+arch+"/"+javaWorker].data), files["/usr/lib/gantry/"+javaWorker])
 		require.NotContains(t, files, "/usr/bin/bootstrap")
 	}
 }

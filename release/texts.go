@@ -34,7 +34,7 @@ func (r *release) collectTexts() error {
 		}
 		r.texts = append(r.texts, file{path: name, mode: 0o644, data: data})
 	}
-	data, err := licences(r.modules)
+	data, err := licences(r.modules, &r.java)
 	if err != nil {
 		return err
 	}
@@ -42,22 +42,24 @@ func (r *release) collectTexts() error {
 	return r.write(licencesName, data)
 }
 
-// licences joins the licence files of all linked modules, and of Go. The same text stands there once, below the names
-// of all that have it.
-func licences(m *modules) ([]byte, error) {
+// licences joins the licence files of all linked modules, of Go and of Gson. The same text stands there once, below the
+// names of all that have it.
+func licences(m *modules, java *worker) ([]byte, error) {
 	var order []string
 	names := map[string][]string{}
-	record := func(name, path string) error {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		text := strings.TrimSpace(strings.ReplaceAll(string(data), "\r\n", "\n"))
+	add := func(name, text string) {
+		text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 		if names[text] == nil {
 			order = append(order, text)
 		}
 		names[text] = append(names[text], name)
-		return nil
+	}
+	record := func(name, path string) error {
+		data, err := os.ReadFile(path)
+		if err == nil {
+			add(name, string(data))
+		}
+		return err
 	}
 	if err := record("Go "+m.golang+": LICENSE", filepath.Join(m.goroot, "LICENSE")); err != nil {
 		return nil, err
@@ -73,9 +75,10 @@ func licences(m *modules) ([]byte, error) {
 			}
 		}
 	}
+	add(java.title(), java.licence)
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "The programs of this release contain the Go standard library and %d modules. Their licences follow.\n",
-		len(m.foreign))
+	fmt.Fprintf(&out, "The programs of this release contain the Go standard library and %d modules, and %s contains Gson.\n"+
+		"Their licences follow; the text of Apache-2.0 is also in LICENSE.\n", len(m.foreign), java.path)
 	for _, text := range order {
 		fmt.Fprintf(&out, "\n%s\n%s\n\n%s\n", strings.Repeat("=", 120), strings.Join(names[text], "\n"), text)
 	}

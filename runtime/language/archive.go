@@ -10,22 +10,32 @@ import (
 	"strings"
 )
 
-// archiveFile is the path of a worker that lies beside the agent's program.
+// archiveFolder has the archives where the agent was installed by a package, relative to the agent's folder.
+const archiveFolder = "../lib/gantry"
+
+// archiveFile is the path of a worker that lies beside the agent's program, or where packages have it.
 func (l *Language) archiveFile() (string, error) {
 	agent, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("%s: the worker lies beside the agent's program: %w", l.Title, err)
 	}
-	file := filepath.Join(filepath.Dir(strings.TrimSuffix(agent, " (deleted)")), l.Archive)
-	if !regular(file) {
-		return "", fmt.Errorf(
-			"%s: the worker %s is not there: build it (make %s), and put it beside bootstrap",
-			l.Title,
-			file,
-			l.Name,
-		)
+	return l.archiveNear(filepath.Dir(strings.TrimSuffix(agent, " (deleted)")))
+}
+
+func (l *Language) archiveNear(folder string) (string, error) {
+	file := filepath.Join(folder, l.Archive)
+	if regular(file) {
+		return file, nil
 	}
-	return file, nil
+	if packed := filepath.Join(folder, archiveFolder, l.Archive); regular(packed) {
+		return packed, nil
+	}
+	return "", fmt.Errorf(
+		"%s: the worker %s is not there: take it from Gantry's archive or build it (make %s), and put it beside bootstrap",
+		l.Title,
+		file,
+		l.Name,
+	)
 }
 
 // completeArchive starts the archive in a Java machine. Options of the command line beat those of JAVA_TOOL_OPTIONS, so

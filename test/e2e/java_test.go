@@ -295,5 +295,5 @@ func TestJavaWithoutItsWorkerIsExplained(t *testing.T) {
 	require.NoError(t, os.WriteFile(alone, text, 0o755))
 	out, err := exec.Command(alone, "invoke", "--code", dir, "--handler", "com.demo.Hello.handler").CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(out), "Java: the worker "+filepath.Join(filepath.Dir(alone), javaWorker)+" is not there: build it (make java), and put it beside bootstrap")
+	require.Contains(t, string(out), "Java: the worker "+filepath.Join(filepath.Dir(alone), javaWorker)+" is not there: take it from Gantry's archive or build it (make java), and put it beside bootstrap")
 }

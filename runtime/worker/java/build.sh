@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 javac --release 8 -Xlint:all,-options -Werror -encoding UTF-8 -g:lines,source -cp $gson -d "$work/classes" \
   $(find . -name '*.java' | LC_ALL=C sort)
 cd "$work/classes"
-jar xf $gson com
+jar xf $gson com META-INF/maven/com.google.code.gson/gson/pom.properties # its version, for those who look for it
 mkdir -p META-INF
 cp /usr/share/doc/libgoogle-gson-java/copyright META-INF/LICENSE-gson
 # java.io is opened to the worker alone: descriptors 3 and 4 are sockets, which have no name.
