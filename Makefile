@@ -46,6 +46,7 @@ run:
 	@$(MAKE) --no-print-directory bin/bootstrap bin/extensions/extensionLogger
 	@examples/demo.sh
 
+# The package that takes longest comes first, and the others run beside it.
 test: need-java
 	@.ci/need go node npm python3 php gcc curl openssl zsh fish mandoc
 	@$(MAKE) --no-print-directory nodes
@@ -53,7 +54,7 @@ test: need-java
 	python3 -m unittest discover -s runtime/worker/python -p '*_test.py'
 	node --test runtime/worker/nodejs/worker.test.js
 	php runtime/worker/php/worker_test.php
-	$(GO) test -race -timeout 40m -parallel 6 ./...
+	$(GO) test -race -timeout 40m -parallel 6 ./test/e2e ./...
 	cd function && $(GO) vet ./... && $(GO) test -race ./...
 	cd test/harness && $(GO) vet ./... && $(GO) test -race ./...
 
@@ -140,7 +141,7 @@ test-sdk: build
 # Agents on three real NATS servers, which are killed and cut off. Most of the time is spent waiting: the tests run side
 # by side.
 test-cluster: build
-	@.ci/need go gcc node ip
+	@.ci/need go gcc node ip strace
 	cd test/cluster && $(GO) vet ./... && $(GO) test -race -count=1 -parallel 8 ./...
 
 # Outcomes in a real S3 gateway, which is built from its module: one to three minutes the first time.
