@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -148,17 +147,6 @@ func (s *server) start() {
 	path, err := natsServer()
 	require.NoError(s.t, err)
 	s.program = start(s.t, s.ns, s.name, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder}, path, "-c", s.config)
-}
-
-// turns stops and continues the server's process in turns, until ctx ends.
-func (s *server) turns(ctx context.Context) {
-	s.t.Helper()
-	for ctx.Err() == nil {
-		require.NoError(s.t, s.Cmd.Process.Signal(syscall.SIGSTOP))
-		time.Sleep(400 * time.Millisecond)
-		require.NoError(s.t, s.Cmd.Process.Signal(syscall.SIGCONT))
-		time.Sleep(100 * time.Millisecond)
-	}
 }
 
 // url lists all servers in the form of GANTRY_NATS_URL.

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -207,30 +206,4 @@ func TestFullFunction(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestSlowServer: a server that is not the leader gets a fifth of the time only, as with a disk that is slow: it is
-// stopped and continued in turns.
-func TestSlowServer(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, nil)
-	f := newFunction(t, c, "hello")
-	a, b := f.newAgent("a", nil), f.newAgent("b", nil)
-	l := newLoad(f, a, b)
-	l.waitCount(500)
-	leader := c.leader("_events_0")
-	slow := c.servers[0]
-	if slow == leader {
-		slow = c.servers[1]
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	before := l.count()
-	slow.turns(ctx)
-	accepted := l.count() - before
-	l.waitCount(l.count() + 200)
-	l.stop()
-	drained := l.drained(a)
-	l.check(fmt.Sprintf("%d accepted in 20 s with a slow server", accepted), "drained after "+round(drained).String())
-	require.Greater(t, accepted, 100)
 }
