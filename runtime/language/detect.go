@@ -30,7 +30,7 @@ func Detect(codeRoot, handler string) (Detection, error) {
 			if servesHTTP(codeRoot, file, found) {
 				return Detection{
 					Language: httpServer,
-					Reason:   "bootstrap starts a web server on port 8000, and no file mentions RUNTIME_API_ADDR",
+					Reason:   "bootstrap starts a web server, and no file mentions RUNTIME_API_ADDR",
 				}, nil
 			}
 			if l == custom && noCustomRuntime(codeRoot, found) {

@@ -129,6 +129,18 @@ func TestHTTPFunctionsAreRecognized(t *testing.T) {
 			"bootstrap": "/opt/function/runtime/php8.3/rtsp/php/bin/php -S 0.0.0.0:8000 $RUNTIME_CODE_ROOT/index.php", "index.php": "<?php",
 			"vendor/autoload.php": "<?php // RUNTIME_API_ADDR",
 		}},
+		{"a port from the environment, in bootstrap", "", "http", map[string]string{
+			"bootstrap": "#!/bin/sh\nexec php -S 127.0.0.1:$PORT $RUNTIME_CODE_ROOT/index.php", "index.php": "<?php",
+		}},
+		{"a port from the environment, in the server", "", "http", map[string]string{
+			"bootstrap": "#!/bin/sh\nexec node index.js", "index.js": "listen(process.env.PORT)",
+		}},
+		{"another port, and a text that can be nothing else", "", "http", map[string]string{
+			"bootstrap": "exec node index.js", "index.js": "listen(3000)",
+		}},
+		{"no port", "", "nodejs", map[string]string{
+			"bootstrap": "#!/bin/sh\nexec node index.js", "index.js": "exports.handler = 1 // EXPORT, PORTS, A_PORT",
+		}},
 		{"a folder of this name with something else", "", "custom", map[string]string{
 			"bootstrap": "#!/bin/sh\nexec vendor/x 8000", "vendor/x": "RUNTIME_API_ADDR",
 		}},

@@ -17,9 +17,9 @@ const (
 // errEnough ends a walk.
 var errEnough = errors.New("enough was seen")
 
-// mentions is what the files of a code folder mention: port 8000, and the variable by which every custom runtime finds
-// its events. whole says that all of them were searched, or enough of them to find that variable.
-type mentions struct{ port, api, whole bool }
+// mentions is what the files of a code folder mention: port 8000, the variable PORT, and the variable by which every
+// custom runtime finds its events. whole says that all of them were searched, or enough of them to find the last.
+type mentions struct{ port, variable, api, whole bool }
 
 // search looks for what the files of a folder mention, until one mentions the runtime API.
 func search(codeRoot string) (m mentions) {
@@ -49,10 +49,30 @@ func search(codeRoot string) (m mentions) {
 			return errEnough
 		}
 		m.port = m.port || bytes.Contains(text, []byte("8000"))
+		m.variable = m.variable || hasVariable(text, "PORT")
 		return nil
 	})
 	m.whole = err == nil || m.api
 	return m
+}
+
+// hasVariable reports whether a text has a name that is no part of a longer one.
+func hasVariable(text []byte, name string) bool {
+	for {
+		at := bytes.Index(text, []byte(name))
+		if at < 0 {
+			return false
+		}
+		end := at + len(name)
+		if (at == 0 || !inName(text[at-1])) && (end == len(text) || !inName(text[end])) {
+			return true
+		}
+		text = text[end:]
+	}
+}
+
+func inName(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
 // othersFolder reports whether a folder has what npm or Composer installed.
@@ -63,7 +83,8 @@ func othersFolder(path string) bool {
 
 // servesHTTP reports whether a code folder belongs to an HTTP function, whose bootstrap is a script that starts a web
 // server on port 8000: the folder has a file that mentions the port, and none that mentions the runtime API. file is
-// what the language was recognised by: bootstrap itself, or a file that bootstrap has to name.
+// what the language was recognised by: bootstrap itself, or a file that bootstrap has to name. If it names one, the
+// port may also be that of the variable PORT, and a bootstrap that cannot be a custom runtime needs none.
 func servesHTTP(codeRoot, file string, found func() mentions) bool {
 	bootstrap := filepath.Join(codeRoot, customProgram)
 	if !regular(bootstrap) {
@@ -74,7 +95,10 @@ func servesHTTP(codeRoot, file string, found func() mentions) bool {
 		return false
 	}
 	m := found()
-	return m.port && !m.api && m.whole
+	if m.api || !m.whole {
+		return false
+	}
+	return m.port || file != customProgram && (m.variable || noCustomRuntime(codeRoot, found))
 }
 
 // noCustomRuntime reports whether the folder's bootstrap is a text without a first line like #!/bin/sh and without an
