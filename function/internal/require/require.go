@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"reflect"
 	"regexp"
 	"runtime"
@@ -184,6 +185,9 @@ const leakTime = 5 * time.Second
 
 // NoLeaks runs the tests of a package, and fails them if goroutines that they started are left.
 func NoLeaks(m *testing.M) {
+	signals := make(chan os.Signal, 1) // package signal's own goroutine stays for good; fuzzing starts it
+	signal.Notify(signals, os.Interrupt)
+	signal.Stop(signals)
 	before := runtime.NumGoroutine()
 	code := m.Run()
 	for end := time.Now().Add(leakTime); code == 0 && runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
