@@ -57,11 +57,12 @@ func (c *boundedConn) follow(p []byte) int {
 		case p[i] < 0x80: // gob: a small number as it is, else the negated count of the digits to base 256 that follow
 			c.length = uint64(p[i])
 		default:
-			c.length, c.digits = 0, 0x100-int(p[i])
-			if c.digits > 8 {
-				c.err = fmt.Errorf("what came over net/rpc is no message: its length has %d digits", c.digits)
+			digits := 0x100 - int(p[i])
+			if digits > 8 {
+				c.err = fmt.Errorf("what came over net/rpc is no message: its length has %d digits", digits)
 				return i
 			}
+			c.length, c.digits = 0, digits
 		}
 		if c.digits == 0 && c.length > c.limit {
 			c.err = &tooLong{c.length, c.limit}

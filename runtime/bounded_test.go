@@ -61,6 +61,7 @@ func TestBoundedConnFailsAtALengthOverTheLimit(t *testing.T) {
 func FuzzBoundedConn(f *testing.F) {
 	f.Add([]byte("\x03abc\xff\x80"), 1)
 	f.Add([]byte("\xf8\xff\xff\xff\xff\xff\xff\xff\xff"), 2)
+	f.Add([]byte("\x80"), 38)
 	f.Fuzz(func(t *testing.T, sent []byte, step int) {
 		c := &boundedConn{Conn: stream{nil, bytes.NewReader(sent)}, limit: 1000}
 		p, n := make([]byte, max(1, step&63)), 0
