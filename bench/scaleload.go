@@ -76,7 +76,7 @@ func (s *scaleRun) accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.tell(held, len(s.open), "calls held")
+	s.addRates(held, len(s.open), "calls held")
 	s.gate.release()
 	progress("scale, the held calls run")
 	if err := drained(ctx, s.open); err != nil {
@@ -86,7 +86,7 @@ func (s *scaleRun) accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.tell(run, len(s.open), "calls run and end meanwhile")
+	s.addRates(run, len(s.open), "calls run and end meanwhile")
 	s.table.add(scaleValue("… requests ended meanwhile, per second", "%.0f", target{}, run.ended...))
 	return nil
 }
@@ -98,8 +98,8 @@ type acceptRates struct {
 	ended     []float64 // requests that ended within our turns
 }
 
-// tell adds the rows of rounds to the table.
-func (s *scaleRun) tell(r *acceptRates, functions int, what string) {
+// addRates adds the rows of rounds to the table.
+func (s *scaleRun) addRates(r *acceptRates, functions int, what string) {
 	figure := fmt.Sprintf("durable accepts/s, 16 callers over %d functions, to a bare client with ", functions)
 	s.scaleRatio(fmt.Sprintf("%s%d connections: %s", figure, functions, what), r.many, r.ours, atLeast(0.7))
 	s.table.add(compare(scaleSection, "… round by round", r.many, r.ours, target{}))

@@ -139,7 +139,7 @@ func TestHTTPFunctionsAreRecognized(t *testing.T) {
 			"bootstrap": "exec node index.js", "index.js": "listen(3000)",
 		}},
 		{"no port", "", "nodejs", map[string]string{
-			"bootstrap": "#!/bin/sh\nexec node index.js", "index.js": "exports.handler = 1 // EXPORT, PORTS, A_PORT",
+			"bootstrap": "#!/bin/sh\nexec node index.js", "index.js": "exports.handler = 1 // EXPORT, PORTS, A_PORT, PORTPORT",
 		}},
 		{"a folder of this name with something else", "", "custom", map[string]string{
 			"bootstrap": "#!/bin/sh\nexec vendor/x 8000", "vendor/x": "RUNTIME_API_ADDR",

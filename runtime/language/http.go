@@ -58,16 +58,16 @@ func search(codeRoot string) (m mentions) {
 
 // hasVariable reports whether a text has a name that is no part of a longer one.
 func hasVariable(text []byte, name string) bool {
-	for {
-		at := bytes.Index(text, []byte(name))
+	for from := 0; ; {
+		at := bytes.Index(text[from:], []byte(name))
 		if at < 0 {
 			return false
 		}
-		end := at + len(name)
-		if (at == 0 || !inName(text[at-1])) && (end == len(text) || !inName(text[end])) {
+		start, end := from+at, from+at+len(name)
+		if (start == 0 || !inName(text[start-1])) && (end == len(text) || !inName(text[end])) {
 			return true
 		}
-		text = text[end:]
+		from = end
 	}
 }
 
