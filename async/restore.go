@@ -89,12 +89,21 @@ func (e *engine) restoreWhat(ctx context.Context, functions, streams bool) error
 // made: the answer to the creation of one that is there may say that it is new (nats-server 2.15.2).
 func (e *engine) noteLostConsumers(ctx context.Context) {
 	for _, c := range []jetstream.Consumer{e.lay.runner, e.lay.outgoing} {
-		stream, name := c.CachedInfo().Stream, c.CachedInfo().Name
-		if _, err := e.js.Consumer(ctx, stream, name); errors.Is(err, jetstream.ErrConsumerNotFound) {
-			e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again",
-				zap.String("stream", stream), zap.String("consumer", name))
+		info := c.CachedInfo()
+		if _, err := e.js.Consumer(ctx, info.Stream, info.Name); errors.Is(err, jetstream.ErrConsumerNotFound) {
+			e.noteLostConsumer(info)
 		}
 	}
+}
+
+// noteLostConsumer logs one. In a store with files it is damage; the memory of a server is expected to be lost.
+func (e *engine) noteLostConsumer(info *jetstream.ConsumerInfo) {
+	where := []zap.Field{zap.String("stream", info.Stream), zap.String("consumer", info.Name)}
+	if e.volatile {
+		e.q.cfg.Log.Info("a consumer of the queue was lost, and is made again", where...)
+		return
+	}
+	e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again", where...)
 }
 
 // missing reports which streams the servers do not have: those of messages, of functions, of records.
