@@ -105,7 +105,11 @@ func (e *engine) mend(ctx context.Context, f *feed, why error) {
 	ask, cancel := context.WithTimeout(ctx, mendLimit)
 	defer cancel()
 	if _, err = f.make(ask); err == nil {
-		e.noteLostConsumer(info)
+		if e.q.cfg.Alone { // an operator has no part in the child's store
+			e.noteDamage(info)
+		} else {
+			e.q.cfg.Log.Info("a consumer of the queue was lost, and is made again", zap.String("stream", info.Stream))
+		}
 	} else if ctx.Err() == nil {
 		e.q.cfg.Log.Debug("a consumer cannot be made again yet", zap.String("stream", info.Stream), zap.Error(err))
 	}

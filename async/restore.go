@@ -91,19 +91,15 @@ func (e *engine) noteLostConsumers(ctx context.Context) {
 	for _, c := range []jetstream.Consumer{e.lay.runner, e.lay.outgoing} {
 		info := c.CachedInfo()
 		if _, err := e.js.Consumer(ctx, info.Stream, info.Name); errors.Is(err, jetstream.ErrConsumerNotFound) {
-			e.noteLostConsumer(info)
+			e.noteDamage(info)
 		}
 	}
 }
 
-// noteLostConsumer logs one. In a store with files it is damage; the memory of a server is expected to be lost.
-func (e *engine) noteLostConsumer(info *jetstream.ConsumerInfo) {
-	where := []zap.Field{zap.String("stream", info.Stream), zap.String("consumer", info.Name)}
-	if e.volatile {
-		e.q.cfg.Log.Info("a consumer of the queue was lost, and is made again", where...)
-		return
-	}
-	e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again", where...)
+// noteDamage logs that a consumer is missing in a store that keeps it in files.
+func (e *engine) noteDamage(info *jetstream.ConsumerInfo) {
+	e.q.cfg.Log.Error("a part of the queue's store is missing, and is made again",
+		zap.String("stream", info.Stream), zap.String("consumer", info.Name))
 }
 
 // missing reports which streams the servers do not have: those of messages, of functions, of records.
