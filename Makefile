@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 LINT     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 NODES    = 10 12 14 18 22 24
 
-.PHONY: run install uninstall test conformance build java need-java lint bench bench-quick bench-scale bench-plot test-container test-container-java test-sdk test-cluster test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
+.PHONY: run install uninstall test conformance build java need-java lint bench bench-quick bench-scale bench-plot test-container test-container-java test-sdk test-cluster test-slow-disk test-gateway test-otlp test-http test-triggers release release-check test-release test-release-quick soak fuzz nodes clean
 
 build: bin/bootstrap bin/gantry-jetstream
 
@@ -141,8 +141,13 @@ test-sdk: build
 # Agents on three real NATS servers, which are killed and cut off. Most of the time is spent waiting: the tests run side
 # by side.
 test-cluster: build
-	@.ci/need go gcc node ip strace
+	@.ci/need go gcc node ip
 	cd test/cluster && $(GO) vet ./... && $(GO) test -race -count=1 -parallel 8 ./...
+
+# The same servers with one slow disk. CI does not run it: the tracer takes a processor.
+test-slow-disk: build
+	@.ci/need go gcc node strace
+	cd test/cluster && GANTRY_TEST_SLOW_DISK=1 $(GO) test -race -count=1 -run '^TestSlowDisk$$' -v ./...
 
 # Outcomes in a real S3 gateway, which is built from its module: one to three minutes the first time.
 test-gateway: build .cache/versitygw
