@@ -135,9 +135,10 @@ func TestOnlyALostConsumerIsReportedMissing(t *testing.T) {
 	require.Zero(t, missing())
 	q.Pause()                           // a fetch would make it again
 	require.Eventually(t, func() bool { // what came with the reconnection may have made it again in between
+		before := missing()
 		err := q.open.js.DeleteConsumer(t.Context(), q.open.lay.events, q.open.key)
 		q.open.restore()
-		return err == nil && missing() > 0
+		return err == nil && missing() == before+1
 	}, patience, time.Millisecond)
 }
 
