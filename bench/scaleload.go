@@ -62,7 +62,7 @@ func (s *scaleRun) accept(ctx context.Context) error {
 		return err
 	}
 	clients, err := s.cluster.clients(len(s.open))
-	defer func() { clients.close() }()
+	defer clients.close()
 	if err != nil {
 		return err
 	}
