@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -109,6 +110,9 @@ func (e *engine) warnOfArrangement(a arrangement) {
 // maxConsumers is the limit of consumers of a stream. Without one a server takes a thousand.
 const maxConsumers = 1 << 20
 
+// inMaking is how long a stream is left alone that another agent is making. A cluster takes 10 to 100 ms.
+const inMaking = 20 * time.Millisecond
+
 // makeStream makes a stream unless it is there; that of the child is changed to the settings. On a cluster each has a
 // limit: a server whose store is full leaves streams without a leader, also for removals (nats-server 2.15.2).
 func (e *engine) makeStream(ctx context.Context, a arrangement, cfg *jetstream.StreamConfig) error {
@@ -125,8 +129,13 @@ func (e *engine) makeStream(ctx context.Context, a arrangement, cfg *jetstream.S
 		ask = e.js.CreateOrUpdateStream
 	}
 	made, err := insist(ctx, ask, *cfg)
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // with other settings, which may be an operator's
+	for errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // with other settings, which may be an operator's
 		made, err = insist(ctx, e.js.Stream, cfg.Name)
+		// while another agent is making it, servers refuse the name and do not show the stream (nats-server 2.15.2)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			pause(ctx, inMaking)
+			made, err = insist(ctx, ask, *cfg)
+		}
 	}
 	if err != nil {
 		return err
