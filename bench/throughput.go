@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -162,36 +163,28 @@ func (b *bench) wrkAt(
 	cpu, url string,
 	header map[string]string,
 ) (result, error) {
-	args := []string{
-		"wrk",
-		"-t1",
-		"-c" + strconv.Itoa(l.connections),
-		"-d" + strconv.Itoa(int(runTime/time.Second)),
-		"--timeout",
-		"5",
-		"-s",
-		b.testdata("invoke.lua"),
-	}
+	args := []string{"wrk", "-t1", "-c" + strconv.Itoa(l.connections), "--timeout", "5", "-s", b.testdata("invoke.lua")}
 	for name, value := range header {
 		args = append(args, "-H", name+": "+value)
 	}
 	args = append(args, url, "--", strconv.Itoa(l.size))
-	if cpu != "" {
-		args = pinned(cpu, args)
-	}
-	for tries := 1; ; tries++ {
-		r, err := s.under(ctx, args)
-		if err != nil || r.calls > 0 {
+	var r result
+	for length := runTime; length <= starved*runTime; length *= 2 {
+		run := slices.Insert(slices.Clone(args), 1, "-d"+strconv.Itoa(int(length/time.Second)))
+		if cpu != "" {
+			run = pinned(cpu, run)
+		}
+		var err error
+		if r, err = s.under(ctx, run); err != nil || r.calls > 0 {
 			return r, err
 		}
-		if tries == starved { // by other programs, on a machine that has too much to do
-			return r, s.problem(fmt.Errorf("no call ended in %d runs of %s", tries, runTime))
-		}
 	}
+	return r, s.problem(fmt.Errorf("no call ended within %s", starved*runTime))
 }
 
-// starved is how many runs of wrk in a row may end without a call.
-const starved = 5
+// starved is how many times as long as usual the last run of wrk takes if none before it ended a call, because other
+// programs have the processors. Each is twice as long as the one before, as a call may take longer than a run.
+const starved = 16
 
 // under runs wrk, and measures the server meanwhile.
 func (s *server) under(ctx context.Context, wrk []string) (result, error) {
