@@ -163,14 +163,17 @@ func (b *bench) wrkAt(
 	cpu, url string,
 	header map[string]string,
 ) (result, error) {
-	args := []string{"wrk", "-t1", "-c" + strconv.Itoa(l.connections), "--timeout", "5", "-s", b.testdata("invoke.lua")}
+	args := []string{
+		"wrk", "-t1", "-c" + strconv.Itoa(l.connections), "--timeout", seconds(starved * runTime),
+		"-s", b.testdata("invoke.lua"),
+	}
 	for name, value := range header {
 		args = append(args, "-H", name+": "+value)
 	}
 	args = append(args, url, "--", strconv.Itoa(l.size))
 	var r result
 	for length := runTime; length <= starved*runTime; length *= 2 {
-		run := slices.Insert(slices.Clone(args), 1, "-d"+strconv.Itoa(int(length/time.Second)))
+		run := slices.Insert(slices.Clone(args), 1, "-d"+seconds(length))
 		if cpu != "" {
 			run = pinned(cpu, run)
 		}
@@ -181,6 +184,9 @@ func (b *bench) wrkAt(
 	}
 	return r, s.problem(fmt.Errorf("no call ended within %s", starved*runTime))
 }
+
+// seconds is a time as wrk takes it.
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
 // starved is how many times as long as usual the last run of wrk takes if none before it ended a call, because other
 // programs have the processors. Each is twice as long as the one before, as a call may take longer than a run.
