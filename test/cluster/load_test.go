@@ -209,6 +209,7 @@ func (l *load) drained(a *agent) time.Duration {
 // been stored, and then has one too. No request may be accepted meanwhile.
 func (l *load) waitOutcomeMessages() {
 	l.t.Helper()
+	defer l.logOutbox()
 	missing := 0
 	eventually(l.t, func() bool {
 		missing = 0
@@ -220,6 +221,23 @@ func (l *load) waitOutcomeMessages() {
 		}
 		return missing == 0
 	}, "%d outcome messages", &missing)
+}
+
+// logOutbox logs, if the test has failed, which outcome messages wait to be sent: others that are missing are lost.
+func (l *load) logOutbox() {
+	if !l.t.Failed() {
+		return
+	}
+	for _, suffix := range []string{"_outcomes_0", "_events_0"} {
+		info := l.fn.cluster.stream(suffix)
+		if info == nil {
+			l.t.Logf("%s: no answer", suffix)
+			continue
+		}
+		c := l.fn.cluster.consumer(info.Config.Name)
+		l.t.Logf("%s: %d messages, of which a consumer has %d not delivered and %d not acknowledged, %d of them redelivered",
+			info.Config.Name, info.State.Msgs, c.NumPending, c.NumAckPending, c.NumRedelivered)
+	}
 }
 
 // acceptedAt is the time of acceptance: a request id is a UUID of version 7, which begins with it.
