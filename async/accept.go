@@ -88,7 +88,7 @@ func (e *engine) publishEvent(ctx context.Context, id string, ev *Event, once bo
 	if first, decided, err := e.publishSeparate(ctx, id, msg); decided {
 		return first, err
 	}
-	stored, err := e.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.messageID(e.lay, id)))
+	stored, err := e.publishOnce(ctx, msg, jetstream.WithMsgID(e.messageID(e.lay, id)))
 	if err == nil && stored.Duplicate && !e.q.cfg.Alone {
 		return e.publishUnknown(ctx, id, ev)
 	}

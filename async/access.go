@@ -166,3 +166,29 @@ func (e *engine) kvPrefix() string {
 	}
 	return e.apiPrefix()
 }
+
+// duplicateInProcess is JetStream's refusal of a message whose id has a copy that is being stored.
+const duplicateInProcess jetstream.ErrorCode = 10158
+
+// publishOnce stores a message that has an id; of several with the same one the first is stored. While a cluster stores
+// that one, which another agent may have sent at the same moment, it refuses the others. It is asked again until it says
+// that they are duplicates.
+func (e *engine) publishOnce(
+	ctx context.Context,
+	msg *nats.Msg,
+	options ...jetstream.PublishOpt,
+) (*jetstream.PubAck, error) {
+	for wait := oncePause; ; wait = min(2*wait, fetchPause) {
+		ack, err := e.js.PublishMsg(ctx, msg, options...)
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.ErrorCode != duplicateInProcess {
+			return ack, err
+		}
+		if pause(ctx, wait); ctx.Err() != nil {
+			return nil, err
+		}
+	}
+}
+
+// oncePause is the first pause of publishOnce: about what a cluster takes to store a message.
+const oncePause = 5 * time.Millisecond

@@ -41,7 +41,7 @@ func (e *engine) hand(ctx context.Context, r *Record) error {
 		if !e.outLoad.reserve(ctx, len(p.Text)) {
 			return errOutboxFull
 		}
-		_, err := e.js.PublishMsg(ctx, msg)
+		_, err := e.publishOnce(ctx, msg)
 		if err != nil {
 			e.outLoad.unreserve()
 		}

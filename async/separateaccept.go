@@ -18,7 +18,7 @@ func (e *engine) publishSeparate(ctx context.Context, id string, msg *nats.Msg) 
 	old := e.old.Load()
 	if !e.q.cfg.Alone {
 		theirs := &nats.Msg{Subject: separateLayout(e.key).event + id, Data: msg.Data, Header: maps.Clone(msg.Header)}
-		stored, err := e.js.PublishMsg(ctx, theirs, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
+		stored, err := e.publishOnce(ctx, theirs, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
 		if err == nil {
 			if old == nil {
 				e.noteSeparate()
