@@ -115,7 +115,7 @@ func (e *engine) listenForChanges() error {
 		news := err != nil || revision > e.known.revision
 		e.mu.Unlock()
 		if news {
-			_ = e.lookAtFunction()
+			_ = e.lookAtFunction(revision)
 		}
 	})
 	if err != nil {
@@ -125,26 +125,48 @@ func (e *engine) listenForChanges() error {
 		for e.ctx.Err() == nil {
 			pause(e.ctx, functionAge+rand.N(functionAge/2))
 			if e.ctx.Err() == nil && !e.away.Load() {
-				_ = e.lookAtFunction()
+				_ = e.lookAtFunction(0)
 			}
 		}
 	})
 	return nil
 }
 
-// lookAtFunction takes over what the servers know now. It returns the error that it logs.
-func (e *engine) lookAtFunction() error {
+// lookAtFunction takes over what the servers know now, with the change of that number; 0 for no certain one. It
+// returns the error that it logs.
+func (e *engine) lookAtFunction(revision uint64) error {
 	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
 	defer cancel()
 	ctx, release := e.whileConnected(ctx)
 	defer release()
-	f, err := e.readFunction(ctx, e.key)
+	f, err := e.readChange(ctx, revision)
 	if err == nil {
 		e.follow(f)
 	} else if e.ctx.Err() == nil {
 		e.q.causes.Warn("changes of configurations by other agents are not seen; they are read again within a minute", err)
 	}
 	return err
+}
+
+// Pauses between reads of a change that another agent has announced, and how many reads there are: together 7 s.
+const (
+	changePause    = 10 * time.Millisecond
+	maxChangePause = time.Second
+	changeReads    = 13
+)
+
+// readChange reads what the servers know, again while that is older than the change with that number: a confined agent
+// reads from any copy of the stream, which may not have the change yet.
+func (e *engine) readChange(ctx context.Context, revision uint64) (f *function, err error) {
+	wait := changePause
+	for range changeReads {
+		if f, err = e.readFunction(ctx, e.key); err != nil || f.revision >= revision {
+			return f, err
+		}
+		pause(ctx, wait)
+		wait = min(2*wait, maxChangePause)
+	}
+	return f, nil
 }
 
 // keepFunction stores what is known once more, in streams that are new.

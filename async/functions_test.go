@@ -3,10 +3,40 @@ package async
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// TestAgentWaitsForAChangeThatItCannotReadYet: a copy of the stream, which confined agents read from, may be behind when
+// another agent announces a change. The look of every minute would be too late.
+func TestAgentWaitsForAChangeThatItCannotReadYet(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	q, other := open(t, s, &testFunction{}), open(t, s, &testFunction{})
+	require.NoError(t, other.Start(t.Context()))
+	c, err := ParseConfiguration([]byte(`{}`))
+	require.NoError(t, err)
+	_, err = q.SetConfiguration(t.Context(), "latest", "", "urn", c)
+	require.NoError(t, err)
+	f, err := q.open.readFunction(t.Context(), q.open.key)
+	require.NoError(t, err)
+	next := f.revision + 1
+	reads, err := q.open.conn.SubscribeSync("$JS.API.STREAM.MSG.GET." + functionStream)
+	require.NoError(t, err)
+	q.open.announce(next)
+	for range 2 {
+		_, err = reads.NextMsg(patience)
+		require.NoError(t, err, "it reads until the change is there")
+	}
+	f.Configurations[configurationKey("latest", "")].AgeSeconds = 77
+	require.NoError(t, q.open.writeFunction(t.Context(), f))
+	require.Equal(t, next, f.revision, "the number that was announced")
+	require.Eventually(t, func() bool {
+		got, err := other.Configuration(t.Context(), "latest", "")
+		return err == nil && got.AgeSeconds == 77
+	}, functionAge/4, time.Millisecond)
+}
 
 // TestTwoAgentsAcceptOneIDAtOnce: a cluster refuses an id that it is just storing. That is a duplicate, and no error: a
 // tick of a timer would count as lost.

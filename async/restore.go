@@ -28,7 +28,7 @@ func (e *engine) restore() {
 	ctx, release := e.whileConnected(ctx)
 	defer release()
 	if e.volatile { // the fetches find out whether consumers are lost: a thousand agents ask no more than they have to
-		if err := e.lookAtFunction(); !errors.Is(err, nats.ErrStreamNotFound) {
+		if err := e.lookAtFunction(0); !errors.Is(err, nats.ErrStreamNotFound) {
 			return
 		}
 	}
@@ -81,7 +81,7 @@ func (e *engine) restoreWhat(ctx context.Context, functions, streams bool) error
 	return together(
 		func() error { _, err := e.makeRunner(ctx); return err },
 		func() error { _, err := e.makeOutgoing(ctx); return err },
-		func() error { _ = e.lookAtFunction(); return nil },
+		func() error { _ = e.lookAtFunction(0); return nil },
 	)
 }
 
