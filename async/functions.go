@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -17,6 +18,13 @@ func (e *engine) configuration(key string) *Configuration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.known.Configurations[key]
+}
+
+// configurations is a copy of what is in force here.
+func (e *engine) configurations() map[string]*Configuration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.known.Configurations)
 }
 
 // follow takes over what the servers know, unless something newer was taken over before.
@@ -62,6 +70,9 @@ func (e *engine) change(ctx context.Context, edit func(*function) error) error {
 		f, err := e.readFunction(ctx, e.key)
 		if err != nil {
 			return err
+		}
+		if f.revision == 0 { // it was purged: the change is one of what is in force here
+			f.Configurations = e.configurations()
 		}
 		if f.Configurations == nil {
 			f.Configurations = map[string]*Configuration{}
@@ -132,17 +143,22 @@ func (e *engine) listenForChanges() error {
 	return nil
 }
 
-// lookAtFunction takes over what the servers know now, with the change of that number; 0 for no certain one. It
-// returns the error that it logs.
+// lookAtFunction takes over what the servers know now, with the change of that number; 0 for no certain one. What was
+// purged becomes known again. It returns the error that it logs.
 func (e *engine) lookAtFunction(revision uint64) error {
 	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
 	defer cancel()
 	ctx, release := e.whileConnected(ctx)
 	defer release()
 	f, err := e.readChange(ctx, revision)
-	if err == nil {
+	switch {
+	case err != nil:
+	case f.revision == 0:
+		err = e.remember(ctx)
+	default:
 		e.follow(f)
-	} else if e.ctx.Err() == nil {
+	}
+	if err != nil && e.ctx.Err() == nil {
 		e.q.causes.Warn("changes of configurations by other agents are not seen; they are read again within a minute", err)
 	}
 	return err
@@ -167,6 +183,26 @@ func (e *engine) readChange(ctx context.Context, revision uint64) (f *function, 
 		wait = min(2*wait, maxChangePause)
 	}
 	return f, nil
+}
+
+// remember makes the function known again, with the configurations in force here: its message was purged while this
+// agent runs. That another agent was faster, or that the copy that was read is behind, shows the next look.
+func (e *engine) remember(ctx context.Context) error {
+	e.mu.Lock()
+	kept := e.known
+	e.mu.Unlock()
+	kept.revision = 0
+	if err := e.writeFunction(ctx, &kept); err != nil {
+		if errors.Is(err, errOvertaken) {
+			return nil
+		}
+		return err
+	}
+	e.follow(&kept)
+	e.announce(kept.revision)
+	e.q.cfg.Log.Warn("the function was purged from its stream while this agent runs, and is stored there again, with its "+
+		"configurations; to remove it, stop its agents first", zap.String("stream", functionStream))
+	return nil
 }
 
 // keepFunction stores what is known once more, in streams that are new.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -36,6 +37,53 @@ func TestAgentWaitsForAChangeThatItCannotReadYet(t *testing.T) {
 		got, err := other.Configuration(t.Context(), "latest", "")
 		return err == nil && got.AgeSeconds == 77
 	}, functionAge/4, time.Millisecond)
+}
+
+// TestFunctionPurgedWhileItsAgentsRunIsKnownAgain: agents that run keep what is configured, store it again, and a
+// change loses nothing else.
+func TestFunctionPurgedWhileItsAgentsRunIsKnownAgain(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	logs, log := observed()
+	q, other := open(t, s, &testFunction{}, log), open(t, s, &testFunction{})
+	require.NoError(t, other.Start(t.Context()))
+	c, err := ParseConfiguration([]byte(`{"max_async_retry_attempts":3}`))
+	require.NoError(t, err)
+	set := func(alias string) {
+		_, err := q.SetConfiguration(t.Context(), "latest", alias, "urn:"+alias, c)
+		require.NoError(t, err)
+	}
+	set("a")
+	set("b")
+	stream, err := q.open.js.Stream(t.Context(), functionStream)
+	require.NoError(t, err)
+	purge := func() {
+		require.NoError(t, stream.Purge(t.Context(), jetstream.WithPurgeSubject(functionSubject+q.open.key)))
+		f, err := q.open.readFunction(t.Context(), q.open.key)
+		require.NoError(t, err)
+		require.Zero(t, f.revision)
+	}
+	requireKnown := func(aliases ...string) {
+		f, err := q.open.readFunction(t.Context(), q.open.key)
+		require.NoError(t, err)
+		require.Len(t, f.Configurations, len(aliases))
+		for _, alias := range aliases {
+			require.Equal(t, 3, f.Configurations[configurationKey("latest", alias)].Retries)
+		}
+		require.Eventually(t, func() bool {
+			all, err := other.Configurations(t.Context())
+			return err == nil && len(all) == len(aliases)
+		}, patience, time.Millisecond, "the other agent follows")
+	}
+	purge()
+	require.NoError(t, q.open.lookAtFunction(0), "as every agent does once a minute")
+	requireKnown("a", "b")
+	require.Len(t, logs.FilterMessageSnippet("the function was purged from its stream").All(), 1)
+	purge()
+	set("c")
+	requireKnown("a", "b", "c")
+	purge()
+	require.NoError(t, q.DeleteConfiguration(t.Context(), "latest", "a"))
+	requireKnown("b", "c")
 }
 
 // TestTwoAgentsAcceptOneIDAtOnce: a cluster refuses an id that it is just storing. That is a duplicate, and no error: a
