@@ -63,7 +63,7 @@ func (q *Queue) reopen(done chan struct{}) {
 		err = nats.ErrConnectionClosed
 	}
 	if err != nil {
-		q.cfg.Log.Error("the queue cannot be opened", zap.Error(err))
+		q.causes.Error("the queue cannot be opened", err)
 		q.lastErr = unavailable("the queue cannot be opened", err)
 		return
 	}

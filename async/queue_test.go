@@ -640,6 +640,7 @@ func TestQueueOpensOnceTheServerIsThere(t *testing.T) {
 	var up atomic.Bool
 	s := startServer(t, t.TempDir())
 	f := &testFunction{}
+	logs, log := observed()
 	q := open(t, s, f, func(c *Config) {
 		connect := c.Connect
 		c.Connect = func(ctx context.Context, options ...nats.Option) (*nats.Conn, error) {
@@ -648,13 +649,13 @@ func TestQueueOpensOnceTheServerIsThere(t *testing.T) {
 			}
 			return connect(ctx, options...)
 		}
-		c.Log = zap.NewNop()
-	})
+	}, log)
 	_, err := q.Accept(t.Context(), &Event{Body: []byte("{}")})
 	requireFault(t, err, fault.Unavailable, "the queue cannot be opened")
 	require.ErrorContains(t, err, "no server here")
 	_, err = q.Records(t.Context(), &Filter{Limit: 1})
 	requireFault(t, err, fault.Unavailable, "the queue cannot be opened")
+	require.Equal(t, 1, logs.FilterMessage("the queue cannot be opened").Len(), "logged once, not for each request")
 	up.Store(true)
 	waitStatus(t, q, accept(t, q, "{}"), Success)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

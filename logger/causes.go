@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 const (
@@ -40,6 +41,15 @@ func NewCauses(log *zap.Logger) *Causes {
 // Warn logs message with err and fields at level warn, unless the same message and error were logged less than a minute
 // ago. The line has "repeated" if it stands for several, and "omitted" if other texts had no room before it.
 func (c *Causes) Warn(message string, err error, fields ...zap.Field) {
+	c.write(zap.WarnLevel, message, err, fields)
+}
+
+// Error is Warn at level error.
+func (c *Causes) Error(message string, err error, fields ...zap.Field) {
+	c.write(zap.ErrorLevel, message, err, fields)
+}
+
+func (c *Causes) write(level zapcore.Level, message string, err error, fields []zap.Field) {
 	repeats, omitted, ok := c.admit(message + ": " + err.Error())
 	if !ok {
 		return
@@ -51,7 +61,7 @@ func (c *Causes) Warn(message string, err error, fields ...zap.Field) {
 	if omitted > 0 {
 		fields = append(fields, zap.Int("omitted", omitted))
 	}
-	c.log.Warn(message, fields...)
+	c.log.Log(level, message, fields...)
 }
 
 // admit decides whether a text is logged now, and returns what was counted before it.

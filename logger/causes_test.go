@@ -25,9 +25,14 @@ func TestRepeatedCausesAreLoggedOnceAndCounted(t *testing.T) {
 	require.Equal(t, 3, logs.Len(), "each text at once, and once")
 	require.Equal(t, map[string]any{"request_id": "a", "error": "no room"}, logs.All()[0].ContextMap())
 
+	for range 2 {
+		c.Error("not opened", full)
+	}
+	require.Equal(t, 1, logs.FilterLevelExact(zap.ErrorLevel).Len(), "errors too")
+
 	now = now.Add(causeInterval)
 	c.Warn("not stored", full)
-	require.EqualValues(t, 4, logs.All()[3].ContextMap()["repeated"])
+	require.EqualValues(t, 4, logs.All()[4].ContextMap()["repeated"])
 
 	for i := range 10 * maxCauses {
 		c.Warn("many", errors.New(strconv.Itoa(i)))
