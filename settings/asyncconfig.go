@@ -39,6 +39,14 @@ func (a *Async) resolve(fn *fncontext.Function, env map[string]string) (named bo
 			"GANTRY_ASYNC_SHARDS and GANTRY_ASYNC_SHARD_BYTES are for a cluster: set GANTRY_NATS_URL, or leave them out",
 		)
 	}
+	for _, one := range []struct{ name, value string }{
+		{"GANTRY_NATS_CREDENTIALS", a.NATSCredentials}, {"GANTRY_NATS_CA", a.NATSCA},
+		{"GANTRY_NATS_CERT", a.NATSCertificate}, {"GANTRY_NATS_KEY", a.NATSKey},
+	} {
+		if a.NATSURL == "" && one.value != "" {
+			return false, fmt.Errorf("%s is for a cluster: set GANTRY_NATS_URL, or leave it out", one.name)
+		}
+	}
 	if (a.NATSCertificate == "") != (a.NATSKey == "") {
 		return false, errors.New("GANTRY_NATS_CERT and GANTRY_NATS_KEY belong together: set both or none")
 	}

@@ -80,6 +80,10 @@ func TestBadSettingsAreRefusedWithoutShowingSecrets(t *testing.T) {
 		{"GANTRY_NATS_DOMAIN=a.b", "may not contain dots"},
 		{"GANTRY_NATS_DOMAIN=hub", "set GANTRY_NATS_URL"},
 		{"GANTRY_NATS_TLS_FIRST=true", "set GANTRY_NATS_URL"},
+		{"GANTRY_NATS_CREDENTIALS=/file", "GANTRY_NATS_CREDENTIALS is for a cluster: set GANTRY_NATS_URL"},
+		{"GANTRY_NATS_CA=/file", "GANTRY_NATS_CA is for a cluster: set GANTRY_NATS_URL"},
+		{"GANTRY_NATS_CERT=/file", "GANTRY_NATS_CERT is for a cluster: set GANTRY_NATS_URL"},
+		{"GANTRY_NATS_KEY=/file", "GANTRY_NATS_KEY is for a cluster: set GANTRY_NATS_URL"},
 		{"GANTRY_ASYNC_MAX_RECORD_BYTES=1", "want a whole number from 1048576"},
 	}
 	for _, c := range cases {
