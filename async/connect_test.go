@@ -140,6 +140,34 @@ func startLeaf(t *testing.T, hub string) *server.Server {
 	})
 }
 
+// TestServersThatCannotKeepTheStreamsAreNamedWithARemedy: too few for the copies, and an account without JetStream.
+func TestServersThatCannotKeepTheStreamsAreNamedWithARemedy(t *testing.T) {
+	copies := func(n int) func(*Config) { return func(c *Config) { c.Replicas = n } }
+	for name, test := range map[string]struct {
+		server func() *server.Server
+		change func(*Config)
+		want   string
+	}{
+		"fewer servers than copies": {func() *server.Server { return startCluster(t)[0] }, copies(5),
+			"each of the 5 copies (GANTRY_ASYNC_REPLICAS) needs a server of its own"},
+		"one server": {func() *server.Server { return startServer(t, t.TempDir()) }, copies(3),
+			"each of the 3 copies (GANTRY_ASYNC_REPLICAS) needs a server of its own"},
+		"an account without JetStream": {func() *server.Server {
+			s, _ := startConfigured(t, `accounts {A: {users: [{user: u, password: p}]}}`)
+			return s
+		}, nil, "enable JetStream there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, change := test.server(), test.change
+			if change == nil {
+				change = as(s)
+			}
+			err := open(t, s, &testFunction{}, change, quiet).Start(t.Context())
+			require.ErrorContains(t, err, test.want)
+		})
+	}
+}
+
 // TestStartWithoutRoomForStreamsNamesTheSetting: an account without room for the streams is named, with what to do.
 func TestStartWithoutRoomForStreamsNamesTheSetting(t *testing.T) {
 	for name, config := range map[string]string{

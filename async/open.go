@@ -132,17 +132,32 @@ func (q *Queue) hint(err error) error {
 			"%w; the server has no JetStream: enable it, or set GANTRY_NATS_DOMAIN if it is a leaf node of servers that have; if its account imports the queue's subjects, %w",
 			err, errMayNot,
 		)
+	case errors.Is(err, nats.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrJetStreamNotEnabled):
+		return fmt.Errorf(
+			"%w; enable JetStream there (jetstream: enabled), or use a user of the account that has the queue's streams", err,
+		)
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w; no JetStream of the domain %q is reached: look at GANTRY_NATS_DOMAIN", err, q.cfg.Domain)
 	case api != nil && (slices.Contains(noRoomCodes, api.ErrorCode) ||
 		strings.Contains(api.Description, "insufficient storage")):
 		return fmt.Errorf(
-			"%w; the streams of all functions reserve GANTRY_ASYNC_SHARD_BYTES (GANTRY_ASYNC_MAX_BYTES without it) twice for each shard, GANTRY_ASYNC_MAX_RECORD_BYTES (three times that without it) once and 64 MiB, times the replicas: lower them, or raise the account's limits",
+			"%w; the streams of all functions reserve GANTRY_ASYNC_SHARD_BYTES (GANTRY_ASYNC_MAX_BYTES without it) twice for each shard, GANTRY_ASYNC_MAX_RECORD_BYTES (three times that without it) once and 64 MiB, times the replicas: lower them, or raise the limits of the account and of the servers (max_file_store)",
 			err,
+		)
+	case api != nil && (api.ErrorCode == noPeers || api.ErrorCode == noReplicas):
+		return fmt.Errorf(
+			"%w; each of the %d copies (GANTRY_ASYNC_REPLICAS) needs a server of its own with JetStream: start more servers, "+
+				"or lower it", err, max(q.cfg.Replicas, 1),
 		)
 	}
 	return err
 }
+
+// Codes of JetStream for a stream with more copies than there are servers: in a cluster, and without one.
+const (
+	noPeers    jetstream.ErrorCode = 10005
+	noReplicas jetstream.ErrorCode = 10074
+)
 
 // noRoomCodes are JetStream's refusals of a stream for its limit: more than the account or the server has left, and
 // more than one stream may have. A cluster says so in the description alone.
