@@ -171,8 +171,8 @@ func (e *engine) kvPrefix() string {
 const duplicateInProcess jetstream.ErrorCode = 10158
 
 // publishOnce stores a message that has an id; of several with the same one the first is stored. While a cluster stores
-// that one, which another agent may have sent at the same moment, it refuses the others. It is asked again until it says
-// that they are duplicates.
+// that one, which another agent may have sent at the same moment, it refuses the others. It is asked again until it
+// says that they are duplicates.
 func (e *engine) publishOnce(
 	ctx context.Context,
 	msg *nats.Msg,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -53,7 +54,7 @@ func (e *engine) noteError(err error) {
 		e.confined.Store(true)
 		return
 	}
-	e.q.causes.Warn("the queue's servers refuse a request of this agent", errDenied(err))
+	e.q.causes.Warn("the queue's servers refuse a request of this agent", errDenied(e.key, err))
 	e.refuse(err)
 }
 
@@ -79,11 +80,33 @@ func (e *engine) publish(
 	return ack, deniedOr(ctx, err)
 }
 
-// errDenied adds to a refusal what the user of a confined agent needs.
-func errDenied(why error) error {
+// errDenied adds to a refusal what the user of a confined agent needs, whose function has that key.
+func errDenied(own string, why error) error {
+	if asked := destinationSubject.FindStringSubmatch(why.Error()); asked != nil && asked[1] != own {
+		return errDestinationDenied(why)
+	}
 	return fmt.Errorf(
 		"%w; the user of an agent that may see one function alone needs what \"bootstrap permissions\" prints, with the "+
 			"number of shards that the streams have",
 		why,
 	)
+}
+
+// destinationSubject finds what an agent asks for another function, and that one's key.
+var destinationSubject = regexp.MustCompile(`gantry\.(?:function\.|queue\.\d+\.)?([0-9a-f]{16})(?:"|\.event\.|\.cascade")`)
+
+// errDestinationDenied adds what an agent needs for a destination that is a function of the same servers.
+func errDestinationDenied(why error) error {
+	return fmt.Errorf(
+		"%w; for a destination that is a function, an agent that may see its own function alone needs three more subjects, "+
+			"which \"bootstrap permissions\" does not print: docs/ASYNC.md, What one function may see",
+		why,
+	)
+}
+
+// isDenied reports whether a confined agent may not ask for what it has asked: a user without a permission, or an
+// account without an import. The latter looks like a stream without a leader.
+func (e *engine) isDenied(err error) bool {
+	return e.confined.Load() && (errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse))
 }

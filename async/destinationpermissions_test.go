@@ -100,6 +100,10 @@ func TestConfinedFunctionWithoutItsDestinationsSubjectsSaysWhatIsRefused(t *test
 			line := logs.FilterMessageSnippet("an outcome message is tried again").All()[0]
 			require.Equal(t, zapcore.WarnLevel, line.Level)
 			require.Contains(t, line.ContextMap()["error"], says)
+			require.Contains(t, line.ContextMap()["error"], "needs three more subjects")
+			for _, refused := range logs.FilterMessage("the queue's servers refuse a request of this agent").All() {
+				require.Contains(t, refused.ContextMap()["error"], "needs three more subjects")
+			}
 		})
 	}
 }

@@ -57,7 +57,11 @@ func (e *engine) callFunction(ctx context.Context, urn string, m *destination.Me
 		if u.Alias != "" {
 			msg.Header[headerAlias] = []string{u.Alias}
 		}
-		if known, err := e.queueFor(ctx, key, made.RequestID, msg); known || err != nil {
+		known, err := e.queueFor(ctx, key, made.RequestID, msg)
+		if e.isDenied(err) {
+			err = errDestinationDenied(err)
+		}
+		if known || err != nil {
 			return made, err
 		}
 	}

@@ -126,7 +126,7 @@ func (q *Queue) hint(err error) error {
 	var api *jetstream.APIError
 	switch errors.As(err, &api); {
 	case errors.Is(err, nats.ErrPermissionViolation):
-		return errDenied(err)
+		return errDenied(key(q.cfg.Function), err)
 	case errors.Is(err, nats.ErrNoResponders) && q.cfg.Domain == "":
 		return fmt.Errorf(
 			"%w; the server has no JetStream: enable it, or set GANTRY_NATS_DOMAIN if it is a leaf node of servers that have; if its account imports the queue's subjects, %w",
