@@ -40,8 +40,10 @@ func (a *Async) resolve(fn *fncontext.Function, env map[string]string) (named bo
 		)
 	}
 	for _, one := range []struct{ name, value string }{
-		{"GANTRY_NATS_CREDENTIALS", a.NATSCredentials}, {"GANTRY_NATS_CA", a.NATSCA},
-		{"GANTRY_NATS_CERT", a.NATSCertificate}, {"GANTRY_NATS_KEY", a.NATSKey},
+		{"GANTRY_NATS_CREDENTIALS", a.NATSCredentials},
+		{"GANTRY_NATS_CA", a.NATSCA},
+		{"GANTRY_NATS_CERT", a.NATSCertificate},
+		{"GANTRY_NATS_KEY", a.NATSKey},
 	} {
 		if a.NATSURL == "" && one.value != "" {
 			return false, fmt.Errorf("%s is for a cluster: set GANTRY_NATS_URL, or leave it out", one.name)
