@@ -148,14 +148,24 @@ func TestServersThatCannotKeepTheStreamsAreNamedWithARemedy(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"fewer servers than copies": {func() *server.Server { return startCluster(t)[0] }, copies(5),
-			"each of the 5 copies (GANTRY_ASYNC_REPLICAS) needs a server of its own"},
-		"one server": {func() *server.Server { return startServer(t, t.TempDir()) }, copies(3),
-			"each of the 3 copies (GANTRY_ASYNC_REPLICAS) needs a server of its own"},
-		"an account without JetStream": {func() *server.Server {
-			s, _ := startConfigured(t, `accounts {A: {users: [{user: u, password: p}]}}`)
-			return s
-		}, nil, "enable JetStream there"},
+		"fewer servers than copies": {
+			func() *server.Server { return startCluster(t)[0] },
+			copies(5),
+			"each of the 5 copies (GANTRY_ASYNC_REPLICAS) needs a server of its own",
+		},
+		"one server": {
+			func() *server.Server { return startServer(t, t.TempDir()) },
+			copies(3),
+			"each of the 3 copies (GANTRY_ASYNC_REPLICAS) needs a server of its own",
+		},
+		"an account without JetStream": {
+			func() *server.Server {
+				s, _ := startConfigured(t, `accounts {A: {users: [{user: u, password: p}]}}`)
+				return s
+			},
+			nil,
+			"enable JetStream there",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, change := test.server(), test.change
