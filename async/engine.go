@@ -118,8 +118,8 @@ type engine struct {
 	consumer      jetstream.ConsumerConfig
 	volatile      bool
 	load, outLoad load // of events and of outcome messages
-	// recordLimit is max_bytes of the records, -1 for none; space says how much of it is used.
-	recordLimit int64
+	// recordLimit is max_bytes of the records at the last look, -1 for none; space says how much of it is used.
+	recordLimit atomic.Int64
 	space       recordSpace
 	ctx         context.Context
 	cancel      context.CancelFunc

@@ -61,14 +61,14 @@ func (e *engine) hasRecordRoom(ctx context.Context) bool {
 	if at := e.unrecorded.Load(); e.confined.Load() && at != 0 && e.q.cfg.Now().UnixNano()-at < int64(unrecordedAge) {
 		return false
 	}
-	if e.recordLimit <= 0 {
+	if e.recordLimit.Load() <= 0 {
 		return true
 	}
 	s, now, accepted := &e.space, e.q.cfg.Now(), e.q.counts.accepted.Load()
 	s.Lock()
 	defer s.Unlock()
-	lasts := depthAge
-	if e.recordLimit >= manyBytes && 2*s.needs(accepted) <= e.recordLimit {
+	lasts, limit := depthAge, e.recordLimit.Load()
+	if limit >= manyBytes && 2*s.needs(accepted) <= limit {
 		lasts = calmDepthAge
 	}
 	if now.Sub(s.looked) >= lasts {
@@ -80,7 +80,8 @@ func (e *engine) hasRecordRoom(ctx context.Context) bool {
 			s.accepted = accepted
 		}
 	}
-	return s.needs(accepted) <= e.recordLimit-e.recordLimit/8
+	limit = e.recordLimit.Load()
+	return limit <= 0 || s.needs(accepted) <= limit-limit/8
 }
 
 // needs is how many bytes of records there will be, with that of one request more.
@@ -101,6 +102,7 @@ func (s *recordSpace) look(ctx context.Context, e *engine) error {
 		return err
 	}
 	s.records, s.waiting = int64(info.State.Bytes), events
+	e.recordLimit.Store(info.Config.MaxBytes) // an operator may have changed it
 	return nil
 }
 

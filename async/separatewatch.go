@@ -308,16 +308,14 @@ func (w *separateWatch) moveRecord(ctx context.Context, msg jetstream.Msg, store
 
 // roomToMove returns an error if the shared stream has no room for the next records: those of new requests go first.
 func (w *separateWatch) roomToMove(ctx context.Context) error {
-	if w.recordLimit <= 0 {
-		return nil
-	}
 	stream, err := w.js.Stream(ctx, recordStream)
 	if err != nil {
 		return err
 	}
-	if has := int64(stream.CachedInfo().State.Bytes); has+scanBatch*recordRoom/4 > w.recordLimit/4*3 {
+	has, limit := int64(stream.CachedInfo().State.Bytes), stream.CachedInfo().Config.MaxBytes
+	if limit > 0 && has+scanBatch*recordRoom/4 > limit/4*3 {
 		return fmt.Errorf("they stay where they are until they expire, or the stream %s has room: it has %d bytes of %d",
-			recordStream, has, w.recordLimit)
+			recordStream, has, limit)
 	}
 	return nil
 }

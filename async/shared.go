@@ -53,6 +53,7 @@ func (e *engine) find(ctx context.Context, a arrangement) error {
 			return nil
 		},
 		func() error { return e.lookAtRecordLimit(ctx) },
+		func() error { return e.lookAtShardLimit(ctx) },
 		func() error { return e.findSeparate(ctx) },
 	)
 }
@@ -105,6 +106,34 @@ func (e *engine) warnOfArrangement(a arrangement) {
 			zap.Int("replicas", a.Replicas), zap.Int("shards", a.Shards),
 		)
 	}
+}
+
+// lookAtShardLimit looks for a setting that has no effect.
+func (e *engine) lookAtShardLimit(ctx context.Context) error {
+	if e.confined.Load() || e.q.cfg.ShardBytes == 0 {
+		return nil
+	}
+	info, err := e.streamInfo(ctx, e.lay.events)
+	if err != nil {
+		return fmt.Errorf("stream of events: %w", err)
+	}
+	e.warnOfLimit(info, "GANTRY_ASYNC_SHARD_BYTES", e.q.cfg.ShardBytes)
+	return nil
+}
+
+// warnOfLimit logs a limit in bytes, 0 for none set, that another agent has made the stream without, or an operator has
+// changed.
+func (e *engine) warnOfLimit(info *nats.StreamInfo, setting string, want int64) {
+	if e.q.cfg.Alone || want == 0 || info.Config.MaxBytes == want {
+		return
+	}
+	e.q.cfg.Log.Warn(
+		"a stream of the queue is there already, with another limit than "+setting+", which has no effect; "+
+			"nats stream edit --max-bytes changes the limit",
+		zap.String("stream", info.Config.Name),
+		zap.Int64("max_bytes", info.Config.MaxBytes),
+		zap.Int64("setting", want),
+	)
 }
 
 // maxConsumers is the limit of consumers of a stream. Without one a server takes a thousand.
@@ -186,7 +215,7 @@ func (e *engine) makeStreams(ctx context.Context, a arrangement) error {
 
 // lookAtRecordLimit finds out how many bytes of records there may be.
 func (e *engine) lookAtRecordLimit(ctx context.Context) error {
-	e.recordLimit = -1
+	e.recordLimit.Store(-1)
 	if e.confined.Load() {
 		return nil
 	}
@@ -194,8 +223,9 @@ func (e *engine) lookAtRecordLimit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("stream of records: %w", err)
 	}
-	e.recordLimit = info.Config.MaxBytes
+	e.recordLimit.Store(info.Config.MaxBytes)
 	e.space.looked, e.space.records = e.q.cfg.Now(), int64(info.State.Bytes)
 	e.space.accepted = e.q.counts.accepted.Load()
+	e.warnOfLimit(info, "GANTRY_ASYNC_MAX_RECORD_BYTES", e.q.cfg.MaxRecordBytes)
 	return nil
 }
