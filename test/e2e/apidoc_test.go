@@ -49,7 +49,7 @@ func blocksOf(t *testing.T, name, text, words string) (found []*block) {
 		switch {
 		case fence && open == nil:
 			// Nothing would run a block with a mistyped word.
-			require.Contains(t, []string{"json users", "json endpoints", "json events", "python extension", "sh run", "sh open", "sh env", "go run", "js run", "text output"}, info, "%s:%d", name, n)
+			require.Contains(t, []string{"json users", "json endpoints", "json events", "conf cluster", "python extension", "sh run", "sh open", "sh env", "go run", "js run", "text output"}, info, "%s:%d", name, n)
 			open = &block{page: name, line: n, words: info}
 			if info == words {
 				found = append(found, open)
