@@ -47,6 +47,7 @@ func Once(c *settings.Config, o *Options, events [][]byte, tail bool, ended func
 			call.Hang = in.instance.Hang()
 		}
 		if ended != nil {
+			in.sink.Flush(printLimit) // what ended prints about the call comes behind its log
 			ended(&call)
 		}
 		r.Calls = append(r.Calls, call)

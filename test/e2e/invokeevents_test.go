@@ -72,6 +72,25 @@ func TestInvokeRunsSeveralEventsOnOneInstance(t *testing.T) {
 	require.Regexp(t, `^\{.*"errorType":"Runtime.Timeout".*\}\n\{.*"calls":1,.*\}\n$`, got.stdout)
 }
 
+// TestInvokeExplainsEachFailureBehindTheLogOfItsCall: with several events, too, where the next call has not begun.
+func TestInvokeExplainsEachFailureBehindTheLogOfItsCall(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"index.js": deeds})
+	events := []string{"--event", `{"fail":"first"}`, "--event", `{"exit":1}`, "--event", `{"fail":"third"}`, "--event", `{}`}
+	got := runInvoke(t, dir, events)
+	require.Equal(t, 1, got.code)
+	var order []string
+	for _, line := range strings.Split(got.stderr, "\n") {
+		if strings.HasPrefix(line, "✗") {
+			order = append(order, "explained")
+		} else if strings.Contains(line, " Finish invoke ") {
+			order = append(order, "finished")
+		}
+	}
+	want := slices.Repeat([]string{"finished", "explained"}, 3)
+	require.Equal(t, append(want, "finished"), order, got.stderr)
+}
+
 // TestInvokeJUnitHasACaseForEachEvent: with names, times, the error of each failure, and the tail of its log.
 func TestInvokeJUnitHasACaseForEachEvent(t *testing.T) {
 	t.Parallel()
