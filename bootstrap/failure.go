@@ -35,6 +35,9 @@ func (p *program) printFailureText(c *settings.Config, f *explain.Failure) {
 	fmt.Fprint(p.stderr, "\n"+f.Text(l, p.name, colour))
 }
 
+// noMessage stands for the message of an error that has none; the title of its code would name other reasons as well.
+const noMessage = "(no message)"
+
 // failureOf collects the evidence of a failed call.
 func failureOf(c *settings.Config, r *agent.Call) *explain.Failure {
 	f := r.Fault
@@ -52,6 +55,9 @@ func failureOf(c *settings.Config, r *agent.Call) *explain.Failure {
 	}
 	if _, own, found := strings.Cut(e.Message, "exception, error: "); found { // what the platform puts before it
 		e.Message = own
+		if own == "" {
+			e.Message = noMessage
+		}
 	}
 	if r.Hang != nil {
 		addHang(e, r.Hang)

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
 // Kind is the closed list of reasons. The zero value is Internal, so an unclassified error is never blamed on the user.
@@ -159,7 +161,8 @@ func (e *Error) UserType() string {
 	return e.Type
 }
 
-// UserMessage is the errorMessage in the worker's own bytes, or the error's own text; for our log.
+// UserMessage is the errorMessage in the worker's own bytes, or these where they are a short text, as of a result that
+// is too large, or the error's own text; for our log and for people.
 func (e *Error) UserMessage() string {
 	var body struct {
 		Message string `json:"errorMessage"`
@@ -167,8 +170,14 @@ func (e *Error) UserMessage() string {
 	if err := json.Unmarshal(e.Body, &body); err == nil && body.Message != "" {
 		return body.Message
 	}
+	if len(e.Body) > 0 && len(e.Body) <= maxText && utf8.Valid(e.Body) && !json.Valid(e.Body) {
+		return string(e.Body)
+	}
 	return e.Error()
 }
+
+// maxText is the length, in bytes, up to which an answer that is a text and no JSON counts as a message.
+const maxText = 1000
 
 // Text is the answer's body: the worker's bytes, or the agent's error as the common JSON of the platform,
 // indented by four blanks. With local set, the hint and the worker's last lines are added.
@@ -201,14 +210,25 @@ func (e *Error) Text(local bool) []byte {
 	return append(b, "\n}"...)
 }
 
-// withHint adds a hint to the error body of a worker; one of another form is left as it is.
+// withHint adds a hint to the error body of a worker, in the form that the body has: compact, as in Go, or indented, by
+// two blanks in Java and by four elsewhere. A body of another form, such as an object of the user's own, is left as it
+// is.
 func withHint(body []byte, hint string) []byte {
-	open, ok := bytes.CutSuffix(body, []byte("\n}"))
-	if !ok || !bytes.HasPrefix(body, []byte("{\n    \"")) {
+	first := bytes.IndexByte(body, '"')
+	if first < 1 || !bytes.HasPrefix(body[first:], []byte(`"errorMessage":`)) {
 		return body
 	}
-	b := append(bytes.Clone(open), ",\n    \"hint\": "...)
-	return append(appendString(b, hint), "\n}"...)
+	before, after, colon := body[1:first], "", ":"
+	if len(before) > 0 { // a line break, and blanks
+		after, colon = "\n", ": "
+	}
+	open, ok := bytes.CutSuffix(body, []byte(after+"}"))
+	if !ok || body[0] != '{' || strings.Trim(string(before), "\n ") != "" {
+		return body
+	}
+	b := append(append(bytes.Clone(open), ','), before...)
+	b = appendString(append(b, `"hint"`+colon...), hint)
+	return append(b, after+"}"...)
 }
 
 // UserSide reports whether the code lies on the user's side (4xxx), the meaning of X-Is-Func-Err.

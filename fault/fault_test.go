@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,6 +23,39 @@ func TestTextShowsHintsOnlyLocallyAndNoCause(t *testing.T) {
 	require.NotContains(t, string(e.Text(true)), "cause", "the cause is for our log only")
 	require.Equal(t, "worker's own", string((&Error{Kind: Init, Body: []byte("worker's own")}).Text(true)))
 	require.Empty(t, (&Error{Kind: Function}).Text(true), "an empty error body stays empty")
+}
+
+// TestHintsAreAddedInTheFormOfTheBody: of the workers' error bodies; what the user has made stays as it is.
+func TestHintsAreAddedInTheFormOfTheBody(t *testing.T) {
+	for body, want := range map[string]string{
+		"{\n    \"errorMessage\": \"x\"\n}":                        "{\n    \"errorMessage\": \"x\",\n    \"hint\": \"do <this>\"\n}",
+		"{\n  \"errorMessage\": \"x\",\n  \"errorType\": \"T\"\n}": "{\n  \"errorMessage\": \"x\",\n  \"errorType\": \"T\",\n  \"hint\": \"do <this>\"\n}",
+		`{"errorMessage":"x","errorType":"T"}`:                     `{"errorMessage":"x","errorType":"T","hint":"do <this>"}`,
+		`{"message":"x"}`:                                          `{"message":"x"}`,
+		`"errorMessage":1}`:                                        `"errorMessage":1}`,
+		`{x"errorMessage":1}`:                                      `{x"errorMessage":1}`,
+		"{\n  \"errorMessage\": 1}":                                "{\n  \"errorMessage\": 1}",
+		"text":                                                     "text",
+		"":                                                         "",
+	} {
+		e := &Error{Kind: Function, Body: []byte(body), Hint: "do <this>"}
+		require.Equal(t, want, string(e.Text(true)), body)
+		require.Equal(t, body, string(e.Text(false)), body)
+	}
+}
+
+// TestUserMessageIsWhatTheWorkerSays: of JSON the member, and a short text itself.
+func TestUserMessageIsWhatTheWorkerSays(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"errorMessage":"x"}`:                        "x",
+		"response body size 7 exceeds the limit of 6": "response body size 7 exceeds the limit of 6",
+		`{"message":"x"}`:                             "own",
+		"":                                            "own",
+		"a\xff":                                       "own",
+		strings.Repeat("a", 1001):                     "own",
+	} {
+		require.Equal(t, want, (&Error{Message: "own", Body: []byte(body)}).UserMessage(), body)
+	}
 }
 
 func TestFromUnwrapsFaultsAndHidesOtherErrors(t *testing.T) {

@@ -32,10 +32,13 @@ func TestFailedInvokeIsExplained(t *testing.T) {
 			map[string]string{"lib.py": "def row(i):\n  return {}[i]\n", "index.py": "import lib\ndef handler(event, context):\n  return lib.row(4)\n"},
 			[]string{"4002 KeyError: 4\n", "./lib.py:2, in row\n", ">    2 │   return {}[i]\n"},
 		},
-		"a syntax error":        {map[string]string{"index.js": "\nexports.handler = (;\n"}, []string{"4001 SyntaxError: Unexpected token ';' (./index.js:2)\n", ">    2 │ exports.handler = (;\n"}},
-		"a wrong handler":       {map[string]string{"index.js": "exports.hello = async (e, c) => 1"}, []string{"Hint: the module exports: hello; set RUNTIME_HANDLER (--handler) to index.hello\n"}},
-		"the end of a process":  {map[string]string{"index.js": "exports.handler = async (e, c) => { console.error('giving up'); process.exit(3) }"}, []string{"4204 Runtime.Exited: ", "exit code 3", "Why: ", "Last lines of the process:\n    giving up\n"}},
-		"an event without JSON": {map[string]string{"index.js": okFunction}, nil},
+		"a syntax error":             {map[string]string{"index.js": "\nexports.handler = (;\n"}, []string{"4001 SyntaxError: Unexpected token ';' (./index.js:2)\n", ">    2 │ exports.handler = (;\n"}},
+		"a wrong handler":            {map[string]string{"index.js": "exports.hello = async (e, c) => 1"}, []string{"Hint: the module exports: hello; set RUNTIME_HANDLER (--handler) to index.hello\n"}},
+		"the end of a process":       {map[string]string{"index.js": "exports.handler = async (e, c) => { console.error('giving up'); process.exit(3) }"}, []string{"4204 Runtime.Exited: ", "exit code 3", "Why: ", "Last lines of the process:\n    giving up\n"}},
+		"an error without a message": {map[string]string{"index.py": "def handler(e, c):\n  raise KeyboardInterrupt\n"}, []string{"4002 KeyboardInterrupt: (no message)\n", ">    2 │   raise"}},
+		"a text as an error":         {map[string]string{"index.js": "exports.handler = (e, c, callback) => callback('out of paper')"}, []string{"4001 UserFunctionError: out of paper\n"}},
+		"a result that is too large": {map[string]string{"index.js": "exports.handler = async (e, c) => 'x'.repeat(7 << 20)"}, []string{"4004 ResponseTooLarge: response body size 7340032 exceeds the limit of 6291456\n"}},
+		"an event without JSON":      {map[string]string{"index.js": okFunction}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
