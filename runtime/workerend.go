@@ -171,14 +171,14 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	hint := ""
 	switch {
 	case exit.Signal == 0:
-		hint = w.cfg.language().EndHint(w.cfg.Program, exit.Code)
+		hint = w.cfg.language().EndHint(w.cfg.Program, exit.Code, stderr)
 		if !w.hello {
 			hint = w.cfg.language().EarlyHint(stderr, w.cfg.Function.CodeRoot, hint)
 		}
 	case exit.Signal == unix.SIGKILL:
 		hint = "something killed the process from outside; if it was the kernel for want of memory, its log says so"
 	case exit.Signal == unix.SIGABRT:
-		hint = "the interpreter gave up, often for want of heap memory; its last lines say why"
+		hint = w.cfg.language().AbortHint(stderr)
 	}
 	return &fault.Error{
 		Kind: fault.Crash, Type: fault.TypeExited, Code: fault.CodeExited, Stderr: stderr, Hint: hint,

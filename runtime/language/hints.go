@@ -18,13 +18,30 @@ func (l *Language) EarlyHint(stderr []string, codeRoot, hint string) string {
 	return hint
 }
 
-// EndHint is the hint for an end by itself with that exit code. program is what was started.
-func (l *Language) EndHint(program string, code int) string {
-	hint := "the process ended by itself: " + l.Ends + "; its last lines say more"
+// EndHint is the hint for an end by itself with that exit code. program is what was started, stderr its last lines.
+func (l *Language) EndHint(program string, code int, stderr []string) string {
+	hint := "the process ended by itself: " + l.Ends + lastLinesSay(stderr)
 	if l.OwnProgram() && code != 0 {
 		hint += shellRemark(program, platformShell())
 	}
 	return hint
+}
+
+// AbortHint is the hint for an end by SIGABRT, with these last lines of stderr.
+func (l *Language) AbortHint(stderr []string) string {
+	if slices.ContainsFunc(stderr, func(line string) bool { return strings.Contains(line, "heap out of memory") }) {
+		return "the heap of Node.js is full: raise RUNTIME_MEMORY, or --max-old-space-size where NODE_OPTIONS sets it"
+	}
+	return "the process aborted itself: abort() in the code or in a native module, or a check that failed" + lastLinesSay(stderr)
+}
+
+// lastLinesSay points at the last lines of stderr where there are any. What a process prints to stdout is in the log
+// only.
+func lastLinesSay(stderr []string) string {
+	if len(stderr) == 0 {
+		return ""
+	}
+	return "; its last lines say more"
 }
 
 // VersionIn returns the version in what the interpreter prints for --version: Python 3.6.15, v8.17.0.

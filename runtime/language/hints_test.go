@@ -35,7 +35,13 @@ func TestInterpretersAreTooOldByWhatTheyPrint(t *testing.T) {
 // TestHintsForEndsNameWhatEndsTheProcess: by the language, and before Hello by what stderr shows.
 func TestHintsForEndsNameWhatEndsTheProcess(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "the process ended by itself: "+python.Ends+"; its last lines say more", python.EndHint("/x", 1))
+	ended := "the process ended by itself: " + python.Ends
+	require.Equal(t, ended, python.EndHint("/x", 1, nil))
+	require.Equal(t, ended+"; its last lines say more", python.EndHint("/x", 1, []string{"x"}))
+	require.Contains(t, python.AbortHint([]string{"Fatal Python error: Aborted"}), "aborted itself: abort() in the code")
+	require.NotContains(t, python.AbortHint(nil), "last lines")
+	full := []string{"FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory"}
+	require.Contains(t, nodejs.AbortHint(full), "raise RUNTIME_MEMORY")
 	lines := []string{"    at internal/preload", "x"}
 	require.Contains(t, nodejs.EarlyHint(lines, "/srv/app", "else"), "--require ./app/node_modules/")
 	require.Equal(t, "else", nodejs.EarlyHint(nil, "/srv/app", "else"))
