@@ -91,7 +91,12 @@ func TestBadSettingsAreRefusedWithoutShowingSecrets(t *testing.T) {
 		require.ErrorContains(t, err, c.says, c.env)
 		require.NotContains(t, err.Error(), "s3cret", "a secret is not shown")
 	}
-	_, err := loadWith(t, []string{"GANTRY_NATS_URL=wss://host", "GANTRY_NATS_TLS_FIRST=true"}, nil)
+	archive := filepath.Join(t.TempDir(), "my code.zip")
+	require.NoError(t, os.WriteFile(archive, nil, 0o600))
+	_, err := loadWith(t, []string{"RUNTIME_CODE_ROOT=" + archive}, nil)
+	folder := strings.TrimSuffix(archive, ".zip")
+	require.ErrorContains(t, err, `is an archive; unpack it, and set the folder: unzip "`+archive+`" -d "`+folder+`"; --code "`+folder+`"`)
+	_, err = loadWith(t, []string{"GANTRY_NATS_URL=wss://host", "GANTRY_NATS_TLS_FIRST=true"}, nil)
 	require.ErrorContains(t, err, "with wss:// TLS always comes first")
 	c, err := loadWith(t, []string{"GANTRY_NATS_URL=tls://host", "GANTRY_NATS_TLS_FIRST=true", "GANTRY_NATS_DOMAIN=hub", "GANTRY_ASYNC_MAX_RECORD_BYTES=2097152"}, nil)
 	require.NoError(t, err)

@@ -99,6 +99,11 @@ func (c *Config) readCode() error {
 	root := c.Function.CodeRoot
 	_, err := os.ReadDir(root)
 	switch {
+	case errors.Is(err, syscall.ENOTDIR) && strings.EqualFold(filepath.Ext(root), ".zip"):
+		return fmt.Errorf(
+			"RUNTIME_CODE_ROOT: %s is an archive; unpack it, and set the folder: unzip %[1]q -d %q; --code %[2]q",
+			root, strings.TrimSuffix(root, filepath.Ext(root)),
+		)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf(
 			"RUNTIME_CODE_ROOT: %s is a file; set the folder that has the function's code, unpacked: --code %s",

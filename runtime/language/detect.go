@@ -199,11 +199,7 @@ func (f *folder) remark(l *Language) string {
 	}
 	switch len(scripts) {
 	case 0:
-		return fmt.Sprintf(
-			"the code folder %s has neither %s nor any other function's file: is it the right one?",
-			f.path,
-			wanted,
-		)
+		return f.nothing(wanted)
 	case 1:
 		return fmt.Sprintf(
 			"the code folder has no %s, but %s: if that has the handler, set --handler %s.%s",
@@ -217,5 +213,28 @@ func (f *folder) remark(l *Language) string {
 		"the code folder has no %s; set --handler to file.function of one that is there: %s",
 		wanted,
 		strings.Join(scripts[:min(len(scripts), 10)], ", "),
+	)
+}
+
+// nothing says what to do about a folder without a script, by the archive or the program that it has.
+func (f *folder) nothing(wanted string) string {
+	for _, e := range f.entries {
+		if strings.EqualFold(filepath.Ext(e.Name()), ".zip") {
+			return fmt.Sprintf(
+				"the code folder has no %s, but the archive %s: unpack it there, or set --code to where it is unpacked",
+				wanted, e.Name(),
+			)
+		}
+	}
+	for _, e := range f.entries {
+		if !strings.Contains(e.Name(), ".") && executable(filepath.Join(f.path, e.Name())) {
+			return fmt.Sprintf(
+				"the code folder has no %s, but the program %s: if that is the function, set --handler %[2]s",
+				wanted, e.Name(),
+			)
+		}
+	}
+	return fmt.Sprintf(
+		"the code folder %s has neither %s nor any other function's file: is it the right one?", f.path, wanted,
 	)
 }

@@ -94,6 +94,8 @@ func TestMissingHandlerFileGetsARemarkWithAdvice(t *testing.T) {
 		"README":                  "has neither index.js nor any other function's file: is it the right one?",
 		"hello/index.js README":   "the code folder has no index.js, but hello/index.js: set --code ",
 		"node_modules/index.js x": "has neither index.js",
+		"function.zip README":     "the code folder has no index.js, but the archive function.zip: unpack it there, or set --code",
+		"README main*":            "the code folder has no index.js, but the program main: if that is the function, set --handler main",
 	} {
 		dir := codeFolder(t, files)
 		d, err := Detect(dir, "")
