@@ -476,6 +476,7 @@ func TestPythonHandlerOfWrongParametersFailsWith4002(t *testing.T) {
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, 4002, e.Code)
 	require.Contains(t, string(e.Body), "function invocation exception, error: handler() takes 1 positional argument but 2 were given")
+	require.Equal(t, "the handler gets the event and the context: write def handler(event, context)", e.Hint)
 	require.Contains(t, string(e.Body), `"stackTrace": []`)
 }
 
@@ -534,6 +535,7 @@ func TestPythonLoadFailureSaysWhatToDo(t *testing.T) {
 		"another case":       {map[string]string{"index.py": "def a(): pass\ndef Handler(e, c): return 1"}, "the module defines: a, Handler; set RUNTIME_HANDLER (--handler) to index.Handler"},
 		"several functions":  {map[string]string{"index.py": "def a(): pass\ndef b(): pass"}, "the module defines: a, b"},
 		"no function":        {map[string]string{"index.py": "a = 1"}, "the module defines no function: write def handler(...)"},
+		"a value":            {map[string]string{"index.py": "def a(): pass\nhandler = {}"}, "handler is of the type dict: it has to be a function"},
 		"package":            {map[string]string{"index.py": "import no_such.module"}, "run pip install -t . no_such in the code folder"},
 		"listed package":     {map[string]string{"index.py": "import no_such", "requirements.txt": "no_such"}, "run pip install -r requirements.txt -t . in the code folder, with no_such in that file"},
 		"part of a package":  {map[string]string{"index.py": "import os.nothing"}, ""},

@@ -93,6 +93,8 @@ func TestPHPErrorsNameWhatIsWrongAndWhere(t *testing.T) {
 		"no file":      {map[string]string{"other.php": "<?php"}, "4001", []string{"not found module './index.php'", `"FunctionLoadError"`}, []string{"if that has the handler, set --handler other.handler"}},
 		"no function":  {map[string]string{"index.php": "<?php\nfunction Run() {}"}, "4001", []string{"handler 'handler' not found in module './index.php'", `"FunctionConfigError"`}, []string{"the file defines: Run; set RUNTIME_HANDLER (--handler) to index.Run"}},
 		"not even one": {map[string]string{"index.php": "no code"}, "4001", []string{"handler 'handler' not found"}, []string{"the file defines no function: write function handler($event, $context)"}},
+		"a variable":   {map[string]string{"index.php": "<?php\n$handler = function ($event, $context) {};"}, "4001", []string{"handler 'handler' not found"}, []string{"$handler is a variable: it has to be a function, function handler($event, $context)"}},
+		"parameters":   {map[string]string{"index.php": "<?php\nfunction handler($event, $context, $more) {}"}, "4002", []string{"Too few arguments to function handler()"}, []string{"write two parameters, ($event, $context)"}},
 		"built in":     {map[string]string{"index.php": "<?php"}, "4001", []string{"handler 'strlen' not found"}, nil},
 		"syntax":       {map[string]string{"index.php": "<?php\n\nfunction handler( {}"}, "4001", []string{"function entry exception, error: syntax error, unexpected ", " (./index.php:3)", `"ParseError"`}, nil},
 		"load":         {map[string]string{"index.php": "<?php\nthrow new Exception('not yet');"}, "4001", []string{"function entry exception, error: not yet", "at {main} (./index.php:2)"}, nil},

@@ -892,6 +892,7 @@ function contents(found, symbol, setting) {
   if (found === null || typeof found !== 'object') return 'the module exports ' + String(found);
   const names = keysOf(found);
   if (names.length === 0) return 'the module exports nothing: write exports.' + symbol + ' = ..., or let the bundler write a library for CommonJS';
+  for (let i = 0; i < names.length; i++) if (names[i] === symbol) return 'the export ' + symbol + ' is of the type ' + typeof found[symbol] + ': it has to be a function';
   let text = 'the module exports: ' + names[0];
   for (let i = 1; i < names.length && i < 10; i++) text += ', ' + names[i];
   if (names.length > 10) text += ' and ' + (names.length - 10) + ' more';

@@ -420,6 +420,9 @@ final class Worker
     /** A hint at the functions that the handler's file has in place of symbol, which a setting names. */
     private static function contents($own, $symbol, $setting)
     {
+        if (isset($GLOBALS[$symbol])) {
+            return "\$$symbol is a variable: it has to be a function, function $symbol(" . '$event, $context) { ... }';
+        }
         if (!$own) {
             return "the file defines no function: write function $symbol(" . '$event, $context)';
         }
@@ -730,6 +733,10 @@ final class Worker
         }
         if ($e instanceof \TypeError && preg_match('/must be of (?:the )?type array, .*(?:stdClass|object) given/', $message)) {
             return 'JSON objects in the event are of the class stdClass, as on the platform: json_decode(json_encode($event), true) makes arrays of them';
+        }
+        if ($e instanceof \ArgumentCountError && ($e->getTrace()[0]['file'] ?? '') === __FILE__) { // the worker's own call
+            return self::$kind === INVOKE ? 'the handler gets the event and the context: write two parameters, ($event, $context)'
+                : 'it gets the context: write one parameter, ($context)';
         }
         return '';
     }

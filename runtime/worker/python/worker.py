@@ -1378,12 +1378,25 @@ def raised(call, e):
         fail(call, code, e.kind, error_body(prefix, str(e), e.kind), prefix + str(e), final=call.kind == INIT, hint=e.hint)
         return
     kind = type(e).__name__
-    fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e), hint=hint_of(e))
+    hint = hint_of(e) or parameters_hint(call.kind, e)
+    fail(call, code, kind, error_body(prefix, message_of(e), kind, frames(e)), describe(e), hint=hint)
+
+
+def parameters_hint(kind, e):
+    """What to write where the worker's own call of a handler or a hook has another number of arguments than it takes;
+    None for other errors."""
+    if type(e) is not TypeError or user_part(e.__traceback__) is not None or "argument" not in message_of(e):
+        return None
+    if kind == INVOKE:
+        return "the handler gets the event and the context: write def %s(event, context)" % SYMBOL
+    return "it gets the context: write one parameter, (context)"
 
 
 def contents(symbol, setting):
     """A hint at the functions that the handler's module has in place of symbol, which a setting names."""
     try:
+        if symbol in vars(module):
+            return "%s is of the type %s: it has to be a function" % (symbol, type(vars(module)[symbol]).__name__)
         names = [name for name, value in vars(module).items() if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == module.__name__]
         if not names:
             return "the module defines no function: write def %s(...)" % symbol
