@@ -14,6 +14,8 @@ type Exit struct {
 	Signal unix.Signal
 	// OutOfMemory is set when the kernel killed a process of the child's cgroup for its memory.
 	OutOfMemory bool
+	// Abandoned is set when Supervisor.KillAll killed the child.
+	Abandoned bool
 	// CPU is user plus system time of the child and the descendants it waited for; PeakRSS its own, in bytes.
 	CPU     time.Duration
 	PeakRSS int64

@@ -25,8 +25,9 @@ type Process struct {
 	// groupErr is why the child is not in cgroup; set before Start returns.
 	groupErr error
 
-	listLeft bool
-	left     []Leftover
+	listLeft  bool
+	left      []Leftover
+	abandoned bool // by KillAll; with the supervisor's lock
 
 	exit   Exit
 	exited chan struct{} // the process has ended and exit is readable
@@ -66,6 +67,7 @@ func (p *Process) collect() {
 	}
 	p.exit.PeakGroup = peak
 	p.exit.OutOfMemory = oom && p.exit.Signal == unix.SIGKILL || oom && p.exit.Code > 0
+	p.exit.Abandoned = p.abandoned && p.exit.Signal == unix.SIGKILL
 	p.spawn = nil
 	close(p.exited)
 	go p.drain()

@@ -300,6 +300,7 @@ func (s *Supervisor) KillAll() {
 	s.mu.Lock()
 	var killed []*Process
 	for _, p := range s.children {
+		p.abandoned = true
 		_ = p.deliver(unix.SIGKILL) // the exit does not depend on it
 		killed = append(killed, p)
 	}

@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"gantry/fault"
+	"gantry/process"
 	"gantry/runtime/language"
 	"os"
 	"path/filepath"
@@ -153,4 +155,26 @@ exports.handler = async (e, c) => 'ok';`
 			require.Equal(t, "begin\nend\n", f.out.String())
 		})
 	}
+}
+
+// TestCallOfAnAbandonedWorkerIsToldOfTheStop: the agent itself killed the process, so nothing is said of another killer.
+func TestCallOfAnAbandonedWorkerIsToldOfTheStop(t *testing.T) {
+	t.Parallel()
+	own := process.NewSupervisor(false)
+	t.Cleanup(own.Close) // after the worker's end
+	f := startWorker(t, map[string]string{
+		"index.js": "exports.handler = (event, context, callback) => { console.log('begun') }",
+	}, func(c *Config) { c.Supervisor = own }).ready()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := f.invoke("{}")
+		failed <- err
+	}()
+	f.logHas("begun")
+	own.KillAll()
+	var e *fault.Error
+	require.ErrorAs(t, <-failed, &e)
+	require.Equal(t, fault.Unavailable, e.Kind)
+	require.Equal(t, "the instance stopped before the call was answered", e.Message)
+	require.Empty(t, e.Hint)
 }

@@ -134,6 +134,9 @@ func (w *Worker) deathFault(exit process.Exit) *fault.Error {
 	if w.canceled {
 		return CanceledFault()
 	}
+	if exit.Abandoned { // by a stop that a second signal forced, or that took too long
+		return stoppedFault(nil, "")
+	}
 	stderr := w.stderr.lines()
 	if long := (*tooLong)(nil); errors.As(w.untrusted, &long) {
 		return &fault.Error{
