@@ -61,8 +61,8 @@ var table = []row{
 			"到达时限时处理函数仍未返回：计算过久、等待外部资源，或未结束 Promise 或 callback。",
 		},
 		texts{
-			"Look at hint and at the call's last log lines. Give what it waits for a shorter limit, or raise RUNTIME_TIMEOUT (--timeout).",
-			"查看 hint 和该调用的最后几行日志。为外部调用设置更短的超时，或调大 RUNTIME_TIMEOUT（--timeout）。",
+			"Look at the call's last log lines, and at hint where there is one. Give what it waits for a shorter limit, or raise RUNTIME_TIMEOUT (--timeout).",
+			"查看该调用的最后几行日志，以及 hint（如有）。为外部调用设置更短的超时，或调大 RUNTIME_TIMEOUT（--timeout）。",
 		},
 	},
 	{
