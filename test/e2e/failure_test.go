@@ -59,6 +59,49 @@ func TestFailedInvokeIsExplained(t *testing.T) {
 	}
 }
 
+// TestResultThatIsNoJSONIsPlacedByAHint: the member that is none, and what to write; nothing of its value.
+func TestResultThatIsNoJSONIsPlacedByAHint(t *testing.T) {
+	t.Parallel()
+	python := func(result string) map[string]string {
+		return map[string]string{"index.py": "import datetime, decimal\nclass Own: pass\ndef handler(e, c):\n  return " + result}
+	}
+	php := func(result string) map[string]string {
+		return map[string]string{"index.php": "<?php\nfunction handler($event, $context) { return " + result + "; }"}
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		hint  string
+	}{
+		"BigInt": {
+			map[string]string{"index.js": "exports.handler = async (e, c) => ({ rows: [{ id: 1 }, { 'the id': 10n }] })"},
+			`result["rows"][1]["the id"] is a BigInt: write String(value), or Number(value)`,
+		},
+		"circle with a BigInt": {
+			map[string]string{"index.js": "exports.handler = async (e, c) => { const a = { n: 1n }; a.a = [a, a]; return a; }"},
+			`result["n"] is a BigInt`,
+		},
+		"date":    {python(`{"rows": [1, {"at": datetime.date.today()}]}`), "result['rows'][1]['at'] is of the type date: write value.isoformat()"},
+		"Decimal": {python(`[decimal.Decimal("1.5")]`), "result[0] is of the type Decimal: write str(value) or float(value)"},
+		"object":  {python(`{"own": (None, Own())}`), "result['own'][1] is of the type Own: write plain data in its place"},
+		"key":     {python(`{"a": {(1, 2): 3}}`), "result['a'] has a key of the type tuple: write a text"},
+		"circle":  {python(`(lambda a: a.append(a) or {"a": a})([])`), "result['a'][0] is an object that contains itself"},
+		"bytes":   {php(`['a' => [1, "\xff"]]`), `result["a"][1] is not UTF-8: write base64_encode() of it`},
+		"NAN":     {php(`['a' => NAN]`), `result["a"] is "NAN": JSON has no such number`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if c.files["index.php"] != "" {
+				needPHP(t)
+			}
+			got := runInvoke(t, writeFiles(t, c.files), []string{"--event", "{}", "--timeout", "20"})
+			require.Equal(t, 1, got.code, got.stderr)
+			text := explained(t, got.stderr)
+			require.True(t, strings.HasPrefix(text, "4007 "), text)
+			require.Contains(t, text, "Hint: "+c.hint)
+		})
+	}
+}
+
 // TestExplainLastShowsTheLastFailedInvoke: from a file for its user only, without credentials, and in both languages.
 func TestExplainLastShowsTheLastFailedInvoke(t *testing.T) {
 	t.Parallel()

@@ -244,6 +244,28 @@ function finish(call, type, meta, body) {
 const TEXT = '{"text":true}';
 const LONGEST_TYPE = 1000; // characters: meta has a limit, errors may have any name
 
+const MOST_MEMBERS = 10000; // of a result, that a BigInt is looked for in
+
+// resultHint says which member of a result is a BigInt; undefined if none is found. Of a circle the message says all.
+function resultHint(value) {
+  let left = MOST_MEMBERS;
+  const search = (inner, path) => {
+    if (typeof inner === 'bigint') return path + ' is a BigInt: write String(value), or Number(value)';
+    if (inner === null || typeof inner !== 'object' || typeof inner.toJSON === 'function' || path.length > 200) return undefined;
+    const names = keysOf(inner);
+    for (let i = 0; i < names.length && --left > 0; i++) {
+      const found = search(inner[names[i]], path + '[' + (names[i] >= 0 ? names[i] : stringify(slice(names[i], 0, 60))) + ']');
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+  try {
+    return search(value, 'result');
+  } catch (_) {
+    return undefined; // a getter that throws
+  }
+}
+
 function answer(call, value) {
   if (call.answered || call.concluded) return;
   let body;
@@ -257,7 +279,7 @@ function answer(call, value) {
     }
     if (body === undefined) body = ''; // a toJSON that returns nothing
   } catch (e) {
-    failure(call, { code: 4007, type: 'TypeError' }, errorBody('function result is invalid, error: ', messageOf(e), 'TypeError'), e);
+    failure(call, { code: 4007, type: 'TypeError', hint: resultHint(value) }, errorBody('function result is invalid, error: ', messageOf(e), 'TypeError'), e);
     return;
   }
   if (body.length * 3 > maxResponse) {
@@ -282,6 +304,7 @@ function failure(call, meta, body, cause) {
   meta.type = slice(meta.type, 0, LONGEST_TYPE);
   const hint = cause instanceof FunctionError ? cause.hint : isError(cause) ? absent(cause) : undefined;
   if (hint !== undefined) meta.hint = hint;
+  else if (meta.hint === undefined) delete meta.hint;
   conclude(call, FAILURE, asciiJSON(meta), body);
 }
 
@@ -892,7 +915,7 @@ function contents(found, symbol, setting) {
   if (found === null || typeof found !== 'object') return 'the module exports ' + String(found);
   const names = keysOf(found);
   if (names.length === 0) return 'the module exports nothing: write exports.' + symbol + ' = ..., or let the bundler write a library for CommonJS';
-  for (let i = 0; i < names.length; i++) if (names[i] === symbol) return 'the export ' + symbol + ' is of the type ' + typeof found[symbol] + ': it has to be a function';
+  for (let i = 0; i < names.length; i++) if (names[i] === symbol) return 'the export ' + symbol + ' is ' + (found[symbol] === undefined ? '' : 'of the type ') + typeof found[symbol] + ': it has to be a function';
   let text = 'the module exports: ' + names[0];
   for (let i = 1; i < names.length && i < 10; i++) text += ', ' + names[i];
   if (names.length > 10) text += ' and ' + (names.length - 10) + ' more';

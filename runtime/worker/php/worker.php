@@ -533,7 +533,8 @@ final class Worker
             } catch (\Throwable $e) {
                 $type = $e instanceof \RuntimeException && get_class($e) === 'RuntimeException' ? 'JsonException' : self::type($e);
                 $said = 'function result is invalid, error: ' . $e->getMessage();
-                self::fail(4007, $type, self::body($said, $type), $said);
+                $left = 10000;
+                self::fail(4007, $type, self::body($said, $type), $said, ['hint' => self::unfit($value, 'result', $left)]);
                 return;
             }
         }
@@ -629,6 +630,33 @@ final class Worker
         }
         $meta = ['code' => $code, 'type' => substr($type, 0, LONGEST_TYPE)] + array_filter($more);
         self::settle(FAILURE, json_encode($meta, PLAIN), $body);
+    }
+
+    /** Which member of a result JSON cannot hold; empty if none is found among as many members as are left. */
+    private static function unfit($value, $path, &$left)
+    {
+        if (is_float($value) && !is_finite($value)) {
+            return "$path is " . json_encode((string) $value) . ': JSON has no such number';
+        }
+        if (is_string($value) && !preg_match('//u', $value)) {
+            return "$path is not UTF-8: write base64_encode() of it";
+        }
+        if (is_resource($value)) {
+            return "$path is a resource: write plain data in its place";
+        }
+        if (strlen($path) > 200 || $value instanceof \JsonSerializable || !is_array($value) && !is_object($value)) {
+            return '';
+        }
+        foreach (is_array($value) ? $value : get_object_vars($value) as $key => $member) {
+            if (--$left < 0) {
+                break;
+            }
+            $found = self::unfit($member, $path . '[' . (is_int($key) ? $key : json_encode(substr($key, 0, 60))) . ']', $left);
+            if ($found !== '') {
+                return $found;
+            }
+        }
+        return '';
     }
 
     /** Answers with an error that user code threw. */

@@ -286,6 +286,44 @@ TEXT = b'{"text":true}'
 LONGEST_TYPE = 1000  # characters: meta has a limit, classes may have any name
 
 
+MOST_MEMBERS = 10000  # of a result, that the hint is looked for in
+INSTEAD = {
+    "bytes": "base64.b64encode(value).decode()", "date": "value.isoformat()", "datetime": "value.isoformat()",
+    "Decimal": "str(value) or float(value)", "UUID": "str(value)", "set": "list(value)", "generator": "list(value)",
+}
+
+
+def result_hint(value):
+    """Which member of a result JSON cannot hold, and what to write in its place; None if it is not found."""
+    try:
+        return unfit(value, "result", [], [MOST_MEMBERS])
+    except BaseException:  # the members may be anything
+        return None
+
+
+def unfit(value, path, above, left):
+    left[0] -= 1
+    if left[0] < 0 or isinstance(value, (str, int, float, type(None))):
+        return None
+    if any(value is one for one in above):
+        return "%s is an object that contains itself: JSON has no circles" % path
+    if isinstance(value, dict):
+        for key in dict.keys(value):
+            if not isinstance(key, (str, int, float, type(None))):
+                return "%s has a key of the type %s: write a text" % (path, type(key).__name__)
+        members = dict.items(value)
+    elif isinstance(value, (list, tuple)):
+        members = enumerate(value)
+    else:
+        kind = type(value).__name__
+        return "%s is of the type %s: write %s" % (path, kind, INSTEAD.get(kind, "plain data in its place, such as a dict, a list or a text"))
+    for key, member in members:
+        found = len(path) < 200 and unfit(member, "%s[%.60r]" % (path, key), above + [value], left)
+        if found:
+            return found
+    return None
+
+
 def answer(call, value):
     meta = b""
     try:
@@ -299,7 +337,7 @@ def answer(call, value):
                 meta = TEXT
     except Exception as e:
         body = error_body("function result is invalid, error: ", message_of(e), type(e).__name__)
-        fail(call, 4007, type(e).__name__, body, "function result is invalid, error: " + message_of(e))
+        fail(call, 4007, type(e).__name__, body, "function result is invalid, error: " + message_of(e), hint=result_hint(value))
         return
     if len(body) > MAX_RESPONSE:
         too_large(call, len(body))
