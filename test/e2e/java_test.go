@@ -251,6 +251,36 @@ func TestJavaFunctionSeesItsOwnClasses(t *testing.T) {
 	}
 }
 
+// TestJavaFunctionRunsBesideTheWorkersJar: as in a ZIP with the agent in it, in lib/, and in a jar that has all of it.
+func TestJavaFunctionRunsBesideTheWorkersJar(t *testing.T) {
+	t.Parallel()
+	needJava(t)
+	classes, whole := t.TempDir(), t.TempDir()
+	compileJava(t, writeFiles(t, map[string]string{"Places.java": javaPlaces}), classes)
+	worker, err := os.ReadFile(filepath.Join(programs, javaWorker))
+	require.NoError(t, err)
+	folders := map[string]string{} // and the file that has Gson there
+	for _, place := range []string{javaWorker, "lib/" + javaWorker} {
+		dir := t.TempDir()
+		jarOf(t, classes, filepath.Join(dir, "app.jar"))
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, place)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, place), worker, 0o600))
+		folders[dir] = javaWorker
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(whole, "app.jar"), worker, 0o600))
+	out, err := exec.Command("jar", "uf", filepath.Join(whole, "app.jar"), "-C", classes, ".").CombinedOutput()
+	require.NoError(t, err, string(out))
+	folders[whole] = "app.jar"
+	for folder, want := range folders {
+		got := runInvoke(t, folder, []string{"--handler", "com.demo.Places.handler", "--timeout", "30"})
+		require.Equal(t, 0, got.code, got.stderr)
+		var seen map[string]any
+		require.NoError(t, json.Unmarshal([]byte(got.stdout), &seen), got.stdout)
+		require.Equal(t, want, seen["gson"])
+		require.Equal(t, javaWorker, seen["context"])
+	}
+}
+
 // TestJavaToolOptionsAreTheUsers: they beat the options of the agent.
 func TestJavaToolOptionsAreTheUsers(t *testing.T) {
 	t.Parallel()

@@ -217,7 +217,10 @@ final class Function {
         return converter;
     }
 
-    /** Defines the converter below the function's loader, so that both see the same Gson. */
+    /**
+     * Defines the converter below the function's loader, so that both see the same Gson. It never takes the function's
+     * own copy of the converter, which a function has whose jar has the worker's in it.
+     */
     private static final class Bridge extends ClassLoader {
         static final String CONVERTER = "gantry.worker.GsonConverter";
 
@@ -229,6 +232,10 @@ final class Function {
         protected Class<?> loadClass(String name, boolean resolve) throws ClassNotFoundException {
             if (name.equals(Converter.class.getName())) {
                 return Converter.class;
+            }
+            if (name.equals(CONVERTER)) {
+                Class<?> loaded = findLoadedClass(name);
+                return loaded != null ? loaded : findClass(name);
             }
             return super.loadClass(name, resolve);
         }

@@ -20,6 +20,9 @@ final class FunctionLoader extends URLClassLoader {
         "com.huawei.services.runtime.Context", "com.huawei.services.runtime.RuntimeLogger",
         "com.opentelekomcloud.services.runtime.Context", "com.opentelekomcloud.services.runtime.RuntimeLogger"));
 
+    /** The worker's own jar: it lies beside the function in a ZIP with the agent in it, or in lib/. */
+    private static final String WORKER_JAR = "gantry-java.jar";
+
     private static final String EVENTS = "com.huawei.services.runtime.entity.";
 
     static {
@@ -49,7 +52,7 @@ final class FunctionLoader extends URLClassLoader {
     }
 
     private static void addJars(File folder, List<File> jars) {
-        File[] found = folder.listFiles((dir, name) -> name.endsWith(".jar"));
+        File[] found = folder.listFiles((dir, name) -> name.endsWith(".jar") && !name.equals(WORKER_JAR));
         if (found != null) {
             Arrays.sort(found); // the same order everywhere
             jars.addAll(Arrays.asList(found));
