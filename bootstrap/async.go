@@ -24,7 +24,7 @@ func (p *program) asyncCommand() *cobra.Command {
 			"Address and keys are those of the agent's own settings; the function is the one that\nit serves, unless --name or --code says another.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&to, "to", "", "address of the platform API; default: that of the settings")
+	cmd.PersistentFlags().StringVar(&to, "to", "", "`ADDRESS` of the platform API; default: that of the settings")
 	with := func(do func(*client, []string) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, args []string) error {
 			return p.withClientConfig(cmd, func(c *settings.Config) error {
@@ -40,9 +40,9 @@ func (p *program) asyncCommand() *cobra.Command {
 	var since time.Duration
 	var limit int
 	ls := &cobra.Command{Use: "ls", Short: "List requests in the order of their acceptance", Args: noArguments}
-	ls.Flags().StringVar(&status, "status", "", "only these: WAIT, RUNNING, SUCCESS, FAIL or DISCARD")
-	ls.Flags().DurationVar(&since, "since", time.Hour, "how far back")
-	ls.Flags().IntVar(&limit, "limit", 500, "at most so many")
+	ls.Flags().StringVar(&status, "status", "", "only requests of this `STATUS`: WAIT, RUNNING, SUCCESS, FAIL or DISCARD")
+	ls.Flags().DurationVar(&since, "since", time.Hour, "`TIME` to look back")
+	ls.Flags().IntVar(&limit, "limit", 500, "at most `N` requests")
 	list := with(func(a *client, _ []string) error { return p.listAsync(a, status, since, limit) })
 	ls.RunE = func(cmd *cobra.Command, args []string) error {
 		if limit < 1 {

@@ -40,19 +40,22 @@ func (p *program) checkCommand() *cobra.Command {
 		Use:   "check --extension FILE",
 		Short: "Check one extension against its contract; exits with 0 or 1",
 		Args:  noArguments,
-		Long: "Start one extension alone, as an agent starts it, and drive it through all that happens to extensions: registration,\n" +
-			"calls, pauses, freezes, telemetry, a burst, the stop. No function and no worker are started; the calls are made up.\n" +
-			"Prints a line for each check on stdout: ok, warn, fail or skip, what was seen, and what would be right.\n" +
-			"What the extension prints goes to stderr, behind its name, unless --quiet is given. Exits with 0 when nothing failed, 1 when something did,\n" +
-			"2 when the command line is wrong. The function's settings are those of the flags below.",
+		Long: "Start one extension alone, as an agent starts it, and test all that happens to\n" +
+			"extensions: registration, calls, pauses, freezes, telemetry, a burst, the stop.\n" +
+			"No function and no worker are started; the calls are made up.\n\n" +
+			"Prints a line for each check on stdout: ok, warn, fail or skip, what was seen, and\n" +
+			"what would be right. What the extension prints goes to stderr, behind its name,\n" +
+			"unless --quiet is given. Exit codes: 0 nothing failed; 1 a check failed; 2 the\n" +
+			"command line or a setting is wrong; 3 an address cannot be listened on.",
+		Example: "  NAME check --extension my-function/extension/extensionHello",
 	}
-	cmd.Flags().StringVar(&o.extension, "extension", "", "the extension's file (required)")
-	cmd.Flags().StringArrayVar(&o.env, "env", nil, "NAME=value, a variable for the extension; may be repeated")
+	cmd.Flags().StringVar(&o.extension, "extension", "", "the extension's `FILE` (required)")
+	cmd.Flags().StringArrayVar(&o.env, "env", nil, "`NAME=VALUE`, a variable for the extension; may be repeated")
 	cmd.Flags().
-		StringVar(&o.wait, "wait", "", "how long it may take to register, in seconds or as a duration; default: that of --extension-wait")
-	cmd.Flags().StringVar(&o.timeout, "timeout", "60", "how long everything may take, in seconds or as a duration")
+		StringVar(&o.wait, "wait", "", "how long the registration may take, a `TIME` in seconds or as a duration; default: that of --extension-wait")
+	cmd.Flags().StringVar(&o.timeout, "timeout", "60", "how long all checks may take, a `TIME` in seconds or as a duration")
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "leave out what the extension prints")
-	cmd.Flags().StringVar(&o.junit, "junit", "", "file for the results as JUnit XML")
+	cmd.Flags().StringVar(&o.junit, "junit", "", "`FILE` for the results as JUnit XML")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		flags := settings.ChangedSettings(cmd.Flags())
 		delete(flags, "timeout") // ours, and not the handler's

@@ -77,6 +77,8 @@ func (p *program) rootCommand() *cobra.Command {
 		p.manCommand(),
 		p.settingsTopic(),
 	)
+	refuseUnknownTopics(root)
+	fillLines(root)
 	return root
 }
 
@@ -107,6 +109,10 @@ func (p *program) serveCommand() *cobra.Command {
 func (p *program) pollCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "poll", Short: "Be a platform's custom runtime; the default with RUNTIME_API_ADDR", Args: noArguments,
+		Long: "Be a platform's custom runtime: take events from its runtime API at RUNTIME_API_ADDR, run\n" +
+			"them, and post the answers, until a signal ends it. There is no function listener.\n" +
+			"A program called bootstrap in a function's ZIP does this by itself.",
+		Example: "  NAME poll --runtime-api 127.0.0.1:9000 --code my-function",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withRuntimeConfig(cmd, func(c *settings.Config) error { return agent.Poll(c, p.options()) })
 		},

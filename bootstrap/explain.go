@@ -21,7 +21,7 @@ func (p *program) explainCommand() *cobra.Command {
 			"Without a code: a list of all. With --last: the last failed invoke of this user.",
 		Example: "  NAME explain 4010\n  NAME explain --last\n  NAME explain Runtime.OutOfMemory\n  NAME explain FSS.1051 --lang zh",
 	}
-	cmd.Flags().StringVar(&language, "lang", "", "en or zh; default: by LC_ALL, LC_MESSAGES or LANG")
+	cmd.Flags().StringVar(&language, "lang", "", "`LANGUAGE`: en or zh; default: by LC_ALL, LC_MESSAGES or LANG")
 	cmd.Flags().BoolVar(&last, "last", false, "explain the last failed invoke once more")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		l, err := p.language(language)

@@ -18,7 +18,7 @@ const probeTimeout = 2 * time.Second
 func (p *program) healthCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "health", Short: "Probe /readyz of a running agent; exits with 0 or 1", Args: noArguments,
-		Long: "Probe /readyz of a running agent, for images without curl. The address is that of GANTRY_OPS_ADDR.",
+		Long: "Probe /readyz of a running agent, for images without curl. The address is that of\nGANTRY_OPS_ADDR.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.health(settings.ChangedSettings(cmd.Flags())) },
 	}
 }

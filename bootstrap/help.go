@@ -79,12 +79,49 @@ func settingsOf(cmd *cobra.Command) []string {
 			return nil
 		}
 		return []string{"RUNTIME_FUNC_NAME", "GANTRY_EXTENSION_WAIT", "GANTRY_SHUTDOWN_TIMEOUT"}
+	case "poll": // it has no function listener and no platform API
+		return []string{
+			"RUNTIME_API_ADDR", "RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_LOG_LEVEL",
+		}
+	case "warm":
+		return []string{
+			"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "GANTRY_CODE_CACHE", "RUNTIME_TIMEOUT", "GANTRY_LOG_LEVEL",
+		}
 	case "invoke": // it listens on no address of its own
 		return []string{"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_LOG_LEVEL"}
 	}
 	return []string{
 		"RUNTIME_CODE_ROOT", "RUNTIME_HANDLER", "GANTRY_RUNTIME", "RUNTIME_TIMEOUT", "GANTRY_ADDR", "GANTRY_API_ADDR",
 		"GANTRY_LOG_LEVEL",
+	}
+}
+
+// fillLines breaks the descriptions of a command and of all below it into lines that fit the terminal, by paragraphs.
+func fillLines(cmd *cobra.Command) {
+	paragraphs := strings.Split(cmd.Long, "\n\n")
+	for i, text := range paragraphs {
+		paragraphs[i] = strings.TrimSpace(settings.Wrap(text, "", helpWidth))
+	}
+	cmd.Long = strings.Join(paragraphs, "\n\n")
+	for _, c := range cmd.Commands() {
+		fillLines(c)
+	}
+}
+
+// refuseUnknownTopics makes "help NAME" an error where there is no such command: of itself the library prints the help
+// of the program, and exits with 0.
+func refuseUnknownTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() == "help" {
+			help.Args = func(_ *cobra.Command, args []string) error {
+				cmd, rest, err := root.Find(args)
+				if err != nil || len(rest) == 0 {
+					return err
+				}
+				return commandOnly(cmd, rest)
+			}
+		}
 	}
 }
 

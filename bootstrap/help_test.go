@@ -4,9 +4,12 @@ import (
 	"gantry/settings"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 )
 
@@ -59,6 +62,58 @@ func TestHelpOfEventsAndCallsFitsAScreen(t *testing.T) {
 	}
 	_, help, _ := output(t, "bootstrap", "event", "--help")
 	require.NotContains(t, help, "Common settings", "it has none")
+}
+
+// TestHelpOfEveryCommandFitsTheTerminal: but for examples, which are commands to copy. A blank stands between a flag and
+// what it means.
+func TestHelpOfEveryCommandFitsTheTerminal(t *testing.T) {
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		name := cmd.CommandPath()
+		code, help, _ := output(t, append(strings.Fields(name), "--help")...)
+		require.Zero(t, code, name)
+		beforeExamples, rest, _ := strings.Cut(help, "\nExamples:\n")
+		_, afterExamples, _ := strings.Cut(rest, "\n\n")
+		for line := range strings.Lines(beforeExamples + "\n" + afterExamples) {
+			require.LessOrEqual(t, len(line), helpWidth+1, "%s: %s", name, line)
+		}
+		_, common, _ := strings.Cut(help, "\nCommon settings:\n")
+		for _, flag := range regexp.MustCompile(`(?m)^  --(\S+)`).FindAllStringSubmatch(common, -1) {
+			require.True(t, slices.ContainsFunc(settings.Table(), func(s settings.Setting) bool { return s.Flag() == flag[1] }),
+				"%s: %s", name, flag[1])
+		}
+		_, topic, _ := output(t, append([]string{"bootstrap", "help"}, strings.Fields(name)[1:]...)...)
+		require.Equal(t, help, topic, "help %s and %s --help are the same", name, name)
+		for _, c := range cmd.Commands() {
+			if c.Name() != "help" && c.Name() != "settings" {
+				visit(c)
+			}
+		}
+	}
+	visit((&program{name: "bootstrap"}).rootCommand())
+}
+
+// TestHelpOfAnUnknownCommandIsAnError: with the name that was probably meant.
+func TestHelpOfAnUnknownCommandIsAnError(t *testing.T) {
+	for args, want := range map[string]string{
+		"help servr":      `unknown command "servr" for "bootstrap"; did you mean serve?`,
+		"help async nope": `unknown command "nope" for "bootstrap async"`,
+	} {
+		code, stdout, stderr := output(t, append([]string{"bootstrap"}, strings.Fields(args)...)...)
+		require.Equal(t, exitUsage, code, args)
+		require.Empty(t, stdout)
+		require.Equal(t, "bootstrap: "+want+"; see bootstrap --help\n", stderr)
+	}
+}
+
+// TestHelpShowsOnlySettingsThatACommandHas: poll and warm have no function listener and no platform API.
+func TestHelpShowsOnlySettingsThatACommandHas(t *testing.T) {
+	for command, want := range map[string]string{"poll": "--runtime-api ", "warm": "--code-cache "} {
+		_, help, _ := output(t, "bootstrap", command, "--help")
+		require.Contains(t, help, "\n  "+want)
+		require.NotContains(t, help, "\n  --addr ")
+		require.NotContains(t, help, "\n  --api-addr ")
+	}
 }
 
 func TestHelpSettingsListsEverySettingOnce(t *testing.T) {

@@ -48,7 +48,7 @@ func (p *program) invokeCommand() *cobra.Command {
 	flags.StringArrayVar(&o.expect, "expect", nil,
 		"`FILE` with what the result has to be, as JSON with matchers; once for all events, or once for each")
 	flags.StringVar(&o.junit, "junit", "", "`FILE` for the results as JUnit XML")
-	flags.StringVar(&o.to, "to", "", "address of a running agent, with --async of its API")
+	flags.StringVar(&o.to, "to", "", "`ADDR` of a running agent, with --async of its API")
 	flags.BoolVar(&o.async, "async", false,
 		"hand the events to the platform API of a running agent, and print the request ids")
 	flags.BoolVar(&o.tail, "tail", false, "print only the log's tail, as the platform returns it")

@@ -21,8 +21,9 @@ const manMark = `.\" Written by "gantry man".`
 func (p *program) manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "man DIR", Short: "Write the manual pages, one for each command", Hidden: true, Args: cobra.ExactArgs(1),
-		Long: "Write the manual pages into a folder that exists: one for the program and one for each command, in section 1.\n" +
-			"Their date is that of SOURCE_DATE_EPOCH; without it they have none, so that the same program writes the same bytes.",
+		Long: "Write the manual pages into a folder that exists: one for the program and one for\n" +
+			"each command, in section 1. Their date is that of SOURCE_DATE_EPOCH; without it they\n" +
+			"have none, so that the same program writes the same bytes.",
 		RunE: func(cmd *cobra.Command, args []string) error { return p.writePages(cmd.Root(), args[0]) },
 	}
 }

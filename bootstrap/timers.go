@@ -21,11 +21,12 @@ func (p *program) timersCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "timers", Short: "List the timers of the settings, and when they run", Args: noArguments,
-		Long: "List the timers of the settings, and when they run next, on stdout; no agent has to run. Below them is what\n" +
-			"a person may not expect of a schedule. Exits with 2 when a timer is wrong.",
+		Long: "List the timers of the settings on stdout, with their next runs; no agent has to\n" +
+			"run. Remarks on schedules that are easily misread, and on summer time, follow.\n" +
+			"Exits with 2 when a timer is wrong.",
 		Example: "  NAME timers\n  NAME timers --timer '0 30 8 * * 1-5' --count 5",
 	}
-	cmd.Flags().IntVar(&count, "count", 3, "so many runs of each, 1 to 1000")
+	cmd.Flags().IntVar(&count, "count", 3, "next `RUNS` of each timer, 1 to 1000")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if count < 1 || count > mostRuns {

@@ -22,7 +22,7 @@ func (p *program) waitCommand() *cobra.Command {
 		Example: "  NAME serve --code my-function &\n  NAME wait --timeout 10 && curl 127.0.0.1:8000/invoke -d '{}'",
 	}
 	cmd.Flags().BoolVar(&ready, "ready", true, "until calls are taken; false: until the agent itself works, whatever the function does")
-	cmd.Flags().StringVar(&limit, "timeout", "30", "how long to wait at most, in seconds or as a duration")
+	cmd.Flags().StringVar(&limit, "timeout", "30", "`TIME` to wait at most, in seconds or as a duration")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		flags := settings.ChangedSettings(cmd.Flags())
 		delete(flags, "timeout") // ours, and not the handler's

@@ -68,7 +68,7 @@ func Groups() []Group {
 // Help is the list of all settings for a terminal, in sections, with lines of at most width columns.
 func Help(width int) string {
 	var b strings.Builder
-	b.WriteString(wrap("Every setting is a variable, and a flag unless it is a secret. A flag beats the variable. "+
+	b.WriteString(Wrap("Every setting is a variable, and a flag unless it is a secret. A flag beats the variable. "+
 		"A secret may stand in a file instead: NAME_FILE has its path. docs/CONFIGURATION.md explains each one.", "", width))
 	for _, g := range Groups() {
 		fmt.Fprintf(&b, "\n%s\n", g.Title)
@@ -88,7 +88,7 @@ func (s *Setting) describe(width int) string {
 	if s.fallback != "" {
 		names += " (" + s.fallback + ")"
 	}
-	return names + "\n" + wrap(s.help, "      ", width)
+	return names + "\n" + Wrap(s.help, "      ", width)
 }
 
 // Flags are the flags of the settings with these variables, each with its help.
@@ -98,16 +98,22 @@ func Flags(width int, variables ...string) string {
 	for _, name := range variables {
 		for _, s := range Table() {
 			if s.Env == name {
-				text := strings.TrimLeft(wrap(s.help, strings.Repeat(" ", indent), width), " ")
-				fmt.Fprintf(&b, "  %-*s%s", indent-2, "--"+s.flag, text)
+				text := strings.TrimLeft(Wrap(s.help, strings.Repeat(" ", indent), width), " ")
+				name := fmt.Sprintf("  %-*s", indent-2, "--"+s.flag)
+				if len(name) > indent || !strings.HasSuffix(name, " ") { // a long name has a line of its own
+					text = strings.Repeat(" ", indent) + text
+					name += "\n"
+				}
+				b.WriteString(name + text)
 			}
 		}
 	}
 	return b.String()
 }
 
-// wrap breaks a text into lines of at most width columns, each behind the indent.
-func wrap(text, indent string, width int) string {
+// Wrap breaks a text into lines of at most width columns, each behind the indent; a longer
+// piece without a blank stays whole.
+func Wrap(text, indent string, width int) string {
 	var b strings.Builder
 	line := indent
 	for word := range strings.FieldsSeq(text) {

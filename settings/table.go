@@ -64,7 +64,7 @@ func Table() []Setting {
 		{Env: "GANTRY_CONCURRENCY", flag: "concurrency", fallback: "1", help: "calls at once per worker, 1 to 1000", apply: number(1, 1000, func(c *Config) *int { return &c.Concurrency })},
 		{Env: "GANTRY_SPARE", flag: "spare", fallback: "0", help: "interpreters that run in advance, to replace workers", apply: number(0, 16, func(c *Config) *int { return &c.Spares })},
 		{Env: "GANTRY_WORKERS", flag: "workers", fallback: "1", help: "worker processes", apply: number(1, 64, func(c *Config) *int { return &c.Workers })},
-		{Env: "GANTRY_CODE_CACHE", flag: "code-cache", help: "file of the code cache that bootstrap warm writes and workers in Node.js and Python use, or off; default: .gantry/code-cache in the code folder", path: File, apply: text(func(c *Config) *string { return &c.CodeCache })},
+		{Env: "GANTRY_CODE_CACHE", flag: "code-cache", help: "file of the code cache that bootstrap warm writes and workers in Node.js, Python and Java use, or off; default: .gantry/code-cache in the code folder", path: File, apply: text(func(c *Config) *string { return &c.CodeCache })},
 		{Env: "GANTRY_QUEUE", flag: "queue", fallback: "100", help: "size of the waiting room in calls", apply: number(0, 1<<20, func(c *Config) *int { return &c.WaitingRoom })},
 		{Env: "GANTRY_QUEUE_WAIT", flag: "queue-wait", help: "longest wait in the room; default: the handler deadline, and while the worker starts what the start may take as well", apply: seconds(func(c *Config) *time.Duration { return &c.RoomWait })},
 		{Env: "GANTRY_ACCESS_KEY", Secret: true, help: "see GANTRY_SECURITY_ACCESS_KEY; the context's getAccessKey()", apply: text(func(c *Config) *string { return &c.Secrets.AccessKey })},

@@ -428,7 +428,7 @@ func TestCheckRefusesWrongCommandLinesWithTheReason(t *testing.T) {
 	}
 	help := runCheck(t, "--help")
 	require.Zero(t, help.code)
-	for _, flag := range []string{"--extension string", "--env stringArray", "--junit string", "--timeout string", "--wait string", "2 when the command line is wrong"} {
+	for _, flag := range []string{"--extension FILE", "--env NAME=VALUE", "--junit FILE", "--timeout TIME", "--wait TIME", "2\nthe command line or a setting is wrong"} {
 		require.Contains(t, help.stdout, flag)
 	}
 	require.NotContains(t, help.stdout, "runs from the moment the call has a slot", "our --timeout hides the handler's")
