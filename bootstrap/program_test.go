@@ -51,6 +51,20 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	}
 }
 
+// TestCommandsAreDocumented: docs/CONFIGURATION.md has a row for every command.
+func TestCommandsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/CONFIGURATION.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(page), "\n## Commands\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n\nFlags of ")
+	for _, cmd := range (&program{name: "bootstrap"}).rootCommand().Commands() {
+		if cmd.Runnable() {
+			require.Regexp(t, "(?m)^\\| `bootstrap "+cmd.Name()+"[ `]", section)
+		}
+	}
+}
+
 func TestInvokeHelpHasItsExitCodes(t *testing.T) {
 	code, help, _ := output(t, "bootstrap", "invoke", "--help")
 	require.Zero(t, code)
