@@ -16,6 +16,14 @@ func TestStartPageRunsFromTheFirstLineToTheLast(t *testing.T) {
 	requireOutputs(t, blocks, shell(t, blocks, installed(t)...))
 }
 
+// TestReadmeLeadsToAFunctionThatRuns runs the first commands of README.md in an empty folder.
+func TestReadmeLeadsToAFunctionThatRuns(t *testing.T) {
+	harness.FixedPorts(t)
+	blocks := pageBlocks(t, "README.md", "sh run")
+	require.Len(t, blocks, 2)
+	requireOutputs(t, blocks, shell(t, blocks, installed(t)...))
+}
+
 // installed is an environment with the program as gantry in PATH.
 func installed(t *testing.T) []string {
 	t.Helper()
