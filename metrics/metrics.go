@@ -66,7 +66,7 @@ func NewMetrics(outcomes []string) *Metrics {
 	)
 	m.Restarts = s.NewCounter(m.named("gantry_worker_restarts_total", counter, "Workers started after the first ones."))
 	m.Stray = s.NewCounter(m.named("gantry_stray_frames_total", counter, "Answers of workers that came too late."))
-	m.Orphans = s.NewCounter(m.named("gantry_orphans_reaped_total", counter, "Foreign processes collected as PID 1."))
+	m.Orphans = s.NewCounter(m.named("gantry_orphans_reaped_total", counter, "Orphans reaped as PID 1."))
 	const cached = "Files that loads have compiled, by whether they came out of the code cache."
 	m.CodeCacheHits = s.NewCounter(m.named(`gantry_code_cache_files_total{result="hit"}`, counter, cached))
 	m.CodeCacheMisses = s.NewCounter(m.named(`gantry_code_cache_files_total{result="miss"}`, counter, cached))

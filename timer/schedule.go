@@ -90,7 +90,11 @@ func (t *Timer) parseSchedule(text string) (err error) {
 // parseFields reads five or six fields.
 func parseFields(texts []string) (f fields, err error) {
 	if len(texts) < 5 || len(texts) > 6 {
-		return f, fmt.Errorf("it has %d fields, %s", len(texts), wantSchedule)
+		fields := "fields"
+		if len(texts) == 1 {
+			fields = "field"
+		}
+		return f, fmt.Errorf("it has %d %s, %s", len(texts), fields, wantSchedule)
 	}
 	if len(texts) == 5 {
 		texts = append(texts[:5:5], "*")

@@ -108,6 +108,7 @@ func TestWrongSchedulesNameTheFieldAndWhatWouldBeRight(t *testing.T) {
 		"0 0 0 30 2 ?":                 {"it would never run"},
 		"0 0 0 31 4,6,9,11 ?":          {"it would never run"},
 		"0 9 * * MON":                  {`the month is "MON"`, `as in cron, write "0 0 9 * * MON"`},
+		"hourly":                       {"it has 1 field, want"},
 		"* * *":                        {"it has 3 fields", "five or six"},
 		"0 0 0 1 1 ? 2027":             {"it has 7 fields"},
 		"@every 0s":                    {"@every 0s is outside of 10ms to 8784h"},
