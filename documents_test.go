@@ -65,6 +65,33 @@ func TestDocumentLinesEndAtColumn120(t *testing.T) {
 	}
 }
 
+// TestMakeTargetsAreDocumented: CONTRIBUTING.md names every target for people, and no other.
+func TestMakeTargetsAreDocumented(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	phony := regexp.MustCompile(`(?m)^\.PHONY: (.*)`).FindSubmatch(makefile)
+	if phony == nil {
+		t.Fatal("the Makefile has no line .PHONY")
+	}
+	want := map[string]bool{}
+	for _, target := range strings.Fields(string(phony[1])) {
+		if want[target] = target != "need-java"; want[target] && !strings.Contains(string(page), "`make "+target+"`") {
+			t.Errorf("CONTRIBUTING.md does not name make %s", target)
+		}
+	}
+	for _, target := range regexp.MustCompile("`make ([a-z-]+)`").FindAllStringSubmatch(string(page), -1) {
+		if !want[target[1]] {
+			t.Errorf("CONTRIBUTING.md names make %s, and there is no such target", target[1])
+		}
+	}
+}
+
 var (
 	links    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	scheme   = regexp.MustCompile(`^[a-z]+:`)

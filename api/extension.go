@@ -37,7 +37,7 @@ func ListenExtension(cfg *ExtensionConfig) (*Server, error) {
 	if !loopback(ln.Addr()) {
 		return nil, errors.Join(
 			fmt.Errorf(
-				"extension API: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT",
+				"extension listener: %s is no loopback address; extensions live beside the function, so use 127.0.0.1:PORT",
 				cfg.Addr,
 			),
 			ln.Close(),

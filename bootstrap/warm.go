@@ -20,7 +20,7 @@ func (p *program) warmCommand() *cobra.Command {
 			"Extensions are not started.\n\n" +
 			"Prints on stdout what was written, the log on stderr. Exit codes: 0; 1 an event\n" +
 			"failed, or the cache cannot be written; 2 the command line, a setting or a file is\n" +
-			"wrong; 4 the function cannot be started.",
+			"wrong; 3 an address cannot be listened on; 4 the function cannot be started.",
 		Example: "  NAME warm --code my-function\n  NAME warm --code my-function --event '{\"n\": 1}'",
 	}
 	cmd.Flags().StringArrayVar(&events, "event", nil,
