@@ -95,7 +95,7 @@ func discoverIn(dir string) (found []Script, meant []*PassedOver, err error) {
 				meant,
 				&PassedOver{Why: fmt.Sprintf("%s cannot be read (%v)", s.Path, err), Right: "mend or remove it"},
 			)
-		case strings.HasPrefix(s.Name, "extension"), !e.IsDir() && (s.Executable || runs(s.Path)):
+		case calledExtension(s.Name), !e.IsDir() && (s.Executable || runs(s.Path)):
 			meant = append(meant, p)
 		case !e.IsDir():
 			others = append(others, p)
@@ -105,6 +105,12 @@ func discoverIn(dir string) (found []Script, meant []*PassedOver, err error) {
 		meant = append(meant, others...)
 	}
 	return found, meant, nil
+}
+
+// calledExtension reports whether a name begins with extension, in whatever letter case.
+func calledExtension(name string) bool {
+	const prefix = "extension"
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
 
 // runs reports whether a file is a program or a script by its first bytes.
@@ -133,11 +139,11 @@ func Inspect(path string) (Script, error) {
 	s.Executable = info.Mode()&0o111 != 0
 	named := strings.HasPrefix(s.Name, "extension")
 	starts := s.Executable || strings.HasSuffix(s.Name, ".sh")
-	rename := fmt.Sprintf(
-		"mv %s %s",
-		s.Path,
-		filepath.Join(filepath.Dir(s.Path), "extension"+strings.ToUpper(s.Name[:1])+s.Name[1:]),
-	)
+	right := "extension" + strings.ToUpper(s.Name[:1]) + s.Name[1:]
+	if calledExtension(s.Name) { // but in other letters
+		right = "extension" + s.Name[len("extension"):]
+	}
+	rename := fmt.Sprintf("mv %s %s", s.Path, filepath.Join(filepath.Dir(s.Path), right))
 	switch {
 	case !named && !starts:
 		return s, &PassedOver{

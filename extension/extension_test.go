@@ -118,6 +118,19 @@ func TestDiscoverReportsFilesThatAreNoExtension(t *testing.T) {
 	require.Equal(t, []*PassedOver{{file + " is not called extension…, and lacks the execute bit", "mv " + file + " " + filepath.Join(dir, "extensionIndex.js") + ", and chmod +x it"}}, passed)
 }
 
+// TestDiscoverReportsAnExtensionInOtherLetters: also beside a file that is an extension.
+func TestDiscoverReportsAnExtensionInOtherLetters(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ExtensionX.sh")
+	require.NoError(t, os.WriteFile(file, []byte("sleep 1\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "extensionY.sh"), []byte("sleep 1\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "extend.txt"), []byte("text\n"), 0o644))
+	found, passed, err := Discover([]string{dir})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, []*PassedOver{{file + " is not called extension…", "mv " + file + " " + filepath.Join(dir, "extensionX.sh")}}, passed)
+}
+
 var supervisor = process.NewSupervisor(false)
 
 func newHost(t testing.TB, scripts []Script, change func(*Config)) *Host {

@@ -210,6 +210,20 @@ func TestCheckFindsNoFailureInTheLoggerExample(t *testing.T) {
 	require.Contains(t, c.stderr, "[extensionLogger] registered with function check\n")
 }
 
+// TestCheckIsContentWithTheExtensionsThatPeopleCopy: the one of docs/EXTENSIONS.md, and the example in Python.
+func TestCheckIsContentWithTheExtensionsThatPeopleCopy(t *testing.T) {
+	harness.FixedPorts(t)
+	source := pageBlocks(t, extensionDoc, "python extension")
+	require.Len(t, source, 1)
+	for _, path := range []string{
+		checkScript(t, "extensionHello", source[0].text, 0o755), root + "/examples/extensions/counter/extensionCounter.sh",
+	} {
+		c := runCheck(t, "--extension", path, "--wait", "60", "--timeout", "120")
+		c.noFailure()
+		require.Contains(t, c.stdout, " 0 warnings, 0 failures, ", path)
+	}
+}
+
 func TestCheckReportsEachKindOfMisbehaviour(t *testing.T) {
 	harness.FixedPorts(t)
 	t.Run("never registers", func(t *testing.T) {

@@ -33,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 host, port = ADDRESS.split(":")
+ThreadingHTTPServer.request_queue_size = 128  # connections that may wait: 5 by default, too few for bursts
 server = ThreadingHTTPServer((host, int(port)), Handler)  # listens from here on
 request = urllib.request.Request(
     f"http://{os.environ['EXTENSION_API_ADDR']}/extension/register",
