@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 )
 
@@ -51,16 +52,21 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	}
 }
 
-// TestCommandsAreDocumented: docs/CONFIGURATION.md has a row for every command.
+// TestCommandsAreDocumented: docs/CONFIGURATION.md has a row for every command, and names every flag that is no setting.
 func TestCommandsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../docs/CONFIGURATION.md")
 	require.NoError(t, err)
 	_, section, found := strings.Cut(string(page), "\n## Commands\n")
 	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n\nFlags of ")
+	section, _, _ = strings.Cut(section, "\n## ")
 	for _, cmd := range (&program{name: "bootstrap"}).rootCommand().Commands() {
 		if cmd.Runnable() {
 			require.Regexp(t, "(?m)^\\| `bootstrap "+cmd.Name()+"[ `]", section)
+		}
+		for _, c := range append(cmd.Commands(), cmd) {
+			ownFlags(c).VisitAll(func(f *pflag.Flag) {
+				require.Regexp(t, "`[^`\n]*--"+f.Name+"[^a-z-]", section, c.CommandPath())
+			})
 		}
 	}
 }
