@@ -42,7 +42,7 @@ COPY --from=build /bootstrap /bootstrap
 
 FROM build AS build-queue
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
-      -ldflags "-s -w -X main.version=$VERSION" -o /gantry-jetstream ./jetstream && chmod 0711 /gantry-jetstream
+      -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /gantry-jetstream ./jetstream && chmod 0711 /gantry-jetstream
 
 # For images that want asynchronous invocation: COPY --from=gantry-queue-binary /gantry-jetstream /gantry-jetstream
 FROM scratch AS queue-binary

@@ -36,7 +36,7 @@ var ran = map[string]string{
 	"go mod download": "",
 	`CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /bootstrap ./bootstrap`: "",
 	"chmod 0711 /bootstrap": "",
-	`CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /gantry-jetstream ./jetstream && chmod 0711 /gantry-jetstream`:                                                                                                                                  "",
+	`CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /gantry-jetstream ./jetstream && chmod 0711 /gantry-jetstream`:                                                                                                           "",
 	`mkdir -p /root-folder/etc/ssl/certs /root-folder/opt/function/code && mkdir -m 1777 /root-folder/tmp && echo 'function:x:1003:' > /root-folder/etc/group && echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' > /root-folder/etc/passwd && cp /etc/ssl/certs/ca-certificates.crt /root-folder/etc/ssl/certs/`: "",
 	`{ grep -q '^[^:]*:[^:]*:1003:' /etc/group || echo 'function:x:1003:' >> /etc/group; } && { grep -q '^[^:]*:[^:]*:1003:' /etc/passwd || echo 'function:x:1003:1003::/tmp:/usr/sbin/nologin' >> /etc/passwd; } && mkdir -p /opt/function/code`:                                                                    "user",
 }
