@@ -68,6 +68,7 @@ func TestLanguageIsDetectedByTheFilesAndHandler(t *testing.T) {
 		{"index.ts jest.config.js", "", "", "but index.ts, which is TypeScript source: compile it to JavaScript"},
 		{"main.go go.mod", "", "", "but main.go, which is Go source: build the program"},
 		{"main.ts tsconfig.json", "", "", "but main.ts, which is TypeScript source"},
+		{"Program.cs", "", "", "but Program.cs, which is C# source: C# functions are not supported in this version: publish it"},
 		{"Main.java pom.xml", "", "", "which is Java source"},
 		{"", "", "", "is empty: mount or copy the function's code there, or set --code"},
 	}

@@ -33,7 +33,7 @@ var sourceKinds = []struct{ title, instead string }{
 	{"Go", "build the program and put it into the code folder: CGO_ENABLED=0 go build -o handler"},
 	{"TypeScript", "compile it to JavaScript (tsc, esbuild) and set --code to the folder with the result"},
 	{"Java", "build a jar (mvn package, gradle jar), and set --code to the folder with it"},
-	{"C#", "C# functions are not supported in this version"},
+	{"C#", "C# functions are not supported in this version: " + missing[0].instead},
 }
 
 // sourceOf is the index in sourceKinds by file extension.
