@@ -114,6 +114,8 @@ func refuseUnknownTopics(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	for _, help := range root.Commands() {
 		if help.Name() == "help" {
+			help.Short = "Print the help of a command, or all settings"
+			help.Long = "Print the help of a command, or with \"settings\" the list of all settings."
 			help.Args = func(_ *cobra.Command, args []string) error {
 				cmd, rest, err := root.Find(args)
 				if err != nil || len(rest) == 0 {

@@ -93,6 +93,19 @@ func TestHelpOfEveryCommandFitsTheTerminal(t *testing.T) {
 	visit((&program{name: "bootstrap"}).rootCommand())
 }
 
+// TestCompletionShowsNoMarksOfTheHelp: in the help's source a value's name stands in back quotes.
+func TestCompletionShowsNoMarksOfTheHelp(t *testing.T) {
+	stderr := os.Stderr // completion closes it to the library
+	t.Cleanup(func() { os.Stderr = stderr })
+	for _, command := range []string{"invoke", "check", "warm", "wait", "timers", "explain", "permissions", "async ls"} {
+		args := append([]string{"bootstrap", cobra.ShellCompRequestCmd}, strings.Fields(command)...)
+		code, offered, _ := output(t, append(args, "--")...)
+		require.Zero(t, code)
+		require.Contains(t, offered, "--code\t", command)
+		require.NotContains(t, offered, "`", command)
+	}
+}
+
 // TestHelpOfAnUnknownCommandIsAnError: with the name that was probably meant.
 func TestHelpOfAnUnknownCommandIsAnError(t *testing.T) {
 	for args, want := range map[string]string{

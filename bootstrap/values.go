@@ -30,7 +30,12 @@ func (p *program) complete(root *cobra.Command) error {
 }
 
 func (p *program) completeBelow(cmd *cobra.Command) (err error) {
-	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+	own := cmd.LocalNonPersistentFlags()
+	if cmd.HasParent() { // those of the program itself are the settings
+		own.AddFlagSet(cmd.PersistentFlags())
+	}
+	own.VisitAll(func(f *pflag.Flag) {
+		f.Usage = strings.ReplaceAll(f.Usage, "`", "") // they mark the value's name for the help
 		if values := p.flagValues(cmd, f); values != nil && err == nil {
 			err = cmd.RegisterFlagCompletionFunc(f.Name, values)
 		}

@@ -67,6 +67,7 @@ var completions = []struct {
 	{`gantry invoke --event '{"n": 1}; touch evil; true' --log-level de`, []string{"debug"}, true},
 	{"gantry invoke --event $(touch evil) --log-level de", []string{"debug"}, true},
 	{"gantry wait --timeout ", nil, true},
+	{"gantry async ls --to ", nil, true},
 	{"gantry event ", []string{"apig", "obs", "rabbitmq", "check"}, false},
 	{"gantry event check ev", []string{"event.json"}, true},
 	{"gantry invoke --trigger roc", []string{"rocketmq"}, true},
