@@ -210,26 +210,6 @@ func TestCheckFindsNoFailureInTheLoggerExample(t *testing.T) {
 	require.Contains(t, c.stderr, "[extensionLogger] registered with function check\n")
 }
 
-// TestCheckIsContentWithTheExtensionsThatPeopleCopy: the one of docs/EXTENSIONS.md, and the example in Python. A machine
-// without a free processor makes any answer slow, so one run of three without a remark about calls is enough; with a
-// backlog of five each run has it.
-func TestCheckIsContentWithTheExtensionsThatPeopleCopy(t *testing.T) {
-	harness.FixedPorts(t)
-	source := pageBlocks(t, extensionDoc, "python extension")
-	require.Len(t, source, 1)
-	for _, path := range []string{
-		checkScript(t, "extensionHello", source[0].text, 0o755), root + "/examples/extensions/counter/extensionCounter.sh",
-	} {
-		slow, tries := true, 0
-		for ; slow && tries < 3; tries++ {
-			c := runCheck(t, "--extension", path, "--wait", "60", "--timeout", "120")
-			c.noFailure()
-			slow = strings.Contains(c.stdout, "\nwarn  calls")
-		}
-		require.False(t, slow, "%s: calls are slow in each of %d runs", path, tries)
-	}
-}
-
 func TestCheckReportsEachKindOfMisbehaviour(t *testing.T) {
 	harness.FixedPorts(t)
 	t.Run("never registers", func(t *testing.T) {

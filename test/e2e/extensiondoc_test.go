@@ -3,10 +3,17 @@ package e2e
 import (
 	"encoding/json"
 	"gantry/test/harness"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,4 +46,46 @@ func TestEventsOfExtensionPageAreValidJSON(t *testing.T) {
 		seen[event.Name] = true
 	}
 	require.Len(t, seen, 10)
+}
+
+// TestExtensionsThatPeopleCopyLetABurstOfCallsConnect: the one of docs/EXTENSIONS.md, and the example in Python. They are
+// stopped, so that the kernel alone takes connections, as many as the listener has room for.
+func TestExtensionsThatPeopleCopyLetABurstOfCallsConnect(t *testing.T) {
+	harness.FixedPorts(t)
+	source := pageBlocks(t, extensionDoc, "python extension")
+	require.Len(t, source, 1)
+	for _, path := range []string{
+		checkScript(t, "extensionHello", source[0].text, 0o755), root + "/examples/extensions/counter/extensionCounter.sh",
+	} {
+		registered := make(chan string, 1)
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, `{"functionName":"f","functionVersion":"latest"}`)
+			registered <- r.Header.Get("FunctionGraph-Extension-Address")
+		}))
+		cmd := exec.Command(path)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "EXTENSION_API_ADDR=" + api.Listener.Addr().String()}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		require.NoError(t, cmd.Start())
+		end := func() {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			_ = cmd.Wait()
+			api.Close()
+		}
+		select {
+		case address := <-registered:
+			require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGSTOP))
+			for i := range 32 {
+				c, err := net.DialTimeout("tcp", address, 5*time.Second)
+				if err != nil {
+					end()
+					t.Fatalf("%s: connection %d of 32: %v", path, i+1, err)
+				}
+				defer c.Close()
+			}
+		case <-time.After(time.Minute):
+			end()
+			t.Fatalf("%s did not register", path)
+		}
+		end()
+	}
 }
