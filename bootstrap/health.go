@@ -60,7 +60,7 @@ const (
 	aliveRoute = "/healthz"
 )
 
-// probe asks a route of the agent whose ops listener is at addr.
+// probe asks a route of the agent whose ops listener is at addr. The text is there also if the agent is not ready.
 func probe(addr, route string) (text string, err error) {
 	status, body, err := fasthttp.GetTimeout(nil, "http://"+agent.Reachable(addr)+route, probeTimeout)
 	if err != nil {
@@ -68,7 +68,7 @@ func probe(addr, route string) (text string, err error) {
 	}
 	text = strings.TrimSpace(string(body))
 	if status != fasthttp.StatusOK {
-		return "", fmt.Errorf("%w: %s", errNotReady, text)
+		return text, fmt.Errorf("%w: %s", errNotReady, text)
 	}
 	return text, nil
 }

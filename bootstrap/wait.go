@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"gantry/instance"
 	"gantry/settings"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,7 @@ func (p *program) waitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "wait", Short: "Wait until a running agent is ready; exits with 0 or 1", Args: noArguments,
 		Long: "Wait until a running agent takes calls, for scripts that started it in the background.\n" +
-			"The address is that of GANTRY_OPS_ADDR. Exits with 1, and the last reason, when\nthe time is over.",
+			"The address is that of GANTRY_OPS_ADDR. Exits with 1, and the last reason, when\nthe time is over, or at once when the function has failed.",
 		Example: "  NAME serve --code my-function &\n  NAME wait --timeout 10 && curl 127.0.0.1:8000/invoke -d '{}'",
 	}
 	cmd.Flags().BoolVar(&ready, "ready", true, "until calls are taken; false: until the agent itself works, whatever the function does")
@@ -52,6 +54,9 @@ func (p *program) wait(addr, route string, limit time.Duration) error {
 		if err == nil {
 			fmt.Fprintln(p.stdout, text)
 			return nil
+		}
+		if strings.HasPrefix(text, instance.Failed.String()) {
+			return fmt.Errorf("the agent is not ready, and will not be until a reload or another call: %w", err)
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("the agent is not ready after %s: %w", limit, err)

@@ -47,18 +47,34 @@ func TestWaitEndsWhenTheAgentIsReady(t *testing.T) {
 }
 
 func TestWaitEndsWithTheLastReasonWhenTheTimeIsOver(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = w.Write([]byte("failed: Cannot find module 'x'\n"))
-	}))
-	defer server.Close()
-	code, stdout, stderr := output(t, "bootstrap", "wait", "--timeout", "0.1", "--ops-addr", server.Listener.Addr().String())
+	code, stdout, stderr := output(t, "bootstrap", "wait", "--timeout", "0.1", "--ops-addr", notReady(t, "init"))
 	require.Equal(t, exitError, code)
 	require.Empty(t, stdout)
-	require.Regexp(t, `^bootstrap: the agent is not ready after 100ms: .*: failed: Cannot find module 'x'\n$`, stderr)
+	require.Equal(t, "bootstrap: the agent is not ready after 100ms: not ready: init\n", stderr)
 	code, _, stderr = output(t, "bootstrap", "wait", "--timeout", "soon")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, stderr, `--timeout: "soon": want seconds, or a duration like 1m30s`)
+}
+
+// TestWaitEndsAtOnceWhenTheFunctionHasFailed: the time that is left would change nothing.
+func TestWaitEndsAtOnceWhenTheFunctionHasFailed(t *testing.T) {
+	addr := notReady(t, "failed: Cannot find module 'x'")
+	code, stdout, stderr := output(t, "bootstrap", "wait", "--timeout", "1h", "--ops-addr", addr)
+	require.Equal(t, exitError, code)
+	require.Empty(t, stdout)
+	require.Equal(t, "bootstrap: the agent is not ready, and will not be until a reload or another call: "+
+		"not ready: failed: Cannot find module 'x'\n", stderr)
+}
+
+// notReady is the address of an ops listener that says why no call is taken.
+func notReady(t *testing.T, why string) (addr string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(why + "\n"))
+	}))
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
 }
 
 func TestWaitForTheAgentAloneAsksHealthz(t *testing.T) {
