@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -46,6 +47,29 @@ func TestArchiveIsOneFolderReadyToRun(t *testing.T) {
 		}
 		require.NotContains(t, strings.Join(slices.Collect(maps.Keys(all)), "\n"), "__pycache__")
 	}
+}
+
+// TestLinksOfTheArchivesDocumentsLeadToItsFiles: what is a file of the repository only is a file of the archive, too.
+func TestLinksOfTheArchivesDocumentsLeadToItsFiles(t *testing.T) {
+	top := filepath.Join(extracted(t, "gantry-1.2.3-linux-amd64.tar.gz"), "gantry-1.2.3-linux-amd64")
+	link, scheme := regexp.MustCompile(`\]\(([^)\s#]+)[^)\s]*\)`), regexp.MustCompile(`^[a-z]+:`)
+	code := regexp.MustCompile("(?s)```.*?```|`[^`\n]*`")
+	seen := 0
+	require.NoError(t, filepath.WalkDir(top, func(name string, d os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(name) != ".md" {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		for _, found := range link.FindAllStringSubmatch(code.ReplaceAllString(string(text), ""), -1) {
+			if !scheme.MatchString(found[1]) {
+				seen++
+				_, err := os.Stat(filepath.Join(filepath.Dir(name), found[1]))
+				assert.NoError(t, err, name)
+			}
+		}
+		return err
+	}))
+	require.Greater(t, seen, 100)
 }
 
 // TestArchiveRunsTheFirstFunction: two commands from the archive to a result, without Go and without an install.

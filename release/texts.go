@@ -186,9 +186,19 @@ func (e *extra) make(gantry, work string) ([]file, error) {
 	return below(e.path, files), err
 }
 
-// collectShared reads the documents and examples: what git knows of them, without what runs have left there.
+// What a release has beside the programs and their texts: the documents and examples, the Go module that functions use,
+// and files that the documents lead to.
+var (
+	sharedFolders = []string{"docs", "examples", "function"}
+	sharedFiles   = []string{
+		"CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "Dockerfile", "bench/README.md", "changelog/README.md",
+		"test/http/testdata/adapters/aws.js",
+	}
+)
+
+// collectShared reads these files: what git knows of the folders, without what runs have left there, and without tests.
 func (r *release) collectShared() error {
-	cmd := exec.Command("git", "ls-files", "-z", "docs", "examples", "*.md")
+	cmd := exec.Command("git", append([]string{"ls-files", "-z"}, sharedFolders...)...)
 	cmd.Dir = r.root
 	out, err := output(cmd)
 	if err != nil {
@@ -196,17 +206,16 @@ func (r *release) collectShared() error {
 	}
 	known := map[string]bool{}
 	for name := range strings.SplitSeq(string(out), "\x00") {
-		top, _, nested := strings.Cut(name, "/")
-		known[name] = nested && (top == "docs" || top == "examples") || !nested && name != "README.md"
+		known[name] = !strings.HasSuffix(name, "_test.go") && !strings.Contains(name, "/testdata/")
 	}
-	for _, top := range []string{"docs", "examples"} {
+	for _, top := range sharedFolders {
 		files, err := readTree(filepath.Join(r.root, top), func(p string) bool { return known[path.Join(top, p)] })
 		if err != nil {
 			return err
 		}
 		r.shared = append(r.shared, below(top, files)...)
 	}
-	for _, name := range []string{"CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"} {
+	for _, name := range sharedFiles {
 		data, err := os.ReadFile(filepath.Join(r.root, name))
 		if err != nil {
 			return err
