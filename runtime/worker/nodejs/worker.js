@@ -155,6 +155,7 @@ class Call {
     this.company = false; // whether another call has run beside it
     this.concluded = false; // the answer is known; it may wait for output
     this.answered = false;
+    this.empty = false; // the answer is that of a Promise with nothing, and callback had not been called
   }
 }
 
@@ -1024,6 +1025,14 @@ function notLoaded(e) {
   failure(new Call(0, {}, true), meta, errorBody(ENTRY, message, type), e);
 }
 
+let lateCallback = false; // whether one has been logged: a wrapper may make one in every call
+
+function noteLateCallback(call) {
+  if (lateCallback) return;
+  lateCallback = true;
+  writeLog(call, '{"level":"WARN"}', 'callback was called after the async handler had ended with nothing, which was the answer: return the result, or await what calls callback. Further ones are not logged');
+}
+
 function invoke(id, meta, text) {
   const call = begin(id, meta, false);
   let event;
@@ -1038,10 +1047,15 @@ function invoke(id, meta, text) {
     let returned;
     try {
       returned = exported()[target.symbol](event, new Context(call, meta), (err = {}, data) => {
-        if (!err) answer(call, data);
+        if (call.empty) noteLateCallback(call);
+        else if (!err) answer(call, data);
         else if (!call.concluded) handed(call, err);
       });
-      if (whenSettled(returned, (value) => answer(call, value), (e) => raised(call, 4002, INVOCATION, e))) return;
+      const settled = (value) => {
+        if (value === undefined && !call.concluded) call.empty = true;
+        answer(call, value);
+      };
+      if (whenSettled(returned, settled, (e) => raised(call, 4002, INVOCATION, e))) return;
     } catch (e) {
       raised(call, 4002, INVOCATION, e);
       return;

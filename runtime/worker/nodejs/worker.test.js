@@ -304,6 +304,20 @@ test('the code folder is shortened at the borders of paths', () => {
   ]) assert.strictEqual(worker.shorten(text.replace(/R/g, root)), want.replace(/R/g, root), text);
 });
 
+test('callbacks after a promise with nothing are logged once', async () => {
+  const late = [];
+  for (let i = 0; i < 2; i++) await call(async (event, context, callback) => { late.push(callback); });
+  late[0](null, 'x');
+  worker.flush();
+  const logged = sent();
+  assert.deepStrictEqual(logged.map((f) => [f.type, f.id, f.meta]), [[LOG, 0, { level: 'WARN', requestId: 'r' + (lastID - 1) }]]);
+  assert.match(logged[0].payload, /^callback was called after the async handler had ended with nothing/);
+  late[0](new Error('x'));
+  late[1](null, 'x');
+  worker.flush();
+  assert.deepStrictEqual(sent(), []);
+});
+
 test('hooks', async () => {
   const INITIALIZATION = 'function initialization exception, error: ', PRESTOPPING = 'function prestop exception, error: ';
   const thrown = () => Object.assign(new RangeError('oops'), { stack: 'RangeError: oops\n    at f (' + root + '/index.js:1:2)' });
