@@ -235,6 +235,7 @@ func TestNodeLoadFailureSaysWhatToDo(t *testing.T) {
 	}{
 		"one other export": {map[string]string{"index.js": "exports.hello = async (e, c) => 1"}, "the module exports: hello; set RUNTIME_HANDLER (--handler) to index.hello"},
 		"another case":     {map[string]string{"index.js": "exports.other = () => 1; exports.Handler = async (e, c) => 1"}, "the module exports: other, Handler; set RUNTIME_HANDLER (--handler) to index.Handler"},
+		"another file":     {map[string]string{"main.js": handler}, "the code folder has no index.js, but main.js: if that has the handler, set --handler main.handler"},
 		"several exports":  {map[string]string{"index.js": "exports.a = () => 1; exports.b = () => 1"}, "the module exports: a, b"},
 		"no function":      {map[string]string{"index.js": "exports.a = () => 1; exports.handler = { run() {} }"}, "the export handler is of the type object: it has to be a function"},
 		"values only":      {map[string]string{"index.js": "exports.a = 1"}, "the module exports: a"},

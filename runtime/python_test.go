@@ -533,6 +533,7 @@ func TestPythonLoadFailureSaysWhatToDo(t *testing.T) {
 	}{
 		"one other function": {map[string]string{"index.py": "import os\nfrom os import getcwd\ndef hello(e, c): return 1"}, "the module defines: hello; set RUNTIME_HANDLER (--handler) to index.hello"},
 		"another case":       {map[string]string{"index.py": "def a(): pass\ndef Handler(e, c): return 1"}, "the module defines: a, Handler; set RUNTIME_HANDLER (--handler) to index.Handler"},
+		"another file":       {map[string]string{"main.py": "def handler(e, c): return 1"}, "the code folder has no index.py, but main.py: if that has the handler, set --handler main.handler"},
 		"several functions":  {map[string]string{"index.py": "def a(): pass\ndef b(): pass"}, "the module defines: a, b"},
 		"no function":        {map[string]string{"index.py": "a = 1"}, "the module defines no function: write def handler(...)"},
 		"a value":            {map[string]string{"index.py": "def a(): pass\nhandler = {}"}, "handler is of the type dict: it has to be a function"},

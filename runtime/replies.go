@@ -205,6 +205,9 @@ func (f *frames) reply(fr frame.Frame) error {
 		}
 		if r.err != nil {
 			r.err.Kind = fault.Init
+			if fn := f.worker.cfg.Function; r.err.Hint == "" {
+				r.err.Hint = f.worker.cfg.language().LoadHint(fn.CodeRoot, fn.HandlerString())
+			}
 			f.worker.loadEnded(r.err)
 		} else {
 			f.worker.loadEnded(nil)

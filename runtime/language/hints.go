@@ -3,6 +3,7 @@ package language
 import (
 	"fmt"
 	"gantry/fault"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +17,21 @@ func (l *Language) EarlyHint(stderr []string, codeRoot, hint string) string {
 		}
 	}
 	return hint
+}
+
+// LoadHint is the hint for a load that failed because the code folder has no file of the handler: what it has instead.
+// Empty if the file is there.
+func (l *Language) LoadHint(codeRoot, handler string) string {
+	name, _, ok := cutHandler(handler)
+	isThere := func(extension string) bool { return regular(filepath.Join(codeRoot, name+extension)) }
+	if !ok || len(l.Extensions) == 0 || slices.ContainsFunc(l.Extensions, isThere) {
+		return ""
+	}
+	entries, err := os.ReadDir(codeRoot)
+	if err != nil {
+		return "" // which the error of the load says
+	}
+	return (&folder{path: codeRoot, handler: handler, entries: entries}).remark(l)
 }
 
 // EndHint is the hint for an end by itself with that exit code. program is what was started, stderr its last lines.
