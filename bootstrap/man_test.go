@@ -91,11 +91,7 @@ func TestManualPagesAreWithoutWarnings(t *testing.T) {
 
 // TestExitStatusesAreThoseOfTheDocument: the page and docs/CONFIGURATION.md list the same codes.
 func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
-	document, err := os.ReadFile("../docs/CONFIGURATION.md")
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(document), "## Exit codes")
-	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := configurationSection(t, "Exit codes")
 	var want, got []string
 	for _, m := range regexp.MustCompile(`(?m)^\| ([0-9][^|]*) \|`).FindAllStringSubmatch(section, -1) {
 		want = append(want, m[1])

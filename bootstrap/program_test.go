@@ -32,14 +32,21 @@ func exitConstants(t *testing.T) (codes []string) {
 	return codes
 }
 
+// configurationSection is a section of docs/CONFIGURATION.md, without its heading.
+func configurationSection(t *testing.T, heading string) string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/CONFIGURATION.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(page), "\n## "+heading+"\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
+}
+
 // TestExitCodesAreDocumented: the table of docs/CONFIGURATION.md has every code of program.go and that of signals, once
 // each and no other, and names every command that ends with more than 0.
 func TestExitCodesAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../docs/CONFIGURATION.md")
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(page), "\n## Exit codes\n")
-	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := configurationSection(t, "Exit codes")
 	var documented []string
 	for _, row := range regexp.MustCompile(`(?m)^\| (\d[^|]*?) \|`).FindAllStringSubmatch(section, -1) {
 		documented = append(documented, row[1])
@@ -54,11 +61,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 
 // TestCommandsAreDocumented: docs/CONFIGURATION.md has a row for every command, and names every flag that is no setting.
 func TestCommandsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../docs/CONFIGURATION.md")
-	require.NoError(t, err)
-	_, section, found := strings.Cut(string(page), "\n## Commands\n")
-	require.True(t, found)
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := configurationSection(t, "Commands")
 	for _, cmd := range (&program{name: "bootstrap"}).rootCommand().Commands() {
 		if cmd.Runnable() {
 			require.Regexp(t, "(?m)^\\| `bootstrap "+cmd.Name()+"[ `]", section)
