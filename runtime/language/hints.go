@@ -22,9 +22,7 @@ func (l *Language) EarlyHint(stderr []string, codeRoot, hint string) string {
 // LoadHint is the hint for a load that failed because the code folder has no file of the handler: what it has instead.
 // Empty if the file is there.
 func (l *Language) LoadHint(codeRoot, handler string) string {
-	name, _, ok := cutHandler(handler)
-	isThere := func(extension string) bool { return regular(filepath.Join(codeRoot, name+extension)) }
-	if !ok || len(l.Extensions) == 0 || slices.ContainsFunc(l.Extensions, isThere) {
+	if len(l.Extensions) == 0 || l.handlerFile(codeRoot, handler) != "" {
 		return ""
 	}
 	entries, err := os.ReadDir(codeRoot)

@@ -305,7 +305,6 @@ function failure(call, meta, body, cause) {
   meta.type = slice(meta.type, 0, LONGEST_TYPE);
   const hint = cause instanceof FunctionError ? cause.hint : isError(cause) ? absent(cause) : undefined;
   if (hint !== undefined) meta.hint = hint;
-  else if (meta.hint === undefined) delete meta.hint;
   conclude(call, FAILURE, asciiJSON(meta), body);
 }
 
