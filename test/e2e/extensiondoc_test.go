@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -57,35 +58,32 @@ func TestExtensionsThatPeopleCopyLetABurstOfCallsConnect(t *testing.T) {
 	for _, path := range []string{
 		checkScript(t, "extensionHello", source[0].text, 0o755), root + "/examples/extensions/counter/extensionCounter.sh",
 	} {
-		registered := make(chan string, 1)
-		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, `{"functionName":"f","functionVersion":"latest"}`)
-			registered <- r.Header.Get("FunctionGraph-Extension-Address")
-		}))
-		cmd := exec.Command(path)
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "EXTENSION_API_ADDR=" + api.Listener.Addr().String()}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		require.NoError(t, cmd.Start())
-		end := func() {
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-			_ = cmd.Wait()
-			api.Close()
-		}
-		select {
-		case address := <-registered:
-			require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGSTOP))
-			for i := range 32 {
-				c, err := net.DialTimeout("tcp", address, 5*time.Second)
-				if err != nil {
-					end()
-					t.Fatalf("%s: connection %d of 32: %v", path, i+1, err)
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			registered := make(chan string, 1)
+			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, `{"functionName":"f","functionVersion":"latest"}`)
+				registered <- r.Header.Get("FunctionGraph-Extension-Address")
+			}))
+			t.Cleanup(api.Close)
+			cmd := exec.Command(path)
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "EXTENSION_API_ADDR=" + api.Listener.Addr().String()}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			require.NoError(t, cmd.Start())
+			t.Cleanup(func() {
+				assert.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
+				assert.ErrorContains(t, cmd.Wait(), "killed")
+			})
+			select {
+			case address := <-registered:
+				require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGSTOP))
+				for i := range 32 {
+					c, err := net.DialTimeout("tcp", address, 5*time.Second)
+					require.NoError(t, err, "connection %d of 32", i+1)
+					defer c.Close()
 				}
-				defer c.Close()
+			case <-time.After(time.Minute):
+				t.Fatal("it did not register")
 			}
-		case <-time.After(time.Minute):
-			end()
-			t.Fatalf("%s did not register", path)
-		}
-		end()
+		})
 	}
 }
